@@ -69,9 +69,9 @@ def private_directory() -> Iterator[str]:
 
 def _no_place(exc: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and no secret can be kept there or in the usual places "
-        f"({exc.strerror or exc})",
-        fix="Set TMPDIR to a directory with room that this user may write",
+        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and the secret cannot be written there or to the default "
+        f"directories ({exc.strerror or exc})",
+        fix="Set TMPDIR to a directory with free space that this user may write",
         setting="TMPDIR",
     )
 

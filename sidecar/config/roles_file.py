@@ -1,8 +1,8 @@
 """
 Read the roles from a YAML file. An error names its line, and rejects the whole file.
 
-Rules. Tables map each key of a mapping to the reader of its value. An unknown key, a duplicate key and a value of the
-wrong kind are errors. Everything except `read_roles_file` is pure. strict_yaml.py parses the text.
+Rules. Tables map each YAML key to the reader of its value. An unknown key, a duplicate key and a value of the wrong
+kind are errors. Everything except `read_roles_file` is pure. strict_yaml.py parses the text.
 """
 
 from collections.abc import Mapping
@@ -44,11 +44,11 @@ from sidecar.strict_yaml import MAX_DEPTH, Node, compose, line_of, reading
 from sidecar.sts.session_name import parse_session_name
 
 MAX_ROLES = 50
-"""The most roles of one file."""
+"""Maximum number of roles in one file."""
 
 
 def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
-    """Read the roles of the file at `path`. Raises ConfigurationError."""
+    """Read the roles in the file at `path`. Raises ConfigurationError if the file or a role is invalid."""
     fix = "Check that the volume is mounted there, and name a YAML file of roles"
     content = read_config_file("IRSA_SIDECAR_CONFIG", path, fix)
     return parse_roles(content, path, defaults)
@@ -58,14 +58,14 @@ def parse_roles(
     content: bytes | str, path: str, defaults: RoleDefaults, max_depth: int = MAX_DEPTH
 ) -> tuple[Role, ...]:
     """
-    Parse the roles in the text of a file. Messages name it `path`. Raises ConfigurationError.
+    Parse the roles in a file's text. Messages use `path` as the file's name. Raises ConfigurationError.
 
-    The list is under `roles:`, or is the whole text, as in a Pod's annotation.
+    The list of roles is under `roles:`, or it is the whole text, as in a Pod's annotation.
     """
     with reading(path):
         root = compose(content, path, max_depth=max_depth)
         if root is None:
-            raise ConfigurationError(f"{path} is empty", fix="Give it `roles:` and a list", setting=path)
+            raise ConfigurationError(f"{path} is empty", fix="Add `roles:` and a list of roles", setting=path)
         return _roles_of(root, path, defaults)
 
 
@@ -76,7 +76,7 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
     roles: tuple[Role, ...] = found.get("roles", ())
     if not roles:
         raise ConfigurationError(
-            f"{path} has no roles", fix=f"Give 1 to {MAX_ROLES} roles under `roles:`", setting=path
+            f"{path} has no roles", fix=f"List 1 to {MAX_ROLES} roles under `roles:`", setting=path
         )
     _check_names(root, path, roles)
     return roles
@@ -105,7 +105,7 @@ _SESSION: Mapping[str, Reader] = {
     "policy": lambda place, node: (place, read_policy(place, node)),
     "policy_arns": list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
-"""The keys that a role and a step of its chain have in common."""
+"""The keys that roles and the steps of a chain have in common, with their readers."""
 
 _STEP: Mapping[str, Reader] = {
     **_SESSION,
@@ -117,7 +117,7 @@ _STEP: Mapping[str, Reader] = {
 }
 
 _FIELDS = {"duration": "duration_seconds"}
-"""The fields whose keys have another name."""
+"""The keys whose fields have another name."""
 
 
 def _chain_step(place: Place, node: Node) -> ChainStep:
@@ -172,7 +172,7 @@ def _role_reader(defaults: RoleDefaults) -> Reader:
                 problem = (
                     f": role {role.name} has a chain and the duration max, but a chained session lasts an hour at most"
                 )
-                raise whole_role.error(problem, fix="Give the duration in seconds")
+                raise whole_role.error(problem, fix="Set the duration in seconds")
             role = role._replace(duration_seconds=MAX_CHAINED_SECONDS)
         return role
 
@@ -200,5 +200,5 @@ def _check_names(root: Node, path: str, roles: tuple[Role, ...]) -> None:
     for role, line in zip(roles, lines, strict=True):
         if role.name in seen:
             problem = f": an earlier role has the name {role.name} too, and both would be served on the same path"
-            raise Place(path, line).error(problem, fix="Give one of them another name")
+            raise Place(path, line).error(problem, fix="Change the name of one of them")
         seen.add(role.name)

@@ -1,8 +1,9 @@
 """
 Read the settings of `run` from the environment and from flags, in one table, and check them once.
 
-Rules. AWS's own variables have the same meaning as in its SDKs. Ours begin with IRSA_SIDECAR_, and each is also a flag,
-which takes precedence. The module is imported before the listener is bound, so it must stay light.
+Rules. AWS's own variables have the same meaning as in its SDKs. Our variables begin with IRSA_SIDECAR_. Each of them is
+also a flag, which takes precedence. The module imports little, because the daemon imports it before it binds the
+listener.
 """
 
 import re
@@ -26,24 +27,25 @@ from sidecar.sts.session_name import parse_session_name
 from sidecar.sts.settings import StsSettings, read_sts_settings
 
 PREFIX = "IRSA_SIDECAR_"
-"""The first part of the names of our variables."""
+"""The prefix of our variables' names."""
 
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 TOKEN_MODES = ("0600", "0640", "0644")
-"""The modes that the file of the clients' secret may have."""
+"""The allowed modes of a file with the clients' secret."""
 
 POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
-"""The variables that a manifest fills from the Downward API, in the order of PodNames."""
+"""The variables that a manifest sets from the Downward API, in the order of PodNames."""
 
 
 class Config(NamedTuple):
     """
     All settings of `run`.
 
-    An address that is None is off. `config_file` is the path of the roles file, if there is one. `log_format` None:
-    chosen by whether stderr is a terminal. `roles` is never empty, and their names differ.
+    A listener whose address is None is disabled. `config_file` is the path of the roles file, if there is one. If
+    `log_format` is None, it depends on whether stderr is a terminal. `roles` is never empty, and the names of the roles
+    differ.
     """
 
     listen: Address
@@ -63,12 +65,12 @@ class Config(NamedTuple):
 
     @property
     def role(self) -> Role:
-        """Return the first role, which is the only one unless a file names several."""
+        """Return the first role, which is the only one unless a file defines several."""
         return self.roles[0]
 
 
 class Setting(NamedTuple):
-    """One of our settings: the field of Config, its names, its default as text, its parser and its help text."""
+    """One of our settings: its field in Config, names, default as text, parser and help text."""
 
     field: str
     variable: str
@@ -92,7 +94,7 @@ def _regions(setting: str, text: str) -> tuple[str, ...]:
     if not all(regions):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which contains an empty name",
-            fix="Give regions separated by commas, such as eu-central-1,eu-north-1, or remove the setting",
+            fix="Set it to regions separated by commas, such as eu-central-1,eu-north-1, or remove the setting",
             setting=setting,
         )
     return regions
@@ -103,7 +105,7 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
         if text not in choices:
             raise ConfigurationError(
                 f"{setting} is {text[:100]!r}, which is not a valid value{_nearest(text, choices)}",
-                fix=f"Give one of {', '.join(choices)}",
+                fix=f"Set it to one of {', '.join(choices)}",
                 setting=setting,
             )
         return text
@@ -155,7 +157,7 @@ _KUBERNETES_SERVICE = re.compile(
     r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 """
-A pattern for the variables that Kubernetes adds to every container for a Service (docs: Accessing Services).
+Pattern for the variables that Kubernetes adds to every container for a Service (docs: Accessing Services).
 
 A Service `irsa-sidecar-x` leads to names that begin with our prefix but are not settings.
 """
@@ -164,7 +166,7 @@ A Service `irsa-sidecar-x` leads to names that begin with our prefix but are not
 def read_config(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> Config:
-    """Return the whole configuration from environment, flags (by field) and file. Raises ConfigurationError."""
+    """Return the configuration from environment, flags (by field) and roles file. Raises ConfigurationError."""
     config, defaults = read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
     return config._replace(roles=read_roles(config, environ, defaults))
 
@@ -173,7 +175,7 @@ def read_settings(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> tuple[Config, RoleDefaults]:
     """
-    Return the configuration without roles, and the defaults for roles. Raises ConfigurationError.
+    Return the configuration without roles, and the defaults for the roles. Raises ConfigurationError.
 
     An empty variable counts as unset, as in the AWS SDKs.
     """
@@ -192,7 +194,7 @@ def check_loopback(variable: str, address: Address | None) -> None:
     if address is not None and not is_loopback(address[0]):
         raise ConfigurationError(
             f"{PREFIX}{variable} is {format_address(*address)}, which other machines could reach",
-            fix=f"Give a loopback address such as 127.0.0.1:{address[1]}, or run `irsa-sidecar run "
+            fix=f"Use a loopback address such as 127.0.0.1:{address[1]}, or run `irsa-sidecar run "
             "--allow-non-loopback` if something else protects this address",
             setting=f"{PREFIX}{variable}",
         )
@@ -214,7 +216,7 @@ def role_defaults(
 
 
 def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefaults) -> tuple[Role, ...]:
-    """Return the roles of the file if there is one, else the role of the SDKs' variables. Raises ConfigurationError."""
+    """Return the roles in the file if there is one, else the role in the SDKs' variables. Raises ConfigurationError."""
     if config.config_file is None:
         return (read_role(environ, defaults),)
     from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  only this setting needs a YAML parser
@@ -228,7 +230,7 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
 
 def _check_signing_region(role: Role, sts: StsSettings) -> None:
     """
-    Raise ConfigurationError if there is no region to sign the requests of a chain.
+    Raise ConfigurationError if the role has a chain and no region is set to sign its requests for.
 
     Each AssumeRole in a chain is signed for a region, even if the URL of STS is set.
     """
@@ -244,7 +246,7 @@ def _check_signing_region(role: Role, sts: StsSettings) -> None:
 
 
 def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
-    """Return the role that the SDKs' own variables name. Raises ConfigurationError."""
+    """Return the role in the SDKs' own variables. Raises ConfigurationError if one of them is missing or invalid."""
     role_arn = read_role_arn(environ)
     read_token_file(environ)
     return defaults.role(DEFAULT_ROLE, role_arn)
@@ -256,7 +258,7 @@ def read_role_arn(environ: Mapping[str, str]) -> str:
 
 
 def read_token_file(environ: Mapping[str, str]) -> str:
-    """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or cannot be a path."""
+    """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or is not a valid path."""
     name = "AWS_WEB_IDENTITY_TOKEN_FILE"
     return parse_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
@@ -276,7 +278,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[Explanation]:
 
 
 def read_setting(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
-    """Return the flag's value, else the variable's, else the default. Raises ConfigurationError."""
+    """Return the flag's value, else the variable's, else the default. Raises ConfigurationError if it is invalid."""
     flag = flags.get(setting.field)
     if flag is not None:
         return setting.parse(setting.flag, flag)

@@ -1,8 +1,7 @@
 """
 Read the values of a roles file from YAML nodes. An error names the line. Pure.
 
-Rule: a table maps each key of a mapping to the reader of its value. An unknown key and a value of the wrong kind are
-errors.
+Rule: a table maps each YAML key to the reader of its value. An unknown key and a value of the wrong kind are errors.
 """
 
 import json
@@ -17,19 +16,20 @@ from sidecar.errors import ConfigurationError
 from sidecar.strict_yaml import KEEP_ONE, MERGE_TAG, Node, appears_twice, compose, line_of
 
 MAX_ITEMS = 1000
-"""The most items of a list without another limit: users, containers."""
+"""Maximum number of items in a list without another limit, such as users and containers."""
 
 MAX_POLICY_NODES = 1000
-"""The most parts of a policy. Aliases can make a small document huge; 2048 characters hold fewer parts."""
+"""Maximum number of parts of a policy. Aliases can make a small document huge. A policy of 2048 characters has fewer
+parts."""
 
 MAX_TAGS = 50
-"""The most tags (STS API reference, AssumeRole, Tags). A key has up to 128 characters, and a value up to 256."""
+"""Maximum number of tags (STS API reference, AssumeRole, Tags). Keys have up to 128 characters, values up to 256."""
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class Place(NamedTuple):
-    """A place in a file. Its text begins a message."""
+    """A place in a file. Its text is the start of an error message."""
 
     path: str
     line: int
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         key = self.key[:MAX_KEY_CHARACTERS]
-        shown = key if key.isprintable() else ascii(key)  # printable.py would be one more module for `run`
+        shown = key if key.isprintable() else ascii(key)  # an import of printable.py would add a module to `run`
         return f"{self.path}, line {self.line}{': ' + shown if shown else ''}"
 
     def error(self, problem: str, *, fix: str) -> ConfigurationError:
@@ -51,7 +51,7 @@ Reader = Callable[[Place, Node], Any]
 def read_mapping(place: Place, node: Node, readers: Mapping[str, Reader]) -> dict[str, Any]:
     """Return the values of a mapping, each read by the reader of its key."""
     if not isinstance(node, yaml.MappingNode):
-        raise place.error(" is not a mapping", fix=f"Give {', '.join(f'`{key}:`' for key in readers)}")
+        raise place.error(" is not a mapping", fix=f"Write {', '.join(f'`{key}:`' for key in readers)}")
     found: dict[str, Any] = {}
     for key_node, value in node.value:
         key = _key(place, key_node)
@@ -72,13 +72,13 @@ def _key(place: Place, node: Node) -> str:
 
 
 def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Reader:
-    """Return a reader of a list. It counts the items before it reads any, because aliases can repeat them often."""
+    """Return a reader of a list. It counts the items before it reads them, because aliases can repeat them often."""
 
     def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
             raise place.error(" is not a list", fix="Start each item with `- `")
         if len(node.value) > most:
-            raise place.error(f" has {len(node.value)} {what}", fix=f"Give at most {most}")
+            raise place.error(f" has {len(node.value)} {what}", fix=f"Use at most {most}")
         return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
 
     return read
@@ -87,7 +87,7 @@ def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Re
 def read_text(place: Place, node: Node) -> str:
     """Return the text of a scalar. Numbers are allowed, because YAML reads an external id of digits as a number."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
-        raise place.error(" is not text", fix="Give one value")
+        raise place.error(" is not text", fix="Write one value")
     return str(node.value)
 
 
@@ -101,7 +101,7 @@ def matching(pattern: str, wanted: str) -> Reader:
     def read(place: Place, node: Node) -> str:
         text = read_text(place, node)
         if compiled.fullmatch(text) is None:
-            raise place.error(f" is {text[:100]!r}, which is not valid", fix=f"Give {wanted}")
+            raise place.error(f" is {text[:100]!r}, which is not valid", fix=f"Use {wanted}")
         return text
 
     return read
@@ -110,24 +110,24 @@ def matching(pattern: str, wanted: str) -> Reader:
 def read_uid(place: Place, node: Node) -> int:
     text = read_text(place, node)
     if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
-        raise place.error(f" has {text[:20]!r}, which is not a user id", fix="Give numeric user ids, as in runAsUser")
+        raise place.error(f" has {text[:20]!r}, which is not a user id", fix="Use numeric user ids, as in runAsUser")
     return int(text)
 
 
 def read_policy(place: Place, node: Node) -> Any:
-    """Return a policy as plain values. It is a mapping, or a text with JSON or YAML."""
+    """Return a policy as plain values. In the file it is a mapping, or a text with JSON or YAML."""
     if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
         policy = _policy_in_text(place, node)
     else:
         policy = _plain(place, node, [MAX_POLICY_NODES])
     if not isinstance(policy, dict):
-        raise place.error(" is not a policy", fix="Give a mapping with Version and Statement")
+        raise place.error(" is not a policy", fix="Write a mapping with Version and Statement")
     return policy
 
 
 def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
-    """Return the policy in a text. YAML covers JSON except for tabs and escaped slashes; for these JSON is parsed."""
-    # In a block scalar (`|`) the lines of the text are lines of the file, after the line of the `|`.
+    """Parse the policy in a text as YAML, or else as JSON, because only JSON allows tabs and escaped slashes."""
+    # In a block scalar (`|`), the lines of the text are lines of the file, after the line with the `|`.
     is_block = node.style == "|"
     where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"
     try:
@@ -151,7 +151,7 @@ def _policy_in_json(place: Place, text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=mapping, parse_int=_whole_number, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as exc:
-        raise place.error(" is text that is not JSON", fix="Give the policy as a mapping") from exc
+        raise place.error(" is text that is not JSON", fix="Write the policy as a mapping") from exc
 
 
 def _plain(place: Place, node: Node, left: list[int]) -> Any:
@@ -172,19 +172,19 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
 
 
 def _whole_number(text: str) -> int | str:
-    """Return the number, or the text unless it is 1 to 18 digits. Other programs may reject longer numbers."""
+    """Return the number, or the text unless it has 1 to 18 digits. Other programs may reject longer numbers."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
 def read_tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
     if not isinstance(node, yaml.MappingNode) or len(node.value) > MAX_TAGS:
-        raise place.error(f" is not a mapping of at most {MAX_TAGS} keys", fix="Give each tag as `key: value`")
+        raise place.error(f" is not a mapping of at most {MAX_TAGS} keys", fix="Write each tag as `key: value`")
     tags = []
     for key_node, value_node in node.value:
         key, value = _key(place, key_node), read_text(place, value_node)
         if not 1 <= len(key) <= 128 or len(value) > 256:
             where = Place(place.path, line_of(key_node), place.key)
-            limits = "Give a key of 1 to 128 characters and a value of at most 256"
+            limits = "Use a key of 1 to 128 characters and a value of at most 256"
             raise where.error(f": the tag {key[:40]!r} is empty or too long", fix=limits)
         tags.append((key, value))
     if len({key.casefold() for key, _ in tags}) < len(tags):

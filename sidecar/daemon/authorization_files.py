@@ -2,9 +2,9 @@
 Follow the secrets of all roles in the background.
 
 Rule: no request reads a file. inotify and a check every CHECK_SECONDS find changes. A client that sends a wrong secret
-may have read a new one just before. So its request waits for a check that starts after its arrival. There is at most
-one such check every RECHECK_SECONDS, no matter how many wrong secrets arrive. If a file cannot be read, or its volume
-hangs, the earlier secret stays in use.
+may have read a new secret just before. The request therefore waits for a check that starts after the request arrived.
+There is at most one such check every RECHECK_SECONDS, however many wrong secrets arrive. If a file cannot be read, or
+its volume hangs, the earlier secret stays in use.
 """
 
 import os.path
@@ -21,10 +21,11 @@ from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.serving.authorization import Secret, read_secret, start_secrets
 
 RECHECK_SECONDS = 0.1
-"""Shortest time between two checks that wrong secrets cause, for each file."""
+"""Minimum time between two checks of one file because of wrong secrets."""
 
 MAX_WAITING = 64
-"""Most requests with a wrong secret that may wait for a check of one file. Further ones are rejected at once."""
+"""Maximum number of requests that wait for a check of one file. Further requests with a wrong secret are rejected at
+once."""
 
 
 class Authorization:
@@ -63,7 +64,7 @@ class Authorization:
         return version is not None and version != self._secret.version
 
     async def read(self) -> None:
-        """Read the file and use its secret. If the file has no usable secret, the earlier one stays in use."""
+        """Read the file and use its secret. If the file has no valid secret, the earlier secret stays in use."""
         try:
             self._secret = await in_thread(self.path, read_secret, self.path)
         except (ConfigurationError, FileTimeoutError, OSError):
@@ -79,7 +80,7 @@ class Authorization:
 
 
 class AuthorizationFiles:
-    """The secrets in use, by the path of their file. `mode` is the mode of files that are created."""
+    """The secrets in use, by the paths of their files. New files get the mode `mode`."""
 
     def __init__(self, secrets: Mapping[str, Secret], log: Logger, mode: int = SECRET_MODE) -> None:
         self._log = log
@@ -96,7 +97,7 @@ class AuthorizationFiles:
         """
         Create or read the secrets of these files, unless they are in use.
 
-        Raises ConfigurationError if one cannot be used, and FileTimeoutError if its volume hangs.
+        Raises ConfigurationError if a secret cannot be used, and FileTimeoutError if a volume hangs.
         """
         for path in paths:
             if path in self._by_path:
@@ -107,7 +108,7 @@ class AuthorizationFiles:
         self._wake()
 
     def keep_only(self, paths: Iterable[str]) -> None:
-        """Forget the other files. The daemon replaces their secrets if a role names them again."""
+        """Forget the other files. If a later role uses such a file again, the daemon replaces its secret."""
         kept = set(paths)
         self._by_path = {path: found for path, found in self._by_path.items() if path in kept}
         self._wake()
@@ -160,13 +161,13 @@ class AuthorizationFiles:
                     await authorization.read()
 
     def _report_hung(self, directory: str, error: Exception) -> None:
-        """Log it once until a check succeeds."""
+        """Log the error once until a check succeeds."""
         if directory not in self._hung:
             self._hung.add(directory)
             self._log.warning("authorization_check_failed", reason=str(error), still_active="the previous secret")
 
     def _pause_seconds(self) -> float:
-        """Return the seconds to the next check, which comes in the same wake-up as those of all roles."""
+        """Return the seconds to the next check, in the same wake-up as the checks of all roles."""
         return CHECK_SECONDS - trio.current_time() % CHECK_SECONDS if self._by_path else float("inf")
 
 

@@ -1,11 +1,12 @@
 """
-Keep a copy of the credentials in service in an `~/.aws/credentials` file, for programs that read nothing else.
+Keep a copy of the credentials in service in an `~/.aws/credentials` file, for programs that can only read such a file.
 
-Rule: the file holds what the endpoint would serve now: the valid credentials of each role, as a profile with the role's
-name. Expired credentials are removed. A role that only some users may use is left out, because a file does not know who
-reads it. The file follows what is in service and never delays it: a background task writes it, in a thread because the
-disk may hang. That task logs and counts each error, then retries. When the daemon stops, the file stays: a process that
-is killed could not remove it, its credentials remain valid, and the rest of the Pod may need them.
+Rule: the file contains the credentials that the endpoint would serve now. The valid credentials of each role are a
+profile with the role's name, and expired credentials are removed. A role that only some users may use is omitted,
+because a file cannot check its readers. The file never delays the endpoint: a background task writes it, in a thread
+because the disk may hang. The task logs and counts each error, then retries. When the daemon stops, the file stays,
+because its credentials remain valid and the rest of the Pod may need them. A killed process could not remove the file
+anyway.
 """
 
 import hashlib
@@ -26,19 +27,19 @@ from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.store import Snapshot
 
 FIRST_ATTEMPTS_SECONDS = 15.0
-"""Longest time that an earlier process's file stays while each role makes its first attempt."""
+"""Maximum time that an earlier process's file stays while each role makes its first attempt."""
 
 _SETTING = "IRSA_SIDECAR_CREDENTIALS_FILE"
 
 HEADER = "# irsa-sidecar replaces this file whenever credentials change.\n"
-"""The first line, which identifies our files, so that a person's own file is never replaced."""
+"""First line of the file, which identifies our files, so that the daemon never replaces a person's own file."""
 
 
 def text_of(snapshots: Mapping[str, Snapshot]) -> str:
     """
-    Return the whole file (AWS SDK reference, shared config and credentials files), with a profile for each name.
+    Return the text of the file (AWS SDK reference, shared config and credentials files), with a profile for each name.
 
-    No SDK reads `x_security_token_expires`. Other tools that write such files write it too.
+    No SDK reads `x_security_token_expires`, but other tools that write such files include it.
     """
     return HEADER + "".join(_profile(name, snapshots[name]) for name in sorted(snapshots))
 
@@ -57,9 +58,9 @@ def _profile(name: str, snapshot: Snapshot) -> str:
 
 def is_ours(path: str) -> bool:
     """
-    Return whether an earlier process of ours left a file there. A missing or empty file gives False.
+    Return whether irsa-sidecar wrote the file at `path`; False for a missing or empty file.
 
-    Raises ConfigurationError if another program wrote the file, which may hold a person's own keys.
+    Raises ConfigurationError if another program wrote the file, because the file may contain a person's own keys.
     """
     try:
         start = read_regular_file(path, len(HEADER))
@@ -74,12 +75,12 @@ def is_ours(path: str) -> bool:
     return bool(start)
 
 
-_FIX = "Name a file that irsa-sidecar may replace as a whole, or remove this one"
+_FIX = "Use a path that irsa-sidecar may replace, or remove this file"
 
 
 class CredentialsFile:
     """
-    The task that keeps the file at `path` equal to what `roles` serve.
+    The task that keeps the file at `path` equal to the served credentials of `roles`.
 
     Raises ConfigurationError if the file belongs to another program.
     """
@@ -102,24 +103,24 @@ class CredentialsFile:
         self._metrics = metrics
         self._call = call
         self._written: bytes | None = None
-        """Digest of the text that was written last. The text itself would keep the secrets."""
+        """Digest of the text that was written last. A digest is enough, and the text would keep secrets in memory."""
         self._version: FileVersion | None = None
         self._last_error: str | None = None
         self._logged_at = float("-inf")
 
     async def run(self) -> None:
-        """Write the file whenever it differs from what is in service, until cancelled."""
+        """Write the file whenever it differs from the credentials in service, until cancelled."""
         if self._is_left:
             with trio.move_on_after(FIRST_ATTEMPTS_SECONDS):
                 await self._roles.first_attempts()
         while True:
             considered = await self._update()
-            if considered == _digest(text_of(self._valid())):  # else something changed meanwhile
+            if considered == _digest(text_of(self._valid())):  # otherwise the credentials changed during the check
                 with trio.move_on_after(self._pause_seconds()):
                     await self._roles.next_credentials()
 
     async def _update(self) -> bytes:
-        """Write the file if it is out of date. Return the digest of the text that it should have."""
+        """Write the file if it is outdated. Return the digest of the text that it should have."""
         valid = self._valid()
         text = text_of(valid)
         digest = _digest(text)
@@ -128,7 +129,7 @@ class CredentialsFile:
         return digest
 
     def _valid(self) -> dict[str, Snapshot]:
-        """Return the valid credentials of the roles that every user may have, by role name."""
+        """Return the valid credentials of the roles without `allow_uids`, by role name."""
         now = self._clock.now()
         unrestricted = (served for served in self._roles if served.allow_uids is None)
         return {
@@ -138,12 +139,12 @@ class CredentialsFile:
         }
 
     def _pause_seconds(self) -> float:
-        """Return the seconds until the first credentials expire, at most those to the next check of the clocks."""
+        """Return the seconds until the first credentials expire, at most until the next check of the clocks."""
         now = self._clock.now()
         return min([CHECK_SECONDS, *(snapshot.remaining_seconds(now) for snapshot in self._valid().values())])
 
     async def _is_changed(self) -> bool:
-        """Return whether the file differs from the one we wrote. If its volume hangs, the next write reports that."""
+        """Return whether the file differs from the written one. If its volume hangs, the next write reports that."""
         try:
             return bool(await self._call(self._path, file_version, self._path) != self._version)
         except (FileTimeoutError, OSError):
@@ -163,7 +164,7 @@ class CredentialsFile:
             self._log.info("credentials_file_written", profiles=sorted(profiles))
 
     def _record_error(self, error: str) -> None:
-        """Count the error. Log it if it is new, and again after each REMINDER_SECONDS."""
+        """Count the error. Log it if it is new, and then every REMINDER_SECONDS."""
         self._metrics.count_credentials_file(is_successful=False)
         now = self._clock.monotonic()
         if error == self._last_error and now - self._logged_at < REMINDER_SECONDS:

@@ -1,9 +1,9 @@
 """
 Build the daemon and run its tree of long-lived tasks: the refreshers of the roles, and the listeners.
 
-Rule: no failure of one part ends another. The server keeps an exception of a connection in that connection
-(serving/server.py). Every background task runs in `keep_running` (background.py), which logs what the task raises and
-starts it again.
+Rule: no failure of one part ends another part. In the server, an exception ends only its own connection
+(serving/server.py). Every background task runs in `keep_running` (background.py), which logs the task's exceptions and
+starts the task again.
 """
 
 import os
@@ -37,28 +37,28 @@ from sidecar.store import Snapshot, Store
 from sidecar.sts.client import Exchange
 from sidecar.sts.warnings import short_session_warning
 
-if TYPE_CHECKING:  # like imds.py, these are imported only if a setting turns them on
+if TYPE_CHECKING:  # like imds.py, these modules are imported only if a setting enables them
     from sidecar.daemon.credentials_file import CredentialsFile
     from sidecar.daemon.state_directory import StateDirectory
 
 IMDS_CONNECTIONS = 128
-"""Most connections that may be slow or held at once on the IMDS listener, which has few clients."""
+"""Maximum number of slow or held connections on the IMDS listener, which has few clients."""
 
 ADMIN_CONNECTIONS = 64
-"""Maximum number of slow connections on the admin listener at a time."""
+"""Maximum number of slow connections on the admin listener."""
 
 FLUSH_SECONDS = 1.0
-"""Interval after which the audit logs the requests that it only counted."""
+"""Interval at which the audit log reports the requests that it only counted."""
 
 REAL_CLOCK = Clock(time.time, trio.current_time)
 
 
 REAL_SOURCES = Sources(REAL_CLOCK)
-"""The sources of a process that is not a test."""
+"""The real clock and randomness, for every process except tests."""
 
 
 class Listeners(NamedTuple):
-    """The sockets of one daemon, by endpoint. A listener that is off has no sockets."""
+    """The sockets of one daemon, by endpoint. A disabled listener has no sockets."""
 
     credentials: Sequence[socket.socket] = ()
     admin: Sequence[socket.socket] = ()
@@ -67,7 +67,7 @@ class Listeners(NamedTuple):
 
 @dataclass
 class Daemon:
-    """The parts of one run. `serve` runs it until `stop` is set."""
+    """The parts of one daemon. `serve` runs it until `stop` is set."""
 
     roles: ServedRoles
     clock: Clock
@@ -82,7 +82,7 @@ class Daemon:
 
     @property
     def role(self) -> ServedRole:
-        """The first role, which is the only one unless a file names several."""
+        """The first role, which is the only one unless a file defines several."""
         return next(iter(self.roles))
 
     async def serve(
@@ -91,7 +91,7 @@ class Daemon:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` is set and the last responses are sent. It has started once the listeners accept."""
+        """Serve until `stop` is set and the last responses are sent. The start ends when the listeners accept."""
         with self.peers:
             async with trio.open_nursery() as background:
                 for name, task in self._background_tasks():
@@ -102,7 +102,7 @@ class Daemon:
                         await servers.start(self._serve_imds, listeners.imds, background)
                     await servers.start(self._serve_admin, listeners.admin)
                     task_status.started()
-                # Not earlier: the servers' scope is inside this one, and so are the last responses.
+                # This cannot be earlier, because the servers and their last responses are in the scope inside this one.
                 background.cancel_scope.cancel()
 
     def _background_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
@@ -114,7 +114,7 @@ class Daemon:
         return tasks
 
     async def keep(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a background task so that its exceptions do not end the daemon. Log and metric have its `name`."""
+        """Run a background task whose exceptions must not end the daemon. The log and a metric contain `name`."""
 
         def report(exc: Exception) -> None:
             self.metrics.count_task_failure(name)
@@ -170,7 +170,7 @@ class Daemon:
 
 
 class Form(NamedTuple):
-    """One form of serving credentials: its grammar, decision, number of responses by status, and log."""
+    """One format for credentials: its grammar, its decision, its number of responses by status, and its log."""
 
     parse: http.Parse
     decide: Callable[[Request, Instant, FindUid], Response]
@@ -180,9 +180,9 @@ class Form(NamedTuple):
 
 class CredentialsHandler:
     """
-    The behaviour of a listener that serves credentials in one form (server.Handler).
+    The behaviour of a listener that serves credentials in one format (server.Handler).
 
-    It holds early requests, counts the responses, and logs who got credentials.
+    It holds early requests, counts the responses, and logs which clients got credentials.
     """
 
     __slots__ = ("_audit", "_background", "_counts", "_daemon", "_decide", "_peers", "now", "parse", "report")
@@ -200,7 +200,7 @@ class CredentialsHandler:
 
     def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
         response = self._decide(request, now, partial(self._peers.uid, sock, now.monotonic))
-        # A held response is only sent if there is no room to hold it. Then the audit log counts it.
+        # A held response is sent only if no more requests can be held. The audit log then counts the response.
         is_held = response.hold is Hold.USER or response.hold is Hold.SECRET
         if is_held or not self._audit.reserve_line(response, now.monotonic):
             return response
@@ -218,7 +218,7 @@ class CredentialsHandler:
         self._audit.record(response, address)
 
     def flush(self) -> None:
-        """Log what the audit log counted. The listener stops in order even if this fails."""
+        """Log the requests that were only counted. If this fails, the listener still stops in order."""
         try:
             self._audit.flush()
         except Exception as exc:  # noqa: BLE001  whatever it is, the listener must stop in order
@@ -233,7 +233,7 @@ class CredentialsHandler:
 
 
 class AdminHandler:
-    """The behaviour of the admin listener (server.Handler). It holds no request and counts none."""
+    """The behaviour of the admin listener (server.Handler). It neither holds nor counts requests."""
 
     parse = staticmethod(http.parse)
 
@@ -267,9 +267,9 @@ def make_daemon(
     secrets: Mapping[str, Secret] | None = None,
 ) -> Daemon:
     """
-    Build a daemon. Raises ConfigurationError.
+    Build a daemon. Raises ConfigurationError if a setting or file is invalid.
 
-    `secrets` are those of the configured roles by path, if they have been read. Otherwise they are read here.
+    `secrets` are the secrets of the configured roles by path. Without them, this function reads the secrets.
     """
     clock, counters, peers = sources.clock, metrics or Metrics(), Peers()
     authorization_files = AuthorizationFiles(
@@ -317,7 +317,7 @@ _EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_C
 
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
-    """Put the credentials that an earlier process saved into service. Raises ConfigurationError."""
+    """Put the credentials that an earlier process saved into service. Raises ConfigurationError for the directory."""
     from sidecar.daemon import state_directory  # noqa: PLC0415  only if a setting turns it on
 
     path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)

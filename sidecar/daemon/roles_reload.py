@@ -1,10 +1,10 @@
 """
 Reload the file of roles when it changes or when SIGHUP requests it.
 
-Rule: the file is used whole or not at all. If it cannot be used, for any reason, the roles in service stay. The error
-is logged once for each change of the file, and a metric shows it until a usable file arrives. A mounted ConfigMap is
-swapped like the token: inotify on the directory shortens the wait, and the check every CHECK_SECONDS finds every
-change. The file is read in a thread, because its volume may hang.
+Rule: the file is used whole or not at all. If the file is invalid or unreadable, the roles in service stay. The error
+is logged once for each change of the file, and a metric shows it until the file is valid again. The kubelet swaps a
+mounted ConfigMap like the token. inotify on the directory shortens the wait, and a check every CHECK_SECONDS finds
+every change. The file is read in a thread, because its volume may hang.
 """
 
 import os.path
@@ -26,9 +26,9 @@ from sidecar.role import Role
 
 class Reload:
     """
-    The task that keeps `roles` equal to what `read` returns for the file at `path`.
+    The task that keeps `roles` equal to the roles that `read` returns for the file at `path`.
 
-    `as_read` is the file's version before the roles in service were read.
+    `as_read` is the version that the file had before the roles in service were read.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Reload:
                     await changed.wait()
 
     async def now(self) -> None:
-        """Read the file whether or not it changed, as SIGHUP requests."""
+        """Read the file even if it has not changed, as SIGHUP requests."""
         async with self._turn:
             self._hung = False
             await self._read_if_changed(is_requested=True)
@@ -78,7 +78,7 @@ class Reload:
     async def _read_if_changed(self, *, is_requested: bool = False) -> None:
         try:
             version = await check(self._path, file_version, self._path)
-            # A file that is missing during a swap is there at the next check.
+            # If the file is missing during a swap, the next check finds it.
             if is_requested or version not in {None, self._version}:
                 await self._read_now(is_requested=is_requested)
                 self._version = version
@@ -90,7 +90,8 @@ class Reload:
         """
         Read the file and use it, or reject it.
 
-        Raises FileTimeoutError if the volume of the file or of a role's secret hangs, and OSError without a thread.
+        Raises FileTimeoutError if the volume of the file or of a role's secret hangs, and OSError if no thread can be
+        started.
         """
         try:
             roles = await in_thread(self._path, self._read)
@@ -105,7 +106,7 @@ class Reload:
             self._reject(reason=f"{self._path} cannot be read ({type(exc).__name__}). {fix}", exc=exc)
 
     def _report_hung(self, error: Exception) -> None:
-        """Log once that the volume hangs. The next check tries again, so this does not reject the content."""
+        """Log once that the volume hangs. The content is not rejected, because the next check tries again."""
         if not self._hung:
             self._log.error("configuration_check_failed", reason=str(error), still_active="the previous configuration")
         self._hung = True
@@ -117,6 +118,6 @@ class Reload:
     def _use(self, roles: Sequence[Role], *, is_requested: bool) -> None:
         changes = self._roles.replace(roles)
         self._metrics.count_reload(is_accepted=True)
-        # A volume that also holds the token is swapped whenever the token is renewed, without any change of roles.
+        # If the volume also contains the token, the kubelet swaps it at every renewal, without a change of the roles.
         if is_requested or any(changes):
             self._log.info("configuration_reloaded", path=self._path, **changes._asdict())

@@ -1,8 +1,8 @@
 """
-Run the daemon as a process: its log, its signals, its first log lines, and an orderly stop.
+Run the daemon as a process, with its log, its signals and an orderly stop.
 
-Rule: the first SIGTERM or SIGINT starts the drain, and the daemon still serves while it lasts. The end of the drain, or
-a second signal, starts the orderly stop. SIGHUP reloads the roles.
+Rule: the first SIGTERM or SIGINT starts the drain, during which the daemon still serves. The end of the drain, or a
+second signal, starts the orderly stop. SIGHUP reloads the roles.
 """
 
 import gc
@@ -31,13 +31,13 @@ from sidecar.sts.request import endpoint_of
 from sidecar.sts.warnings import warnings_about
 
 SETTLE_SECONDS = 60.0
-"""Longest time that the start runs without the garbage collector if no credentials arrive."""
+"""Maximum time that the start runs without the garbage collector if no credentials arrive."""
 
 ReadRoles = Callable[[], Sequence[Role]]
 
 
 class RolesFile(NamedTuple):
-    """The roles file. `read` reads it again. `as_read` is its version from just before the current roles were read."""
+    """The roles file. `read` reads it again. `as_read` is its version from before the current roles were read."""
 
     read: ReadRoles
     as_read: FileVersion | None
@@ -47,7 +47,7 @@ def run(config: Config, listeners: Listeners, roles_file: RolesFile, secrets: Ma
     """
     Run `irsa-sidecar run` on its bound listeners. Return the exit status. Raises ConfigurationError.
 
-    `secrets` are those of the configured roles, by path.
+    `secrets` are the secrets of the configured roles, by path.
     """
     trio.run(_run, config, listeners, roles_file, secrets)
     return 0
@@ -136,9 +136,9 @@ def _log_imds_start(served: ServedRole, listeners: Sequence[socket.socket], log:
 
 
 async def _stop_on_signal(daemon: Daemon, config: Config, signals: AsyncIterator[int]) -> None:
-    """Start the drain on the first signal, and the orderly stop at its end or on a second signal."""
+    """Start the drain on the first signal. Start the orderly stop at the end of the drain, or on a second signal."""
     number = await anext(signals)
-    with suppress(Exception):  # a log that fails, such as for lack of memory, must not lose the signal
+    with suppress(Exception):  # a log error, for example without free memory, must not lose the signal
         daemon.log.info("stopping", signal=signal.Signals(number).name, drain_seconds=config.drain_seconds)
     with trio.move_on_after(config.drain_seconds):
         await anext(signals)
@@ -148,10 +148,10 @@ async def _stop_on_signal(daemon: Daemon, config: Config, signals: AsyncIterator
 
 async def _settle(daemon: Daemon) -> None:
     """
-    Turn the garbage collector on after the first credentials, without the objects of the start.
+    Enable the garbage collector after the first credentials, and exclude the objects of the start.
 
-    They remain until the process ends, so the collector need never examine them. It does not run first, because that
-    would take 26 ms between the first credentials and the clients that wait for them.
+    These objects remain until the process ends, so the collector need not examine them. No collection runs before,
+    because it would delay the clients that wait for the first credentials by 26 ms.
     """
     with trio.move_on_after(SETTLE_SECONDS):
         await daemon.roles.first_credentials()

@@ -1,12 +1,12 @@
 """
 Encode a role's credentials for a file, and decode them in the next process of the same Pod. Pure.
 
-Rule: a file is used whole or not at all. It is used only while both clocks show that the credentials are valid, on the
-same boot of the machine, and for the same configuration of the role. A checksum finds any damage. The lifetime is never
-extended: the remaining lifetime is the shorter one of the two clocks.
+Rule: a file is used whole or not at all. A file is used only if both clocks show that the credentials are valid, the
+machine has not rebooted, and the role's configuration is the same. A checksum finds any damage. The lifetime is never
+extended: of the two remaining lifetimes by the two clocks, the shorter one counts.
 
-The monotonic clock of one process has no meaning for the next one. So instants are stored as seconds since the machine
-booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/boot_id).
+The monotonic clock of one process has no meaning for the next one. Instants are therefore stored as seconds since the
+machine booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/boot_id).
 """
 
 import hashlib
@@ -27,15 +27,15 @@ from sidecar.sts.expiration import MAX_SESSION_SECONDS
 from sidecar.sts.settings import StsSettings
 
 MAX_STATE_BYTES = 512 * 1024
-"""Limit for a file. STS's reply has at most 256 KiB (client.py), and JSON may double its size."""
+"""Maximum size of a file. STS's response has at most 256 KiB (client.py), and JSON may double the size."""
 
 FILE_PREFIX, FILE_SUFFIX = "role-", ".state"
 
 MAX_NUMBER = 2.0**53
-"""Limit for numbers, larger than any that is saved. It also excludes infinity and NaN."""
+"""Limit for numbers, larger than every saved number. It also excludes infinity and NaN."""
 
 MAX_DELAY_SECONDS = 600.0
-"""Longest delay of an attempt, unless it comes before the credentials expire (schedule.py, BACK_OFFS)."""
+"""Maximum delay of an attempt that is planned after the credentials expire (schedule.py, BACK_OFFS)."""
 
 _FORMAT = "irsa-sidecar state 1"
 
@@ -45,12 +45,12 @@ _Kind = TypeVar("_Kind")
 
 
 class UnusableStateError(SidecarError):
-    """A saved file that cannot be used. Its text is the reason, and contains nothing of the file."""
+    """An error for a saved file that cannot be used. Its text is the reason, and contains no content of the file."""
 
 
 class Saved(NamedTuple):
     """
-    The saved state of one role. The monotonic part of every instant here is in seconds since boot.
+    The saved state of one role. The monotonic part of every instant in it is in seconds since boot.
 
     `health` has the fields of refresher.Health that a restart does not change.
     """
@@ -63,7 +63,7 @@ class Saved(NamedTuple):
     health: Mapping[str, Any]
 
     def shifted(self, seconds: float) -> "Saved":
-        """Return the same with the second clock of every instant moved by `seconds`."""
+        """Return this state with the second clock of every instant moved by `seconds`."""
         plan = self.schedule
         return self._replace(
             expires=_shifted(self.expires, seconds),
@@ -83,26 +83,26 @@ class Saved(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The validity of a file: the digest of the role's configuration, and the boot's id."""
+    """The process and role for which a file is valid: the digest of the role's configuration, and the boot's id."""
 
     role_digest: str
     boot_id: str
 
 
 def file_name(role_name: str) -> str:
-    """Return the file's name. It is a digest, so no role name can leave the directory or differ only in case."""
+    """Return the name of the role's file: a digest, which is safe in a path and keeps upper and lower case apart."""
     return f"{FILE_PREFIX}{hashlib.sha256(role_name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}{FILE_SUFFIX}"
 
 
 def role_digest(role: Role, sts: StsSettings) -> str:
-    """Return the digest of the settings that decide which credentials STS grants, without those for serving them."""
+    """Return the digest of the settings that determine the credentials, without the settings for serving them."""
     requested = role._replace(authorization_token_file=None, allow_uids=None, containers=None)
     text = json.dumps([requested, sts.region, sts.endpoint_url])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def encode(saved: Saved, owner: Owner, now: Instant) -> str:
-    """Return the file's text in ASCII: a line with a checksum, and a line of JSON that it belongs to."""
+    """Return the file's content in ASCII: a line with a checksum, and a line of JSON."""
     plan, max_duration = saved.schedule, saved.max_duration
     body = json.dumps(
         {
@@ -165,9 +165,9 @@ def _saved(found: Mapping[str, Any]) -> Saved:
 
 def whole(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
     """
-    Return the value of these fields.
+    Return a value of the type `kind` from the fields in `found`.
 
-    Raises UnusableStateError unless all of its fields are there, each of its type, and no others.
+    Raises UnusableStateError unless exactly the type's fields are present, each with a value of the right type.
     """
     types = get_type_hints(kind)
     if set(found) != set(types) or not all(_is_of_type(found[name], types[name]) for name in types):
@@ -176,7 +176,7 @@ def whole(kind: type[_Kind], found: Mapping[str, Any]) -> _Kind:
 
 
 def _is_of_type(value: Any, kind: Any) -> bool:
-    """Return whether the value is of this type, and a finite number of ordinary size if it is a number."""
+    """Return whether the value has this type. A number must also be finite and not too large."""
     is_number = isinstance(value, (int, float))
     return isinstance(value, kind) and not (is_number and not abs(value) < MAX_NUMBER)
 
@@ -195,7 +195,7 @@ def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
     A correction of the wall clock by less than a step is accepted. The monotonic clock never goes back.
     """
     if saved_at.monotonic > now.monotonic or saved_at.wall > now.wall + CLOCK_STEP_SECONDS:
-        raise UnusableStateError("it was written in the future, by one of the two clocks")
+        raise UnusableStateError("one of the two clocks is before the time at which the file was written")
     if _remaining_seconds(saved, saved_at) > MAX_SESSION_SECONDS:
         raise UnusableStateError("its credentials would be valid for longer than any session")
     if _seconds_until(saved.schedule.due, saved_at) > max(_remaining_seconds(saved, saved_at), MAX_DELAY_SECONDS):
@@ -209,7 +209,7 @@ def _remaining_seconds(saved: Saved, now: Instant) -> float:
 
 
 def _seconds_until(instant: Instant, now: Instant) -> float:
-    """Return the seconds by the clock that reaches the instant first."""
+    """Return the seconds to the instant, by the clock that reaches it first."""
     return min(instant.wall - now.wall, instant.monotonic - now.monotonic)
 
 

@@ -1,8 +1,8 @@
 """
 Keep the roles in service, each with its own refresh loop and credentials, and replace all of them at once.
 
-Rule: no failure of one role affects another, and a change of roles is applied whole or not at all. An unchanged role
-keeps its loop and its credentials. A changed role gets a new loop. If it is still the same IAM role, its old
+Rule: no failure of one role affects another, and a change of the roles is applied whole or not at all. An unchanged
+role keeps its loop and its credentials. A changed role gets a new loop. If it is still the same IAM role, its old
 credentials stay in service until the next ones arrive. If its IAM roles and token file are the same, its back-off
 continues too.
 """
@@ -25,7 +25,7 @@ from sidecar.store import Snapshot
 
 
 class ServedRole:
-    """One role in service: its refresher, store and secret. It implements `endpoint.Route`."""
+    """One role in service, with its refresher, store and secret. It implements `endpoint.Route`."""
 
     def __init__(self, refresher: Refresher, authorization: Authorization | None, clock: Clock) -> None:
         self.refresher = refresher
@@ -35,7 +35,7 @@ class ServedRole:
         self.allow_uids = refresher.role.allow_uids
         self.first_attempt = refresher.first_attempt
         self.scope = trio.CancelScope()
-        """The scope of its refresh loop."""
+        """The cancel scope of the role's refresh loop."""
         self._authorization = authorization
         self._clock = clock
 
@@ -52,7 +52,7 @@ class ServedRole:
         return self._authorization is not None and self._authorization.waiting < MAX_WAITING
 
     async def check_secret(self) -> None:
-        """Check the secret's file because a client sent another secret. The caller sets a deadline."""
+        """Check the secret's file after a client sent a wrong secret. The caller sets a deadline."""
         if self._authorization is not None:
             await self._authorization.check_after_mismatch()
 
@@ -70,7 +70,7 @@ class ServedRole:
 
     @property
     def next_attempt_at(self) -> float:
-        """The monotonic time of the next attempt, if the token does not change earlier."""
+        """The monotonic time of the next attempt, which is earlier if the token changes."""
         return self.refresher.progress.schedule.due.monotonic
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
@@ -97,7 +97,7 @@ class ServedRole:
 
 
 def _token_bytes(snapshot: Snapshot) -> int:
-    """Return the session token's size as STS reported it, else as measured."""
+    """Return the session token's size as STS reported it, or else as measured."""
     credentials = snapshot.credentials
     return len(credentials.session_token) if credentials.token_bytes is None else credentials.token_bytes
 
@@ -116,10 +116,11 @@ class Changes(NamedTuple):
 
 
 ExchangeKey = tuple[tuple[str, ...], str]
-"""The IAM roles that a role assumes, and its token file. STS's failures depend on these and not on the role's name."""
+"""The type of a key for STS's failures: they depend on the assumed IAM roles and the token file, not on the role's
+name."""
 
 MAX_ENDED = 100
-"""Number of ended loops whose progress is kept, so that removing and adding a role does not reset its back-off."""
+"""Number of ended loops whose progress is kept, so that removing and adding a role does not reset the back-off."""
 
 
 def exchange_key(role: Role) -> ExchangeKey:
@@ -128,7 +129,8 @@ def exchange_key(role: Role) -> ExchangeKey:
 
 
 Make = Callable[[Role, Snapshot | None], ServedRole]
-"""Builds a role in service, with earlier credentials that it may still serve. Raises ConfigurationError."""
+"""The type of a function that builds a role, with earlier credentials that it may still serve. Raises
+ConfigurationError."""
 
 
 class ServedRoles:
@@ -143,7 +145,7 @@ class ServedRoles:
         self._ended: dict[ExchangeKey, Progress] = {}
         self._replaced = trio.Event()
         self.routes: Mapping[bytes, endpoint.Route] = {}
-        """The roles by path. The mapping is replaced whole, so a reader that takes it once sees one configuration."""
+        """The roles by path. The mapping is replaced as a whole, so each reader sees a single configuration."""
         self.replace(roles)
 
     def __iter__(self) -> Iterator[ServedRole]:
@@ -154,11 +156,11 @@ class ServedRoles:
 
     @property
     def main(self) -> ServedRole:
-        """The role for clients that cannot name one: the role called `default`, or else the first."""
+        """The role for clients that cannot choose a role: the one called `default`, or else the first."""
         return self._by_name.get(DEFAULT_ROLE) or next(iter(self))
 
     def replace(self, roles: Sequence[Role]) -> Changes:
-        """Replace the current roles. Read the secrets of the new roles first (`read_secrets`)."""
+        """Replace the current roles. Call `read_secrets` for the new roles first."""
         before, ended = self._by_name, self._ended_without(roles)
         after = {role.name: self._successor(role, ended) for role in roles}
         self._by_name, self._ended = after, ended
@@ -180,9 +182,9 @@ class ServedRoles:
 
     async def read_secrets(self, roles: Sequence[Role]) -> None:
         """
-        Create or read the secrets of these roles that are not in use yet.
+        Create or read the secrets of these roles, except the secrets in use.
 
-        Raises ConfigurationError if one cannot be used, and FileTimeoutError if its volume hangs.
+        Raises ConfigurationError if a secret cannot be used, and FileTimeoutError if a volume hangs.
         """
         await self._secrets.add(secret_files(roles))
 
@@ -199,7 +201,7 @@ class ServedRoles:
             self._nursery = None
 
     async def first_credentials(self) -> None:
-        """Wait until every role has had credentials. The caller sets the deadline."""
+        """Wait until every role has received credentials. The caller sets the deadline."""
         for served in list(self):
             while served.snapshot is None:
                 await served.store.wait_for_next()
@@ -211,7 +213,7 @@ class ServedRoles:
 
     async def next_credentials(self) -> None:
         """Wait until a role has new credentials, or the roles are replaced. The caller sets the deadline."""
-        # Collected before the tasks run, because credentials may arrive in between.
+        # The events are collected before the tasks run, because credentials may arrive in between.
         events = [self._replaced, *(served.store.next_arrival for served in self)]
         async with trio.open_nursery() as nursery:
 
@@ -223,7 +225,7 @@ class ServedRoles:
                 nursery.start_soon(wake_after, event)
 
     def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
-        """Return the progress of loops that have ended, or that end with these roles. At most MAX_ENDED, the newest."""
+        """Return the progress of ended loops, including those that end with `roles`: the newest MAX_ENDED."""
         ended = dict(self._ended)
         for served in self:
             if served.refresher.role not in roles:

@@ -1,8 +1,8 @@
 """
-Report all missing and wrong settings at once, instead of one for each start that fails.
+Report all missing and wrong settings at once, instead of one error per failed start.
 
-Rule: settings are read as usual (config.py), and this runs only when that has failed. It reads each setting on its own
-and collects the errors. Nothing is imported for it in a process whose settings are right.
+Rule: this module runs only if the usual reading of the settings (config.py) has failed. It then reads each setting
+separately and collects the errors. A process with valid settings imports nothing for this.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ def all_reported(
     """
     Turn a ConfigurationError of the block into one that lists every problem of the settings.
 
-    `flags` are those of `run`, by field. None means that only AWS's own variables are read.
+    `flags` are the flags of `run`, by field. None means that only AWS's own variables are read.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def all_reported(
 def every_problem(
     error: ConfigurationError, environ: Mapping[str, str], flags: Flags | None, *, allow_non_loopback: bool = False
 ) -> ConfigurationError:
-    """Return an error that lists this one and every other problem of the settings, each once."""
+    """Return an error that lists `error` and every other problem of the settings, each once."""
     found = [*_problems(_readers(environ, flags, allow_non_loopback=allow_non_loopback))]
     messages = list(dict.fromkeys(found if str(error) in found else [str(error), *found]))
     if len(messages) == 1:
@@ -54,7 +54,7 @@ def _problems(readers: Iterator[Callable[[], object]]) -> Iterator[str]:
 def _readers(
     environ: Mapping[str, str], flags: Flags | None, *, allow_non_loopback: bool
 ) -> Iterator[Callable[[], object]]:
-    """Yield a reader for each setting, in the order of the flow: role, token, STS, our own."""
+    """Yield a reader for each setting, in the order of use: role, token, STS, our own."""
     config_file = None if flags is None else flags.get("config_file") or environ.get(f"{config.PREFIX}CONFIG")
     if not config_file:
         yield lambda: config.read_role_arn(environ)
@@ -98,7 +98,7 @@ def _check_state_dir(environ: Mapping[str, str], flags: Flags) -> None:
 
 
 def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
-    """Read the roles on their own, so that another wrong setting does not hide what is wrong in the file."""
+    """Read the roles separately, so that another wrong setting does not hide an error in the file."""
     from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  for processes that end
 
     read_roles_file(path, RoleDefaults(token_file=environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None))
@@ -112,11 +112,11 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
         yield lambda name=name: read_boolean(environ, name)  # type: ignore[misc]
     yield lambda: read_endpoint_url(environ)
-    # Without flags that are wrong themselves, which would hide what is wrong with the region.
+    # Wrong flags are omitted, because they would hide an error of the region.
     clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
     yield lambda: endpoint_of(read_sts_settings(clean))
     yield lambda: endpoint_of(read_sts_settings(environ))
     if path := environ.get(outbound.CA_BUNDLE):
         yield lambda: outbound.trust_in(path)
-    # Whatever the region is, its STS is beyond the proxy.
+    # The proxy setting applies to the STS of every region, so any region will do.
     yield lambda: outbound.proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))

@@ -1,12 +1,12 @@
 """
 Save the credentials of each role in IRSA_SIDECAR_STATE_DIR, so that they survive a restart of the process.
 
-Rule: the directory follows what is in service and never delays it. It is read once, at the start. A file that cannot be
-used is logged and ignored. A background task writes the files, in a thread because a disk may hang. No failure there
-delays or ends anything else. Credentials are saved only in memory (tmpfs, ramfs), unless the operator allows a disk.
+Rule: the saved credentials never delay the endpoint. The directory is read once, at the start. A file that cannot be
+used is logged and ignored. A background task writes the files, in a thread because a disk may hang. A failed write
+delays and ends no other part. Credentials are saved only in memory (tmpfs, ramfs), unless the operator allows a disk.
 
-The directory may be a volume that others can list (Kubernetes creates an emptyDir with mode 0777). So the files are in
-our own directory below it, unless it is ours and private already.
+The directory may be a volume that other users can list (Kubernetes creates an emptyDir with mode 0777). The files are
+then in our own directory below it. A private directory of ours is used directly.
 """
 
 import os
@@ -48,20 +48,20 @@ SETTING, ALLOW_DISK = "IRSA_SIDECAR_STATE_DIR", "IRSA_SIDECAR_STATE_ALLOW_DISK"
 MODE = 0o600
 
 OWN_DIRECTORY = "irsa-sidecar"
-"""Name of our directory below one that others can list."""
+"""Name of our directory below a directory that other users can list."""
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Boot(NamedTuple):
-    """The id of this boot of the machine, and a clock that counts the seconds since it. All processes share both."""
+    """The id of the machine's boot, and a clock that counts the seconds since the boot. All processes share both."""
 
     boot_id: str
     now: Callable[[], float]
 
 
 def this_boot() -> Boot | None:
-    """Return the machine's boot, or None if the kernel does not report it, such as in a sandbox."""
+    """Return the machine's boot. Return None if the kernel does not report it, for example in a sandbox."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             boot_id = file.read(64).strip()
@@ -73,7 +73,7 @@ def this_boot() -> Boot | None:
 
 
 def open_directory(path: str, *, allow_disk: bool) -> str:
-    """Return the private directory for the files. Create it if it is missing. Raises ConfigurationError."""
+    """Return the private directory for the files. Create it if necessary. Raises ConfigurationError if that fails."""
     try:
         if not allow_disk:
             _check_in_memory(path)
@@ -84,13 +84,13 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
         reason = getattr(exc, "strerror", None) or exc
         raise ConfigurationError(
             f"{SETTING} is {path}: it cannot be used as a directory ({reason})",
-            fix="Name a directory on a memory volume that the sidecar may write, or unset it",
+            fix="Use a directory on a memory volume that the sidecar may write, or unset it",
             setting=SETTING,
         ) from exc
 
 
 def _check_in_memory(path: str) -> None:
-    """Raise ConfigurationError unless the directory, or its parent if it is missing, is on a file system in memory."""
+    """Raise ConfigurationError unless the directory, or its parent if it is missing, is in memory."""
     place = path if os.path.exists(path) else os.path.dirname(path.rstrip("/")) or "."
     with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
         found = filesystem_type(file.read(), os.stat(place).st_dev)
@@ -104,7 +104,7 @@ def _check_in_memory(path: str) -> None:
 
 
 def _private_directory(path: str) -> str:
-    """Return `path` if it is ours alone, else our own directory below it. Raises OSError."""
+    """Return `path` if only we can access it, else our own directory below it. Raises OSError."""
     if _is_private(os.stat(path)):
         return path
     own = os.path.join(path, OWN_DIRECTORY)
@@ -124,7 +124,7 @@ def _is_private(status: os.stat_result) -> bool:
 
 def read_own_file(path: str) -> bytes | None:
     """
-    Return the bytes of a file that we wrote, or None if it does not exist. It never waits.
+    Return the bytes of a file that we wrote, or None if it does not exist. Never wait.
 
     Raises UnusableStateError if we did not write the file.
     """
@@ -139,7 +139,7 @@ def read_own_file(path: str) -> bytes | None:
         if not stat.S_ISREG(status.st_mode):
             raise UnusableStateError("it is not a regular file")
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise UnusableStateError("others own it or have access to it")
+            raise UnusableStateError("other users own it or have access to it")
         if status.st_size > MAX_STATE_BYTES:
             raise UnusableStateError(f"it is larger than {MAX_STATE_BYTES} bytes")
         with os.fdopen(fd, "rb", closefd=False) as file:
@@ -151,7 +151,7 @@ def read_own_file(path: str) -> bytes | None:
 
 
 class _FileContent(NamedTuple):
-    """The identity of what a file holds, without its secrets."""
+    """The identity of a file's content, without its secrets."""
 
     access_key_id: str
     expires: Instant
@@ -159,7 +159,7 @@ class _FileContent(NamedTuple):
 
 
 class StateDirectory:
-    """The task that keeps one file for each role in the directory `path`, which `open_directory` returned."""
+    """The task that keeps one file per role in the directory `path`, which `open_directory` returned."""
 
     def __init__(
         self,
@@ -179,12 +179,12 @@ class StateDirectory:
         self._metrics = metrics
         self._call: Callable[..., Awaitable[Any]] = in_thread
         self._kept: dict[str, _FileContent | None] = {}
-        """Content of each file, by file name. None means that an earlier process left the file."""
+        """The content of each file, by file name. None means that an earlier process wrote the file."""
         self._last_error: str | None = None
         self._logged_at = float("-inf")
 
     def restore(self, roles: ServedRoles) -> None:
-        """Put the credentials that an earlier process saved into service. Call it before the roles run."""
+        """Load the credentials that an earlier process saved into the roles. Call this before the roles run."""
         with suppress(OSError):
             self._kept = {name: None for name in os.listdir(self._path) if name.startswith(FILE_PREFIX)}
         for served in roles:
@@ -243,7 +243,7 @@ class StateDirectory:
         return self._kept.get(name) != _content(snapshot, served.refresher.progress.schedule)
 
     async def _is_gone(self, name: str) -> bool:
-        """Return whether the file was removed, such as by another daemon with the same directory."""
+        """Return whether the file was removed, for example by another daemon with the same directory."""
         path = os.path.join(self._path, name)
         try:
             return await check(path, file_version, path) is None
@@ -283,7 +283,7 @@ class StateDirectory:
         return error is None
 
     def _report_change(self, error: str | None) -> None:
-        """Log an error when it is new, and again after each REMINDER_SECONDS."""
+        """Log an error when it is new, and then every REMINDER_SECONDS."""
         now = self._clock.monotonic()
         is_known = error == self._last_error and now - self._logged_at < REMINDER_SECONDS
         self._last_error = error

@@ -84,7 +84,7 @@ def require_https(url: str) -> None:
         is_plain = False
     if not is_plain:
         raise IssuerError(
-            "scheme", url, "STS requests only https:// URLs without a user name, so this is not requested"
+            "scheme", url, "STS requests only https:// URLs without a user name, so this URL is not requested"
         )
 
 
@@ -118,7 +118,7 @@ async def fetch(
             raise IssuerError("document", jwks_uri, str(exc)) from exc
         return Published(keys, *_freshness(response.headers), _algorithms(discovery.document), _date(response.headers))
     assert scope.cancelled_caught
-    raise IssuerError("timeout", url, f"no whole answer within {FETCH_SECONDS:.0f} s")
+    raise IssuerError("timeout", url, f"no complete response within {FETCH_SECONDS:.0f} s")
 
 
 class _Response(NamedTuple):
@@ -144,7 +144,7 @@ async def _get_json(client: httpx.AsyncClient, url: str) -> _Response:
     if response.status_code != 200:
         raise IssuerError("status", url, f"HTTP {response.status_code} instead of the document")
     if body is None:
-        raise IssuerError("document", url, f"what is there is over {MAX_DOCUMENT_BYTES} bytes")
+        raise IssuerError("document", url, f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
     return _Response(url, json.loads(body), response.headers)
 
 
@@ -160,7 +160,9 @@ def _jwks_uri(discovery: _Response, issuer: str) -> str:
     document = discovery.document
     found = document.get("issuer") if isinstance(document, dict) else None
     if found != issuer:
-        raise IssuerError("document", discovery.url, f"the discovery document is of {found!r}, not of {issuer!r}")
+        raise IssuerError(
+            "document", discovery.url, f"the issuer in the discovery document is {found!r}, not {issuer!r}"
+        )
     uri = document.get("jwks_uri")
     if not isinstance(uri, str):
         raise IssuerError("document", discovery.url, "the discovery document has no jwks_uri")
@@ -199,8 +201,8 @@ def _by_cause(url: str, exc: Exception) -> IssuerError:
         case Failure.NAME:
             return IssuerError("dns", url, f"{host} does not resolve here ({reason})")
         case Failure.TIMEOUT:
-            return IssuerError("timeout", url, f"{host} did not answer in time")
+            return IssuerError("timeout", url, f"{host} did not respond in time")
         case Failure.PROXY | Failure.PROTOCOL | Failure.CONNECTION:
             why = reason or str(exc) or type(exc).__name__
             return IssuerError("unreachable", url, f"{host} cannot be reached from here ({why})")
-    return IssuerError("tls", url, f"its certificate or TLS is not accepted here ({reason})")
+    return IssuerError("tls", url, f"its certificate or TLS version is not accepted ({reason})")

@@ -215,7 +215,7 @@ class Refresher:
         except FileTimeoutError as error:
             raise TokenError("timeout", error.problem, error.fix) from error
         except OSError as exc:
-            fix = "Raise the container's limit of processes"
+            fix = "Raise the container's process limit"
             raise TokenError("unreadable", f"{path} cannot be read: {exc.strerror}", fix) from exc
 
     async def _attempt(self) -> None:

@@ -1,14 +1,14 @@
 """
-Serve credentials, probes and metrics to clients in the Pod: connections come in, one response leaves on each.
+Serve credentials, probes and metrics to clients in the Pod, with one response per connection.
 
     listen                   opens the sockets, before the heavy imports
     server                   accepts, reads, responds; its Handler decides the response
     http, hosts              the grammar of a request, the form of a response, and the check of the Host header
-    container_credentials    decides who gets credentials, in the form of ECS
-    imds                     the same in the form of EC2's metadata service
+    container_credentials    decides who gets credentials, in the format of ECS
+    imds                     the same in the format of EC2's metadata service
     admin                    probes and metrics
     authorization            the file with the secret that clients send
-    peer                     the client's user and process, by sock_diag or proc_net, and peer_process
+    peer                     finds the client's user and process, with sock_diag or proc_net, and peer_process
     audit                    logs who got credentials and who was denied
     h11_server               HTTP over TLS for the webhook and `local`, with accepting and connection_budget
 """

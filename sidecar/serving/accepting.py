@@ -2,7 +2,7 @@
 Accept connections as fast as they arrive.
 
 trio.serve_listeners accepts one connection in each turn of the event loop. While other tasks keep the loop busy, one
-client that opens connections keeps the kernel's queue full. The kernel then drops most connections of honest clients.
+client can fill the kernel's queue with its connections. The kernel then drops most connections of honest clients.
 """
 
 import errno
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import trio
 
 MAX_AT_ONCE = 64
-"""Connections that are accepted before other tasks have their turn."""
+"""Maximum number of connections to accept before other tasks run."""
 
 PAUSE_SECONDS = 0.1
 """Pause after an error, for example when no file descriptor is left."""
 
 _CONNECTION_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
-"""Errors of accept(2) for a connection that ended in the queue, or that the firewall rejected."""
+"""Errors of accept(2) for a connection that was closed in the queue, or that the firewall rejected."""
 
 
 async def accepted(listener: socket.socket) -> list[trio.SocketStream]:

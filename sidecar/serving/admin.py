@@ -1,8 +1,8 @@
 """
-Decide the responses of the admin listener: probes and metrics, never credentials. Pure.
+Decide the responses of the admin listener, which serves probes and metrics but no credentials. Pure.
 
 `/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
-`/readyz/NAME` whether that role has; both give the reason if not. `/metrics` has all metrics.
+`/readyz/NAME` reports the same for one role; both return the reason if not. `/metrics` has all metrics.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,9 +17,9 @@ from sidecar.serving.http import Request
 
 STALLED_SECONDS = 300.0
 """
-Time after which a loop counts as stuck, in a way that a restart fixes.
+Time without a turn after which a loop counts as stuck, so that the kubelet restarts the container.
 
-One turn of a loop calls two regions at most. That takes 20 s, or 220 s with the longest chain.
+One turn of a loop calls at most two regions, which takes 20 s, or 220 s with the longest chain.
 """
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,7 +28,11 @@ _READY_PREFIX = b"/readyz/"
 
 
 class RoleState(NamedTuple):
-    """The state of one role. Instants are in Unix seconds; `checked_at`, its loop's last turn, is monotonic."""
+    """
+    The state of one role.
+
+    `checked_at` is the monotonic time of the loop's last turn. The other instants are in Unix seconds.
+    """
 
     role_name: str
     is_ready: bool
@@ -45,7 +49,7 @@ class RoleState(NamedTuple):
 def respond(
     request: Request, roles: Iterable[RoleState], metrics: Metrics, dropped_lines: int, now: Instant
 ) -> Response:
-    """Decide one request to the admin listener."""
+    """Return the response to one request to the admin listener."""
     states = list(roles)
     if request.path == b"/livez":
         return _probe([f"{s.role_name}: the refresh loop has been stuck for {now.monotonic - s.checked_at:.0f} s"
@@ -68,7 +72,7 @@ def _ready(states: Iterable[RoleState]) -> Response:
 
 
 def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> list[Family]:
-    """Return every metric with its present value."""
+    """Return every metric with its current value."""
     return [
         Family("irsa_sidecar_build_info", "gauge", "The running version, as a label.",
                [Sample({"version": __version__}, 1)]),
@@ -140,7 +144,7 @@ def _by_status(counts: Mapping[int, int]) -> list[Sample]:
 
 
 def _gauge(states: list[RoleState], field: str) -> list[Sample]:
-    """Return a sample for each role whose value is known. A missing sample is clearer than a false zero."""
+    """Return a sample for each role whose value is known, because a missing sample is clearer than a false zero."""
     values = ((state.role_name, getattr(state, field)) for state in states)
     return [Sample({"role": role_name}, value) for role_name, value in values if value is not None]
 

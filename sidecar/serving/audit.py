@@ -1,10 +1,10 @@
 """
 Log which clients got which credentials, and which clients were denied.
 
-Rule: no flood of requests sets the pace of the log, and no response with credentials goes unlogged. Each second has a
+Rule: a flood of requests cannot flood the log, and every response with credentials is in the log. Each second has a
 budget of lines for served credentials and another one for denials, so that denied clients cannot use up the lines of
-the others. What exceeds the budget is counted by role and key, or by role and reason. One line per count reports it at
-the end of that second.
+the others. Responses above the budget are counted by role and key, or by role and reason. At the end of the second, one
+line per count reports them.
 """
 
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from sidecar.log import Logger
 from sidecar.serving.container_credentials import Response
 
 LINES_A_SECOND = 10
-"""Budget of lines per second, for served credentials and again for denials."""
+"""Budget of log lines per second, for served credentials and again for denials."""
 
 Address = tuple[Any, ...]
-"""A client's address as its socket returns it: host, port, and two more numbers with IPv6."""
+"""A client's address as its socket returns it: host and port, and with IPv6 two more numbers."""
 
 _SERVED, _DENIED = "credentials_served", "request_denied"
 
 
 def _full_budget() -> dict[bool, int]:
-    """Return the lines of one second, for served credentials (True) and for denials."""
+    """Return the budget of lines for one second, for served credentials (True) and for denials (False)."""
     return {True: LINES_A_SECOND, False: LINES_A_SECOND}
 
 
 @dataclass(slots=True)
 class _Sum:
-    """The number of responses with the same event, role and key or reason that exceeded the budget."""
+    """The number of responses above the budget with the same event, role, and key or reason."""
 
     event: str
     fields: dict[str, Any]
@@ -42,8 +42,8 @@ class Audit:
     """
     The audit log of one listener. It calls `wake` when `flush` must be called within a second.
 
-    The caller reserves a line before it sends the response, because the client can be looked up only until then. A
-    response with a `peer` has a line; the others are counted.
+    The caller reserves a line before it sends the response, because the client can be looked up only before that. A
+    response with a `peer` gets a line; the others are counted.
     """
 
     def __init__(self, log: Logger, wake: Callable[[], None]) -> None:
@@ -67,7 +67,7 @@ class Audit:
         return True
 
     def record(self, response: Response, address: Address) -> None:
-        """Log or count a response that was sent. One that neither served nor denied credentials is ignored."""
+        """Log or count a response that was sent. Ignore it unless it served or denied credentials."""
         if response.snapshot is None and response.denial is None:
             return
         if response.peer is not None:
@@ -87,7 +87,7 @@ class Audit:
         found.count += 1
 
     def flush(self) -> None:
-        """Log what was counted, in one line for each role and key or reason."""
+        """Log the counted responses, in one line for each role and key or reason."""
         sums, self._sums = self._sums, {}
         for found in sums.values():
             self._emit(found.event, **found.fields, count=found.count)

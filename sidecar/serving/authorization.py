@@ -1,10 +1,11 @@
 """
-The secret that clients send as `Authorization`: created at the start, read again when its file changes.
+Create and read the secrets that clients send as `Authorization`, each in a file that may change.
 
-It isolates containers that share the Pod's loopback but not the volume of the secret. Rule: a secret that we created
-is replaced at every start, because whoever listened on the port while the daemon was away may have received it. A
-secret that somebody else put there is kept. The file holds the bare secret without a line ending, because botocore and
-Go reject a token that ends in one. Imported before the listener is bound, so it must stay light.
+The secret isolates containers that share the Pod's loopback but not the volume of the secret. Rules. A secret that we
+created is replaced at every start, because another program that listened on the port meanwhile may have received it. A
+secret that an operator created is kept. The file contains only the secret, without a line ending, because botocore and
+Go reject a token that ends in one. The module imports little, because the daemon imports it before it binds the
+listener.
 """
 
 import os
@@ -17,18 +18,18 @@ from sidecar.errors import ConfigurationError
 from sidecar.files import SECRET_MODE, FileVersion, file_version, read_regular_file, replace_secret_file
 
 SECRET_BYTES = 32
-"""Random bytes in a secret that we create."""
+"""Number of random bytes in a secret that we create."""
 MAX_SECRET_BYTES = 4096
-"""Limit for the content of a secret's file."""
+"""Maximum size of a secret's file."""
 
 PREFIX = "irsa-sidecar-"
-"""Start of each secret that we create. It distinguishes ours from an operator's without any state."""
+"""Prefix of each secret that we create. It distinguishes our secrets from an operator's."""
 
 _CREATED_BY_US = re.compile(rb"irsa-sidecar-[\w-]{43}", re.ASCII)
 
 
 class Secret(NamedTuple):
-    """The content of a secret's file, and the version of the file that it was read from."""
+    """The content of a secret's file, and the version of the file that contained it."""
 
     value: bytes
     version: FileVersion | None
@@ -41,9 +42,10 @@ def start_secrets(
     paths: Iterable[str], mode: int = SECRET_MODE, known: Mapping[str, Secret] | None = None
 ) -> dict[str, Secret]:
     """
-    Create the secret of each file that is missing or has an older secret of ours, and read the others.
+    Create a secret in each file that is missing or contains an older secret of ours, and read the other files.
 
-    Files whose secret is among the `known` ones stay as they are, even under another path. Raises ConfigurationError.
+    A file whose secret is in `known` is not changed, even if its path is new. Raises ConfigurationError if a file
+    cannot be read or written.
     """
     secrets: dict[str, Secret] = {}
     for path in dict.fromkeys(paths):
@@ -66,8 +68,8 @@ def is_created_by_us(secret: bytes) -> bool:
 
 
 def read_secret(path: str) -> Secret:
-    """Read the file at `path`. Raises ConfigurationError."""
-    version = file_version(path)  # first, so that a change during the read is found later
+    """Read the file at `path`. Raises ConfigurationError if the file cannot be read or its content is invalid."""
+    version = file_version(path)  # before the content, so that a later check notices a change during the read
     return Secret(_read(path), version)
 
 
@@ -82,14 +84,14 @@ def new_secret() -> str:
 
 
 def write_secret(path: str, secret: str, mode: int = SECRET_MODE) -> None:
-    """Write the secret to `path` with replace_secret_file. Raises ConfigurationError."""
+    """Write the secret to `path` with replace_secret_file. Raises ConfigurationError if that fails."""
     try:
         replace_secret_file(path, secret, mode)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be made "
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be created "
             f"({getattr(exc, 'strerror', None) or exc})",
-            fix="Mount a memory-backed emptyDir there that this user may write, or put the file there",
+            fix="Mount a memory-backed emptyDir there that this user may write, or create the file",
             setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         ) from exc
 
@@ -100,16 +102,16 @@ def _read(path: str) -> bytes:
     except OSError as exc:
         raise ConfigurationError(
             f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which cannot be read ({exc.strerror or exc})",
-            fix=f"Let uid {os.geteuid()} read it, or remove it to have one made",
+            fix=f"Let uid {os.geteuid()} read it, or remove it so that the daemon creates one",
             setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         ) from exc
     secret = content.strip()
     is_field_value = all(0x20 <= byte < 0x7F for byte in secret)
     if not secret or len(content) > MAX_SECRET_BYTES or not is_field_value:
         raise ConfigurationError(
-            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must be a file of one line of at most "
-            f"{MAX_SECRET_BYTES} visible ASCII characters, as it travels in an HTTP header",
-            fix="Remove it to have one made",
+            f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {path}, which must contain one line of at most "
+            f"{MAX_SECRET_BYTES} visible ASCII characters, because it is sent in an HTTP header",
+            fix="Remove it so that the daemon creates one",
             setting="IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE",
         )
     return secret

@@ -1,9 +1,8 @@
 """
-Share a budget of connections and of waiting bytes between HTTP servers, and close connections when it is used up.
+Limit the connections and the waiting bytes of all HTTP servers together, by closing connections above the limits.
 
-Rule: the connections that were silent or incomplete longest are closed first, and among them those that never
-completed a request. A client that reaches the port cannot be distinguished from the API server before its first
-request, so every client may connect.
+Rule: connections that never completed a request are closed first, and among them the one that has waited longest.
+Before its first request, no client can be distinguished from the API server, so every client may connect.
 """
 
 from collections.abc import Iterator
@@ -13,28 +12,28 @@ import trio
 
 MAX_CONNECTIONS = 500
 """
-The limit for all listeners together.
+Maximum number of connections of all listeners together.
 
-A connection in its handshake takes 120 KiB. An API server opens one connection for each review under way.
+A connection in its handshake takes 120 KiB. An API server opens one connection for each pending review.
 """
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """
-The limit for request bodies that are incomplete or not yet parsed, and for responses that are not yet sent.
+Maximum size of all incomplete or unparsed request bodies and unsent responses together.
 
-The manifests give the process 256 MiB.
+The manifests set a memory limit of 256 MiB.
 """
 
 Waits = dict[trio.CancelScope, bool]
 """
-The waits for clients, longest first, and whether the client completed a request before.
+The waits for clients, oldest first. The value is True if the client completed a request before.
 
 Cancelling a scope closes its connection.
 """
 
 
 class Budget:
-    """Connections and bytes that all listeners of a process share."""
+    """The connections and bytes that all listeners of a process share."""
 
     def __init__(self) -> None:
         self.connections = trio.CapacityLimiter(MAX_CONNECTIONS)
@@ -50,10 +49,10 @@ class Budget:
 
     def add(self, count: int) -> None:
         """
-        Count bytes of a body that arrived or of a response.
+        Count received bytes of a body, or the bytes of a response.
 
-        Above the limit, close the connection whose response is unsent longest, or else whose body is incomplete
-        longest.
+        Above the limit, close the connection that has waited longest to send its response. If there is none, close the
+        one that has waited longest for the rest of its body.
         """
         self.waiting_bytes += count
         if self.waiting_bytes > MAX_WAITING_BYTES:
@@ -62,7 +61,7 @@ class Budget:
 
 @contextmanager
 def waiting(seconds: float, *tables: Waits, is_known: bool = False) -> Iterator[trio.CancelScope]:
-    """Wait for a client at most `seconds`, or until the budget closes the connection."""
+    """Wait for a client for at most `seconds`, or until the budget closes the connection."""
     with trio.move_on_after(seconds) as scope:
         for waits in tables:
             waits[scope] = is_known

@@ -1,10 +1,10 @@
 """
-Decide the response of the credentials endpoint. Pure: from a request, the state of each role, and the time.
+Decide the response of the credentials endpoint from a request, the state of each role, and the time. Pure.
 
 Rule: default deny, in this order: no browser or proxy forwarded the request, its Host is this endpoint, the path
-belongs to a role, the secret is right, the user is allowed, the credentials are valid. So a client without the right
-secret and user learns nothing about credentials, not even whether they exist. Credentials are served as the bytes that
-were rendered when they arrived, and never after their expiration.
+belongs to a role, the secret is right, the user is allowed, the credentials are valid. A client without the right
+secret and user therefore learns nothing about credentials, not even whether they exist. The response with credentials
+is rendered once, when STS returns them, and is never served after their expiration.
 """
 
 import hmac
@@ -20,7 +20,7 @@ from sidecar.serving import http
 from sidecar.serving.hosts import Hosts, is_accepted
 from sidecar.serving.http import Request
 
-if TYPE_CHECKING:  # these import trio and socket, and this module needs only the types
+if TYPE_CHECKING:  # these modules import trio and socket, and this module needs only their types
     from sidecar.serving.peer import Peer
     from sidecar.serving.sock_diag import Pending
     from sidecar.store import Snapshot
@@ -28,11 +28,11 @@ if TYPE_CHECKING:  # these import trio and socket, and this module needs only th
 
 class Route(Protocol):
     """
-    The state of one role. The daemon's ServedRole implements it, so nothing is built per request.
+    The state of one role. The daemon's ServedRole implements this protocol, so no object is created per request.
 
     `last_error` is the reason why the last refresh failed, with the fix, or None. Clients with the right secret see it.
     `authorization` is the secret, or None if the role needs none. `can_check_secret` is True if the server can check
-    the secret's file again. `allow_uids` are the users that may have the credentials, or None for every user.
+    the secret's file again. `allow_uids` are the users that may get the credentials, or None for every user.
     """
 
     @property
@@ -51,11 +51,11 @@ class Route(Protocol):
 
 class Response(NamedTuple):
     """
-    An HTTP response, with what metrics and the audit log need.
+    An HTTP response, with the facts that metrics and the audit log need.
 
-    `content` is the whole response in bytes. `snapshot` are the credentials in it, if any. `denial` is the reason why
-    the client may not have them. With `hold` the server waits for that event and decides again; it sends this response
-    if the event does not come in time. `peer` is set if the audit log has a line for this response.
+    `content` is the whole response in bytes. `snapshot` are the credentials in it, if any. `denial` is the reason for
+    denying them. With `hold`, the server waits for that event and decides again; it sends this response if the event
+    does not happen in time. `peer` is set if the audit log reserved a line for this response.
     """
 
     status: int
@@ -67,7 +67,7 @@ class Response(NamedTuple):
     peer: "Peer | None" = None
 
     def __repr__(self) -> str:
-        """Omit the content, which may hold secrets."""
+        """Omit the content, which may contain secrets."""
         return f"Response(status={self.status}, role_name={self.role_name!r}, hold={self.hold})"
 
 
@@ -75,22 +75,24 @@ class Hold(Enum):
     """The event that a request waits for."""
 
     CREDENTIALS = "credentials"
-    """The role's first credentials."""
+    """The arrival of the role's first credentials."""
     SECRET = "secret"  # noqa: S105  the name of a kind
-    """A check of the secret's file: the client may have read a newer secret there."""
+    """The end of a check of the secret's file, because the client may have read a newer secret in it."""
     USER = "user"
     """The next time at which the kernel's tables may be read, to find the client's user."""
 
 
 FindUid = Callable[[], "int | Pending | None"]
-"""Returns the client's user as the kernel reports it, None if it is unknown, or PENDING to look it up later."""
+"""The type of a function that returns the client's user, None if the user is unknown, or PENDING to repeat the call
+later."""
 
 
 def credentials_response(credentials: Credentials) -> bytes:
     """
     Return the whole response for these credentials (AWS SDK reference, container credential provider).
 
-    It has exactly these names: Rust's and Kotlin's SDKs treat a `Code` as an error, and old .NET fails on unknown ones.
+    The body has exactly these names: Rust's and Kotlin's SDKs treat a `Code` as an error, and old .NET SDKs fail on
+    unknown names.
     """
     body = {
         "AccessKeyId": credentials.access_key_id,
@@ -105,10 +107,10 @@ def credentials_response(credentials: Credentials) -> bytes:
 
 def respond(request: Request, routes: Mapping[bytes, Route], hosts: Hosts, now: Instant, uid: FindUid) -> Response:
     """
-    Decide one request. `routes` is keyed by path.
+    Return the response to one request. `routes` is keyed by path.
 
-    The query is ignored. So is an Authorization header if the role has no secret. `uid` is called only for a role that
-    has `allow_uids`, after all other checks of the client.
+    The query is ignored. An Authorization header is ignored too if the role has no secret. `uid` is called only for a
+    role that has `allow_uids`, after all other checks of the client.
     """
     if rejection := reject_foreign(request.headers, hosts):
         return rejection
@@ -124,7 +126,7 @@ def respond(request: Request, routes: Mapping[bytes, Route], hosts: Hosts, now: 
 
 
 def reject_foreign(headers: Mapping[bytes, bytes], hosts: Hosts) -> Response | None:
-    """Return the rejection of a request that a browser or a proxy sent, or that names another host. Else None."""
+    """Return a rejection if a browser or a proxy sent the request, or if it names another host; else None."""
     if _find_forwarding(b"\n".join(headers)):
         return _THIRD_PARTY
     if not is_accepted(headers.get(b"host"), hosts):
@@ -136,7 +138,7 @@ _find_forwarding = re.compile(
     rb"^(?:forwarded|via|x-forwarded-[^\n]*|x-real-ip|origin|referer|sec-fetch-[^\n]*)$", re.MULTILINE
 ).search
 """
-Finds headers that only proxies (RFC 7239, RFC 9110 7.6.3) and browsers (Fetch Metadata, RFC 6454) add.
+Search for headers that only proxies (RFC 7239, RFC 9110 7.6.3) and browsers (Fetch Metadata, RFC 6454) add.
 
 IMDSv2 rejects X-Forwarded-For for the same reason. No AWS client sends any of them.
 """
@@ -192,20 +194,20 @@ def _reject_secret(route: Route, request: Request) -> Response | None:
 
 
 _SCHEME = re.compile(rb"(?:aws|basic|bearer|digest|negotiate|token|aws4-hmac-sha256)[ \t:=]", re.IGNORECASE)
-"""Schemes that clients are known to put before the secret. Other words could be part of a secret with a space."""
+"""Pattern for schemes that clients often put before the secret. Other words could be part of a secret with a space."""
 
 _QUOTED = re.compile(rb"""(["']).*\1""")
 
 
 def _mismatch(sent: bytes) -> Response:
-    """Return a rejection that names the scheme or quotes around the value. The value itself is not compared again."""
+    """Return a rejection that names the scheme or the quotes around the value."""
     if _SCHEME.match(sent):
         return _WITH_SCHEME
     return _IN_QUOTES if _QUOTED.fullmatch(sent) else _WRONG_SECRET
 
 
 def reject_user(route: Route, uid: FindUid) -> Response | None:
-    """Return a rejection if only some users may use the role, and `uid` is another or an unknown user."""
+    """Return a rejection if only some users may use the role, and `uid` is unknown or not one of them."""
     if route.allow_uids is None or (user := uid()) in route.allow_uids:
         return None
     if not isinstance(user, int):
@@ -224,9 +226,10 @@ def reject_user(route: Route, uid: FindUid) -> Response | None:
 
 def unavailable(route: Route) -> Response:
     """
-    Return a 503, the status that most SDKs retry. It is also right while IAM still propagates the trust policy.
+    Return a 503, the status that most SDKs retry, also while IAM still propagates the trust policy.
 
-    The request is held only if the role never had credentials. If they expired, refreshes have failed for hours.
+    The request is held only if the role never had credentials. Expired credentials mean that refreshes have failed for
+    a long time.
     """
     reason = route.last_error or "the first exchange with STS has not ended yet"
     if route.snapshot is None:

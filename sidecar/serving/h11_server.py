@@ -1,19 +1,19 @@
 """
 Serve HTTP/1.1 over TLS or plain TCP, for the webhook and the local services. `run` never imports this module.
 
-h11 comes with httpx anyway. hypercorn 0.18 serves as many reviews per second, because the review itself takes most of
-the time. But in a Pod hypercorn is 4 MiB larger, and it catches only OSError from a connection: any other exception
-ends the listener. It also waits forever for a client that does not read, because its send is shielded. HTTP/2 is
-missing here, and the API server works without it.
+h11 is installed anyway, because httpx needs it. hypercorn 0.18 serves as many reviews per second, because the review
+itself takes most of the time. But hypercorn takes 4 MiB more memory in a Pod, and catches only OSError from a
+connection: any other exception ends the listener. hypercorn also waits forever for a client that does not read, because
+its send is shielded. This server has no HTTP/2, which the API server does not need.
 
 Rules:
 
 - An exception in one connection ends only that connection.
 - Each connection takes bounded time and memory. connection_budget.py decides which connections are closed when all
-  together take too much.
-- The work per received byte is bounded. A body has a length that is known in advance, because chunks could have one
-  byte each. A request arrives in few pieces for its length. A checkpoint follows each piece, so that other connections
-  have their turn.
+  together exceed the limits.
+- The work per received byte is bounded. A body must have a Content-Length, because chunks could have one byte each. The
+  number of pieces of a request is limited by its length. A checkpoint follows each piece, so that other connections run
+  too.
 """
 
 import math
@@ -31,28 +31,30 @@ from sidecar.serving.accepting import accepted
 from sidecar.serving.connection_budget import Budget, Waits, waiting
 
 MAX_PIECES, BYTES_PER_PIECE = 100, 512
-"""A request of n bytes may arrive in 100 + n / 512 pieces. Go's client sends records and segments of 1 KiB or more."""
+"""Limits of the number of pieces: a request of n bytes may arrive in 100 + n / 512 pieces. Go's client sends records
+and segments of 1 KiB or more."""
 
 HANDSHAKE_SECONDS = READ_SECONDS = WRITE_SECONDS = 10.0
 
 IDLE_SECONDS = 120.0
-"""Longer than Go's client keeps an idle connection, 90 s, so that it never sends into one that we close."""
+"""Time until an idle connection is closed. Go's client closes it earlier, after 90 s, so it never sends a request on a
+connection that we close."""
 
 CLOSE_SECONDS = 1.0
 
 RESPONSE_COPIES = 4
-"""Copies of a response in memory while it is sent: the original, as HTTP, and in the two buffers of TLS."""
+"""Number of copies of a response in memory during the send: the original, as HTTP, and in the two buffers of TLS."""
 
 LINGER_BYTES = 256 * 1024
-"""Limit for the bytes of an unread body that are discarded before a connection is closed."""
+"""Maximum number of bytes of an unread body that are discarded before a connection is closed."""
 
 BACKLOG = 128
 """
-Connections that the kernel keeps until they are accepted, in the order of arrival.
+Maximum length of the kernel's queue of connections that are not yet accepted.
 
-Honest connections wait behind the others in this queue. With 4,096, one waited 7 s while a client opened connections
-as fast as it could. When the queue is full, the kernel drops the packet that opens a connection, and the client sends
-it again after 1 s.
+An honest client waits behind all earlier connections in this queue. With a length of 4,096, a client waited 7 s while
+another client opened connections as fast as possible. When the queue is full, the kernel drops the packet that opens a
+connection, and the client repeats the packet after 1 s.
 """
 
 TEXT = "text/plain; charset=utf-8"
@@ -63,7 +65,7 @@ _PIECE_BYTES = 65_536
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    A complete request. Everything except its method may hold secrets.
+    A complete request. Every part except the method may contain secrets.
 
     Header names are in lower case, in the order of arrival, and may repeat.
     """
@@ -88,7 +90,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete response. Its body may hold credentials, so `repr` does not show it."""
+    """A complete response. Its body may contain credentials, so `repr` does not show the body."""
 
     status: int
     body: bytes = field(repr=False)
@@ -105,21 +107,22 @@ Respond = Callable[[Request], Awaitable[Response]]
 _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 TlsContext = Callable[[], ssl.SSLContext | None]
-"""Return the TLS context for a new connection, or None if there is no certificate yet."""
+"""The type of a function that returns the TLS context for a new connection, or None without a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    The limits for requests. With `max_body_bytes` 0 no body is read.
+    The limits for requests. If `max_body_bytes` is 0, no body is read.
 
-    The API server accepts objects of 3 MiB. A review of a creation holds one, and takes many times that when parsed.
+    The API server accepts objects of 3 MiB. A review of a creation contains one object, and takes many times that size
+    when parsed.
     """
 
     max_head_bytes: int = 16 * 1024
     max_body_bytes: int = 4 * 1024 * 1024
     respond_seconds: float = math.inf
-    """Deadline for `respond`. The connection is then closed without a response."""
+    """Deadline for `respond`. After the deadline the connection is closed without a response."""
     keeps_connections: bool = True
     """True if a connection may carry more than one request."""
 
@@ -131,8 +134,9 @@ class Server:
 
     `report` receives unexpected exceptions. Without `tls` the server speaks plain HTTP.
 
-    While `is_draining` returns true, every response is the last of its connection. The client sends its next request
-    elsewhere, and keeps no connection that is closed while it sends: Go's client does not repeat a POST.
+    While `is_draining` returns true, every response is the last one on its connection, so the client sends its next
+    request elsewhere. Otherwise the stop would close a connection during a request, and Go's client does not repeat a
+    POST.
     """
 
     respond: Respond
@@ -147,7 +151,7 @@ class Server:
     async def serve(
         self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until `stop` is set and the responses under way are sent. Closes the listeners, which do not block."""
+        """Serve until `stop` is set and the pending responses are sent. Close the listeners, which must not block."""
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -160,7 +164,7 @@ class Server:
 
     @property
     def is_ending(self) -> bool:
-        """Return whether the next response is the last of its connection."""
+        """Return whether the next response is the last one on its connection."""
         return self.stop.is_set() or self.is_draining() or not self.limits.keeps_connections
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
@@ -188,7 +192,7 @@ class Server:
             await trio.aclose_forcefully(stream)
 
     async def _secured(self, stream: trio.SocketStream) -> _Stream | None:
-        """Return the stream within TLS, or None without a certificate or if the handshake takes too long."""
+        """Return the stream within TLS. Return None without a certificate, or if the handshake takes too long."""
         if self.tls is None:
             return stream
         context = self.tls()
@@ -208,7 +212,7 @@ _INTERNAL_ERROR = text_response(500, "Internal error of irsa-sidecar.")
 
 
 class _RejectedError(Exception):
-    """A request that is not read completely, and the response to it."""
+    """An error for a request that the server does not read completely, with the response to it."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response)
@@ -263,7 +267,7 @@ class _Connection:
             self._is_known = True
 
     async def _respond(self, body: bytearray) -> tuple[Response | None, bool]:
-        """Return the response, None at the connection's end, and whether it must be the last one."""
+        """Return the response, or None at the end of the connection, and whether the response must be the last one."""
         request = None
         try:
             with waiting(READ_SECONDS, self._server.budget.reading, is_known=self._is_known):
@@ -284,7 +288,7 @@ class _Connection:
         return None, True
 
     async def _wait_for_bytes(self) -> bool:
-        """Return whether a request begins before the connection is idle for too long, or the server stops."""
+        """Return whether a request begins before the idle deadline, and before the server stops."""
         self._received = self._pieces = 0
         if self._http.trailing_data[0]:
             await trio.lowlevel.checkpoint()
@@ -308,7 +312,7 @@ class _Connection:
                 left -= len(data)
 
     async def _receive(self) -> bool:
-        """Receive the next piece. Return False at the connection's end."""
+        """Receive the next piece. Return False at the end of the connection."""
         data = bytes(await self._stream.receive_some(_PIECE_BYTES))
         self._http.receive_data(data)
         self._received += len(data)
@@ -317,7 +321,7 @@ class _Connection:
 
     async def _read_into(self, body: bytearray) -> Request | None:
         """
-        Return the request, or None at the connection's end.
+        Return the request, or None at the end of the connection.
 
         Raises _RejectedError for a request that is not read completely, and h11.RemoteProtocolError for an invalid one.
         """

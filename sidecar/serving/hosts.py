@@ -1,8 +1,8 @@
 """
 Check the Host header of a request. Pure.
 
-Rule: only names that the listener itself has are accepted. Any other name may belong to an attacker who made it resolve
-to loopback (DNS rebinding).
+Rule: only the listener's own names are accepted. An attacker may make any other name resolve to loopback (DNS
+rebinding).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Hosts(NamedTuple):
     """
     The hosts that a listener accepts: lower-case names without port, IPv6 in brackets.
 
-    `any_address` accepts every IP address too, because no attacker can make an address resolve to us.
+    With `any_address`, every IP address is accepted too, because DNS rebinding needs a name.
     """
 
     names: frozenset[bytes] = LOOPBACK_NAMES
@@ -30,7 +30,7 @@ LOOPBACK = Hosts()
 
 
 def hosts_of(addresses: Iterable[str]) -> Hosts:
-    """Return the hosts of listeners on these IP addresses. A listener on every interface has any address."""
+    """Return the hosts of listeners on these IP addresses. A listener on all interfaces accepts every address."""
     bound = set(addresses)
     names = {f"[{address}]".encode() if ":" in address else address.encode() for address in bound}
     return Hosts(LOOPBACK_NAMES | names, any_address=bool(bound & WILDCARDS))

@@ -1,11 +1,11 @@
 """
 Parse the few HTTP requests that are allowed, and render every response. Pure: bytes in, values out.
 
-Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, exactly as RFC 9112 writes it. One compiled
-pattern states that whole grammar. Anything else is rejected and never repaired: two readers that repair differently
-make request smuggling possible. Only after a mismatch, off the fast path, the lines are read one by one to find the
-reason. The first wrong line decides, so the same bytes get the same rejection in whatever pieces they arrive.
-A listener that needs another method has its own grammar, which differs in nothing else.
+Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, exactly as in RFC 9112. One compiled
+pattern contains the whole grammar. Any other input is rejected and never repaired, because two parsers that repair
+input differently make request smuggling possible. Only after a mismatch are the lines parsed one by one, to find the
+reason. The first wrong line decides, so the rejection does not depend on the pieces in which the bytes arrive. A
+listener that needs another method has its own grammar, which differs only in the methods.
 """
 
 import json
@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Limit for request line and fields together. SDKs send under 1 KiB; a secret may be long. Tomcat: 8 KiB, Node: 16."""
+"""Maximum size of the request line and the fields together. SDKs send under 1 KiB, but a secret may be long. Tomcat's
+limit is 8 KiB, Node's is 16 KiB."""
 
 MAX_FIELDS = 100
-"""Limit for the number of fields. SDKs send fewer than 20; Apache also stops at 100."""
+"""Maximum number of fields. SDKs send fewer than 20; Apache's limit is also 100."""
 
 REASONS = {
     200: "OK",
@@ -40,8 +41,8 @@ class Request(NamedTuple):
     One well-formed request.
 
     `path` is the target without its query. `headers` maps lower-case names to values without surrounding white space.
-    If a name came twice, the last value counts; names for which that would matter cannot come twice. `size` is the
-    number of bytes that the request took of the buffer. `has_waited` is True once the server has held the request.
+    If a name occurs twice, the last value counts; a request with two important fields of one name is rejected. `size`
+    is the number of bytes of the request in the buffer. `has_waited` is True after the server has held the request.
     """
 
     path: bytes
@@ -75,7 +76,8 @@ _FIELD = _TOKEN + rb"++:[\t -~\x80-\xff]*+\r\n"
 
 Parse = Callable[[bytes], Request | Rejection | None]
 """
-Reads the request at the start of a buffer. Returns it, or the reason to reject it, or None if more bytes are needed.
+The type of a function that reads the request at the start of a buffer. It returns the request or its rejection, or None
+if more bytes are needed.
 
 Bytes after the request are ignored. A rejection may come before the head is complete, and later bytes do not change it.
 """
@@ -116,10 +118,11 @@ def response(
     headers: Iterable[tuple[str, str]] = (),
 ) -> bytes:
     """
-    Return one whole response, after which the server closes the connection.
+    Return one complete response, after which the server closes the connection.
 
-    The length is explicit and nothing is compressed. `no-store` keeps credentials out of caches. Go's and Kotlin's SDKs
-    read an error's body only if its type is exactly `application/json`. A 503 requests a retry after one second.
+    The response has a Content-Length and is not compressed. `no-store` keeps credentials out of caches. Go's and
+    Kotlin's SDKs read an error's body only if its type is exactly `application/json`. A 503 tells the client to retry
+    after one second.
     """
     lines = [
         f"HTTP/1.1 {status} {REASONS[status]}",
@@ -135,9 +138,9 @@ def response(
 
 _RETRY_IN_ONE_SECOND = ("Retry-After: 1", "x-amz-retry-after: 1000")
 """
-One second in RFC 9110's header (10.2.3), and in AWS's own header, which counts milliseconds.
+Headers for a retry after one second: RFC 9110's (10.2.3), and AWS's own, which counts milliseconds.
 
-SDKs of late 2026 obey AWS's. Without it they retry after 50 ms and give up within half a second.
+SDKs of late 2026 use AWS's header. Without it they retry after 50 ms and stop within half a second.
 """
 
 
@@ -147,14 +150,15 @@ def error_response(
     """
     Return a response whose message an SDK shows to a person. The code defaults to the status's reason phrase.
 
-    Both spellings are sent: Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and `Message`.
+    Both spellings are in the body: Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and
+    `Message`.
     """
     code = code or REASONS[status].replace(" ", "")
     body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode("ascii")
     return response(status, body, headers=headers)
 
 
-# The rest of this file runs only for rejected bytes, and only finds the reason.
+# The rest of this file runs only for rejected bytes, to find the reason.
 
 _NO_HOST = Rejection(400, "An HTTP/1.1 request needs a Host header.")
 _BODY = Rejection(400, "A request here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")
@@ -165,7 +169,7 @@ _MALFORMED_LINE = Rejection(400, "The request line is not `GET /path HTTP/1.1` i
 _MALFORMED_FIELD = Rejection(400, "A header line is not `Name: value`.")
 
 _SINGLE = (b"host", b"authorization", b"content-length")
-"""Fields that must not repeat, because two readers might use different lines."""
+"""Fields that must not occur twice, because two parsers might use different values."""
 
 _Rules = tuple[re.Pattern[bytes], tuple[tuple[re.Pattern[bytes], Rejection], ...], Rejection]
 
@@ -174,7 +178,7 @@ def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Rejection]], otherwise:
     """
     Return the pattern that a line must match, and the rejections of lines that do not.
 
-    The first fault that matches the line gives the rejection. If none matches, it is `otherwise`.
+    The rejection is that of the first fault that matches the line, or `otherwise` if none matches.
     """
     compiled = tuple((re.compile(fault, re.DOTALL), rejection) for fault, rejection in faults)
     return re.compile(pattern), compiled, otherwise
@@ -230,7 +234,7 @@ def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
 
 
 def _line_rejection(number: int, line: bytes, line_rules: _Rules) -> Rejection | None:
-    """Return the rejection of one line, which comes without its LF. Line 0 is the request line."""
+    """Return the rejection of one line, without its LF. Line 0 is the request line."""
     if not line.endswith(b"\r"):
         return _BARE_LF
     if number > MAX_FIELDS:
@@ -251,5 +255,5 @@ parse: Parse = Grammar("GET").parse
 """
 The grammar of every listener that needs no other method.
 
-Rule: no result is kept between requests, because a head may hold a secret (`Authorization`).
+Rule: no result is kept between requests, because a head may contain a secret (`Authorization`).
 """

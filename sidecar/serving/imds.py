@@ -1,13 +1,13 @@
 """
 Decide responses in the format of the EC2 instance metadata service (IMDSv2), for old clients. Pure.
 
-Rule: only version 2, never version 1. A client opens a session by PUT and sends its token with every GET. SSRF
-usually lets an attacker send only GETs, which open no session. The token holds the session's expiration, and a MAC
-with a key of this process, so sessions take no memory. These clients send no secret and cannot choose a role. So the
-daemon serves one role to every client that can connect, unless the role has `allow_uids`.
+Rule: only version 2 is served, never version 1. A client opens a session with a PUT and sends the session's token with
+every GET. An attacker who uses SSRF can usually send only GETs, which open no session. The token contains the session's
+expiration, and a MAC with a key of this process, so sessions take no memory. These clients send no secret and cannot
+choose a role. The daemon therefore serves one role to every client that can connect, unless the role has `allow_uids`.
 
 Paths, headers, statuses and documents: Amazon EC2 User Guide, "Use the Instance Metadata Service" and "Retrieve
-security credentials from instance metadata". The daemon returns 404 for a path for which it has no value.
+security credentials from instance metadata". The daemon returns 404 for a path without a value.
 """
 
 import hmac
@@ -24,20 +24,20 @@ from sidecar.serving.hosts import Hosts
 from sidecar.serving.http import Request
 
 if TYPE_CHECKING:
-    from sidecar.store import Snapshot  # as in container_credentials.py
+    from sidecar.store import Snapshot  # only for the types, as in container_credentials.py
 
 KEY_BYTES = 32
 """Length of the key that signs session tokens."""
 
 MAX_SESSION_SECONDS = 21_600
-"""Longest session of EC2's service (6 hours)."""
+"""Maximum duration of a session in EC2's service (6 hours)."""
 
 parse = http.Grammar("GET", "PUT").parse
 """The grammar of GET and PUT. A PUT has no body either: EC2's clients send the session's length in a header."""
 
 
 class ImdsRole(endpoint.Route, Protocol):
-    """The role that is served. The last part of its ARN is the role name in the path."""
+    """The role that is served. The last part of its ARN is the role name in paths."""
 
     @property
     def role_arn(self) -> str: ...
@@ -45,7 +45,7 @@ class ImdsRole(endpoint.Route, Protocol):
 
 class Instance(NamedTuple):
     """
-    The values that stay the same while the process runs.
+    The values that do not change while the process runs.
 
     `key` signs session tokens. `region` is the Pod's region, or None if it is unknown.
     """
@@ -57,11 +57,11 @@ class Instance(NamedTuple):
 
 def respond(request: Request, role: ImdsRole, instance: Instance, now: Instant, uid: FindUid) -> Response:
     """
-    Decide one request. `uid` is the same as in `container_credentials.respond`.
+    Return the response to one request. `uid` is the same as in `container_credentials.respond`.
 
     Slashes around a path are ignored: an SDK may append the path to an endpoint that ends in a slash, and botocore
     requests the availability zone with a slash at the end. SDKs of 2025 try `…/security-credentials-extended/` first.
-    It is 404, as on most instances, and they go on to the path without `-extended`.
+    The daemon returns 404, as most instances do, and the SDKs then request the path without `-extended`.
     """
     if denied := endpoint.reject_foreign(request.headers, instance.hosts):
         return denied
@@ -89,7 +89,7 @@ def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> R
     """
     Return a token for the requested number of seconds. A header repeats that number for Go's and Rust's SDKs.
 
-    After a 403, 404 or 405 here, most SDKs would use version 1 from then on. A 400 ends their attempt.
+    After a 403, 404 or 405, most SDKs would use version 1 from then on. After a 400 they stop.
     """
     if path != _TOKEN_PATH:
         return _ONLY_GET
@@ -101,12 +101,12 @@ def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> R
 
 
 def _token(record: bytes, key: bytes) -> bytes:
-    """Return the record and its MAC in hexadecimal. The record is the session's end in monotonic milliseconds."""
+    """Return the record and its MAC in hexadecimal. The record is the expiration in monotonic milliseconds."""
     return record + hmac.digest(key, record, "sha256").hex().encode("ascii")
 
 
 def _is_open(token: bytes, key: bytes, now: Instant) -> bool:
-    """Return whether we signed the token and its session is still open. The comparison takes constant time."""
+    """Return whether we signed the token and the session is still open. The comparison takes constant time."""
     record = token[:_RECORD_DIGITS]
     return hmac.compare_digest(token, _token(record, key)) and now.monotonic * 1000 < int(record, 16)
 
@@ -115,7 +115,7 @@ def _is_open(token: bytes, key: bytes, now: Instant) -> bool:
 
 
 class _Arn(NamedTuple):
-    """The parts of a role's ARN (IAM User Guide, IAM identifiers); `name` is without its path."""
+    """The parts of a role's ARN (IAM User Guide, IAM identifiers). `name` is the role name without its path."""
 
     partition: str
     account_id: str
@@ -133,10 +133,10 @@ _INFO = b"latest/meta-data/iam/info"
 
 def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> Response:
     """
-    Return the document at the path. Without valid credentials it is a 503 with the reason.
+    Return the document at the path, or a 503 with the reason if there are no valid credentials.
 
-    EC2 returns 200 with a `Code` other than Success then. No SDK accepts either as credentials, but only a 503 makes
-    Go, Rust and the older JavaScript retry, and Java shows the message of a 503 to a person.
+    EC2 would return 200 with a `Code` other than Success. No SDK accepts either response as credentials. But only a 503
+    makes Go, Rust and the older JavaScript retry, and Java shows the message of a 503.
     """
     arn = _Arn.of(role.role_arn)
     if path == _ROLES:
@@ -175,7 +175,7 @@ def _credentials(snapshot: "Snapshot") -> str:
 
 
 def _info(arn: _Arn, snapshot: "Snapshot") -> str:
-    """Return the document from whose ARN clients read the account. A profile usually has the name of its role."""
+    """Return the document from whose ARN clients read the account. The profile has the role's name, as usual."""
     return _json(
         {
             "Code": "Success",
@@ -186,12 +186,12 @@ def _info(arn: _Arn, snapshot: "Snapshot") -> str:
 
 
 def _identity(arn: _Arn, region: str) -> str:
-    """Return the identity document, without fields of a real instance. SDKs read the region, and tools the account."""
+    """Return the identity document, without an instance's own fields. SDKs read the region, and tools the account."""
     return _json({"accountId": arn.account_id, "region": region, "version": "2017-09-30"})
 
 
 def _zone(_arn: _Arn, region: str) -> str:
-    """Return the region's first zone. botocore removes the letter to get the region; the Pod may be in another zone."""
+    """Return the region's first zone. botocore removes the letter to get the region; the Pod's zone may differ."""
     return f"{region}a"
 
 

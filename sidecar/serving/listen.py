@@ -1,8 +1,8 @@
 """
 Open listening sockets, before anything heavy is imported.
 
-Rule: this file imports `socket` and nothing heavier, so that the port is open within milliseconds of exec. Early
-requests then wait in the kernel's queue instead of being refused.
+Rule: this module imports `socket` and nothing heavier, so that the port is open within milliseconds after exec. Early
+requests then wait in the kernel's queue, and the kernel does not refuse them.
 """
 
 import errno
@@ -13,24 +13,24 @@ from sidecar.addresses import OTHER_FAMILY, format_address, is_loopback
 from sidecar.errors import ConfigurationError
 
 BACKLOG = 1024
-"""Connections that the kernel queues until they are accepted, at most `net.core.somaxconn` (4096 by default)."""
+"""Maximum length of the kernel's queue of connections, which `net.core.somaxconn` limits too (4096 by default)."""
 
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
-"""Errors of a kernel without IPv6, or without IPv4 on its loopback."""
+"""Errors of a kernel without IPv6, or without IPv4 on its loopback interface."""
 
 LOOPBACK_HOPS = 1
 """
 Hop limit of the packets that a loopback listener sends, so that no router forwards them.
 
-It protects if a node's NAT or a wrong `route_localnet` lets outside clients in. EC2's metadata service (IMDSv2) has the
-same limit.
+The limit protects the listener if a node's NAT or a wrong `route_localnet` admits outside clients. EC2's metadata
+service (IMDSv2) has the same limit.
 """
 
 RECEIVE_BUFFER_BYTES = 16 * 1024
 """
-Receive buffer of each accepted connection, enough for one request head. The kernel doubles it for overhead (tcp(7)).
+Size of each connection's receive buffer, enough for one request head. The kernel doubles it for overhead (tcp(7)).
 
-The kernel charges these buffers to the container's memory. Without this limit a client fills several MiB for each
+The kernel charges these buffers to the container's memory. Without this limit a client can use several MiB for each
 connection.
 """
 
@@ -40,16 +40,16 @@ _HOP_LIMIT = {
 }
 
 _FREE_PORT_TRIES = 8
-"""Most tries to find a free port. A port that is free in one family may be in use in the other."""
+"""Maximum number of tries to find a free port. A port that is free in one address family may be in use in the other."""
 
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
     """
-    Open non-blocking listeners on the address and, for a loopback or wildcard host, on the other family's as well.
+    Open non-blocking listeners on the address. For a loopback or wildcard host, do so in both address families.
 
-    Both get the same port. Connections to a loopback listener get the hop limit LOOPBACK_HOPS. If this machine lacks
-    one family, that family is skipped. A port in use is an error in either family. Raises ConfigurationError with the
-    setting, the address and the fix.
+    Both listeners get the same port. Connections to a loopback listener get the hop limit LOOPBACK_HOPS. A family that
+    this machine lacks is skipped. A port in use is an error in either family. Raises ConfigurationError with the
+    setting, the address and the fix if a socket cannot be opened.
     """
     listeners = bind(setting, address)
     start_listening(setting, listeners, backlog)
@@ -57,7 +57,7 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
 
 
 def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
-    """Bind the sockets of `listen`. The kernel refuses connections until `start_listening`."""
+    """Bind the sockets for `listen`. The kernel refuses connections until `start_listening`."""
     host, port = address
     hosts = [host, OTHER_FAMILY[host]] if host in OTHER_FAMILY else [host]
     tries = _FREE_PORT_TRIES if port == 0 else 1
@@ -71,7 +71,7 @@ def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
 
 
 def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
-    """Accept connections on bound sockets. Raises ConfigurationError if another process listens there by now."""
+    """Accept connections on bound sockets. Raises ConfigurationError if another process now listens on the port."""
     for listener in listeners:
         try:
             listener.listen(backlog)
@@ -83,7 +83,7 @@ def start_listening(setting: str, listeners: list[socket.socket], backlog: int =
 
 
 def _bind_all(hosts: list[str], port: int) -> list[socket.socket]:
-    """Bind one socket for each host whose family exists here. On another OSError close all of them and raise it."""
+    """Bind one socket for each host whose family exists here. On any other OSError, close all sockets and raise it."""
     listeners: list[socket.socket] = []
     absent: OSError | None = None
     for host in hosts:
@@ -106,14 +106,16 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Without it a restart would wait for the TIME_WAIT of the last connections. Two listeners stay impossible.
+        # Without SO_REUSEADDR, a restart would wait for the TIME_WAIT of the last connections. A second listener
+        # remains impossible.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Each family has its own listener, with any value of the machine's bindv6only.
+            # Each family has its own listener, whatever the machine's bindv6only is.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_loopback(host):
             _keep_near(listener)
-        # Connections inherit it. It must be set before listen, because the window scale is fixed in the handshake.
+        # Connections inherit the buffer size. It must be set before listen, because the handshake fixes the window
+        # scale.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listener.bind((host, port))
         listener.settimeout(0)
@@ -124,7 +126,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _keep_near(listener: socket.socket) -> None:
-    """Its connections inherit the limit, their first packet included. A sandbox without such limits serves as well."""
+    """Set the hop limit, which connections inherit for all packets. Ignore a sandbox that has no such limit."""
     with suppress(OSError):
         listener.setsockopt(*_HOP_LIMIT[listener.family], LOOPBACK_HOPS)
 

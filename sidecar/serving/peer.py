@@ -1,13 +1,13 @@
 """
 Find the user and the process at the other end of an accepted connection.
 
-Rule: an ambiguous result counts as unknown, and no lookup ever waits. The *client's* socket is looked up, by both of
-its addresses. On loopback our own socket exists beside it, with the two addresses exchanged. The client's socket counts
-only while it is connected and a process holds it, because the kernel reports user 0 for abandoned sockets.
+Rule: an ambiguous result counts as unknown, and no lookup ever waits. The lookup is for the *client's* socket, by both
+of its addresses. On loopback, our own socket exists too, with the two addresses exchanged. The client's socket counts
+only while it is connected and open in a process, because the kernel reports user 0 for abandoned sockets.
 
-A later socket on the same port cannot be mistaken for the client, because our end is checked afterwards. While our end
-is connected, no other socket can connect between the same two addresses: its packets reach our end, which discards
-them. If our end is no longer connected, the user is unknown.
+A later socket on the same port cannot be mistaken for the client, because our end is checked after the lookup. While
+our end is connected, no other socket can connect between the same two addresses, because our end receives its packets
+and discards them. If our end is no longer connected, the user is unknown.
 """
 
 import os
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from sidecar.serving.proc_net import ProcTables
 
 _SELF_CHECK_SECONDS = 1.0
-"""Deadline for a connection to ourselves. It takes microseconds, unless a filter drops packets on loopback."""
+"""Deadline for a connection from this process to itself. It takes microseconds, unless a filter drops packets on
+loopback."""
 
 
 class Peer(NamedTuple):
     """
     The client of a connection. None means unknown.
 
-    `uid` is the user that created the socket, numbered as in our user namespace. A user without a number there is the
-    kernel's overflow user, 65534 (user_namespaces(7)). `pid` is numbered as in our /proc.
+    `uid` is the user that created the socket, as a number in our user namespace. A user without a number in it appears
+    as the kernel's overflow user, 65534 (user_namespaces(7)). `pid` is the process's number in our /proc.
     """
 
     uid: int | None
@@ -41,15 +42,16 @@ class Peer(NamedTuple):
 
 
 Find = Callable[[ConnectionKey], Owner | None]
-"""Returns the owner of the connected socket with this key, or None if there is none. Raises OSError."""
+"""The type of a function that returns the owner of the connected socket with this key, or None. Raises OSError."""
 
 
 class Peers:
     """
-    Lookup of the clients of accepted connections, by the first method that works on this system.
+    A lookup of the clients of accepted connections, by the first method that works on this system.
 
-    The methods are NETLINK_SOCK_DIAG, and /proc/net/tcp for a sandbox or seccomp profile that has no netlink. A
-    connection to ourselves tests each. The object is a context manager; outside of its block, all clients are unknown.
+    The methods are NETLINK_SOCK_DIAG, and /proc/net/tcp for a sandbox or seccomp profile without netlink. Each method
+    is tested with a connection from this process to itself. The object is a context manager; outside of its block, all
+    clients are unknown.
     """
 
     def __init__(self) -> None:
@@ -69,7 +71,7 @@ class Peers:
 
     @property
     def can_look_up(self) -> bool:
-        """True if the users of clients on this machine can be found."""
+        """True if the users of clients can be found on this machine."""
         self._open()
         return self._find is not lookup_unavailable
 
@@ -83,12 +85,12 @@ class Peers:
         return owner.uid if isinstance(owner, Owner) else owner
 
     def pause_seconds(self, monotonic: float) -> float:
-        """Return how long a connection whose user is PENDING has to wait."""
+        """Return how long a connection whose user is PENDING must wait."""
         return 0.0 if self._tables is None else self._tables.pause_seconds(monotonic)
 
     def peer(self, sock: socket.socket, monotonic: float, *, is_denial: bool = False) -> Peer:
         """
-        Return the user and the process for a log line, as far as the budget of this second allows.
+        Return the user, and the process if this second's budget allows, for a log line.
 
         Lines of denied requests have a budget of their own, so that denied clients cannot use up the others'.
         """
@@ -111,7 +113,7 @@ class Peers:
         return owner
 
     def _open(self) -> None:
-        """Choose the method once, at the start, because later there may be no file descriptor left for it."""
+        """Choose the method once, at the start, because later there may be no free file descriptor."""
         if self._find is None:
             self._find = next((find for find in self._methods() if _finds_ourselves(find)), lookup_unavailable)
 
@@ -128,14 +130,14 @@ class Peers:
 
 
 def lookup_unavailable(_key: ConnectionKey) -> None:
-    """Find no owner, on a system where no method works."""
+    """Return None, on a system where no method works."""
 
 
 def connection_key(sock: socket.socket) -> ConnectionKey:
     """Return the key of the client's side of this accepted socket. Raises OSError when it is no longer connected."""
     (host, port), (our_host, our_port) = sock.getpeername()[:2], sock.getsockname()[:2]
     source, destination = packed(host), packed(our_host)
-    if source is None or destination is None:  # a link-local address, which contains its interface's name
+    if source is None or destination is None:  # a link-local address, which includes the name of an interface
         raise OSError(f"no plain address: {host}, {our_host}")
     return ConnectionKey(source, port, destination, our_port)
 

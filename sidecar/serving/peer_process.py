@@ -1,12 +1,12 @@
 """
 Find the process that holds a socket, for the `pid` field of the audit log.
 
-It exists for Pods with a shared process namespace, where several containers run as the same user. There the user alone
-does not tell which container received credentials (docs/roles.md).
+Pods with a shared process namespace need this module if several containers run as the same user. The user alone then
+does not show which container received credentials (docs/roles.md).
 
-Rule: each second has a budget of checks, so that no number of clients makes this expensive. Denied requests have a
-budget of their own, so that denied clients cannot use up the others'. Only processes that we may trace, in our process
-namespace, can be found.
+Rule: each second has a budget of checks, which limits the processor time for any number of clients. Denied requests
+have a budget of their own, so that denied clients cannot use up the budget of the others. The search finds only
+processes in our process namespace that we may trace.
 """
 
 import os
@@ -17,10 +17,10 @@ from itertools import islice
 from sidecar.serving.sock_diag import Owner
 
 MAX_LISTED = 1024
-"""Most entries of /proc that are read. Of these, the newest processes are checked first."""
+"""Maximum number of entries of /proc that are read. The newest of these processes are checked first."""
 
 CHECKS_A_SECOND, DENIAL_CHECKS_A_SECOND = 512, 128
-"""Budget of checks of processes and their open files: 2.5 ms a second in all, however many clients there are."""
+"""Budgets of checks of processes and their open files per second. All checks together take 2.5 ms a second."""
 
 
 class ProcessLookup:
@@ -31,7 +31,7 @@ class ProcessLookup:
         self._last_found: int | None = None
 
     def find(self, owner: Owner, second: int, *, is_denial: bool) -> int | None:
-        """Return the id of a process that holds the owner's socket, or None if the budget does not suffice."""
+        """Return the id of a process that has the owner's socket open, or None if the budget does not suffice."""
         if second != self._second:
             self._second, self._left = second, {False: CHECKS_A_SECOND, True: DENIAL_CHECKS_A_SECOND}
         wanted = f"socket:[{owner.inode}]"
@@ -45,14 +45,14 @@ class ProcessLookup:
 
 def open_files(uid: int, first: int | None = None) -> Iterator[tuple[int, str]]:
     """
-    Yield the links of open files of this user's processes, each with its process.
+    Yield the links of the open files of this user's processes, each with its process.
 
-    A process comes once with an empty link first. The process `first` comes before the others, because the last client
-    is often the next one. The newest processes follow, because clients start after their sidecar.
+    The first pair of each process has an empty link. The process `first` comes before the others, because the last
+    client is often also the next one. Then the newest processes follow, because clients start after their sidecar.
     """
     for pid in _processes(first):
         yield pid, ""
-        with suppress(OSError):  # it ended, or we may not trace it
+        with suppress(OSError):  # the process ended, or we may not trace it
             if os.stat(f"/proc/{pid}").st_uid == uid:
                 with os.scandir(f"/proc/{pid}/fd") as descriptors:
                     for descriptor in descriptors:
@@ -60,7 +60,7 @@ def open_files(uid: int, first: int | None = None) -> Iterator[tuple[int, str]]:
 
 
 def _processes(first: int | None) -> Iterator[int]:
-    """Yield `first` before the others are listed, because a list takes longer than a check of one process."""
+    """Yield `first` before the other processes are listed, because a listing takes longer than one check."""
     if first is not None:
         yield first
     yield from (pid for pid in _newest_processes() if pid != first)

@@ -1,10 +1,10 @@
 """
 Find the owner of a TCP connection in /proc/net/tcp and tcp6, for systems without socket diagnostics.
 
-See proc_pid_net(5). Rule: no number of clients makes these reads take more than a tenth of a processor. The kernel
-generates a table for each reader, which takes 18 ms per MiB, so one read serves every connection that was accepted
-before it. A connection that comes while no read is allowed waits for the next one. Lookups for the log lines of denied
-requests have a budget of their own, so that denied clients cannot use up the others' reads.
+See proc_pid_net(5). Rule: these reads take at most a tenth of a processor, whatever the number of clients is. The
+kernel generates a table for each reader, which takes 18 ms per MiB, so one read serves every connection that was
+accepted before it. A connection that arrives while no read is allowed waits for the next read. Lookups for the log
+lines of denied requests have a budget of their own, so that denied clients cannot use up the reads of the others.
 """
 
 import socket
@@ -16,18 +16,18 @@ from sidecar.addresses import IPV4_MAPPED
 from sidecar.serving.sock_diag import CONNECTED, PENDING, ConnectionKey, Owner, Pending
 
 MAX_TABLE_BYTES = 1024 * 1024
-"""Most bytes that are read of each table: 7000 sockets. Sockets on a line that is cut off, or later, stay unknown."""
+"""Maximum number of bytes that are read of each table, enough for 7000 sockets. Sockets after that stay unknown."""
 
 SECONDS_PER_MEBIBYTE = 0.18
-"""Pause after a read, for each MiB that was read: ten times as long as the kernel takes for it."""
+"""Pause after a read, per MiB: ten times as long as the kernel takes to generate that much."""
 
 MIN_PAUSE_SECONDS = 0.002
-"""Pause after a read of small tables."""
+"""Minimum pause after a read, for small tables."""
 
 
 class ProcTables:
     """
-    The last read of the two tables, and the time of the next one by the caller's monotonic clock.
+    The content of the two tables at the last read, and the monotonic time of the next read.
 
     `is_denial` is True if a lookup is only for the log line of a denied request.
     """
@@ -50,7 +50,7 @@ class ProcTables:
         return owner_in_tables(self._tables, key)
 
     def pause_seconds(self, monotonic: float) -> float:
-        """Return how long a connection that is PENDING has to wait."""
+        """Return how long a connection that is PENDING must wait."""
         return max(0.0, self._next_read_at[False] - monotonic)
 
     def _read(self, monotonic: float, *, is_denial: bool) -> None:
@@ -64,17 +64,17 @@ PATHS = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 def read_tables() -> dict[str, bytes]:
-    """Read both tables, by path. A table that cannot be read is empty."""
+    """Read both tables, by path. The content of an unreadable table is empty."""
     return {path: _table(path) for path in PATHS}
 
 
 def find_in_proc(key: ConnectionKey) -> Owner | None:
-    """Read the tables without a limit on reads, and return the owner. For the self-check at the start."""
+    """Return the owner from newly read tables, without a limit on reads, for the self-check at the start."""
     return owner_in_tables(read_tables(), key)
 
 
 def owner_in_tables(tables: dict[str, bytes], key: ConnectionKey) -> Owner | None:
-    """Return the owner in the tables. Several owners count as none."""
+    """Return the owner in the tables, or None if there are several."""
     found = {owner for path, wanted in _wanted_lines(key) for owner in owners_in(tables[path], wanted)}
     return found.pop() if len(found) == 1 else None
 
@@ -91,7 +91,7 @@ def owners_in(table: bytes, wanted: bytes) -> Iterator[Owner]:
 
 
 def _table(path: str) -> bytes:
-    """Return the whole lines of a table. A line that is cut off could end in a part of a number."""
+    """Return the complete lines of a table, because a truncated line could end with a part of a number."""
     try:
         with open(path, "rb") as file:
             whole, line_end, _ = file.read(MAX_TABLE_BYTES).rpartition(b"\n")
@@ -101,7 +101,7 @@ def _table(path: str) -> bytes:
 
 
 def _wanted_lines(key: ConnectionKey) -> Iterator[tuple[str, bytes]]:
-    """Yield each table that may hold the socket, with the form of its two addresses there."""
+    """Yield each table that may contain the socket, with the form of the two addresses in that table."""
     if len(key.source) == 4:
         yield "/proc/net/tcp", _formatted(key)
         key = key._replace(source=IPV4_MAPPED + key.source, destination=IPV4_MAPPED + key.destination)

@@ -1,17 +1,19 @@
 """
 Accept connections on the listeners, and send one response on each.
 
-Rule: each client costs a bounded time, a bounded memory and one file descriptor, whatever it does, and never the
-response of another client. There is one request per connection.
+Rule: whatever a client does, it takes bounded time, bounded memory and one file descriptor. No client can prevent the
+response to another one. There is one request per connection.
 
-A request that has arrived when its connection is accepted is answered in the accept loop, without a task. Only a slow,
-rejected or held client gets a task, and these tasks are counted. So there are two paths for a request, in the loop and
-in a task. The first one stays because of its measured gain: a prototype served 52,242 requests a second with it, and
-31,755 with a task for every connection (docs/decisions/0005-answer-in-the-accept-loop.md tells how to measure it).
+If a request has arrived when its connection is accepted, the accept loop responds, without a task. Only a slow,
+rejected or held client gets a task, and the number of tasks is limited. The code therefore has two paths for a request,
+in the loop and in a task. The path in the loop exists because of its measured gain: a prototype served 52,242 requests
+a second with it, and 31,755 with a task for every connection (docs/decisions/0005-answer-in-the-accept-loop.md explains
+how to measure this).
 
-TCP_DEFER_ACCEPT would let the kernel keep a connection until its request has arrived. Measured on Linux 6, it serves 4
-to 17 % more requests a second with 32 clients, and takes as many microseconds for each at 200 a second. But a silent
-client then gets its 408 after 6.4 s instead of 5, on the kernel's own timer, so it stays off.
+TCP_DEFER_ACCEPT would let the kernel keep a connection until its request has arrived. Measured on Linux 6 with 32
+clients, the server then serves 4 to 17 % more requests a second. At 200 requests a second, each request takes the same
+time as before. But a silent client then gets its 408 after 6.4 s instead of 5 s, on the kernel's own timer, so the
+option is not set.
 """
 
 import errno
@@ -31,22 +33,24 @@ from sidecar.serving.http import Rejection, Request
 from sidecar.serving.listen import BACKLOG
 
 _READ_BYTES = 4096
-"""Size of one read. It is below the limit for a head, so no single read can exceed that; SDKs send under 1 KiB."""
+"""Maximum size of one read. It is below the limit for a head, so a single read cannot exceed that limit. SDKs send
+under 1 KiB."""
 
 _NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of accept when this process or machine has no resources left. The connection stays in the queue."""
+"""Errors of accept when this process or machine has no free resources. The connection stays in the queue."""
 
 _PAUSE_SECONDS = 0.05
 """Pause after a failed accept when no connection can be evicted, so that the loop does not spin."""
 
 _STOP_HEAD_SECONDS = 0.2
-"""Time for a request to arrive once the server stops."""
+"""Time for a request to arrive after the server begins to stop."""
 
 _MAX_HOLDS = 2
-"""Most times that one request is held: for a newer secret, and then for its user to be found."""
+"""Maximum number of times that one request is held: for a newer secret, and then for the lookup of its user."""
 
 CLIENT_GONE = 499
-"""The status observed for a client that left before its whole response. It is never sent; nginx logs 499 too."""
+"""The observed status for a client that disconnected before the end of its response. It is never sent; nginx also logs
+499."""
 
 _GONE = Response(CLIENT_GONE, b"")
 _FAULT = Response(500, http.error_response(500, "An internal error of the sidecar: its log has the details."))
@@ -57,27 +61,27 @@ _SHED = Response(503, http.error_response(503, "There are too many connections."
 
 
 class Handler(Protocol):
-    """The behaviour of one listener. The server reports what its methods raise, and goes on."""
+    """The behaviour of one listener. If a method raises an exception, the server reports it and continues."""
 
     @property
     def parse(self) -> http.Parse:
-        """The grammar of a request."""
+        """The grammar of requests."""
 
     def now(self) -> Instant:
-        """Read the clocks."""
+        """Return the current time on both clocks."""
 
     def respond(self, request: Request, now: Instant, sock: socket.socket, /) -> Response:
         """
-        Decide the response, quickly and without waiting. If this raises, the client gets a 500.
+        Return the response, quickly and without waiting. If this method raises, the client gets a 500.
 
-        The accepted socket is only for questions about the connection: do not read, write or keep it.
+        Use the accepted socket only to look up the connection: do not read, write or keep it.
         """
 
     async def wait(self, response: Response, /) -> None:
         """Wait for the event of a held response. The server sets the deadline, and then calls `respond` again."""
 
     def observe(self, response: Response, address: Any, /) -> None:
-        """Count one response to a client that sent anything, after it was sent. This may be called very often."""
+        """Count one response after it was sent, if the client sent anything. The server may call this very often."""
 
     def report(self, error: Exception, /) -> None:
         """Log an unexpected exception."""
@@ -87,32 +91,33 @@ class Limits(NamedTuple):
     """The limits for one client, and for all clients together."""
 
     head_seconds: float = 5.0
-    """Time from accept to the complete head; then the client gets a 408."""
+    """Deadline from accept to the complete head. A client that misses it gets a 408."""
     write_seconds: float = 5.0
-    """Time for a client to read its response, which normally fits into the socket's buffer at once."""
+    """Deadline for a client to read its response, which normally fits into the socket's buffer at once."""
     linger_seconds: float = 1.0
     linger_bytes: int = 64 * 1024
-    """Time and bytes for which the server reads and discards input after a rejection; see `_linger`."""
+    """Limits of time and bytes for input that the server reads and discards after a rejection; see `_linger`."""
     hold_seconds: float = 0.8
     """
     Deadline for the event of a held request, such as the first credentials or a check of the secret's file. Most SDKs
     give up after 1 s, and Java retries without a pause.
     """
     stop_seconds: float = 3.0
-    """Time for the last responses when the server stops."""
+    """Deadline for the last responses when the server stops."""
     connections: int = 256
     """
-    Number of connections that may be slow, held or lingering at once. Clients answered in the accept loop do not count.
+    Maximum number of slow, held or lingering connections. Clients that get their response in the accept loop do not
+    count.
 
-    Each one costs a task and up to 32 KiB of receive buffer. With 256 the process stays below 48 MiB, and the
+    Each connection takes a task and up to 32 KiB of receive buffer. With 256 the process stays below 48 MiB, and the
     manifests' memory limit is 64 MiB (`python -m benchmarks.socket_memory`).
     """
     accepts_per_pass: int = 64
-    """Number of accepts after which the other tasks get their turn."""
+    """Number of accepts after which other tasks run."""
 
 
 def connection_limit(most: int = Limits().connections) -> int:
-    """Return the connection limit: the lower of `most` and half of the limit on open files."""
+    """Return the maximum number of connections: `most`, or half of the limit on open files if that is lower."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
 
@@ -128,9 +133,9 @@ async def serve(
     """
     Serve on these non-blocking listeners until `stop` is set, then close them and finish the responses.
 
-    When `stop` is set, the server still accepts the connections in the kernel's queue, and then no more. Clients
-    without a complete request get 0.2 s for it, and responses get `stop_seconds`. Cancellation closes everything at
-    once instead. The listeners are closed in either case.
+    When `stop` is set, the server accepts the connections in the kernel's queue, and then no more. Clients have 0.2 s
+    to complete their requests, and `stop_seconds` to read their responses. Cancellation closes all connections at once
+    instead. The listeners are closed in both cases.
     """
     try:
         async with trio.open_nursery() as connections:
@@ -142,7 +147,7 @@ async def serve(
                 await (trio.Event() if stop is None else stop).wait()
                 accepting.cancel_scope.cancel()
             server.accept_last(listeners)
-            _close(listeners)  # before the wait, so that later clients are refused at once
+            _close(listeners)  # before the wait, so that the kernel refuses later clients at once
             connections.cancel_scope.deadline = trio.current_time() + limits.stop_seconds
     finally:
         _close(listeners)
@@ -155,14 +160,14 @@ def _close(listeners: Iterable[socket.socket]) -> None:
 
 @dataclass(eq=False, slots=True)
 class _Server:
-    """The state that the connections of one `serve` share: the number of tasks, and the idle ones."""
+    """The state that the connections of one `serve` share: the number of tasks, and the idle connections."""
 
     nursery: trio.Nursery
     handler: Handler
     limits: Limits
     tasks: int = 0
     idle: dict[trio.CancelScope, None] = field(default_factory=dict)
-    """The scopes of waits for clients, oldest first. The server cancels one to end its wait."""
+    """The cancel scopes of the waits for clients, oldest first. The server cancels a scope to end its wait."""
 
     async def accept_forever(self, listener: socket.socket) -> None:
         while True:
@@ -186,14 +191,14 @@ class _Server:
                 self._accept_ready(listener)
 
     def _accept_ready(self, listener: socket.socket) -> None:
-        now = self.handler.now()  # one reading for the pass, which lasts a few milliseconds at most
+        now = self.handler.now()  # one reading of the clocks per pass, which takes a few milliseconds at most
         for _ in range(self.limits.accepts_per_pass):
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
-                continue  # the client left the queue
+                continue  # the client disconnected in the queue
             try:
                 self._handle_accepted(sock, address, now)
             except Exception as error:  # noqa: BLE001  an error of one connection must not reach the listener
@@ -201,16 +206,16 @@ class _Server:
                 self._report_error(error)
 
     async def _recover(self, error: OSError) -> None:
-        """After a failed accept, evict the oldest idle connection if resources are short. Otherwise pause."""
+        """After a failed accept, evict the oldest idle connection if resources are exhausted. Otherwise pause."""
         if error.errno in _NO_CAPACITY and self._evict():
-            await trio.lowlevel.checkpoint()  # in which its task closes it
+            await trio.lowlevel.checkpoint()  # during which its task closes it
             return
         if error.errno not in _NO_CAPACITY:
             self._report_error(error)
         await trio.sleep(_PAUSE_SECONDS)
 
     def _evict(self) -> bool:
-        """End the wait of the connection that has been idle longest. Return whether there was one."""
+        """End the wait of the connection that has been idle longest. Return whether there was such a connection."""
         scope = next(iter(self.idle), None)
         if scope is None:
             return False
@@ -219,14 +224,14 @@ class _Server:
         return True
 
     def _handle_accepted(self, sock: socket.socket, address: Any, now: Instant) -> None:
-        """Respond at once if exactly one complete request has arrived. Otherwise give the connection a task."""
+        """Respond at once if exactly one complete request has arrived. Otherwise start a task for the connection."""
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._start_reading(sock, address, b"")
             return
         except OSError:
-            sock.close()  # a reset without a byte: some port probes end like this
+            sock.close()  # the client reset the connection without a byte, as some port probes do
             return
         request = self.handler.parse(buffer)
         if not isinstance(request, Request) or request.size != len(buffer):
@@ -274,13 +279,13 @@ class _Server:
         return self.tasks < self.limits.connections or bool(self.idle)
 
     def _start_reading(self, sock: socket.socket, address: Any, buffer: bytes) -> None:
-        """Start a task that reads the rest. It is idle from now on, so a pass keeps its newest clients."""
+        """Start a task that reads the rest. The connection is idle from now on, so a pass keeps its newest clients."""
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
         if self._start(self._serve_connection, sock, address, buffer, waiting):
             self.idle[waiting] = None
 
     def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object) -> bool:
-        """Give the connection a task. If there are too many, evict the oldest idle one, or shed this connection."""
+        """Start a task for the connection. Above the limit, evict the oldest idle one or drop this connection."""
         if self.tasks >= self.limits.connections and not self._evict():
             with suppress(OSError):
                 sock.send(_SHED.content, socket.MSG_DONTWAIT)
@@ -308,7 +313,7 @@ class _Server:
     async def _serve_connection(
         self, sock: socket.socket, address: Any, buffer: bytes, waiting: trio.CancelScope
     ) -> None:
-        """Read until there is a request or a rejection, respond, and linger if the client may still be sending."""
+        """Read a request or a rejection, send the response, and linger if the client may still be sending."""
         request, received = await self._read(sock, buffer, waiting)
         if request is None:
             return
@@ -317,14 +322,14 @@ class _Server:
             has_more = received > request.size
         else:
             await self._send_rest(sock, address, Response(request.status, request.content), 0)
-            has_more = request is not _EVICTED  # another client waits for its descriptor
+            has_more = request is not _EVICTED  # another client needs its file descriptor
         if has_more:
             await self._linger(sock)
 
     async def _read(
         self, sock: socket.socket, buffer: bytes, waiting: trio.CancelScope
     ) -> tuple[Request | Rejection | None, int]:
-        """Return the request or its rejection, and the bytes received. None means that the client sent nothing."""
+        """Return the request or its rejection, and the received bytes. Return None if the client sent nothing."""
         with self._evictable(waiting):
             while (request := self.handler.parse(buffer)) is None:
                 chunk = await _receive(sock)
@@ -336,7 +341,7 @@ class _Server:
 
     @contextmanager
     def _evictable(self, waiting: trio.CancelScope) -> Iterator[None]:
-        """Bound a wait for the client's next bytes. An eviction ends it early."""
+        """Limit the time of a wait for the client's next bytes. An eviction ends the wait early."""
         with waiting:
             try:
                 yield
@@ -360,7 +365,7 @@ class _Server:
         return response
 
     async def _send_rest(self, sock: socket.socket, address: Any, response: Response, sent: int) -> None:
-        """Send what is left of the response, within `write_seconds`."""
+        """Send the rest of the response within `write_seconds`."""
         with trio.move_on_after(self.limits.write_seconds):
             while sent < len(response.content):
                 try:

@@ -1,8 +1,8 @@
 """
 Find the owner of a TCP connection by the kernel's socket diagnostics, through one netlink socket.
 
-See sock_diag(7) and netlink(7). Rule: a lookup never waits. The kernel writes its reply within the system call that
-sends the request, so the reply is there at once or never.
+See sock_diag(7) and netlink(7). Rule: a lookup never waits. The kernel writes its reply during the system call that
+sends the request, so the reply is available at once or never.
 """
 
 import socket
@@ -19,13 +19,13 @@ _NLM_F_REQUEST = 1
 """Constants of linux/netlink.h and linux/sock_diag.h."""
 
 _REQUEST = struct.Struct("=IHHII BBBxI 2s2s16s16s III")
-"""The layout of struct nlmsghdr, then struct inet_diag_req_v2 with its inet_diag_sockid (linux/inet_diag.h)."""
+"""Layout of struct nlmsghdr, followed by struct inet_diag_req_v2 with its inet_diag_sockid (linux/inet_diag.h)."""
 
 _REPLY = struct.Struct("=IHHII BB2x 2s2s16s16s I8x 12x II")
-"""The layout of struct nlmsghdr, then struct inet_diag_msg. Attributes that were not requested may follow."""
+"""Layout of struct nlmsghdr, followed by struct inet_diag_msg. Attributes that were not requested may follow."""
 
 _REPLY_BYTES = 512
-"""Size of a read. It is larger than the part of a reply that is used."""
+"""Maximum size of a read. It is larger than the used part of a reply."""
 
 _ANY_COOKIE = 0xFFFF_FFFF
 
@@ -38,7 +38,7 @@ class Owner(NamedTuple):
 
 
 class ConnectionKey(NamedTuple):
-    """A connection from its client's side: addresses of 4 or 16 bytes in network order, and ports."""
+    """The key of a connection, from the client's side: addresses of 4 or 16 bytes in network order, and ports."""
 
     source: bytes
     source_port: int
@@ -50,18 +50,18 @@ CONNECTED = frozenset({1, 4, 5})
 """
 The states ESTABLISHED, FIN_WAIT1 and FIN_WAIT2 (net/tcp_states.h), in which a client may still receive a response.
 
-An exact lookup also finds a listener on the client's port after the client itself is gone.
+After the client has closed its socket, an exact lookup would also find a listener on the client's port.
 """
 
 
 class Pending(Enum):
-    """The type of PENDING, so that a type checker can tell it from other results."""
+    """The type of PENDING, which lets a type checker distinguish it from other results."""
 
     PENDING = "pending"
 
 
 PENDING = Pending.PENDING
-"""The result of a lookup that is not allowed now: repeat it later."""
+"""The result of a lookup that is not allowed now. The caller must repeat the lookup later."""
 
 
 class SockDiag:
@@ -72,7 +72,7 @@ class SockDiag:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
         try:
             self._socket.settimeout(0)
-            self._socket.connect((0, 0))  # address 0 is the kernel: the socket now receives only its messages
+            self._socket.connect((0, 0))  # address 0 is the kernel, so the socket receives only the kernel's messages
         except BaseException:
             self._socket.close()
             raise
@@ -84,14 +84,14 @@ class SockDiag:
         """Return the owner of the connected socket, or None if there is none. Raises OSError."""
         self._sequence = (self._sequence + 1) % 2**32
         self._socket.send(request_message(key, self._sequence))
-        while True:  # ignores a reply that an earlier, failed lookup left behind
+        while True:  # skips the reply to an earlier lookup that failed
             reply = self._socket.recv(_REPLY_BYTES)
             if len(reply) >= 16 and int.from_bytes(reply[8:12], sys.byteorder) == self._sequence:
                 return owner_in_reply(reply, key)
 
 
 def request_message(key: ConnectionKey, sequence: int) -> bytes:
-    """Return the message that requests the one TCP socket with this key."""
+    """Return the message that requests the TCP socket with this key."""
     family = socket.AF_INET if len(key.source) == 4 else socket.AF_INET6
     return _REQUEST.pack(
         *(_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, sequence, 0),
@@ -103,7 +103,7 @@ def request_message(key: ConnectionKey, sequence: int) -> bytes:
 
 
 def owner_in_reply(reply: bytes, key: ConnectionKey) -> Owner | None:
-    """Return the owner if the reply is about this socket and a client still holds it. An error reply gives None."""
+    """Return the owner if the reply is about this socket and it is still open. Return None for an error reply."""
     if len(reply) < _REPLY.size:
         return None
     _, kind, _, _, _, family, state, source_port, port, source, destination, _, uid, inode = _REPLY.unpack_from(reply)
@@ -117,5 +117,5 @@ def owner_in_reply(reply: bytes, key: ConnectionKey) -> Owner | None:
 
 
 def _address(family: int, field: bytes) -> bytes:
-    """Return the address. An IPv6 socket that speaks IPv4 has mapped addresses, but is in the table of IPv4."""
+    """Return the address. An IPv6 socket that speaks IPv4 has mapped addresses, but is in the table for IPv4."""
     return field[:4] if family == socket.AF_INET else field.removeprefix(IPV4_MAPPED)

@@ -1,9 +1,9 @@
 """
-Handle stop signals while no daemon listens for them: before it starts to, and after it stops to.
+Handle stop signals before the daemon starts to listen for them, and after it stops.
 
 Rule: such a signal ends the process at once and raises nothing. No request is in progress then. An exception while trio
-starts or stops would be an internal error for trio. Process 1 of a container has no default action either: the kernel
-ignores a SIGTERM without a handler (pid_namespaces(7)), and the Pod would need its whole grace period to stop.
+starts or stops would be an internal error for trio. A default action is not enough for process 1 of a container: the
+kernel ignores a SIGTERM without a handler (pid_namespaces(7)), and the Pod would need its whole grace period to stop.
 """
 
 import os
@@ -11,7 +11,7 @@ import signal
 
 
 def end_as_any_process_would() -> None:
-    """End with status 143 on SIGTERM as process 1 too. Every command of an image is process 1."""
+    """End with status 143 on SIGTERM, also as process 1. Every command of an image is process 1."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 

@@ -3,8 +3,8 @@ Harden the process on Linux, so that other processes cannot read the secrets in 
 
 Rule: hardening only removes rights, and nothing depends on it. If a kernel or sandbox denies a step, the other steps
 still apply. On other systems nothing happens. Hardening comes before the process reads its first secret. `run` takes
-all three steps. Other commands that run beside it only become not dumpable, because the programs that some of them
-start would inherit the other two.
+all three steps. Other commands in the same Pod only become not dumpable, because programs that they start would inherit
+the other two steps.
 """
 
 import ctypes
@@ -22,10 +22,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 def hide_process() -> None:
     """
-    Make this process not dumpable, so that a container of the same user cannot read files through its /proc/PID/root.
+    Make this process not dumpable, so that other containers of its user cannot read files in its /proc/PID/root.
 
-    The kernel makes it dumpable again when it executes another program (execve(2)), so children are not affected. For
-    `doctor` this comes after a write to /proc/self, whose files belong to root from then on.
+    The kernel makes a process dumpable again when it executes another program (execve(2)), so children are not
+    affected. `doctor` must write to /proc/self before this call, because the files in it belong to root afterwards.
     """
     if sys.platform.startswith("linux"):
         with suppress(OSError):
@@ -34,9 +34,9 @@ def hide_process() -> None:
 
 def give_way() -> None:
     """
-    Let the kernel end this process first when the container's memory is short, because the daemon must stay.
+    Make the kernel kill this process before the daemon when the container's memory is exhausted.
 
-    See proc(5), oom_score_adj. On other systems the process shares no memory limit with the daemon.
+    The setting is oom_score_adj, see proc(5). On other systems the process shares no memory limit with the daemon.
     """
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
@@ -46,9 +46,10 @@ def harden() -> list[str]:
     """
     Take all steps of GUARDS. Return a sentence for each step that this system denied.
 
-    Not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd then belong to root, and ptrace needs
-    CAP_SYS_PTRACE. This isolates a container of the same user in a shared process namespace. No core files, with any
-    setting of the image or node. No new privileges (PR_SET_NO_NEW_PRIVS(2const)), even if the Pod does not set it.
+    The process becomes not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd then belong to root, and
+    ptrace needs CAP_SYS_PTRACE. This protects it from a container of the same user in a shared process namespace. The
+    process writes no core files, whatever the image or node sets. It cannot gain new privileges
+    (PR_SET_NO_NEW_PRIVS(2const)), even if the Pod does not forbid them.
     """
     if not sys.platform.startswith("linux"):
         return []
@@ -68,7 +69,7 @@ def _forbid_core_files() -> None:
 
 
 def _set(option: int, value: int) -> None:
-    """Call prctl. Every argument is an unsigned long, because the kernel requires all bits of unused ones to be 0."""
+    """Call prctl with unsigned longs, because the kernel requires that all bits of unused arguments are 0."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if prctl(option, value, 0, 0, 0) != 0:
@@ -83,4 +84,4 @@ GUARDS: Mapping[str, Callable[[], None]] = MappingProxyType(
         "no new privileges": lambda: _set(_PR_SET_NO_NEW_PRIVS, 1),
     }
 )
-"""The steps, by their names in warnings."""
+"""The steps of the hardening, by their names in warnings."""

@@ -1,16 +1,16 @@
 """
 Import the packages of `run` without the parts that a daemon never uses.
 
-Rule: a part is stubbed only while `run` imports its packages. A later import gets the real module, such as botocore's
-for a role with a chain. A stub that is called later raises an error with its name, because then the part is used after
-all. `tests/end_to_end/test_rare_paths.py` runs the paths on which that could happen.
+Rule: a part is stubbed only while `run` imports its packages. A later import gets the real module, for example when
+botocore signs for a role with a chain. If a stub is called later, it raises an error with its name, because `run` uses
+the part after all. `tests/end_to_end/test_rare_paths.py` runs the code in which that could happen.
 
-Rule: a stub is applied only if each package that imports the part has the version that it was checked with. With any
-other version the real part is imported, and the daemon logs that. So a new release of a package costs memory instead of
-breaking `run`. A test compares the versions with requirements/run.txt.
+Rule: a stub is applied only if each package that imports the part has the checked version. With any other version the
+real part is imported, and the daemon logs that. A new release of a package therefore takes more memory, but does not
+break `run`. A test compares the versions with requirements/run.txt.
 
-Rule: every part states the MiB of anonymous memory that it saves, measured alone (`benchmarks/imports.py --parts`). A
-part that saves less than 0.1 MiB is not listed.
+Rule: every part has the MiB of anonymous memory that it saves, measured alone (`benchmarks/imports.py --parts`). A part
+that saves less than 0.1 MiB is not listed.
 """
 
 import os.path
@@ -22,16 +22,16 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 BLOCKED = (
-    "anyio",  # wants asyncio
+    "anyio",  # needs asyncio
     "awscrt", "brotli", "click", "colorama",
-    "cryptography",  # 3.4 MiB, and 8.9 MiB resident
+    "cryptography",  # 3.4 MiB of anonymous memory, and 8.9 MiB resident
     "h2", "pygments", "rich", "socksio", "zstandard",
 )  # fmt: skip
 """
-Optional packages that ours import if they are installed. A Pod's image has none, so they cost nothing there.
+Optional packages that our packages import if they are installed. A Pod's image has none of them.
 
-Where everything is installed, they would take 15 MiB: cryptography for PyJWT, terminal colours for structlog and httpx,
-the C signer for botocore. `run` reads only unverified claims and speaks only HTTP/1.1.
+If all are installed, they would take 15 MiB: cryptography for PyJWT, terminal colours for structlog and httpx, the C
+signer for botocore. `run` reads only unverified claims and speaks only HTTP/1.1.
 """
 
 CHECKED_VERSIONS = {
@@ -43,7 +43,7 @@ CHECKED_VERSIONS = {
     "structlog": "26.1.0",
     "trio": "0.35.0",
 }
-"""Versions with which the parts below were checked, by the name in the package's `dist-info` directory."""
+"""Versions of packages with which the parts below were checked, by the name of the package's `dist-info` directory."""
 
 CHECKED_PYTHONS = ((3, 11), (3, 12), (3, 13))
 """Versions of Python with which the parts below were checked. Python's own modules import some of them."""
@@ -53,7 +53,7 @@ PYTHON = "python"
 
 
 class Part(NamedTuple):
-    """Modules that save memory only together, the packages that import them, and the MiB that the modules save."""
+    """Modules that save memory only together, the packages that import them, and the saved MiB."""
 
     modules: tuple[str, ...]
     importers: tuple[str, ...]
@@ -63,37 +63,38 @@ class Part(NamedTuple):
 STUBBED = (
     # structlog has asynchronous methods, which `run` does not call.
     Part(("asyncio",), ("structlog",), 1.76),
-    # httpx's clients read cookies and digests. `run` uses httpx's transport, which has neither.
+    # httpx's clients use cookies and digests. `run` uses httpx's transport, which uses neither.
     Part(("http.client", "http.cookiejar", "urllib.request"), ("httpx",), 1.68),
     # `run` opens no file through trio and starts no process; httpx uses paths for uploads.
     Part(("pathlib", "trio._dtls", "trio._file_io", "trio._path", "trio._subprocess"), ("httpx", "trio"), 0.99),
-    # trio names threads. This would start processes to find libpthread.
+    # trio names its threads. Its import would start processes to find libpthread.
     Part(("ctypes.util",), ("trio",), 0.73),
-    # PyJWT fetches keys, which is the task of STS.
+    # PyJWT fetches keys. `run` does not, because STS verifies the token.
     Part(("jwt.jwks_client",), ("pyjwt",), 0.54),
     # structlog's defaults, of which `run` uses none.
     Part(("structlog.dev", "structlog.stdlib", "structlog.threadlocal", "structlog.tracebacks"), ("structlog",), 0.47),
-    # outcome validates the values that trio gives it.
+    # outcome validates the values that trio stores in it.
     Part(("attr.validators",), ("attrs", "outcome"), 0.32),
-    # PyJWT encodes times.
+    # PyJWT encodes times, which `run` does not.
     Part(("calendar",), ("pyjwt",), 0.29),
-    # inspect parses source code.
+    # inspect parses source code, which `run` does not.
     Part(("ast",), (PYTHON,), 0.28),
-    # structlog rejects it.
+    # structlog checks for this type and rejects it.
     Part(("pickle",), ("structlog",), 0.25),
     # attrs detects PyPy.
     Part(("platform",), ("attrs",), 0.11),
     # `run` uses the asynchronous half of httpcore.
     Part(("httpcore._sync", "httpcore._sync.connection_pool", "httpcore._sync.interfaces"), ("httpcore",), 0.15),
 )
-"""Parts from which packages import names that `run` never uses."""
+"""Parts that contain no name that `run` uses."""
 
 LAZY = (
-    # httpx imports it with each client. It reads the authorities only without a TLS context, which outbound.py gives.
+    # httpx imports certifi with each client. httpx reads the authorities only without a TLS context, and outbound.py
+    # sets one.
     Part(("certifi",), ("httpx",), 0.52),
-    # httpx parses charsets.
+    # httpx parses charsets, which `run` does not use.
     Part(("email.message",), ("httpx",), 0.51),
-    # httpx reads host names that are not ASCII, and URLs with an IP address.
+    # httpx parses host names that are not ASCII, and URLs with an IP address.
     Part(("idna", "ipaddress"), ("httpx",), 0.43),
 )
 """Parts that `run` rarely uses. The first use of one of its names imports the real module."""
@@ -102,9 +103,9 @@ LAZY = (
 @contextmanager
 def lean_imports() -> Iterator[list[str]]:
     """
-    Stub parts for the imports in this block. Modules that are imported already stay as they are.
+    Stub parts for the imports in this block. Modules that are already imported do not change.
 
-    Yields the packages whose version is another one. The parts that they import are real.
+    Yields the packages whose version was not checked. The parts that they import are real.
     """
     modules: dict[str, Any] = sys.modules
     _Stub.is_harmless = True
@@ -123,7 +124,7 @@ def lean_imports() -> Iterator[list[str]]:
 
 
 def unchecked_importers() -> list[str]:
-    """Return the packages, and Python, whose installed version differs from the checked one."""
+    """Return the packages, and Python, whose installed version is not the checked one."""
     python = [] if sys.version_info[:2] in CHECKED_PYTHONS else [PYTHON]
     return python + [name for name, version in CHECKED_VERSIONS.items() if not _is_installed(name, version)]
 
@@ -143,7 +144,7 @@ def _applicable(parts: tuple[Part, ...], unchecked: list[str]) -> list[str]:
 
 
 def _put(module: ModuleType) -> ModuleType:
-    """Put the module where `import` finds it: in sys.modules, and in its package if that is small or imported."""
+    """Put the module into sys.modules, and into its package if that is small or already imported."""
     sys.modules[module.__name__] = module
     package, _, name = module.__name__.rpartition(".")
     if package in {"email", "urllib", "ctypes"}:
@@ -152,7 +153,7 @@ def _put(module: ModuleType) -> ModuleType:
 
 
 class _Stub:
-    """A stub for a class or function. It can be named and inherited, and called while `run` imports."""
+    """A stub for a class or function. Code can name it and inherit from it, and call it while `run` imports."""
 
     is_harmless = True
 
@@ -179,7 +180,7 @@ class _StubModule(ModuleType):
 
 
 class _LazyModule(ModuleType):
-    """A module that becomes the real one when one of its names is used."""
+    """A module that becomes the real one when code uses one of its names."""
 
     def __getattr__(self, name: str) -> Any:
         _reject_dunder(self, name)

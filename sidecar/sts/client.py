@@ -1,9 +1,9 @@
 """
 Exchange a token at STS over HTTPS, including the role chain. No other module of `run` uses httpx.
 
-Rules. One deadline covers each whole call, because httpx's own timeouts limit single reads and a slow body would pass
-them all. The response is read up to a limit, and is neither redirected nor unpacked. Every foreign exception becomes an
-ExchangeError. Nothing is retried here, because schedule.py decides that.
+Rules. Each call has one deadline, because httpx's own timeouts limit only single reads, and a slow body would never
+exceed them. The client reads a response up to a limit, follows no redirect and decompresses nothing. Every exception of
+httpx becomes an ExchangeError. This module never retries, because schedule.py decides when to retry.
 """
 
 import re
@@ -41,13 +41,13 @@ ATTEMPT_SECONDS = 10.0
 """Deadline for one whole call: DNS, connect, TLS, request and response."""
 
 CONNECT_SECONDS = 3.0
-"""Timeout of a connect. STS is in the same region, so packets of a slower connect are being dropped."""
+"""Timeout for opening a connection. STS is in the same region, so a slower connect means that packets are dropped."""
 
 _TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
 """The timeouts of each request, in the form that httpx's transports accept."""
 
 MAX_REPLY_BYTES = 256 * 1024
-"""Limit of a response body. Responses have 1-3 KiB; AWS states no maximum for session tokens."""
+"""Maximum size of a response body. Responses are 1 to 3 KiB long; AWS documents no maximum for session tokens."""
 
 
 class ExchangeResult(NamedTuple):
@@ -58,11 +58,11 @@ class ExchangeResult(NamedTuple):
 
 
 Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeResult]]
-"""The type of `StsClient.exchange`, for callers that need not know where STS is. Raises ExchangeError."""
+"""The type of `StsClient.exchange`, for callers that do not depend on the client. Raises ExchangeError."""
 
 
 class StsClient:
-    """The client of one STS endpoint, and an async context manager. It keeps no connection open between exchanges."""
+    """A client of one STS endpoint, used as an async context manager. It keeps no connection open between exchanges."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class StsClient:
         app_id: str | None = None,
     ) -> None:
         """
-        Create the client. Raises ConfigurationError if the CA bundle or the proxy setting cannot be used.
+        Create the client. Raises ConfigurationError if the CA bundle or the proxy setting is invalid.
 
-        `region` is the endpoint's region, which only a role chain needs. `authorities` are those of another client, to
-        share them: they are nearly all of a client's memory (0.7 MiB). Without them, the client trusts the file
+        `region` is the endpoint's region, which only a role chain needs. `authorities` come from another client,
+        because they take nearly all of a client's memory (0.7 MiB). Without `authorities`, the client trusts the file
         `ca_bundle`, or else the public authorities.
         """
         self.url = url
@@ -100,7 +100,7 @@ class StsClient:
         """
         Exchange `token` for credentials of the role, or of the last role of its chain.
 
-        Raises ExchangeError. If a step of the chain failed, the error has the number of the step.
+        Raises ExchangeError. If a step of the chain failed, the error contains the number of that step.
         """
         await self._use_new_authorities()
         form = sts.assume_role_with_web_identity(
@@ -121,7 +121,7 @@ class StsClient:
         return reply
 
     async def _use_new_authorities(self) -> None:
-        """Replace the transport if the authorities changed. An exchange that runs keeps its own until it ends."""
+        """Replace the transport if the authorities changed. A running exchange keeps the old transport."""
         if self.authorities is None:
             return
         await self.authorities.refresh()
@@ -149,7 +149,7 @@ class StsClient:
         return ExchangeResult(credentials, _date(response.headers.get("date")))
 
     def _sign(self, request: httpx.Request, form: bytes, before: ExchangeResult) -> None:
-        """Sign with the time of STS's own clock, so that a wrong clock here does no harm."""
+        """Sign the request with the time on STS's clock, because this machine's clock may be wrong."""
         from sidecar.sts.signing import signature_headers  # noqa: PLC0415  only role chains need it
 
         at = sts_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)
@@ -160,8 +160,8 @@ class StsClient:
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         body = bytearray()
         async with aclosing(await self._transport.handle_async_request(request)) as response:
-            # A loop that ends early would leave httpx's nested generators to the garbage collector. Cancelling their
-            # read ends them in order.
+            # If the loop ended early, httpx's nested generators would be left to the garbage collector. Cancelling the
+            # read closes them in order.
             with trio.CancelScope() as reading:
                 async for piece in response.aiter_raw():
                     if len(body) + len(piece) > MAX_REPLY_BYTES:
@@ -169,7 +169,7 @@ class StsClient:
                     else:
                         body += piece
         if reading.cancel_called:
-            raise _malformed(f"the answer is longer than {MAX_REPLY_BYTES} bytes")
+            raise _malformed(f"the response is longer than {MAX_REPLY_BYTES} bytes")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise _malformed(f"the response is encoded as {encoding[:12]!r}, which was not requested")
@@ -198,7 +198,7 @@ def _map_foreign_errors(host: str, ca_bundle: str | None) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError as exc:
-        raise _transport("Timeout", f"{host} gave no whole answer within {ATTEMPT_SECONDS:.0f} s") from exc
+        raise _transport("Timeout", f"{host} sent no complete response within {ATTEMPT_SECONDS:.0f} s") from exc
     except UnicodeError as exc:
         raise _transport("Unreachable", f"{host} is not a host name. Check AWS_ENDPOINT_URL_STS") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
@@ -211,12 +211,16 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
         case Failure.TIMEOUT:
             return _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})")
         case Failure.PROXY:
-            return _transport("Proxy", f"{host}: the proxy refused ({reason}): check HTTPS_PROXY and NO_PROXY")
+            return _transport(
+                "Proxy", f"{host}: the proxy rejected the request ({reason}). Check HTTPS_PROXY and NO_PROXY"
+            )
         case Failure.PROTOCOL:
-            return _transport("Unreachable", f"{host}: the connection broke off, or the server does not speak HTTP")
+            return _transport(
+                "Unreachable", f"{host}: the connection was closed early, or the server does not speak HTTP"
+            )
         case Failure.NAME:
             name, setting = ("the proxy's name", "HTTPS_PROXY") if "(through " in host else ("its name", "AWS_REGION")
-            return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}): check {setting} and DNS")
+            return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}). Check {setting} and DNS")
         case Failure.CONNECTION:
             return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
         case Failure.TLS:
@@ -229,7 +233,7 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
 
 
 def _is_of_proxy(host: str, reason: str) -> bool:
-    """Return whether OpenSSL's message is about a proxy's certificate. It quotes the expected name."""
+    """Return whether OpenSSL's message is about a proxy's certificate. OpenSSL quotes the expected host name."""
     server, _, through = host.partition(" ")
     return bool(through) and f"'{urlsplit(f'//{server}').hostname}'" not in reason
 
@@ -263,7 +267,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def open_client(settings: StsSettings) -> StsClient:
-    """Return a client of the STS of these settings. Raises ConfigurationError."""
+    """Return a client for the STS of the settings. Raises ConfigurationError if a setting is invalid."""
     return StsClient(
         endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
     )

@@ -1,9 +1,9 @@
 """
 Find the URL of STS for a region and its flags. Pure.
 
-Rule: it is the URL that botocore would call, for every region of every partition, including unknown regions. AWS
-publishes partitions as patterns for region names, so the table needs no list of regions, which would become outdated. A
-region becomes part of a host name, so only a host label is accepted.
+Rule: the URL is the one that botocore would call, for every region of every partition, including unknown regions. AWS
+publishes a pattern for the region names of each partition. The table therefore needs no list of regions, which would
+become outdated. A region becomes part of a host name, so only a valid host label is accepted.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from sidecar.errors import ConfigurationError, Explanation
 
 
 class Partition(NamedTuple):
-    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` None: AWS has no dual-stack endpoint there."""
+    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` is None if AWS has no dual-stack endpoint there."""
 
     name: str
     region: re.Pattern[str]
@@ -53,7 +53,7 @@ GLOBAL_REGION = "aws-global"
 _SIGNED_AS_GLOBAL = "us-east-1"
 
 FALLBACK_REGIONS = "IRSA_SIDECAR_STS_FALLBACK_REGIONS"
-"""The setting's name in messages. A flag of `run` sets the same."""
+"""Name of the setting in messages. A flag of `run` sets the same value."""
 
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 _HOST_LABEL = re.compile(_LABEL)
@@ -61,7 +61,7 @@ _REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _LONGEST_HOST = 255
 _AT = re.compile("@|%40|\uff20")
-"""A pattern for `@`, also in the forms that people write in a password: encoded or full-width."""
+"""Pattern for `@`, including its percent-encoded and full-width forms, which occur in passwords."""
 
 
 def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
@@ -87,7 +87,7 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
 
 def signing_region(region: str) -> str:
     """
-    Return the region for which a request to the STS of `region` is signed: us-east-1 for the global STS, else its own.
+    Return the signing region for the STS of `region`: us-east-1 for the global STS, else the region itself.
 
     Raises ConfigurationError if the region is invalid.
     """
@@ -97,10 +97,10 @@ def signing_region(region: str) -> str:
 
 def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dualstack: bool = False) -> list[str]:
     """
-    Return the URLs of STS in `regions`, which are the fallbacks of the region `first`, with the same flags.
+    Return the URLs of STS in `regions`, the fallback regions of `first`, with the same flags.
 
-    Raises ConfigurationError for a region outside the partition of `first`, because roles and their identity providers
-    exist in one partition only, and for a URL that occurs twice.
+    Raises ConfigurationError if a region is outside the partition of `first`, or if a URL occurs twice. Roles and their
+    identity providers exist in one partition only.
     """
     urls = [sts_url(first, fips=fips, dualstack=dualstack)]
     partition = _partition(_real_region(first)) or AWS
@@ -109,8 +109,8 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
         if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
             raise ConfigurationError(
                 f"{FALLBACK_REGIONS} contains {region!r}, which is not a region of partition {partition.name}, the "
-                f"partition of AWS_REGION {first!r}. Roles and tokens are known within one partition only",
-                fix=f"Name regions of {partition.name}, or correct AWS_REGION",
+                f"partition of AWS_REGION {first!r}. Roles and tokens are valid in one partition only",
+                fix=f"Use regions of {partition.name}, or correct AWS_REGION",
                 setting=FALLBACK_REGIONS,
             )
         url = sts_url(region, fips=fips, dualstack=dualstack)
@@ -118,7 +118,7 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
             raise ConfigurationError(
                 f"{FALLBACK_REGIONS} contains {region!r}, whose STS is {url}, which is already the STS of "
                 f"{[first, *regions][urls.index(url)]!r}",
-                fix="Remove it, or name another region",
+                fix="Remove it, or use another region",
                 setting=FALLBACK_REGIONS,
             )
         urls.append(url)
@@ -148,7 +148,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
     Return the URL of `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL), with `/` for an empty path.
 
     Plain http is accepted for every host, as in botocore; see `is_plaintext_beyond_loopback`. Raises ConfigurationError
-    if it is not an http or https URL, or if it has a user name, query or fragment.
+    if the value is not an http or https URL, or if it has a user name, query or fragment.
     """
     problem = _endpoint_url_problem(value)
     if problem is not None:
@@ -162,7 +162,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
 
 
 def _without_user_info(value: str) -> str:
-    """Return the part after the last @, because a password may precede it, or `***` if a query may hold one too."""
+    """Return the part after the last `@`, which follows any password, or `***` if a query may contain one too."""
     *before, shown = _AT.split(value)
     return "***" if before and ("?" in value or "#" in value) else shown
 
@@ -190,12 +190,12 @@ def _dual_stack_suffix(partition: Partition) -> str:
 def _real_region(region: str) -> str:
     """Return the region without the mark of a FIPS pseudo region. Raises ConfigurationError if it is invalid."""
     if not region:
-        fix = "Set it to the region whose STS to call, such as eu-west-1"
+        fix = "Set it to the region of the STS to call, such as eu-west-1"
         raise ConfigurationError("AWS_REGION is not set", fix=fix, setting="AWS_REGION")
     real_region = _without_fips_mark(region)
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
-            f"AWS_REGION is {region!r}, which cannot be a region",
+            f"AWS_REGION is {region!r}, which is not a valid region",
             fix="Set it to a region such as eu-west-1, in letters, digits and hyphens",
             setting="AWS_REGION",
         )
@@ -207,7 +207,7 @@ def _without_fips_mark(region: str) -> str:
 
 
 def _endpoint_url_problem(value: str) -> str | None:
-    """Return why `value` is not the URL of an endpoint, as a relative clause; None if it is one."""
+    """Return the problem with an endpoint URL as a relative clause; None if the URL is valid."""
     if not value.isascii() or not value.isprintable() or " " in value:
         return "which contains characters that no URL has"
     try:

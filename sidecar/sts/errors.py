@@ -1,8 +1,8 @@
 """
 Map each error of STS to the daemon's next step and to a hint for people. Pure.
 
-Rule: no error of STS ends the daemon. One table has the error codes. A second one has rows for an operation or for a
-part of the message, and takes precedence. An unknown code follows its HTTP status.
+Rule: no error of STS ends the daemon. One table maps error codes to next steps. A second table has rows for one
+operation or for a part of the message, and takes precedence. For an unknown code, the HTTP status decides.
 
 Sources: STS API reference (both operations and common errors), and botocore's lists of throttling codes.
 """
@@ -84,9 +84,9 @@ _STATUSES: Mapping[int, NextStep] = {
     429: NextStep.SLOW_DOWN,
     509: NextStep.SLOW_DOWN,
 }
-"""The next steps for unknown codes. Other statuses lead to RETRY from 500 on, and to WAIT below."""
+"""The next step by HTTP status, for unknown error codes. Other statuses lead to RETRY from 500 on, else to WAIT."""
 
-_NOT_STS = "The answer may not be STS's own: check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY."
+_NOT_STS = "The response may not be from STS. Check AWS_ENDPOINT_URL_STS, HTTPS_PROXY and NO_PROXY."
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -111,11 +111,11 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "IRSA_SIDECAR_DURATION.",
     }
 )
-"""The hint for each code: the next step of a person."""
+"""The hint for each error code, which names the operator's next step."""
 
 
 class _Refinement(NamedTuple):
-    """A more specific row for a code. It applies if the message contains `phrase`; an empty phrase is in all."""
+    """A more specific row for a code. It applies if the message contains `phrase`, which may be empty."""
 
     code: str
     phrase: str
@@ -138,8 +138,8 @@ _DENYING_POLICIES: Mapping[str, str] = {
 """
 The hint for each kind of policy that can deny access, by AWS's name for it.
 
-The name is part of "with an explicit deny in a … policy" and "because no … policy allows the … action". Since 2026 the
-policy's ARN follows (IAM User Guide, Troubleshoot access denied error messages).
+AWS writes the name in "with an explicit deny in a … policy" and "because no … policy allows the … action". Since 2026
+the policy's ARN follows the name (IAM User Guide, Troubleshoot access denied error messages).
 """
 
 _DENIED = tuple(
@@ -265,7 +265,7 @@ _WEB_IDENTITY = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY
 
 
 def hint(code: str, message: str, operation: Operation = _WEB_IDENTITY) -> str:
-    """Return a sentence that says what to do about an error of STS; empty if there is none."""
+    """Return the hint for an error of STS; an empty string if there is none."""
     refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.hint
@@ -273,7 +273,7 @@ def hint(code: str, message: str, operation: Operation = _WEB_IDENTITY) -> str:
 
 
 def is_denied_by_another_policy(message: str) -> bool:
-    """Return whether a message names a kind of policy that denies access, other than those of the role itself."""
+    """Return whether the message names a policy that denies access, other than the policies of the role itself."""
     return any(row.phrase in message for row in _DENIED)
 
 
@@ -290,7 +290,7 @@ def is_too_long(error: ExchangeError) -> bool:
     """
     Return whether STS rejected the session's duration, and would grant a shorter one.
 
-    AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators name the parameter in other words.
+    AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators use other names for the parameter.
     """
     return error.code == "ValidationError" and "durationseconds" in error.message.lower() and not error.step
 

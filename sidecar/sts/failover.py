@@ -1,11 +1,11 @@
 """
-Choose which of the operator's STS endpoints receives the next request, as pure functions.
+Choose the STS endpoint that receives the next request, as pure functions.
 
-Rules. Only endpoints of the list are used. Only consecutive outages of the active endpoint move on to the next one, and
-after the last one to the first again. An error response to the request itself moves nothing, because every endpoint
-would return the same. While a fallback is active, the primary endpoint is tried from time to time, and only credentials
-from it make it active again. Nothing here waits or retries: schedule.py decides when an attempt is due, and a failback
-that fails costs one extra request.
+Rules. Only the endpoints in the operator's list are used. After MAX_OUTAGES consecutive outages of the active endpoint,
+the next endpoint in the list becomes active; the first one follows the last. An error response to the request itself
+changes nothing, because every endpoint would return the same error. While a fallback is active, the daemon tries the
+primary endpoint at intervals. The primary becomes active again only when it returns credentials. Nothing here waits or
+retries: schedule.py decides when an attempt is due. A failed failback causes one extra request.
 """
 
 from typing import NamedTuple
@@ -13,22 +13,23 @@ from typing import NamedTuple
 from sidecar.errors import ExchangeError, NextStep
 
 PRIMARY = 0
-"""The number of the region's own endpoint, which is first in the list."""
+"""Index of the region's own endpoint, which is first in the list."""
 
 MAX_OUTAGES = 3
-"""Consecutive outages after which the endpoint is left. One may be a lost packet. Because of the back-off, three take
-some seconds, or half a minute if the endpoint does not respond."""
+"""Number of consecutive outages after which the next endpoint becomes active. A single outage may be a lost packet.
+With the back-off, three outages take some seconds, or half a minute if the endpoint does not respond."""
 
 FAILBACK_SECONDS = 600.0
-"""Time until the primary endpoint is tried again. With a session of an hour, every refresh is such a try."""
+"""Interval between attempts at the primary endpoint. With sessions of an hour, each refresh tries the primary."""
 
 _UNREACHABLE = frozenset({"Timeout", "Unreachable", "Tls", "Proxy"})
-"""Codes of an ExchangeError without a response from STS. An untrusted certificate or a rejection by a proxy may affect
+"""ExchangeError codes that mean that STS did not respond. An untrusted certificate or a rejection by a proxy may affect
 a single region."""
 
 _NOT_ACTIVE = frozenset({"OptInRequired", "RegionDisabledException"})
-"""Errors that concern the region and not the request (STS API reference). From the primary region they are errors that
-an operator has to fix. A fallback that returns them is skipped, because it would hold the daemon until the failback."""
+"""Error codes of a region that is not active for the account (STS API reference). In the primary region, an operator
+has to fix the error. A fallback that returns one is skipped, because the daemon would use the fallback until the
+failback."""
 
 
 class Failover(NamedTuple):
@@ -36,7 +37,7 @@ class Failover(NamedTuple):
     The state of the failover among `endpoints` endpoints. Each outcome of an attempt creates a new state.
 
     `active` is the number of the endpoint that receives requests, `outages` counts its consecutive outages, and
-    `failback_at` is the monotonic time from which the primary is tried again (None while it is active).
+    `failback_at` is the monotonic time from which the primary is tried again (None while the primary is active).
     """
 
     endpoints: int
@@ -45,7 +46,7 @@ class Failover(NamedTuple):
     failback_at: float | None = None
 
     def endpoint_at(self, now: float) -> int:
-        """Return the endpoint for a request at this monotonic time: the active one, or the primary if it is due."""
+        """Return the endpoint for a request at this monotonic time: the active one, or the primary for a failback."""
         return PRIMARY if self.failback_at is not None and now >= self.failback_at else self.active
 
 
@@ -53,7 +54,7 @@ def is_outage(error: ExchangeError, endpoint: int) -> bool:
     """
     Return whether `endpoint` is at fault: unreachable, a 5xx, or a fallback that is not active for the account.
 
-    If a region's STS stops responding, AWS recommends to use another region (IAM User Guide, AWS STS Regions). An
+    If a region's STS stops responding, AWS recommends using another region (IAM User Guide, AWS STS Regions). An
     impaired region returns 5xx, or nothing. A 5xx that means throttling does not count, because a failover would only
     move a fleet's load to the next region.
     """
@@ -66,7 +67,7 @@ def after_outage(before: Failover, endpoint: int, now: float) -> Failover:
     """
     Return the state after an outage of `endpoint`.
 
-    The active endpoint is left after MAX_OUTAGES. The outage of a primary that is not active delays the failback.
+    After MAX_OUTAGES the next endpoint becomes active. An outage of an inactive primary delays the failback.
     """
     if endpoint != before.active:
         return _delay_failback(before, endpoint, now)
@@ -80,12 +81,12 @@ def after_outage(before: Failover, endpoint: int, now: float) -> Failover:
 
 
 def after_refusal(before: Failover, endpoint: int, now: float) -> Failover:
-    """Return the state after `endpoint` returned an error of the request, which never changes the active endpoint."""
+    """Return the state after `endpoint` rejected the request, which never changes the active endpoint."""
     return before._replace(outages=0) if endpoint == before.active else _delay_failback(before, endpoint, now)
 
 
 def after_success(before: Failover, endpoint: int) -> Failover:
-    """Return the state after `endpoint` returned credentials. Those of the primary make it active again."""
+    """Return the state after `endpoint` returned credentials. If it is the primary, it becomes active again."""
     if endpoint == PRIMARY:
         return Failover(before.endpoints)
     return before._replace(outages=0) if endpoint == before.active else before

@@ -1,8 +1,8 @@
 """
-Exchange tokens at the active one of several STS regions, so that callers need not know which one it is.
+Exchange tokens at the active STS region, and change the region during an outage.
 
-It keeps the state that failover.py decides on, and logs and counts every change. A failback that fails costs the caller
-no error: the active region receives the request at once, and its result counts.
+The module keeps the state that failover.py computes, and logs and counts every change. A failed failback causes no
+error for the caller: the active region receives the request at once, and its result counts.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +21,7 @@ from sidecar.token import Token
 
 
 class StsRegion(NamedTuple):
-    """The STS of one region, by its name in logs and metrics."""
+    """The STS client of one region, with the region's name in logs and metrics."""
 
     region: str
     exchange: Exchange
@@ -46,7 +46,7 @@ class StsRegions:
         return self._regions[self._failover.active].region
 
     async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        """Exchange `token` for credentials of the role. Raises ExchangeError of the active region."""
+        """Exchange `token` for credentials of the role. Raises the ExchangeError of the active region."""
         endpoint = self._failover.endpoint_at(self._monotonic())
         if endpoint != self._failover.active:
             with suppress(ExchangeError):
@@ -93,8 +93,8 @@ async def open_regions(
     """
     Open the STS regions of the settings, including the fallbacks. Raises ConfigurationError.
 
-    All clients are created now, so that an unusable setting is reported at the start and not during an outage. Each
-    further client takes 4 KiB.
+    All clients are created at the start, so that an invalid setting is reported then and not during an outage. Each
+    additional client takes 4 KiB.
     """
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(open_client(settings))

@@ -1,8 +1,8 @@
 """
 Build the request to STS for a role, and its URL, from the settings and the token's claims. Pure.
 
-Rule: the session is named `namespace.pod` unless a setting names it. CloudTrail shows that name, and unlike a timestamp
-it stays the same over refreshes.
+Rule: the session name is `namespace.pod` unless a setting defines another one. CloudTrail shows the session name.
+Unlike a timestamp, the name stays the same over refreshes.
 """
 
 from typing import NamedTuple
@@ -27,12 +27,12 @@ class ExchangeRequest(NamedTuple):
 
     @property
     def served_seconds(self) -> int:
-        """Return the requested duration of the credentials that are served: those of the chain's last step."""
+        """Return the requested duration of the served credentials, which are those of the chain's last step."""
         return self.chain[-1].duration_seconds if self.chain else self.duration_seconds
 
 
 def endpoint_of(settings: StsSettings) -> str:
-    """Return the URL of STS from the settings, else that of the region. Raises ConfigurationError."""
+    """Return the configured URL of STS, or else that of the region. Raises ConfigurationError if neither is valid."""
     if settings.endpoint_url is not None:
         url = parse_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
         _reject_variants(settings)
@@ -40,15 +40,15 @@ def endpoint_of(settings: StsSettings) -> str:
     if settings.region is None:
         raise ConfigurationError(
             "AWS_REGION is not set",
-            fix="Set it to the region whose STS to call, such as eu-west-1. On EKS the webhook sets it, elsewhere the "
-            "Pod's manifest",
+            fix="Set it to the region of the STS to call, such as eu-west-1. On EKS the webhook sets it. Elsewhere, "
+            "set it in the Pod's manifest",
             setting="AWS_REGION",
         )
     return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)
 
 
 def _reject_variants(settings: StsSettings) -> None:
-    """Reject FIPS and dual-stack flags beside a URL, as botocore's endpoint rules do. Raises ConfigurationError."""
+    """Raise ConfigurationError for FIPS and dual-stack flags together with a URL, as botocore's endpoint rules do."""
     for name, is_set in (
         ("AWS_USE_FIPS_ENDPOINT", settings.use_fips),
         ("AWS_USE_DUALSTACK_ENDPOINT", settings.use_dualstack),
@@ -62,7 +62,7 @@ def _reject_variants(settings: StsSettings) -> None:
 
 
 def fallbacks_of(settings: StsSettings) -> list[str]:
-    """Return the URLs of STS in the fallback regions, in order. Raises ConfigurationError."""
+    """Return the URLs of STS in the fallback regions, in order. Raises ConfigurationError if a region is invalid."""
     if not settings.fallback_regions:
         return []
     if settings.endpoint_url is not None:
@@ -87,7 +87,7 @@ def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequ
 
 
 def _session_name(template: str | None, role: Role, token: Token) -> str | None:
-    """Return the configured name. Its fields come from the token, which is signed, or else from the Downward API."""
+    """Return the configured session name. Its fields come from the signed token, or else from the Downward API."""
     if template is None:
         return None
     pod = role.pod_names

@@ -1,7 +1,7 @@
 """
 Build role session names, by which CloudTrail and the assumed role's ARN identify the caller. Pure.
 
-Rule: every input leads to a valid name, and always to the same one. The namespace stays at the front, for conditions on
+Rule: each input leads to a valid name, and always to the same name. The namespace stays at the front, for conditions on
 `sts:RoleSessionName` and searches in CloudTrail. The end stays too, because the names of Pods differ there.
 
 A template is a name with fields in braces. STS accepts no braces, so a name cannot be mistaken for a template.
@@ -15,19 +15,21 @@ from sidecar.errors import ConfigurationError
 
 MIN_LENGTH = 2
 MAX_LENGTH = 64
-"""The longest name. STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of `[\\w+=,.@-]`."""
+"""Maximum length of a session name. STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of
+`[\\w+=,.@-]`."""
 
 FIELDS = ("namespace", "service_account", "pod", "uid", "role")
 """The fields of a template: names of the Pod, and the role's name in the configuration."""
 
 NAMELESS = "irsa-sidecar"
-"""The name if nothing is known about the Pod."""
+"""The session name if nothing is known about the Pod."""
 
 TAIL_LENGTH = 24
 """Length of the end that is kept. The last 16 characters differ among the Pods of a Deployment."""
 
 DIGEST_LENGTH = 8
-"""Hex digits of the digest. With 1,000 names of the same head and tail, the chance of a collision is 1 in 8,600."""
+"""Number of hex digits in the digest. With 1,000 names of the same head and tail, the chance of a collision is 1 in
+8,600."""
 
 HEAD_LENGTH = MAX_LENGTH - TAIL_LENGTH - DIGEST_LENGTH - 2
 
@@ -41,7 +43,7 @@ def session_name(*parts: str) -> str:
     Join the non-empty `parts` with dots into a name that STS accepts.
 
     A forbidden character becomes `-`. In a name that is too long, a digest of the whole replaces the middle. Without
-    it, Pods that differ only in the middle would have the same name.
+    the digest, Pods that differ only in the middle would have the same name.
     """
     return _cleaned(".".join(part for part in parts if part))
 
@@ -50,7 +52,7 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
     """
     Fill a template's fields, and return a name that STS accepts.
 
-    An unknown value becomes an empty text, and leaves no punctuation at either end of the name.
+    An unknown value becomes empty text. Punctuation at either end of the name is then removed.
     """
     filled = _FIELD.sub(lambda field: values.get(field[1]) or "", template)
     is_whole = all(values.get(name) for name in _FIELD.findall(template))
@@ -58,7 +60,7 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
 
 
 def parse_session_name(setting: str, value: str) -> str:
-    """Return a valid name or template. Raises ConfigurationError: a configured name is never changed silently."""
+    """Return a valid name or template. Raises ConfigurationError instead of changing an invalid one silently."""
     if _FIELD.search(value):
         return _check_template(setting, value)
     if MIN_LENGTH <= len(value) <= MAX_LENGTH and not _FORBIDDEN.search(value):
@@ -66,7 +68,7 @@ def parse_session_name(setting: str, value: str) -> str:
     raise ConfigurationError(
         f"{setting} is {value[:100]!r}, but STS accepts only {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
         "_+=,.@-",
-        fix=f"Set it to {_cleaned(value)!r}, or unset it for a name from namespace and Pod",
+        fix=f"Set it to {_cleaned(value)!r}, or unset it to use a name of namespace and Pod",
         setting=setting,
     )
 
@@ -83,7 +85,7 @@ def _check_template(setting: str, value: str) -> str:
     if bad := _FORBIDDEN.search(_FIELD.sub("", value)):
         raise ConfigurationError(
             f"{setting} is {value[:100]!r}, and STS does not accept {bad[0]!r} in a name",
-            fix=f"Put letters, digits and _+=,.@- around the fields {fields}",
+            fix=f"Use only letters, digits and _+=,.@- around the fields {fields}",
             setting=setting,
         )
     return value

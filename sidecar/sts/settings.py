@@ -1,7 +1,7 @@
 """
 Read the settings of STS from the variables that the AWS SDKs read. Pure.
 
-Imported before the listener is bound, so it must stay light.
+Rule: the module imports little, because the daemon imports it before it binds the listener.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ class StsSettings(NamedTuple):
     """
     The STS that the daemon calls, and the certificate authorities that it trusts.
 
-    `fallback_regions` are called in this order while the first region is out. `app_id` is the application's name for
-    the User-Agent, as it was set.
+    `fallback_regions` are called in this order during an outage of the first region. `app_id` is the application's name
+    for the User-Agent, exactly as configured.
     """
 
     region: str | None
@@ -28,7 +28,7 @@ class StsSettings(NamedTuple):
 
 
 def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
-    """Return the settings of STS as the SDKs read them. Raises ConfigurationError."""
+    """Return the settings of STS as the SDKs read them. Raises ConfigurationError if a value is invalid."""
     return StsSettings(
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
         endpoint_url=read_endpoint_url(environ),
@@ -42,9 +42,9 @@ def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str
 
 def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
     """
-    Return the URL of STS as the SDKs do: from the service's own variable, or else from the general one.
+    Return the URL of STS as the SDKs do: from AWS_ENDPOINT_URL_STS, or else from AWS_ENDPOINT_URL.
 
-    Raises ConfigurationError if it holds a user name.
+    Raises ConfigurationError if the URL contains a user name.
     """
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
@@ -55,7 +55,7 @@ def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
 
 
 def _without_password(name: str, url: str) -> str:
-    """Return the URL. Raises ConfigurationError if it may hold a password, before a message can show it."""
+    """Return the URL. Raises ConfigurationError if it may contain a password, because messages show the URL."""
     if not url.isascii() or any(character in url for character in "@%"):
         from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the listener is bound
 
@@ -68,5 +68,5 @@ def read_boolean(environ: Mapping[str, str], name: str) -> bool:
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
         problem = f"{name} is {environ[name][:100]!r}, which is not a boolean"
-        raise ConfigurationError(problem, fix="Give true or false", setting=name)
+        raise ConfigurationError(problem, fix="Set it to true or false", setting=name)
     return text == "true"

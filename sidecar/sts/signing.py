@@ -2,7 +2,7 @@
 Sign requests with credentials (AWS Signature Version 4), using botocore's signer.
 
 Rules. The module is imported only for role chains: botocore's signer loads 4 MiB of modules, which nothing else in a
-Pod needs. It does not read this machine's clock, because that may be wrong.
+Pod needs. The module does not read this machine's clock, because the clock may be wrong.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ SERVICE = "sts"
 
 
 class _Keys(NamedTuple):
-    """The attributes of botocore's ReadOnlyCredentials that the signer reads. Its own module takes 2 MiB more."""
+    """The attributes of botocore's ReadOnlyCredentials that the signer reads. Its own module would take 2 MiB more."""
 
     access_key: str
     secret_key: str

@@ -1,8 +1,8 @@
 """
 Put AWS_SDK_UA_APP_ID into the User-Agent, by which CloudTrail distinguishes applications. Pure.
 
-Rule: it is checked as in botocore (botocore/useragent.py): a forbidden character becomes `-`, and an id that is too
-long causes a warning. Here it is also cut, because every exchange sends the header.
+Rule: the application id is checked as in botocore (botocore/useragent.py). A forbidden character becomes `-`, and an id
+that is too long causes a warning. We also cut a long id, because every exchange sends the header.
 """
 
 import string
@@ -12,7 +12,7 @@ from sidecar.errors import Explanation
 APP_ID = "AWS_SDK_UA_APP_ID"
 
 MAX_LENGTH = 50
-"""The longest application id (AWS SDKs and Tools reference, Application ID)."""
+"""Maximum length of an application id (AWS SDKs and Tools reference, Application ID)."""
 
 _ALLOWED = frozenset(string.ascii_letters + string.digits + "!$%&'*+-.^_`|~,#")
 

@@ -1,4 +1,4 @@
-"""Find settings of STS and of roles that work, but that their owner probably did not intend. Pure."""
+"""Find settings of STS and of roles that work but are probably not intended. Pure."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from sidecar.sts.settings import StsSettings
 
 SHORT_SESSION_SECONDS = 1800
 """
-Shorter sessions cause a warning.
+Session duration below which the daemon logs a warning.
 
 AWS SDKs fetch credentials on each use while less than 5 to 15 minutes remain. The daemon refreshes at half of the
 session, so a session of 900 s is always within these windows.
@@ -38,7 +38,7 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[Explana
         arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]
         found += [partition_warning(arn, settings.region) for arn in dict.fromkeys(arns)]
     if settings.endpoint_url is not None and is_plaintext_beyond_loopback(settings.endpoint_url):
-        problem = f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token travels unencrypted"
+        problem = f"AWS_ENDPOINT_URL_STS is {settings.endpoint_url}: the token is sent unencrypted"
         found.append(Explanation(problem, fix="Use https"))
     found += outbound_warnings(settings)
     return [warning for warning in found if warning]
@@ -48,7 +48,7 @@ def outbound_warnings(settings: StsSettings) -> list[Explanation]:
     """
     Return warnings about settings of the proxy and the User-Agent that are probably not intended.
 
-    Raises ConfigurationError if the settings have no URL of STS.
+    Raises ConfigurationError if the settings lead to no URL of STS.
     """
     found = [no_proxy_warning_for(endpoint_of(settings))]
     if settings.app_id is not None:

@@ -2,8 +2,8 @@
 Write the requests of AssumeRoleWithWebIdentity and AssumeRole, and parse their responses. Pure.
 
 Rule: a response leads to complete credentials or to an ExchangeError, and never to another exception. The parser keeps
-only the elements that it needs, so the size and shape of the XML cost nothing. A document type is an error, so no
-entity can expand. Errors never quote text of a 200, because it holds secrets.
+only the elements that it needs, so other elements take no memory. A document type is an error, so no entity can expand.
+Errors never quote the body of a 200, because the body contains secrets.
 
 Protocol: AWS query protocol, STS API version 2011-06-15. Tests compare every byte with botocore.
 """
@@ -46,17 +46,19 @@ HEADERS: Mapping[str, str] = MappingProxyType(
 """
 The headers of a form, besides the caller's User-Agent.
 
-With a token there is no Authorization, because the token is the proof. AssumeRole is signed (signing.py).
+AssumeRoleWithWebIdentity has no Authorization header, because the token proves the identity. AssumeRole is signed
+(signing.py).
 """
 
 MAX_DEPTH = 32
-"""The most levels of XML. Responses of STS have five."""
+"""Maximum depth of XML elements. Responses of STS have five levels."""
 
 MAX_MESSAGE_LENGTH = 2000
-"""Limit of a message. An access-denied message has up to three ARNs, and twice an id of up to 256 characters."""
+"""Maximum length of an error message. An access-denied message contains up to three ARNs, and an id of up to 256
+characters twice."""
 
 MAX_EXCERPT_LENGTH = 200
-"""The most characters to show of a body from another server. A proxy's page names itself in its first words."""
+"""Maximum length of the excerpt of another server's body. A proxy's page usually names the proxy in its first words."""
 
 
 # The requests
@@ -82,7 +84,7 @@ def assume_role_with_web_identity(
 
 def assume_role(step: "ChainStep") -> bytes:
     """
-    Return the body of an AssumeRole, in the form of assume_role_with_web_identity.
+    Return the body of an AssumeRole request, encoded as in assume_role_with_web_identity.
 
     `transitive_tags` are keys of `tags` that the sessions after this one keep.
     """
@@ -96,7 +98,7 @@ def assume_role(step: "ChainStep") -> bytes:
 
 
 def _session(duration_seconds: int, policy: str | None, policy_arns: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of the session, which both operations have."""
+    """Return the session parameters that both operations have."""
     fields = {f"PolicyArns.member.{number}.arn": arn for number, arn in enumerate(policy_arns, 1)}
     if policy is not None:
         fields["Policy"] = policy
@@ -112,7 +114,7 @@ def _form(operation: Operation, fields: Mapping[str, str]) -> bytes:
 # The response
 
 _Path = tuple[str, ...]
-"""Element names below the root, without namespaces, in which STS and its emulators differ."""
+"""A path of element names below the root. Namespaces are removed, because STS and its emulators use different ones."""
 
 _ACCESS_KEY_ID = ("Credentials", "AccessKeyId")
 _SECRET_ACCESS_KEY = ("Credentials", "SecretAccessKey")
@@ -122,19 +124,19 @@ _ARN = ("AssumedRoleUser", "Arn")
 _SIZE = ("SessionTokenSize",)
 _UTILIZATION = ("SessionTokenUtilization",)
 _REPLY = (_ACCESS_KEY_ID, _SECRET_ACCESS_KEY, _SESSION_TOKEN, _EXPIRATION, _ARN, _SIZE, _UTILIZATION)
-"""The elements below that of the result, whose name contains the operation."""
+"""Paths of the wanted elements, below the result element. The name of the result element contains the operation."""
 
 _ERRORS = (("Errors", "Error"), ("Error",))
-"""The places of an error in the query protocol: usually `ErrorResponse/Error`, sometimes `Response/Errors/Error`."""
+"""Paths of an error in the query protocol: usually `ErrorResponse/Error`, sometimes `Response/Errors/Error`."""
 
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")
-"""A pattern for visible ASCII, the only characters that a signed header can hold unchanged."""
+"""Pattern for visible ASCII, the only characters that a signed header can contain unchanged."""
 
 _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?"
     r"(Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])"
 )
-"""A pattern for ISO 8601 with an offset. STS sends whole seconds and `Z`; moto sends microseconds."""
+"""Pattern for ISO 8601 with an offset. STS sends whole seconds and `Z`; moto sends microseconds."""
 
 _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 
@@ -146,15 +148,15 @@ _SECRET = re.compile(
     r"|[A-Za-z0-9_+/=-]{80,}"
 )
 """
-A pattern for a JWT or a part of one. A proxy's debug page may hold the rejected request, including the token.
+Pattern for a JWT or a part of one. A proxy's debug page may contain the rejected request, including the token.
 
-An authorization id is `shown` at the two places where AWS writes it. It has up to 256 lower-case letters and digits
-(botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with authorization ID).
-Tokens and keys mix upper and lower case.
+The group `shown` is an authorization id, which messages may show. AWS writes it at two places, in up to 256 lower-case
+letters and digits (botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with
+authorization ID). Tokens and keys mix upper and lower case.
 """
 
 _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
-"""A body with one of these names holds credentials, whatever its status is, and is never shown."""
+"""Pattern for names of elements that contain credentials. A body that matches is never shown, with any status."""
 
 
 def read_reply(
@@ -172,13 +174,13 @@ def read_reply(
     `retry_after` is the value of the header (RFC 9110, 10.2.3); only seconds are used. `retry_after_milliseconds` is
     AWS's own `x-amz-retry-after`. The longer of the two counts.
 
-    Raises ExchangeError if the response has no complete credentials. The code is that of AWS if the body has one, else
-    `Http` and the status. It is `MalformedReply` for a success without complete credentials.
+    Raises ExchangeError if the response has no complete credentials. The error's code is AWS's code if the body has
+    one, else `Http` and the status. A success without complete credentials has the code `MalformedReply`.
     """
     if status == 200:
         return _credentials(body, operation, role_arn)
     if 200 < status < 300:
-        _refuse(f"HTTP {status} answers no {operation}", status)
+        _refuse(f"HTTP {status} is not a response to {operation}", status)
     waits = (_seconds(retry_after, 1.0), _seconds(retry_after_milliseconds, 1000.0))
     raise _error(status, body, operation, max((wait for wait in waits if wait is not None), default=None))
 
@@ -187,9 +189,9 @@ def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credential
     try:
         root, found = _read_xml(body, [(f"{operation}Result", *path) for path in _REPLY])
     except ValueError as exc:
-        _refuse(f"the answer cannot be read ({exc})", cause=exc)
+        _refuse(f"the response cannot be parsed ({exc})", cause=exc)
     if root != f"{operation}Response":
-        _refuse(f"the answer is {_clean(root, 60)!r} and not {operation}Response")
+        _refuse(f"the root element is {_clean(root, 60)!r} instead of {operation}Response")
     texts = {path[1:]: text for path, text in found.items()}
     return Credentials(
         access_key_id=_credential(texts, _ACCESS_KEY_ID),
@@ -204,7 +206,7 @@ def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credential
 
 
 def _whole_number(texts: Mapping[_Path, str], path: _Path) -> int | None:
-    """Return a number that STS reports with the credentials. Nothing depends on it, so invalid text is ignored."""
+    """Return a number that STS reports with the credentials; None for invalid text, because nothing depends on it."""
     text = texts.get(path, "").strip()
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -214,24 +216,24 @@ def _credential(texts: Mapping[_Path, str], path: _Path) -> str:
     if not text.strip():
         _refuse(f"{path[-1]} is missing or empty")
     if _CREDENTIAL.fullmatch(text) is None:
-        _refuse(f"{path[-1]} holds characters that no credential has")
+        _refuse(f"{path[-1]} contains characters that no credential has")
     return text
 
 
 def _instant(texts: Mapping[_Path, str]) -> datetime:
     match = _INSTANT.fullmatch(texts.get(_EXPIRATION, ""))
     if match is None:
-        _refuse("Expiration is missing or no instant with an offset")
+        _refuse("Expiration is missing, or is not an instant with an offset")
     try:
         return datetime.fromisoformat(match[1] + match[2]).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        _refuse("Expiration is not a day and time", cause=exc)
+        _refuse("Expiration is not a date and time", cause=exc)
 
 
 def _account_id(texts: Mapping[_Path, str]) -> str:
     match = _ACCOUNT.fullmatch(texts.get(_ARN, ""))
     if match is None:
-        _refuse("AssumedRoleUser's Arn is missing or names no account")
+        _refuse("AssumedRoleUser's Arn is missing or contains no account")
     return match[1]
 
 
@@ -254,7 +256,7 @@ def _error(status: int, body: bytes, operation: Operation, retry_after_seconds: 
 
 
 def _aws_error(body: bytes) -> tuple[str, str]:
-    """Return the code and the message. Without a code, the message is an excerpt of the body."""
+    """Return AWS's error code and message. If the body has no code, the message is an excerpt of the body."""
     try:
         _, texts = _read_xml(body, [(*error, field) for error in _ERRORS for field in ("Code", "Message")])
     except ValueError:
@@ -285,7 +287,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def _seconds(header: str | None, units_per_second: float) -> float | None:
-    """Return a header's number in seconds. A date is ignored: it would need a clock, and STS never sends one."""
+    """Return a header's number in seconds. A date is ignored, because STS never sends one."""
     text = (header or "").strip()
     return int(text) / units_per_second if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -300,7 +302,7 @@ def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path,
     Raises ValueError if the body is not well-formed XML, declares a document type, or nests too deep.
     """
     reading = _Reading(leaves)
-    # botocore also reads UTF-8, whatever the document declares. (Expat recognises UTF-16 by its zero bytes.)
+    # botocore also reads UTF-8, whatever encoding the document declares. Expat recognises UTF-16 by its zero bytes.
     parser = expat.ParserCreate("utf-8", "}")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = reading.doctype

@@ -1,4 +1,4 @@
-"""Test roles in YAML: accepted values, and the errors with their lines for others."""
+"""Test the roles in YAML: accepted values, and the errors for other values with their lines."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def refusal(text: str, defaults: RoleDefaults = DEFAULTS) -> str:
 
 
 def one(**keys: Any) -> str:
-    """Return a file of one role: `name` on line 2, `role_arn` on 3, and further keys on a line each."""
+    """Return a file with one role: `name` on line 2, `role_arn` on line 3, and each further key on its own line."""
     keys = {"name": "app", "role_arn": ARN} | keys
     lines = [f"{name}: {json.dumps(value)}" for name, value in keys.items()]
     return "roles:\n  - " + "\n    ".join(lines)
@@ -88,7 +88,7 @@ def test_roles_file_reads_all_keys_of_role_and_chain() -> None:
     assert (plain.final_arn, reporting.final_arn) == (ARN, OTHER_ARN)
 
 
-def test_omitted_key_uses_the_variables_value() -> None:
+def test_omitted_key_has_the_value_of_the_variable() -> None:
     names = PodNames("shop", "cart", "cart-0", "uid")
     (role,) = parse(one(), RoleDefaults("/t", "{pod}", None, "/secret", names))
     assert role == Role("app", ARN, "/t", "{pod}", None, authorization_token_file="/secret", pod_names=names)
@@ -100,7 +100,7 @@ def test_bare_list_is_accepted_as_in_an_annotation() -> None:
     )
 
 
-def test_secret_path_may_contain_the_role_name() -> None:
+def test_secret_path_template_contains_the_role_name() -> None:
     defaults = DEFAULTS._replace(authorization_token_file="/run/{role}/token")
     assert parse(one(), defaults)[0].authorization_token_file == "/run/app/token"
     assert parse(one(authorization_token_file="/t"), defaults)[0].authorization_token_file == "/t"
@@ -116,7 +116,7 @@ def test_chain_ignores_max_as_the_default_duration() -> None:
     assert parse(one(), longest)[0].duration_seconds is None
 
 
-def test_policy_may_be_json_text() -> None:
+def test_policy_in_json_text_is_accepted() -> None:
     policy = {"Version": "2012-10-17", "Statement": []}
     assert parse(one(policy=json.dumps(policy)))[0].policy == parse(one(policy=policy))[0].policy
 
@@ -133,7 +133,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
     "a name that is not a path": (one(name="a/b"), 2, "'a/b'"),
     "a name of nothing but dots": (one(name=".."), 2, "'..'"),
-    "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "another name"),
+    "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "Change the name of one"),
     "a duration in words": (one(duration="1h"), 4, "whole seconds from 900 to 43200, or max"),
     "a duration too long": (one(duration=43_201), 4, "43201"),
     "a template of another field": (one(session_name="{podd}"), 4, "the fields {namespace}"),
@@ -146,7 +146,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "too many policy ARNs": (
         one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
         4,
-        "11 ARNs. Give at most 10",
+        "11 ARNs. Use at most 10",
     ),
     "a user by name": (one(allow_uids=["root"]), 4, "'root'"),
     "a negative user": (one(allow_uids=[-1]), 4, "'-1'"),
@@ -163,19 +163,19 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
     "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "Did you mean external_id?"),
     "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
-    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Give at most 10"),
+    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Use at most 10"),
     "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "which is not in `tags`"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
     "what is not YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
     "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
-    "a word instead of a mapping": ("roles", 1, "not a mapping. Give `roles:`"),
-    "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "another name"),
+    "a word instead of a mapping": ("roles", 1, "not a mapping. Write `roles:`"),
+    "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "Change the name of one"),
     "containers not in a list": (one(containers="app"), 4, "not a list"),
     "another key at the top": ("role:\n  - name: a", 1, "Did you mean roles?"),
     "a mapping instead of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "not a list"),
-    "a role in one word": ("roles: [app]", 1, "not a mapping. Give `name:`"),
+    "a role in one word": ("roles: [app]", 1, "not a mapping. Write `name:`"),
     "a key that is a list": ("roles:\n  - [a]: b", 2, "not a word"),
     "nothing for a name": ("roles:\n  - name:\n", 2, "not text"),
 }
@@ -204,11 +204,11 @@ def test_role_without_token_file_is_reported() -> None:
 
 def test_too_many_roles_are_rejected() -> None:
     roles = [{"name": f"r{number}", "role_arn": ARN} for number in range(MAX_ROLES + 1)]
-    assert f"{MAX_ROLES + 1} roles. Give at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
+    assert f"{MAX_ROLES + 1} roles. Use at most {MAX_ROLES}" in refusal(json.dumps({"roles": roles}))
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
-def test_aliases_of_a_billion_parts_cost_nothing() -> None:
+def test_aliases_of_a_billion_parts_are_rejected_cheaply() -> None:
     levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
     levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
     policy = "{" + ", ".join(levels) + "}"
@@ -219,7 +219,7 @@ def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
     steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
     text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
     assert refusal(text).startswith("roles.yaml, line 1 has 1001 roles")
-    assert "1001 steps. Give at most 10" in refusal(text.replace(", *r", ""))
+    assert "1001 steps. Use at most 10" in refusal(text.replace(", *r", ""))
 
 
 def test_roles_file_is_read_and_a_missing_one_is_reported(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ TWICE = {
 @pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None:
-    """Otherwise the last one would count, and a Deny would disappear silently."""
+    """Otherwise the last key would count, and a Deny would disappear silently."""
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
     assert message.startswith("roles.yaml, line 4")
@@ -271,7 +271,7 @@ def test_ascii_json_keeps_its_emoji() -> None:
 
 
 def test_json_policy_may_escape_slashes() -> None:
-    """JSON allows it and some programs write it, but YAML does not have it."""
+    """JSON allows escaped slashes and some programs write them, but YAML does not allow them."""
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
     message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
@@ -296,7 +296,7 @@ MERGES = {
 @pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
-    """Otherwise STS would receive a member named <<, and only the last of two."""
+    """Otherwise STS would receive a key named `<<`, and only the last of two such keys."""
     value = policy if form == "mapping" else json.dumps(policy)
     assert "<<" in refusal(one() + f"\n    policy: {value}")
 

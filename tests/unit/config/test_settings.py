@@ -1,4 +1,4 @@
-"""Test settings from variables and flags, and the errors for unusable ones."""
+"""Test the settings from variables and flags, and the errors for invalid values."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def read(variables: Texts = NONE, flags: Texts = NONE, *, allow_non_loopback: bo
 
 
 def complaint(variables: Texts = NONE, flags: Texts = NONE) -> ConfigurationError | None:
-    """Return the error for these settings, or None if they are accepted."""
+    """Return the error for these settings, or None if they are valid."""
     try:
         read(variables, flags)
     except ConfigurationError as error:
@@ -145,7 +145,7 @@ def test_empty_flag_is_rejected(name: str) -> None:
     assert refusal(flags={name: ""}).setting == FLAGS[name]
 
 
-def test_absent_flag_leaves_its_variable() -> None:
+def test_absent_flag_does_not_replace_its_variable() -> None:
     flags: dict[str, str | None] = dict.fromkeys(FLAGS)
     environ = ENVIRON | {"IRSA_SIDECAR_LOG_LEVEL": "debug"}
     assert read_config(environ, flags).log_level == "debug"
@@ -172,7 +172,7 @@ def test_defaults_serve_credentials_on_loopback_only() -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4772", ":4772", "[::]:4772", "10.0.0.7:4772", "[fe80::1]:4772"])
 @pytest.mark.parametrize("name", ["listen", "imds_listen"])
-def test_reachable_address_needs_a_flag(name: str, address: str) -> None:
+def test_address_beyond_loopback_needs_a_flag(name: str, address: str) -> None:
     error = refusal(flags={name: address})
     assert error.setting == VARIABLES[name]
     assert "--allow-non-loopback" in error.fix
@@ -249,12 +249,12 @@ STS = [
 
 
 @pytest.mark.parametrize(("variables", "settings"), STS)
-def test_aws_variables_are_read_as_by_its_sdks(variables: dict[str, str], settings: dict[str, Any]) -> None:
+def test_aws_variables_have_the_same_meaning_as_in_sdks(variables: dict[str, str], settings: dict[str, Any]) -> None:
     assert read(variables).sts == read().sts._replace(**settings)
 
 
 @pytest.mark.parametrize("name", ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"])
-def test_boolean_is_only_true_or_false(name: str) -> None:
+def test_boolean_accepts_only_true_or_false(name: str) -> None:
     error = refusal({name: "1"})
     assert error.setting == name
     assert "'1'" in error.problem

@@ -1,4 +1,4 @@
-"""The secrets in use: how the daemon finds changes of their files, and the cost of wrong secrets and hung volumes."""
+"""Test the secrets in use: how the daemon finds changes, and the effect of wrong secrets and hung volumes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ async def following(*paths: Path) -> AsyncIterator[AuthorizationFiles]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that receives the paths of all later checks."""
+    """Return a list that records the paths of all later checks."""
     checks: list[str] = []
 
     def count(path: str) -> FileVersion | None:
@@ -77,7 +77,9 @@ async def test_changed_secret_is_used(
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (MAX_SECRET_BYTES + 1)])
-async def test_unusable_content_changes_nothing(autojump_clock: MockClock, path: Path, content: bytes) -> None:
+async def test_unusable_content_does_not_replace_the_secret(
+    autojump_clock: MockClock, path: Path, content: bytes
+) -> None:
     async with following(path) as files:
         path.write_bytes(content)
         await trio.sleep(CHECK_SECONDS)
@@ -88,7 +90,7 @@ async def test_unusable_content_changes_nothing(autojump_clock: MockClock, path:
 
 
 @pytest.mark.parametrize("replacement", [None, "fifo", "directory"])
-async def test_missing_or_special_file_changes_nothing(
+async def test_missing_or_special_file_does_not_replace_the_secret(
     autojump_clock: MockClock, path: Path, replacement: str | None
 ) -> None:
     async with following(path) as files:
@@ -182,7 +184,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This includes a second new secret within RECHECK_SECONDS, and systems that report no changes."""
+    """Systems that report no changes are included, and a second new secret within RECHECK_SECONDS."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)
@@ -209,7 +211,7 @@ async def test_right_secret_needs_no_check(
     assert checks == []
 
 
-async def test_flood_of_wrong_secrets_costs_ten_checks_a_second(
+async def test_flood_of_wrong_secrets_causes_ten_checks_a_second(
     autojump_clock: MockClock, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with following(path) as files:
@@ -220,11 +222,11 @@ async def test_flood_of_wrong_secrets_costs_ten_checks_a_second(
                     if authorization.waiting < MAX_WAITING:
                         nursery.start_soon(authorization.check_after_mismatch)
                     await trio.sleep(0.001)
-        assert len(checks) <= 10 / RECHECK_SECONDS + 3  # the first, and those of the tick
+        assert len(checks) <= 10 / RECHECK_SECONDS + 3  # the first check, and the regular ones
         assert authorization.waiting == 0
 
 
-async def test_more_wrong_secrets_than_may_wait_are_rejected_at_once(
+async def test_wrong_secrets_over_the_limit_are_rejected_at_once(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
     async with serving(autojump_clock, wall, volume) as served:
@@ -248,7 +250,7 @@ async def test_more_wrong_secrets_than_may_wait_are_rejected_at_once(
 async def test_hung_volume_of_the_secret_delays_nobody(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """Clients with the secret in use are served, and a wrong secret is rejected within the deadline of a hold."""
+    """Clients with the secret in use are served. A wrong secret is rejected within the deadline of a hold."""
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(str(volume.directory / "authorization")):
             for _ in range(10):

@@ -1,4 +1,4 @@
-"""The credentials file: its content, the times of its writes, failed writes, and files of other programs."""
+"""Test the credentials file: its content, the times of its writes, failed writes, and files of other programs."""
 
 import configparser
 import itertools
@@ -51,7 +51,7 @@ def test_each_role_with_valid_credentials_is_a_profile() -> None:
     ]
 
 
-def test_without_valid_credentials_there_is_no_profile() -> None:
+def test_role_without_valid_credentials_has_no_profile() -> None:
     assert text_of({}) == HEADER
 
 
@@ -71,7 +71,7 @@ def test_botocore_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def read(path: Path) -> Any:
-    """Read the file with the same provider as a session of botocore."""
+    """Read the file with the same provider as a botocore session."""
     return SharedCredentialProvider(creds_filename=str(path), profile_name="default").load()
 
 
@@ -79,7 +79,7 @@ def read(path: Path) -> Any:
 
 
 class Kept:
-    """The file of a Pod with two roles, written without a thread, because virtual time would not wait for one."""
+    """The file of a Pod with two roles, written without a thread, because virtual time would not wait for it."""
 
     def __init__(self, pod: Pod, path: Path) -> None:
         self.pod = pod
@@ -171,7 +171,7 @@ async def test_removed_or_changed_file_is_written_again(autojump_clock: MockCloc
     assert kept.keys == kept.served
 
 
-async def test_earlier_file_stays_until_each_role_has_tried(
+async def test_earlier_file_stays_until_each_role_has_tried_once(
     autojump_clock: MockClock, kept: Kept, tmp_path: Path
 ) -> None:
     after = Kept(kept.pod, tmp_path / "left")
@@ -222,7 +222,7 @@ async def test_unexpected_exception_is_logged_by_name(autojump_clock: MockClock,
 async def test_hung_volume_of_the_credentials_file_is_reported(
     autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    """One thread is abandoned, no client is delayed, and the file is written once the volume answers."""
+    """One thread is abandoned, no client is delayed, and the file is written when the volume responds again."""
     daemon, path = served.daemon, tmp_path / "volume" / "credentials"
     path.parent.mkdir()
     file = CredentialsFile(str(path), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics)
@@ -270,7 +270,7 @@ def test_missing_empty_or_own_file_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[default]\naws_access_key_id = AKIA\n", "#", HEADER[:-1], "a-secret"])
-def test_file_of_another_program_is_rejected_unchanged(tmp_path: Path, content: str) -> None:
+def test_file_of_another_program_is_rejected_and_not_changed(tmp_path: Path, content: str) -> None:
     path = tmp_path / "credentials"
     path.write_text(content)
     assert_rejected(path)
@@ -285,12 +285,12 @@ def test_special_file_is_rejected(tmp_path: Path, make: Callable[[Path], None]) 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="this system has no /proc")
 def test_unreadable_file_is_rejected() -> None:
-    # The memory of a process opens like a file, and has nothing at its start.
+    # The memory of a process opens like a file, but its first bytes cannot be read.
     assert_rejected(Path("/proc/self/mem"))
 
 
 def assert_rejected(path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*. Name a file"):
+    with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_CREDENTIALS_FILE is {path}, .*. Use a path"):
         is_ours(str(path))
 
 
@@ -317,7 +317,7 @@ def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
     whole = {(f"ASIA{number}", 500 + 5000 * number, f"end{number}") for number in range(2)}
     seen, reads = set[tuple[str, int, str]](), 0
     try:
-        while reads < READS or (seen < whole and writer.is_alive()):  # it may get no processor for a while
+        while reads < READS or (seen < whole and writer.is_alive()):  # the writer may get no processor for a while
             entry = read(path)
             seen.add((entry.access_key, len(entry.secret_key), entry.token[-4:]))
             reads += 1
@@ -328,7 +328,7 @@ def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
 
 
 def _numbered(number: int) -> Any:
-    """Return a file. The lengths differ much, so a mixture of two files cannot look like one."""
+    """Return a file. The lengths differ much, so a mixture of two files cannot look like one file."""
     return replace(
         CREDENTIALS,
         access_key_id=f"ASIA{number}",

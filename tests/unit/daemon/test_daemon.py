@@ -1,4 +1,4 @@
-"""The tree of tasks: an error in one part does not affect the others."""
+"""Test that an error in one task of the daemon does not affect the others."""
 
 from functools import partial
 from pathlib import Path

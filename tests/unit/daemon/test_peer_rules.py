@@ -1,4 +1,4 @@
-"""The client's user and process in the daemon: allow_uids, and the fields of the audit log."""
+"""Test how the daemon uses the client's user and process: allow_uids, and the fields of the audit log."""
 
 import json
 import os
@@ -66,7 +66,7 @@ async def test_served_credentials_are_logged_with_user_and_process(
 ) -> None:
     monkeypatch.setattr(
         peer_process, "_newest_processes", lambda: [os.getpid()]
-    )  # whatever else has started here since
+    )  # other processes that started meanwhile
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.ask(GET)) == 200
         assert status_of(await served.ask(GET[:9], GET[9:])) == 200
@@ -78,7 +78,7 @@ async def test_served_credentials_are_logged_with_user_and_process(
 async def test_denied_clients_do_not_delay_an_allowed_one(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without netlink, 64 denied clients and an allowed one connect at once. That one waits for one read."""
+    """Without netlink, 64 denied clients and an allowed one connect at once. The allowed one waits for one read."""
     readings: list[dict[str, bytes]] = []
     read = proc_net.read_tables
 
@@ -90,7 +90,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
         raise OSError
 
     monkeypatch.setattr(SockDiag, "__init__", no_netlink)
-    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # whatever else this machine has open
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # enough for all other sockets of this machine
     monkeypatch.setattr(proc_net, "read_tables", counted)
     statuses: list[tuple[int, int, float]] = []
 
@@ -110,7 +110,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
 
 
 @needs_root
-async def test_imds_form_applies_allow_uids(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_imds_format_applies_allow_uids(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
         token = (await served.ask_as(OTHER, PUT, imds=True)).rpartition(b"\n")[2]
         path = b"/latest/meta-data/iam/security-credentials/cart"
@@ -121,7 +121,7 @@ async def test_imds_form_applies_allow_uids(autojump_clock: MockClock, wall: Fak
 
 
 class LateExchange(FakeExchange):
-    """An exchange that returns once `may_answer` is set."""
+    """An exchange that returns when `may_answer` is set."""
 
     may_answer: trio.Event
 
@@ -189,7 +189,7 @@ async def test_allow_uids_excludes_a_role_from_the_file(
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
-    """Return a list that receives the clients that the audit log looks up."""
+    """Return a list that records the clients that the audit log looks up."""
     found: list[Peer] = []
     find_peer = Peers.peer
 
@@ -201,7 +201,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     return found
 
 
-async def test_in_a_flood_only_logged_clients_are_looked_up(
+async def test_flood_looks_up_only_logged_clients(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Peer]
 ) -> None:
     async with serving(autojump_clock, wall, volume) as served:

@@ -1,4 +1,4 @@
-"""The format of saved credentials. They are used whole, while valid by both clocks, or not at all."""
+"""Test the format of saved credentials. They are used whole while valid by both clocks, or not at all."""
 
 import hashlib
 import json
@@ -51,11 +51,11 @@ def reason(data: bytes, now: Instant = SAVED_AT, owner: Owner = OWNER) -> str:
     return str(error.value)
 
 
-def test_file_keeps_everything() -> None:
+def test_file_contains_the_whole_state() -> None:
     assert decode(saved_bytes(), OWNER, SAVED_AT.later(10)) == SAVED
 
 
-def test_shifting_moves_the_second_clock_alone() -> None:
+def test_shift_moves_only_the_second_clock() -> None:
     shifted = SAVED.shifted(-4_000.0)
     assert shifted.expires == Instant(HOUR_LATER.wall, 4_600.25)
     assert shifted.schedule.due == Instant(SAVED_AT.wall + 1800, 2_800.25)
@@ -72,7 +72,7 @@ def test_valid_credentials_are_used(seconds: float, wall_correction: float) -> N
 
 @given(wall=st.integers(-9000, 9000), monotonic=st.integers(-5000, 9000))
 def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) -> None:
-    """Each of the two clocks can be the one that shows it."""
+    """Either clock alone can show this."""
     now = Instant(SAVED_AT.wall + wall, SAVED_AT.monotonic + monotonic)
     if -CLOCK_STEP_SECONDS <= wall < 3600 and 0 <= monotonic < 3600:
         assert decode(saved_bytes(), OWNER, now).expires == HOUR_LATER
@@ -86,23 +86,23 @@ def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) ->
         (HOUR_LATER, "expired"),
         (Instant(HOUR_LATER.wall, SAVED_AT.monotonic + 60), "expired"),
         (Instant(SAVED_AT.wall + 60, HOUR_LATER.monotonic), "expired"),
-        (Instant(SAVED_AT.wall - 3600, SAVED_AT.monotonic + 60), "future"),
-        (Instant(SAVED_AT.wall + 60, 60.0), "future"),
+        (Instant(SAVED_AT.wall - 3600, SAVED_AT.monotonic + 60), "before the time"),
+        (Instant(SAVED_AT.wall + 60, 60.0), "before the time"),
     ],
 )
-def test_reason_names_what_the_clocks_show(now: Instant, said: str) -> None:
+def test_reason_depends_on_the_clocks(now: Instant, said: str) -> None:
     assert said in reason(saved_bytes(), now)
 
 
 @given(where=st.integers(0, len(saved_bytes()) - 1), bit=st.integers(0, 7))
-def test_any_changed_bit_is_found(where: int, bit: int) -> None:
+def test_any_changed_bit_is_detected(where: int, bit: int) -> None:
     data = bytearray(saved_bytes())
     data[where] ^= 1 << bit
     assert reason(bytes(data))
 
 
 @given(length=st.integers(0, len(saved_bytes()) - 2))
-def test_any_truncation_is_found(length: int) -> None:
+def test_any_truncation_is_detected(length: int) -> None:
     assert reason(saved_bytes()[:length])
 
 
@@ -118,7 +118,7 @@ def test_arbitrary_bytes_are_ignored(data: bytes) -> None:
     "value", ["null", "[]", "{}", "-1", '"x"', "[1]", "1e999", "[NaN,NaN]", "9" * 5000, "[" * 5000]
 )
 def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) -> None:
-    """Another version of this program may have written them."""
+    """Another version of irsa-sidecar may have written them."""
     body = saved_bytes().decode().partition("\n")[2].strip()
     before, _, after = body.partition(f'"{field}": ')
     damaged = f'{before}"{field}": {value}, "rest": {after}'
@@ -127,7 +127,7 @@ def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) 
 
 
 def rewritten(part: str, field: str, value: Any) -> bytes:
-    """Return the file with another value of one field, and a checksum that fits."""
+    """Return the file with another value of one field, and the right checksum."""
     body = json.loads(saved_bytes().decode().partition("\n")[2])
     body[part][field] = value
     text = json.dumps(body)
@@ -157,11 +157,11 @@ def test_credentials_that_are_not_text_are_ignored(field: str, value: Any) -> No
 
 
 def test_refresh_after_the_expiration_is_ignored() -> None:
-    """A file of ours has none. It would leave the role without credentials."""
+    """No file of ours has such a refresh, which would leave the role without credentials."""
     far = SAVED.schedule.due.later(1e9)
     assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
     soon = SAVED._replace(expires=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
-    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # as a back-off may be
+    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # like a back-off
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
@@ -201,7 +201,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-def test_digest_tells_configurations_apart() -> None:
+def test_digest_distinguishes_configurations() -> None:
     digests = [role_digest(ROLE._replace(**change), STS) for change in [{}, *CHANGES]]
     digests += [role_digest(ROLE, STS._replace(region="eu-north-1"))]
     digests += [role_digest(ROLE, STS._replace(endpoint_url="http://127.0.0.1:1"))]
@@ -218,7 +218,7 @@ def test_digest_tells_configurations_apart() -> None:
     "change",
     [{"allow_uids": frozenset({1000, 1})}, {"authorization_token_file": "/x"}, {"containers": ("app",)}],
 )
-def test_digest_ignores_who_is_served(change: dict[str, Any]) -> None:
+def test_digest_ignores_the_allowed_users(change: dict[str, Any]) -> None:
     assert role_digest(ROLE._replace(**change), STS) == role_digest(ROLE, STS)
 
 
@@ -237,5 +237,5 @@ def test_file_name_is_safe(name: str) -> None:
     assert len(file_name(name)) < 64
 
 
-def test_no_repr_of_saved_credentials_shows_a_secret() -> None:
+def test_repr_of_saved_credentials_shows_no_secret() -> None:
     assert "secret/one" not in repr(replace(CREDENTIALS)) + repr(SAVED)

@@ -1,4 +1,4 @@
-"""Several roles in one daemon: no failure affects another role, and a new configuration replaces all at once."""
+"""Test several roles in one daemon: no failure affects another role, and a new configuration replaces all at once."""
 
 import gc
 import os
@@ -47,7 +47,7 @@ def arn(name: str) -> str:
 
 @dataclass
 class Stss:
-    """An exchange with a separate STS for each IAM role."""
+    """An exchange with a separate fake STS for each IAM role."""
 
     wall: FakeWall
     by_arn: dict[str, FakeExchange] = field(default_factory=dict)
@@ -181,7 +181,7 @@ async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: P
     assert all(served.valid_snapshot(pod.wall.clock.now()) for served in pod.daemon.roles)
 
 
-async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_changed_role_waits_for_retry_after(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     sts = pod.sts["reporting"]
     sts.trouble = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=60)
@@ -199,7 +199,7 @@ async def test_changed_role_waits_as_long_as_sts_said(autojump_clock: MockClock,
 async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
     autojump_clock: MockClock, pod: Pod, latency_seconds: float
 ) -> None:
-    """This includes changes that cancel a call in progress, and roles that are renamed, removed and added again."""
+    """Changes that cancel a call in progress are included, and roles that are renamed, removed and added again."""
     sts = pod.sts["reporting"]
     sts.latency_seconds = latency_seconds
     for number in range(400):
@@ -271,7 +271,7 @@ async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_c
     assert pod.sts["reporting"].requests[-1].duration_seconds == granted
 
 
-async def test_ended_roles_leave_no_secret_and_a_bounded_memory(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_ended_roles_leave_no_secret_and_use_bounded_memory(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     for number in range(3 * MAX_ENDED):
         pod.daemon.roles.replace([pod.role("default"), pod.role("passing", role_arn=arn(f"passing-{number}"))])
@@ -293,7 +293,7 @@ UNFORESEEN = [
 
 @pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
 async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
-    """The 503, /readyz, a metric and the log show it until the refresher works again."""
+    """The 503, /readyz, a metric and the log show the exception until the refresher works again."""
     pod.sts["reporting"].trouble = bug
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])
     await trio.sleep(3 * RESTART_SECONDS + 4000)
@@ -327,7 +327,9 @@ async def test_main_role_is_default_or_else_the_first(autojump_clock: MockClock,
     assert pod.daemon.roles.main.role_name == "reporting"
 
 
-async def test_unusable_configuration_changes_nothing(autojump_clock: MockClock, pod: Pod, tmp_path: Path) -> None:
+async def test_invalid_configuration_does_not_change_the_roles(
+    autojump_clock: MockClock, pod: Pod, tmp_path: Path
+) -> None:
     await pod.daemon.roles.first_credentials()
     nowhere = str(tmp_path / "nowhere" / "secret")
     before = pod.daemon.roles.routes
@@ -352,7 +354,7 @@ async def test_unusable_configuration_changes_nothing(autojump_clock: MockClock,
 async def test_short_session_is_logged_at_start_and_change(
     autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
 ) -> None:
-    """With a chain, the session of the last step counts, because it is the one that is served."""
+    """With a chain, the duration of the last step counts, because its credentials are served."""
     chain = (ChainStep(arn("other"), duration_seconds=chained_seconds),) if chained_seconds else ()
     role = pod.role("reporting", duration_seconds=seconds, chain=chain)
     assert pod.logged("suspicious_setting_found") == []
@@ -366,7 +368,7 @@ async def test_short_session_is_logged_at_start_and_change(
 # Reloading the file
 
 
-async def test_changed_file_is_used_and_wrong_one_logged_once(
+async def test_changed_file_is_used_and_invalid_one_is_logged_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path
 ) -> None:
     file, metrics = tmp_path / "roles.yaml", Metrics()
@@ -399,7 +401,7 @@ async def test_changed_file_is_used_and_wrong_one_logged_once(
 async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    """While it hangs, neither a change nor SIGHUP affects the roles in service, and one log line reports it."""
+    """While the volume hangs, neither a change nor SIGHUP affects the roles, and one log line reports the hang."""
     file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
     file.parent.mkdir()
     file.write_text("good")

@@ -1,4 +1,4 @@
-"""All missing and wrong settings are reported at once, by every command that reads them."""
+"""Test that all missing and wrong settings are reported at once, by every command that reads them."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ RIGHT = {
 
 
 def problems(environ: dict[str, str], flags: dict[str, str | None] | None = None) -> list[str]:
-    """Return the settings that a report names, which are the first words of its lines."""
+    """Return the settings in a report, which are the first words of its lines."""
     error = every_problem(ConfigurationError("FIRST is wrong."), environ, flags)
     lines = str(error).splitlines()
     assert lines[0] == (f"{len(lines) - 1} settings are missing or wrong:" if len(lines) > 1 else "FIRST is wrong.")
     return [line.split(" ")[0] for line in lines[2:]]
 
 
-def test_error_stays_alone_if_it_is_the_only_one() -> None:
+def test_single_error_is_reported_without_a_list() -> None:
     error = ConfigurationError("the port is taken.")
     assert every_problem(error, RIGHT, {}) is error
 
@@ -60,13 +60,13 @@ def test_wrong_settings_are_listed_too() -> None:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_one_wrong_setting_hides_no_missing_one(name: str) -> None:
+def test_wrong_setting_does_not_hide_a_missing_one(name: str) -> None:
     expected = [missing for missing in RIGHT if missing != name]
     assert set(problems({name: WRONG[name]}, {})) == {name, *expected}
 
 
 def test_files_and_addresses_that_cannot_be_used_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the list, each of them would end another start."""
+    """Without the list, each of these errors would need another start."""
     (tmp_path / "mine").write_text("[default]\n")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:pa#ss@proxy:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -83,24 +83,24 @@ def test_files_and_addresses_that_cannot_be_used_are_listed(tmp_path: Path, monk
     assert set(problems(RIGHT | wrong, {})) == {*wrong, "HTTPS_PROXY's"}
 
 
-def test_flags_are_named_by_their_own_name() -> None:
+def test_flag_is_reported_by_its_own_name() -> None:
     assert problems(RIGHT, {"duration_seconds": "1h", "log_level": "loud"}) == ["--duration", "--log-level"]
 
 
-def test_roles_file_is_read_beside_wrong_settings(tmp_path: Path) -> None:
+def test_roles_file_is_read_despite_wrong_settings(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(one(duration="1h"))
     environ = {"IRSA_SIDECAR_CONFIG": str(file), "IRSA_SIDECAR_LOG_LEVEL": "loud", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
     assert problems(environ, {}) == ["AWS_REGION", "IRSA_SIDECAR_LOG_LEVEL", f"{file},"]
 
 
-def test_a_problem_is_listed_once() -> None:
+def test_problem_is_listed_once() -> None:
     with pytest.raises(ConfigurationError) as caught, all_reported({}):
         raise ConfigurationError(str(every_problem(ConfigurationError("x"), {}, None)).splitlines()[2])
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()[1:]] == list(RIGHT)
 
 
-def test_exec_reports_all() -> None:
+def test_exec_reports_all_wrong_settings() -> None:
     with pytest.raises(ConfigurationError, match="3 settings are missing or wrong"):
         command_config({}, "warning")
     with pytest.raises(ConfigurationError, match=r"\AAWS_REGION is not set"):
@@ -110,7 +110,7 @@ def test_exec_reports_all() -> None:
 @pytest.mark.parametrize(
     "command", [["run"], ["exec", "--", "true"], ["credentials", "--no-daemon"]], ids=lambda c: c[0]
 )
-def test_every_command_lists_what_is_missing(command: list[str]) -> None:
+def test_every_command_lists_missing_settings(command: list[str]) -> None:
     environ = {"PATH": os.environ["PATH"], "IRSA_SIDECAR_LISTEN": "127.0.0.1:0", "IRSA_SIDECAR_ADMIN_LISTEN": "off"}
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", *command], env=environ, capture_output=True, text=True, check=False

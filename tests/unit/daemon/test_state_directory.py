@@ -1,4 +1,4 @@
-"""The state directory: credentials that a restarted daemon serves or ignores, and the places where they are saved."""
+"""Test the state directory: credentials that a restarted daemon serves or ignores, and the places of the files."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ MAIN = file_name("default")
 
 @dataclass
 class Machine:
-    """One Pod over several processes. Each process has its own monotonic clock, and all share one boot clock."""
+    """One Pod over several processes. Each process has its own monotonic clock; all processes share one boot clock."""
 
     wall: FakeWall
     sts: FakeExchange
@@ -95,7 +95,7 @@ async def machine(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume,
     volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
     boot = Boot("a-boot", lambda: trio.current_time() + 777.0)
     sts = FakeExchange(wall.true_time)
-    sts.latency_seconds = 0.5  # so that a test can look before the first exchange has ended
+    sts.latency_seconds = 0.5  # so that a test can check the state before the end of the first exchange
     return Machine(wall, sts, volume.path, tmp_path / "state", boot)
 
 
@@ -119,14 +119,14 @@ async def test_restarted_daemon_serves_at_once_and_keeps_its_plan(autojump_clock
     assert machine.sts.asked_at[1] == pytest.approx(1800, abs=2)
 
 
-async def test_crash_loop_costs_one_sts_call(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_crash_loop_causes_one_sts_call(autojump_clock: MockClock, machine: Machine) -> None:
     for _ in range(100):
         async with machine.process():
             await trio.sleep(10)
     assert len(machine.sts.asked_at) == 1
 
 
-async def test_restart_in_an_outage_leaves_no_gap(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_restart_during_an_outage_leaves_no_gap(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(60)
     machine.sts.trouble = OUT
@@ -194,7 +194,7 @@ async def test_expired_credentials_are_never_served_again(
 async def test_wall_clock_set_back_never_stretches_saved_credentials(
     autojump_clock: MockClock, machine: Machine
 ) -> None:
-    """The clock is set back while the daemon runs, and saves again, or between the two processes."""
+    """The clock is set back while the daemon runs and saves again, or between the two processes."""
     async with machine.process():
         await trio.sleep(1)
         machine.sts.trouble = OUT
@@ -212,7 +212,7 @@ async def test_wall_clock_set_back_never_stretches_saved_credentials(
     machine.wall.step(-3600)
     async with machine.process():
         await trio.sleep(1)
-    assert "future" in machine.logged("saved_credentials_ignored")[0]["reason"]
+    assert "before the time" in machine.logged("saved_credentials_ignored")[0]["reason"]
 
 
 async def test_another_boot_ignores_saved_credentials(autojump_clock: MockClock, machine: Machine) -> None:
@@ -282,7 +282,7 @@ async def test_expired_file_is_removed(autojump_clock: MockClock, machine: Machi
 
 
 async def test_changed_role_is_saved_with_its_own_credentials(autojump_clock: MockClock, machine: Machine) -> None:
-    """The old credentials stay in service, but do not count as those of the new configuration."""
+    """The old credentials stay in service, but do not count as credentials of the new configuration."""
     async with machine.process() as daemon:
         await trio.sleep(60)
         machine.sts.trouble = OUT
@@ -332,7 +332,7 @@ HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "
 
 @pytest.mark.parametrize("field", sorted(HEALTH))
 async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, machine: Machine, field: str) -> None:
-    """Such a file once made metrics and refreshes raise after the start."""
+    """An earlier version raised in metrics and refreshes after it had loaded such a file."""
     async with machine.process():
         await trio.sleep(1)
     path = machine.directory / MAIN
@@ -417,7 +417,7 @@ async def test_file_of_another_user_is_ignored(autojump_clock: MockClock, machin
     os.chown(machine.directory / MAIN, 12_345, -1)
     async with machine.process() as daemon:
         assert key(daemon) is None
-    assert "others own it" in machine.logged("saved_credentials_ignored")[0]["reason"]
+    assert "other users own it" in machine.logged("saved_credentials_ignored")[0]["reason"]
 
 
 # Writing
@@ -454,7 +454,7 @@ async def test_writes_happen_only_when_something_changed(autojump_clock: MockClo
 async def test_hung_write_is_abandoned_and_never_applied_late(
     autojump_clock: MockClock, machine: Machine, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Serving goes on, one thread waits, and no old credentials replace newer ones once the volume answers."""
+    """Serving continues, one thread waits, and old credentials replace no newer ones when the volume responds again."""
     hangs, written = threading.Event(), list[str]()
 
     def replace(path: str, text: str, mode: int) -> None:
@@ -463,7 +463,7 @@ async def test_hung_write_is_abandoned_and_never_applied_late(
         replace_secret_file(path, text, mode)
 
     monkeypatch.setattr(state_directory, "replace_secret_file", replace)
-    autojump_clock.autojump_threshold = 0.02  # in which a thread that does not hang ends
+    autojump_clock.autojump_threshold = 0.02  # enough time for a thread that does not hang
     machine.sts.life_seconds = 60
     async with machine.process() as daemon:
         await trio.sleep(45)
@@ -521,7 +521,7 @@ def test_directory_on_a_disk_is_rejected_unless_allowed(
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755, 0o750, 0o701, 0o2777])
 def test_shared_directory_gets_a_private_one_below(tmp_path: Path, mode: int) -> None:
-    """An emptyDir is like this, and we must not change its mode."""
+    """An emptyDir has such a mode, which we must not change."""
     volume = tmp_path / "volume"
     volume.mkdir()
     volume.chmod(mode)
@@ -562,7 +562,7 @@ def test_directory_of_another_user_is_a_configuration_error(tmp_path: Path) -> N
 
 
 @needs_linux
-def test_boot_clock_goes_on_and_has_an_id() -> None:
+def test_boot_clock_increases_and_has_an_id() -> None:
     boot = state_directory.this_boot()
     assert boot is not None
     assert len(boot.boot_id) == 36

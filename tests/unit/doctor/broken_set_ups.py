@@ -140,7 +140,7 @@ BROKEN = (
         "an issuer with an extra slash",
         issuer_publishes_another_name,
         "issuer.documents",
-        "the discovery document is of 'http://127.0.0.1:",
+        "the issuer in the discovery document is 'http://127.0.0.1:",
     ),
     Broken(
         "a key that is not published",

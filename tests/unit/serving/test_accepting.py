@@ -1,4 +1,4 @@
-"""Connections are accepted in groups, and an error of one connection does not affect the others."""
+"""Test that connections are accepted in groups, and that an error of one connection does not affect the others."""
 
 import errno
 import socket
@@ -30,7 +30,7 @@ async def test_waiting_connections_are_accepted_together() -> None:
 
 
 class Listener:
-    """A listener that raises errors, and then has no connections."""
+    """A listener that raises errors, and then has no more connections."""
 
     def __init__(self, *errors: int) -> None:
         self._errors = [*errors]

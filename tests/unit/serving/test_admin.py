@@ -1,4 +1,4 @@
-"""Responses to probes and Prometheus, with requests from the real parser."""
+"""Test the responses to probes and Prometheus, with requests from the real parser."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def scrape(*roles: RoleState, metrics: Metrics | None = None, dropped_lines: int
 
 
 def values(family: Metric) -> dict[Any, float]:
-    """Return the values by label value, or by a tuple of label values if there are several."""
+    """Return the values by label value, or by a tuple of label values for several labels."""
     found = {}
     for sample in family.samples:
         labels = tuple(sample.labels.values())
@@ -86,7 +86,7 @@ def test_role_without_credentials_is_live_but_not_ready() -> None:
     assert get("/livez", READY, STARTING).status == 200
 
 
-def test_expired_credentials_are_the_default_reason() -> None:
+def test_reason_defaults_to_expired_credentials() -> None:
     answer = get("/readyz", READY._replace(is_ready=False))
     assert (answer.status, body_of(answer)) == (503, "default: the credentials have expired\n")
 
@@ -103,7 +103,7 @@ def test_stuck_loop_is_not_live(age_seconds: float, status: int) -> None:
         assert body_of(answer) == "default: the refresh loop has been stuck for 301 s\n"
 
 
-def test_reason_with_a_non_utf8_path_is_shown() -> None:
+def test_reason_with_a_non_utf8_path_is_valid() -> None:
     path = b"/caf\xe9/token".decode("utf-8", "surrogateescape")
     answer = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
     assert answer.status == 503
@@ -151,7 +151,7 @@ TYPES = {
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
 }
-"""Metrics by the name that the parser gives. A counter has no `_total` there."""
+"""The type of each metric, by the name that the parser returns, which has no `_total` for a counter."""
 
 
 def busy() -> Metrics:
@@ -184,7 +184,7 @@ def test_names_follow_prometheus_rules_for_units_and_suffixes() -> None:
             assert family.name.endswith("_seconds")
 
 
-def test_each_value_is_where_a_graph_looks_for_it() -> None:
+def test_metric_values_have_the_labels_that_graphs_use() -> None:
     families = scrape(READY, STARTING, metrics=busy(), dropped_lines=4)
     assert values(families["irsa_sidecar_build_info"]) == {__version__: 1}
     assert values(families["irsa_sidecar_credentials_available"]) == {"default": 1, "reporting": 0}
@@ -202,7 +202,7 @@ def test_each_value_is_where_a_graph_looks_for_it() -> None:
     assert observed["irsa_sidecar_sts_request_duration_seconds_sum"] == 0.3
 
 
-def test_what_is_not_known_has_no_sample_rather_than_a_zero() -> None:
+def test_unknown_value_has_no_sample() -> None:
     families = scrape(READY, STARTING)
     assert values(families["irsa_sidecar_credentials_expiration_timestamp_seconds"]) == {"default": NOW.wall + 1800}
     assert values(families["irsa_sidecar_token_expiration_timestamp_seconds"]) == {"default": NOW.wall + 2400.5}
@@ -211,7 +211,7 @@ def test_what_is_not_known_has_no_sample_rather_than_a_zero() -> None:
     assert "irsa_sidecar_clock_skew_seconds" not in scrape(STARTING)
 
 
-def test_counters_without_labels_are_there_from_the_start() -> None:
+def test_counter_without_labels_starts_at_zero() -> None:
     families = scrape(STARTING)
     assert values(families["irsa_sidecar_clock_steps"]) == {(): 0}
     assert values(families["irsa_sidecar_log_lines_dropped"]) == {(): 0}

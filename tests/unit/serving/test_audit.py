@@ -1,4 +1,4 @@
-"""Audit log: no more lines than the budget, and every response with credentials in a line."""
+"""Test that the audit log exceeds no budget, and that every response with credentials is in a line."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -55,7 +55,7 @@ class Lines:
         self.record(Response(403, b"", role, denial=reason), monotonic, CLIENT, peer)
 
     def record(self, response: Response, monotonic: float, address: Address = CLIENT, peer: Peer = UNKNOWN) -> None:
-        """Record a response like the daemon, which looks up the client only if there is a line."""
+        """Record a response like the daemon, which looks up the client only for a log line."""
         has_line = self.audit.reserve_line(response, monotonic)
         self.audit.record(response._replace(peer=peer) if has_line else response, address)
 
@@ -88,7 +88,7 @@ def test_ipv6_client_is_logged_in_brackets() -> None:
     assert lines.lines[0]["peer"] == "[::1]:40000"
 
 
-def test_over_budget_responses_are_counted_by_role_and_key() -> None:
+def test_responses_over_the_budget_are_counted_by_role_and_key() -> None:
     lines = Lines()
     for _ in range(LINES_A_SECOND):
         lines.serve("default", ONE, 5.0)
@@ -179,7 +179,7 @@ _RECORD = st.tuples(
 def test_every_response_is_logged_once_within_the_budget(
     steps: list[tuple[str, Snapshot, float, int] | None],
 ) -> None:
-    """A step is a number of responses after a pause, or None for a flush. A wake is pending while lines are held."""
+    """A step is a number of responses after a pause, or None for a flush. Before a flush, a wake is pending."""
     lines, recorded, now = Lines(), Counter[tuple[str, str]](), 100.0
     singles: Counter[int] = Counter()
     flushes_due = 0
@@ -196,7 +196,7 @@ def test_every_response_is_logged_once_within_the_budget(
             lines.serve(role, served, now)
         recorded[role, served.credentials.access_key_id] += times
         singles[int(now)] += len(lines.lines) - before
-        # Responses that were counted have caused one wake.
+        # Counted responses have caused one wake.
         assert lines.wakes - flushes_due == (lines.counts() != recorded)
     lines.audit.flush()
     assert lines.counts() == recorded

@@ -1,4 +1,4 @@
-"""The file with the clients' secret: created, kept, replaced and rejected, and failures to write it."""
+"""Test the file with the clients' secret: created, kept, replaced and rejected, and failures to write the file."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def start(path: Path, mode: int = 0o640) -> bytes:
-    """Return the secret that a daemon with this file starts with."""
+    """Return the secret of a daemon that starts with this file."""
     return start_secrets([str(path)], mode)[str(path)].value
 
 
@@ -81,7 +81,7 @@ def test_existing_file_is_kept(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  "])
 def test_start_replaces_a_secret_that_we_created(path: Path, ending: str) -> None:
-    """A program that listened on the port while the daemon was stopped may have received it."""
+    """Another program that listened on the port while the daemon was stopped may have received the old secret."""
     secrets = [start(path)]
     for _ in range(3):
         path.write_bytes(path.read_bytes() + ending.encode())
@@ -108,7 +108,7 @@ def test_start_keeps_the_secret_of_an_operator(path: Path, content: str) -> None
     path.write_text(content)
     before = path.stat()
     assert start(path) == content.encode()
-    after = path.stat()  # not compared as a whole: reading the file may set its access time
+    after = path.stat()  # a comparison of all fields would fail, because reading the file may change its access time
     assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
     assert path.read_text() == content
 
@@ -118,7 +118,7 @@ def test_secrets_that_we_create_are_recognized() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o400])
-def test_start_replaces_a_secret_that_may_only_be_read(path: Path, mode: int) -> None:
+def test_start_replaces_a_secret_of_ours_in_a_read_only_file(path: Path, mode: int) -> None:
     old = start(path)
     path.chmod(mode)
     assert start(path, 0o644) != old
@@ -127,7 +127,7 @@ def test_start_replaces_a_secret_that_may_only_be_read(path: Path, mode: int) ->
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -> None:
-    """This holds even if each role writes the path differently."""
+    """The result is the same if each role writes the path differently."""
     if is_there:
         start(path)
     (path.parent / "link").symlink_to(path.parent)
@@ -136,7 +136,7 @@ def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -
     assert secrets == {path.read_bytes()}
 
 
-def test_secrets_in_use_stay_as_they_are(path: Path) -> None:
+def test_known_secrets_are_not_replaced(path: Path) -> None:
     known = start_secrets([str(path)])
     other = str(path.parent / "other")
     write_secret(other, new_secret())
@@ -145,7 +145,7 @@ def test_secrets_in_use_stay_as_they_are(path: Path) -> None:
     assert Path(other).read_bytes() != before
 
 
-def test_read_only_volume_with_a_secret_of_ours_is_named(tmp_path: Path) -> None:
+def test_read_only_volume_with_our_secret_is_an_error(tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("mounting needs root and CAP_SYS_ADMIN")
@@ -158,7 +158,7 @@ def test_read_only_volume_with_a_secret_of_ours_is_named(tmp_path: Path) -> None
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_secret_is_not_shown(path: Path) -> None:
+def test_secret_is_not_in_repr(path: Path) -> None:
     secret = start_secrets([str(path)])[str(path)]
     assert secret.value.decode() not in repr(secret)
 
@@ -189,11 +189,11 @@ def test_dangling_link_is_replaced(path: Path) -> None:
         b"delete\x7f",
         b"caf\xc3\xa9",
         b"x" * (MAX_SECRET_BYTES + 1),
-        # The bounded read stops directly after the first line.
+        # The read is limited, and stops directly after the first line.
         b"x" * MAX_SECRET_BYTES + b"\nsecond line",
     ],
 )
-def test_invalid_header_value_is_rejected_and_not_shown(path: Path, content: bytes) -> None:
+def test_invalid_secret_is_rejected_and_not_shown(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     message = refusal(path)
     assert "Remove it" in message
@@ -242,7 +242,7 @@ def test_read_only_directory_is_an_error() -> None:
     # /proc accepts no new files, not even from root.
     if not os.path.isdir("/proc/self"):
         pytest.skip("this system has no /proc")
-    assert "cannot be made" in refusal(Path("/proc/self/authorization-token"))
+    assert "cannot be created" in refusal(Path("/proc/self/authorization-token"))
 
 
 @pytest.mark.parametrize("failing", ["fchmod", "rename"])

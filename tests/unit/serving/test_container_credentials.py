@@ -1,4 +1,4 @@
-"""Decisions of the credentials endpoint: who gets credentials, and the response for everyone else."""
+"""Test the decisions of the credentials endpoint: who gets credentials, and all other responses."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ SNAPSHOT = Snapshot(CREDENTIALS, credentials_response(CREDENTIALS), NOW.later(36
 
 @dataclass(frozen=True)
 class Role:
-    """A route with plain values."""
+    """A route with fixed values."""
 
     role_name: str = "default"
     snapshot: Snapshot | None = SNAPSHOT
@@ -66,7 +66,7 @@ def ask(
     now: Instant = NOW,
     uid: Callable[[], int | None] = no_lookup,
 ) -> Response:
-    """Send a valid request to the role. `headers` adds or replaces headers, and None removes one."""
+    """Send a valid request for the role. `headers` adds or replaces headers; None removes one."""
     sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
     return respond(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK, now, uid)
 
@@ -93,7 +93,7 @@ def test_body_has_exactly_the_six_names_that_sdks_read() -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_of_sts_arrives_unchanged_as_ascii(secret: str, token: str) -> None:
+def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str) -> None:
     whole = credentials_response(replace(CREDENTIALS, secret_access_key=secret, session_token=token))
     assert whole.isascii()
     body = json.loads(whole.partition(b"\r\n\r\n")[2])
@@ -104,7 +104,7 @@ def test_any_text_of_sts_arrives_unchanged_as_ascii(secret: str, token: str) -> 
     "host",
     [b"127.0.0.1", b"127.0.0.1:4772", b"127.0.0.1:80", b"localhost", b"LOCALHOST:4772", b"[::1]", b"[::1]:4772", None],
 )
-def test_own_host_names_are_accepted_with_any_port(host: bytes | None) -> None:
+def test_own_host_name_is_accepted_with_any_port(host: bytes | None) -> None:
     assert ask(headers={b"host": host}).status == 200
 
 
@@ -143,7 +143,7 @@ def test_other_path_is_not_found(path: bytes) -> None:
     assert ask(path=path).status == 404
 
 
-def test_missing_secret_is_401_with_a_challenge() -> None:
+def test_missing_secret_gets_401_with_a_challenge() -> None:
     denied = ask(headers={b"authorization": None})
     assert (denied.status, denied.role_name, denied.snapshot) == (401, "default", None)
     assert b"\r\nWWW-Authenticate: " in denied.content
@@ -152,7 +152,7 @@ def test_missing_secret_is_401_with_a_challenge() -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"wrong", SECRET[:-1], SECRET + b"x", SECRET.upper(), b"Bearer " + SECRET, b"\xff\xfe"]
 )
-def test_wrong_secret_is_403(sent: bytes) -> None:
+def test_wrong_secret_gets_403(sent: bytes) -> None:
     denied = ask(headers={b"authorization": sent})
     assert (denied.status, denied.role_name, denied.snapshot) == (403, "default", None)
 
@@ -177,7 +177,7 @@ def test_quotes_around_the_secret_are_reported(quote: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"Bearer", b"bearing " + SECRET, b"x " + SECRET, b'"' + SECRET, b'"', SECRET + b" x"])
-def test_other_wrong_values_get_the_general_message(sent: bytes) -> None:
+def test_other_wrong_secret_gets_the_general_message(sent: bytes) -> None:
     assert ask(headers={b"authorization": sent}).denial == "wrong secret"
 
 
@@ -186,7 +186,7 @@ def test_secret_with_a_scheme_or_quotes_is_accepted(secret: bytes) -> None:
     assert ask(Role(authorization=secret), headers={b"authorization": secret}).status == 200
 
 
-def test_missing_header_is_401_for_an_empty_secret() -> None:
+def test_missing_header_gets_401_for_an_empty_secret() -> None:
     assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
 
 
@@ -203,7 +203,7 @@ def test_request_before_the_first_credentials_is_held() -> None:
     assert b"\r\nRetry-After: 1\r\n" in waiting.content
 
 
-def test_pending_first_exchange_is_the_default_reason() -> None:
+def test_reason_defaults_to_the_pending_first_exchange() -> None:
     assert "STS" in body_of(ask(Role(snapshot=None)))["message"]
 
 
@@ -253,7 +253,7 @@ STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall
 
 
 @pytest.mark.parametrize("sent", [None, b"wrong"])
-def test_without_the_secret_all_states_look_the_same(sent: bytes | None) -> None:
+def test_client_without_the_secret_cannot_distinguish_states(sent: bytes | None) -> None:
     answers = {
         ask(Role(snapshot=snapshot, last_error=failure), headers={b"authorization": sent}).content
         for snapshot in STATES
@@ -263,7 +263,7 @@ def test_without_the_secret_all_states_look_the_same(sent: bytes | None) -> None
 
 
 @pytest.mark.parametrize("uid", [None, 1002])
-def test_to_another_user_all_states_look_the_same(uid: int | None) -> None:
+def test_client_with_another_uid_cannot_distinguish_states(uid: int | None) -> None:
     answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).content for snapshot in STATES}
     assert len(answers) == 1
 
@@ -284,7 +284,7 @@ roles = st.builds(
     st.sampled_from([None, 1001, 1002]),
     st.floats(-1e4, 1e4),
 )
-def test_only_a_200_to_an_allowed_client_has_a_secret(
+def test_secrets_are_only_in_a_200_to_an_allowed_client(
     role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
 ) -> None:
     given = ask(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))

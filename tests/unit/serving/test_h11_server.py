@@ -1,4 +1,4 @@
-"""The HTTP server of the webhook and the local services, with good, slow and hostile clients over real sockets."""
+"""Test the HTTP server of the webhook and the local services, with good, slow and hostile clients on real sockets."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -32,7 +32,7 @@ class Served:
 
 
 LARGE = b"a" * 32 * 1024 * 1024
-"""More than the buffers of a socket's two ends hold."""
+"""A body that is larger than the buffers of both ends of a socket."""
 
 
 async def echo(request: Request) -> Response:
@@ -81,7 +81,7 @@ async def all_of(stream: trio.SocketStream) -> bytes:
 
 
 async def until(stream: trio.SocketStream, end: bytes, times: int = 1) -> bytes:
-    """Receive until the bytes end with `end`, which came that often: one read may contain several responses."""
+    """Receive until the bytes end with `end`, which must occur `times` times."""
     received = b""
     while not received.endswith(end) or received.count(end) < times:
         piece = await stream.receive_some()
@@ -117,7 +117,7 @@ async def test_every_method_gets_a_response(method: bytes) -> None:
         assert not served.reported
 
 
-async def test_client_that_expects_100_continue_gets_it() -> None:
+async def test_client_that_expects_100_continue_gets_100() -> None:
     async with serving() as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
         assert (await until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
@@ -217,7 +217,7 @@ async def test_local_services_close_after_each_response() -> None:
     ids=["no request line", "no Host", "long target", "too long target", "too long body", "incomplete body"],
 )
 async def test_local_services_have_limits_for_requests(sent: bytes, status: bytes) -> None:
-    """Incomplete requests end with the client's end of the stream."""
+    """An incomplete request ends when the client closes its side of the stream."""
     async with serving(limits=HTTP_LIMITS) as served:
         async with await served.connect() as stream:
             await stream.send_all(sent)
@@ -229,7 +229,7 @@ async def test_local_services_have_limits_for_requests(sent: bytes, status: byte
         assert served.reported == []
 
 
-async def test_response_that_takes_too_long_is_given_up(autojump_clock: MockClock) -> None:
+async def test_response_after_the_deadline_is_abandoned(autojump_clock: MockClock) -> None:
     async with serving(limits=HTTP_LIMITS) as served, await served.connect() as stream:
         began_at = trio.current_time()
         await stream.send_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -264,7 +264,7 @@ async def test_client_that_does_not_read_is_disconnected(autojump_clock: MockClo
 
 
 async def test_oldest_unread_response_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the end the budget is empty."""
+    """The budget is empty at the end."""
     monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 2 * server.RESPONSE_COPIES * len(LARGE))
     budget = Budget()
     async with serving(budget=budget) as served, AsyncExitStack() as stack:
@@ -297,7 +297,7 @@ HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", HALF + b"a"])
-async def test_oldest_waiting_connection_gives_way_to_a_new_one(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+async def test_oldest_waiting_connection_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as oldest, await served.connect() as newer:
         for stream in (oldest, newer):
@@ -310,7 +310,7 @@ async def test_oldest_waiting_connection_gives_way_to_a_new_one(monkeypatch: pyt
         assert served.reported == []
 
 
-async def test_connection_in_its_handshake_gives_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_in_its_handshake_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
     tls = Tls()
     tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
@@ -324,7 +324,7 @@ async def test_connection_in_its_handshake_gives_way_too(monkeypatch: pytest.Mon
         assert served.reported == []
 
 
-async def test_oldest_incomplete_body_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_oldest_incomplete_body_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 1500)
     async with serving() as served, await served.connect() as one, await served.connect() as other:
         for stream in (one, other):
@@ -352,7 +352,7 @@ async def test_transfer_encoding_is_rejected_before_any_chunk_is_read(encoding: 
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 1", b"Content-Length: 4000000", b"Transfer-Encoding: chunked"])
-async def test_server_without_bodies_rejects_by_the_head(head: bytes) -> None:
+async def test_server_without_bodies_rejects_after_the_head(head: bytes) -> None:
     async with serving(limits=Limits(max_body_bytes=0)) as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
         assert (await all_of(stream)).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 411 "))
@@ -363,7 +363,7 @@ async def test_server_without_bodies_rejects_by_the_head(head: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"a" * 4000, b"POST / HTTP/1.1\r\nX: " + b"a" * 4000], ids=["body", "head"])
 async def test_request_in_too_many_pieces_is_rejected(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    """One byte per piece, in the head or in the body. Work per request is bounded by pieces, not only by bytes."""
+    """Each piece has one byte, in the head or in the body. The number of pieces limits the work per request."""
     head = b"" if sent.startswith(b"POST") else b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
     monkeypatch.setattr(server, "CLOSE_SECONDS", 0.0)
     count = 0

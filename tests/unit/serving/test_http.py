@@ -1,4 +1,4 @@
-"""The grammar of a request, the rejections of everything else, and the form of a response."""
+"""Test the grammar of a request, the rejections of all other bytes, and the format of a response."""
 
 import json
 
@@ -123,7 +123,7 @@ def test_rejected_request_has_its_status(status: int, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
-def test_rejection_is_the_same_for_pieces(head: bytes) -> None:
+def test_rejection_does_not_depend_on_the_pieces(head: bytes) -> None:
     step = 1 if len(head) < 1000 else 499
     first = next(result for end in range(0, len(head) + step, step) if (result := parse(head[:end])) is not None)
     assert first == rejection_of(head)
@@ -191,7 +191,7 @@ def test_put_with_a_body_is_rejected(more: bytes) -> None:
 
 
 HTTP_0_9 = b"GET /\r\n"
-"""A request in HTTP/0.9, which has no other method."""
+"""A request in HTTP/0.9, which has only the method GET."""
 
 
 @pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
@@ -206,7 +206,7 @@ def test_put_is_rejected_for_the_same_reasons_as_get(head: bytes) -> None:
         assert WITH_PUT(b"PUT" + head[3:]) == rejection
 
 
-def test_rejected_method_gets_the_allowed_ones() -> None:
+def test_rejected_method_gets_the_allowed_methods() -> None:
     assert b"\r\nAllow: GET\r\n" in rejection_of(b"POST / HTTP/1.1\r\n").content
     rejection = WITH_PUT(b"POST / HTTP/1.1\r\n")
     assert isinstance(rejection, Rejection)
@@ -239,7 +239,7 @@ def test_response_can_have_another_type_and_headers() -> None:
 
 
 @pytest.mark.parametrize("message", ["plain", 'with "quotes" and \u00e9', ""])
-def test_error_has_both_spellings(message: str) -> None:
+def test_error_body_has_both_spellings(message: str) -> None:
     head, _, body = error_response(503, message, code="CredentialsUnavailable").partition(b"\r\n\r\n")
     assert json.loads(body) == {
         "code": "CredentialsUnavailable",
@@ -251,7 +251,7 @@ def test_error_has_both_spellings(message: str) -> None:
     assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000" in head
 
 
-def test_error_without_code_has_the_reason_phrase() -> None:
+def test_error_code_defaults_to_the_reason_phrase() -> None:
     whole = error_response(404, "x")
     assert json.loads(whole.partition(b"\r\n\r\n")[2])["Code"] == "NotFound"
     assert b"retry-after" not in whole.lower()

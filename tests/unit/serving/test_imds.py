@@ -1,4 +1,4 @@
-"""Sessions, documents and rejections in the form of EC2's metadata service."""
+"""Test the sessions, documents and rejections in the format of EC2's metadata service."""
 
 import json
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def test_wall_clock_change_does_not_affect_a_session() -> None:
     assert send("GET", ROLES, {TOKEN: token}, now=Instant(NOW.wall - 1e6, NOW.monotonic + 60)).status == 401
 
 
-def test_version_1_is_rejected_with_a_hint_to_version_2() -> None:
+def test_version_1_request_gets_a_hint_about_version_2() -> None:
     denied = send("GET", ROLES)
     assert denied.status == 401
     assert b"\r\nWWW-Authenticate: " in denied.content
@@ -116,7 +116,7 @@ def test_token_of_another_process_is_rejected() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_any_other_token_is_rejected(token: bytes) -> None:
+def test_random_token_is_rejected(token: bytes) -> None:
     request = Request(ROLES.encode(), b"1.1", {TOKEN.encode(): token}, 100)
     assert imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, no_lookup).status == 401
 
@@ -135,7 +135,7 @@ def test_other_host_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"), [("PUT", ROLES, "GET"), ("PUT", "/", "GET"), ("GET", "/latest/api/token", "PUT")]
 )
-def test_wrong_method_gets_the_right_one(method: str, path: str, allowed: str) -> None:
+def test_wrong_method_gets_the_allowed_method(method: str, path: str, allowed: str) -> None:
     denied = send(method, path, {TTL: "60", TOKEN: session()})
     assert denied.status == 405
     assert f"\r\nAllow: {allowed}\r\n".encode() in denied.content
@@ -167,7 +167,7 @@ def test_credentials_have_the_format_of_ec2() -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_of_sts_arrives_unchanged_as_ascii(secret: str, token: str) -> None:
+def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str) -> None:
     credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
     role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
     given = ask(f"{ROLES}app", role=role)
@@ -234,7 +234,7 @@ tokens = st.sampled_from([None, "", session(60), session(21_600), session(60, ke
 
 
 @given(st.sampled_from(["GET", "PUT"]), paths, tokens, st.sampled_from([SNAPSHOT, None]), st.floats(-100, 1e5))
-def test_secrets_need_an_open_session_and_validity(
+def test_secrets_need_an_open_session_and_valid_credentials(
     method: str, path: str, token: str | None, snapshot: Snapshot | None, passed: float
 ) -> None:
     headers = {TTL: "60"} | ({} if token is None else {TOKEN: token})
@@ -252,7 +252,7 @@ def test_secrets_need_an_open_session_and_validity(
         assert json.loads(text_of(given))["Code"]
 
 
-def test_allow_uids_applies_to_this_form_too() -> None:
+def test_allow_uids_applies_to_metadata_clients() -> None:
     role = ImdsRole(allow_uids=frozenset({1001}))
     for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
         assert ask(path, role=role, uid=is_user(1001)) == ask(path)

@@ -1,4 +1,4 @@
-"""Listeners on both address families, or an error with the next step."""
+"""Test listeners on both address families, and their errors."""
 
 import errno
 import socket
@@ -93,8 +93,8 @@ def test_port_in_use_in_either_family_is_an_error(taken: str) -> None:
 
 
 @needs_ipv6
-def test_failure_of_one_family_frees_the_port_of_the_other() -> None:
-    port = free_port()  # in IPv4, because a connection of another process may have any port that the kernel chooses
+def test_failure_of_one_family_closes_the_other_socket() -> None:
+    port = free_port()  # a free IPv4 port, because the kernel may assign any other port to another process's connection
     with socket.create_server(("::1", port), family=socket.AF_INET6):
         with pytest.raises(ConfigurationError):
             listen(SETTING, ("127.0.0.1", port))
@@ -107,7 +107,7 @@ def test_address_without_interface_is_an_error() -> None:
 
 
 class WithoutIpv6(socket.socket):
-    """Raise the error of a kernel without IPv6."""
+    """A socket class that raises the error of a kernel without IPv6."""
 
     def __init__(self, family: int = socket.AF_INET, *rest: int, **named: int) -> None:
         if family == socket.AF_INET6:
@@ -128,7 +128,7 @@ def test_missing_family_is_skipped(host: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Unlucky(socket.socket):
-    """A socket whose first free ports for IPv4 are in use in IPv6."""
+    """A socket class whose first free ports for IPv4 are in use in IPv6."""
 
     taken = 2
 
@@ -168,7 +168,7 @@ def test_listen_imports_nothing_heavy() -> None:
 
 
 def bytes_pushed(client: socket.socket) -> int:
-    """Return how many bytes the kernel accepts while no process reads, up to a mebibyte."""
+    """Return how many bytes the kernel accepts while no process reads, at most a mebibyte."""
     pushed = 0
     with suppress(BlockingIOError):
         while pushed < 1024 * 1024:
@@ -178,7 +178,7 @@ def bytes_pushed(client: socket.socket) -> int:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
 def test_listen_limits_the_receive_buffer(host: str) -> None:
-    """A client sends until the kernel accepts no more. Its send buffer is small, so the server's side has the rest."""
+    """A client sends until the kernel accepts no more. Its send buffer is small, so the server's buffer counts."""
     for listener in listen(SETTING, (host, 0)):
         address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
         with listener, socket.socket(listener.family) as client:

@@ -1,4 +1,4 @@
-"""Lookup of the client of a connection, by both methods, and the results that it does not trust."""
+"""Test the lookup of a connection's client by both methods, and the results that do not count."""
 
 import builtins
 import itertools
@@ -66,7 +66,7 @@ def connect() -> Iterator[Connect]:
 
 @pytest.fixture(autouse=True)
 def no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise the limits, because other tests may have a hundred thousand sockets and open files."""
+    """Raise the limits, because other tests may use a hundred thousand sockets and open files."""
     monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)
     monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 1 << 20)
 
@@ -83,7 +83,7 @@ def find(request: pytest.FixtureRequest) -> Iterator[Find]:
 
 
 def by_proc() -> Peers:
-    """Return Peers of a system without netlink."""
+    """Return a Peers for a system without netlink."""
     peers = Peers()
     peers._find, peers._tables = find_in_proc, ProcTables()
     return peers
@@ -100,7 +100,7 @@ def peers(find: Find) -> Peers:
 
 @pytest.fixture
 def fresh() -> Iterator[Peers]:
-    """Return Peers that opens at the first use of `can_look_up`."""
+    """Return a Peers that opens at the first use of `can_look_up`."""
     peers = Peers()
     yield peers
     peers.__exit__()
@@ -130,21 +130,21 @@ def test_client_in_our_process_has_our_uid_and_pid(connect: Connect, peers: Peer
 
 
 @needs_root
-def test_finds_the_user_of_the_client_and_not_ours(connect: Connect, peers: Peers) -> None:
+def test_lookup_finds_the_user_of_the_client_and_not_ours(connect: Connect, peers: Peers) -> None:
     for uid in (APP, OTHER, 0, 65534, 4_294_967_294):
         assert uid_of(peers, connect(socket_of(uid)).accepted) == uid
 
 
 @needs_root
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_finds_users_of_ipv6_and_mapped_ipv4_clients(connect: Connect, peers: Peers) -> None:
+def test_lookup_finds_users_of_ipv6_and_mapped_ipv4_clients(connect: Connect, peers: Peers) -> None:
     assert uid_of(peers, connect(socket_of(APP, socket.AF_INET6), "::1").accepted) == APP
     mapped = socket_of(OTHER, socket.AF_INET6)
     assert uid_of(peers, connect(mapped, to="::ffff:127.0.0.1").accepted) == OTHER
 
 
 @needs_root
-def test_dual_stack_listener_finds_ipv4_clients(find: Find) -> None:
+def test_dual_stack_listener_finds_the_user_of_ipv4_clients(find: Find) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         client = socket_of(APP)
         with client:
@@ -157,7 +157,7 @@ def test_dual_stack_listener_finds_ipv4_clients(find: Find) -> None:
 
 
 @needs_root
-def test_half_closed_client_is_found(connect: Connect, peers: Peers) -> None:
+def test_half_closed_client_has_a_user(connect: Connect, peers: Peers) -> None:
     client, accepted = connect(socket_of(APP))
     client.shutdown(socket.SHUT_WR)
     assert uid_of(peers, accepted) == APP
@@ -166,7 +166,7 @@ def test_half_closed_client_is_found(connect: Connect, peers: Peers) -> None:
 
 
 def test_closed_client_is_unknown_and_not_root(connect: Connect, peers: Peers) -> None:
-    """Kernels report user 0 for abandoned sockets: before 6.17 at once, later ones when the socket is in TIME_WAIT."""
+    """Kernels report user 0 for abandoned sockets: before 6.17 at once, and later in TIME_WAIT."""
     client, accepted = connect()
     client.sendall(b"GET")
     client.close()
@@ -192,14 +192,14 @@ def test_reset_client_is_unknown_despite_a_listener_on_its_port(connect: Connect
 
 
 @needs_root
-def test_later_client_on_the_same_port_is_not_confused(connect: Connect, find: Find) -> None:
+def test_later_client_on_the_same_port_is_not_mistaken(connect: Connect, find: Find) -> None:
     first = socket_of(APP)
     first.bind(UNUSED_ADDRESS)
     accepted, address = connect(first).accepted, first.getsockname()
     found: list[Owner | None] = []
 
     def find_after_the_change(key: ConnectionKey) -> Owner | None:
-        """Find the owner after the old client has reset and another user's client has its place."""
+        """Find the owner after the old client has reset and a client of another user has the same key."""
         first.setsockopt(*RESET_ON_CLOSE)
         first.close()
         late = socket_of(OTHER)
@@ -259,7 +259,7 @@ KEY = ConnectionKey(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
 def reply(
     *, kind: int = 20, state: int = 1, family: int = socket.AF_INET, inode: int = 77, port: int = 40_000
 ) -> bytes:
-    """Return a reply of the kernel. By default it is about user 1001's socket with KEY."""
+    """Return a reply of the kernel. By default it is about the socket of user 1001 with KEY."""
     address = b"\x7f\0\0\1" + b"\0" * 12
     return struct.pack(
         "=IHHII BBBB 2s2s16s16s IQ III II", 88, kind, 0, 1, 0, family, state, 0, 0,
@@ -282,7 +282,7 @@ def test_reply_about_another_socket_is_ignored() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_accepted_as_reply(data: bytes) -> None:
+def test_reply_of_any_bytes_is_parsed_without_an_error(data: bytes) -> None:
     assert owner_in_reply(data, KEY) is None
 
 
@@ -292,7 +292,7 @@ def test_truncated_or_ambiguous_table_gives_no_owner(connect: Connect, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(proc_net, "owners_in", lambda _table, _wanted: iter([Owner(1001, 1), Owner(1002, 2)]))
         assert find_in_proc(key) is None
-    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the line of headings
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the length of the heading line
     assert find_in_proc(key) is None
 
 
@@ -329,7 +329,7 @@ def test_truncated_or_malformed_line_gives_no_owner(
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the bytes of each read of the tables. Padding makes each read 2 MiB."""
+    """Record the size of each read of the tables. Padding makes each read 2 MiB long."""
     sizes: list[int] = []
     read = proc_net.read_tables
 
@@ -354,7 +354,7 @@ def test_concurrent_clients_share_one_read(connect: Connect, reads: list[int]) -
 
 
 def test_client_after_a_read_waits_for_the_next_one(connect: Connect, reads: list[int]) -> None:
-    """When the tables were read, another user's client may have had its key."""
+    """Another user's client may have had the same key at the time of the read."""
     peers = by_proc()
     first, second = connect().accepted, connect().accepted
     assert peers.uid(first, 100.0) == os.geteuid()
@@ -420,9 +420,7 @@ def test_root_finds_the_process_of_another_user(fresh: Peers, monkeypatch: pytes
             assert fresh.peer(accepted, 1.0) == Peer(APP, None)
 
 
-def test_after_the_budget_only_the_user_is_found(
-    connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_peer_over_the_budget_has_only_a_user(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fresh.can_look_up
     accepted, checks, known, unknown = connect().accepted, 0, Peer(os.geteuid(), os.getpid()), Peer(os.geteuid(), None)
     links = peer_process.open_files
@@ -444,7 +442,7 @@ def test_after_the_budget_only_the_user_is_found(
 
 
 def test_last_found_process_is_checked_first(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If that process has ended, other processes are still found."""
+    """If that process has ended, the lookup still finds other processes."""
     assert fresh.can_look_up
     listed: list[list[int]] = []
 
@@ -478,7 +476,7 @@ with Peers() as peers, socket.socket(fileno=fd) as accepted:
     client = peers.peer(accepted, 1.0)
 print(client.uid, client.pid)
 """
-"""Prints the client of a socket that was passed to it, as the user with this id."""
+"""A program that prints the client of an inherited socket, as the user with this id."""
 
 
 @needs_root
@@ -518,7 +516,7 @@ def test_network_namespace_shows_only_its_own_sockets(connect: Connect) -> None:
 
 
 class WithoutNetlink(socket.socket):
-    """Sockets under a seccomp profile that denies netlink."""
+    """A socket class under a seccomp profile that denies netlink."""
 
     def __init__(self, family: int = socket.AF_INET, *args: int, **kwargs: int) -> None:
         if family == socket.AF_NETLINK:
@@ -532,7 +530,7 @@ def test_netlink_is_preferred(fresh: Peers) -> None:
 
 
 class WithPartialNetlink(socket.socket):
-    """Sockets under a profile that allows a part of netlink's calls."""
+    """A socket class under a profile that allows only some netlink calls."""
 
     def connect(self, address: Any) -> None:
         if self.family == socket.AF_NETLINK:
@@ -541,7 +539,7 @@ class WithPartialNetlink(socket.socket):
 
 
 @pytest.mark.parametrize("kind", [WithoutNetlink, WithPartialNetlink])
-def test_without_netlink_proc_is_used(
+def test_lookup_without_netlink_uses_proc(
     connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch, kind: type[socket.socket]
 ) -> None:
     monkeypatch.setattr(socket, "socket", kind)
@@ -560,13 +558,13 @@ def test_method_that_fails_the_self_check_is_not_used(
     assert fresh.peer(connect().accepted, 1.0) == Peer(None, None)
 
 
-def test_outside_linux_all_clients_are_unknown(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_outside_linux_are_unknown(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not fresh.can_look_up
     assert uid_of(fresh, connect().accepted) is None
 
 
-def test_without_proc_only_the_user_is_found(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_without_proc_has_only_a_user(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = connect().accepted
     assert fresh.can_look_up
     monkeypatch.setattr(os, "scandir", missing)
@@ -592,5 +590,5 @@ def test_link_local_client_is_unknown(connect: Connect, fresh: Peers) -> None:
         assert uid_of(fresh, accepted) is None
 
 
-def test_clients_are_unknown_before_it_is_open(connect: Connect) -> None:
+def test_clients_are_unknown_before_peers_is_open(connect: Connect) -> None:
     assert uid_of(Peers(), connect().accepted) is None

@@ -1,7 +1,7 @@
 """
-The server on real loopback sockets, with slow, broken and hostile clients.
+Test the server on real loopback sockets, with slow, broken and hostile clients.
 
-Time is virtual. It jumps once nothing has happened on any socket for a moment, so deadlines take no real time.
+Time is virtual. The clock jumps when nothing has happened on any socket for a moment, so deadlines take no real time.
 """
 
 import errno
@@ -34,14 +34,14 @@ HEAD_SECONDS = Limits().head_seconds
 
 @pytest.fixture
 def clock(autojump_clock: MockClock) -> MockClock:
-    """Return a clock that jumps, after a moment in which the kernel delivers what was sent."""
+    """Return a clock that jumps after a moment in which the kernel delivers the sent bytes."""
     autojump_clock.autojump_threshold = 0.02
     return autojump_clock
 
 
 @dataclass
 class Server:
-    """A running server, with a handler (server.Handler) that a test configures and that records what it saw."""
+    """A running server with a handler (server.Handler) that a test configures, and that records its calls."""
 
     decide: Callable[[Request, Instant], Response] = lambda _request, _now: OK
     on_observe: Callable[[], object] = lambda: None
@@ -66,7 +66,7 @@ class Server:
 
     def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
         self.requests.append(request)
-        with suppress(OSError):  # the client may be gone
+        with suppress(OSError):  # the client may have disconnected
             self.asking_addresses.append(sock.getpeername())
         return self.decide(request, now)
 
@@ -94,7 +94,7 @@ class Server:
         return client
 
     async def ask(self, *pieces: bytes) -> bytes:
-        """Send the pieces one by one and read to the end."""
+        """Send the pieces one by one, and read until the end."""
         async with await self.connect() as client:
             for piece in pieces:
                 await client.send_all(piece)
@@ -102,7 +102,7 @@ class Server:
             return await read_all(client)
 
     def connect_at_once(self, request: bytes = b"") -> trio.SocketStream:
-        """Connect and send, so that the request arrives before the accept, like the requests of most clients."""
+        """Connect and send, so that the request arrives before the accept, as with most clients."""
         client = socket.create_connection(self.address)
         client.sendall(request)
         return trio.SocketStream(trio.socket.from_stdlib_socket(client))
@@ -141,7 +141,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def settle() -> None:
-    """Wait until the server has read everything that was sent."""
+    """Wait until the server has read all sent bytes."""
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
@@ -194,7 +194,7 @@ async def test_single_bytes_do_not_extend_the_deadline(clock: MockClock, server:
         assert status_of(await read_all(client)) == 408
 
 
-async def test_rejected_client_gets_the_reason_while_it_sends(clock: MockClock, server: Server) -> None:
+async def test_client_gets_its_rejection_while_it_still_sends(clock: MockClock, server: Server) -> None:
     body = b"x" * 50_000
     denied = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
     assert status_of(denied) == 405
@@ -251,7 +251,7 @@ async def reset(client: trio.SocketStream) -> None:
     await client.aclose()
 
 
-async def test_client_that_resets_mid_request_is_counted(clock: MockClock, server: Server) -> None:
+async def test_client_that_resets_during_its_request_is_counted(clock: MockClock, server: Server) -> None:
     client = await server.connect()
     await client.send_all(GET[:10])
     await settle()
@@ -306,7 +306,7 @@ async def test_early_request_is_answered_when_credentials_arrive(clock: MockCloc
     assert trio.current_time() == start
 
 
-async def test_credentials_before_the_held_task_runs_are_used(clock: MockClock, server: Server) -> None:
+async def test_credentials_before_the_held_task_starts_are_served(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
     start = trio.current_time()
     assert await server.ask_at_once(GET) == OK.content
@@ -321,7 +321,7 @@ async def test_held_request_gets_503_at_the_deadline(clock: MockClock, server: S
     assert server.statuses == [503]
 
 
-async def test_over_the_limit_the_oldest_idle_client_is_evicted(clock: MockClock) -> None:
+async def test_oldest_idle_client_is_evicted_over_the_limit(clock: MockClock) -> None:
     async with running(limits=Limits(connections=2)) as server:
         first, second, third = [await server.connect() for _ in range(3)]
         assert status_of(await read_all(first)) == 503
@@ -331,7 +331,7 @@ async def test_over_the_limit_the_oldest_idle_client_is_evicted(clock: MockClock
             assert await read_all(client) == OK.content
 
 
-async def test_newest_silent_clients_of_a_pass_stay(clock: MockClock) -> None:
+async def test_newest_silent_clients_of_a_pass_are_kept(clock: MockClock) -> None:
     async with running(limits=Limits(connections=2)) as server:
         *early, late, last = [server.connect_at_once() for _ in range(8)]  # accepted in one pass
         for client in early:
@@ -343,7 +343,7 @@ async def test_newest_silent_clients_of_a_pass_stay(clock: MockClock) -> None:
             await client.aclose()
 
 
-async def test_over_the_limit_a_lingering_client_is_evicted(clock: MockClock) -> None:
+async def test_lingering_client_is_evicted_over_the_limit(clock: MockClock) -> None:
     async with running(limits=Limits(connections=1)) as server:
         denied = await server.connect()
         await denied.send_all(b"\x16")
@@ -354,7 +354,7 @@ async def test_over_the_limit_a_lingering_client_is_evicted(clock: MockClock) ->
         assert await read_all(late) == OK.content
 
 
-async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock) -> None:
+async def test_connection_over_the_limit_of_held_requests_is_dropped(clock: MockClock) -> None:
     async with running(decide=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
         held = await server.connect()
         await held.send_all(GET)
@@ -367,7 +367,7 @@ async def test_over_the_limit_of_held_requests_the_next_is_shed(clock: MockClock
 
 
 class Exhausted(socket.socket):
-    """A listener whose next accepts fail, or that has only `descriptors` for open connections."""
+    """A listener whose next accepts fail, or that has only `descriptors` free for open connections."""
 
     errors: tuple[int, ...] = ()
     descriptors: int | None = None
@@ -401,7 +401,7 @@ class FailingSend(socket.socket):
 
 
 class FailingSends(socket.socket):
-    """A listener of such connections."""
+    """A listener whose connections are FailingSend."""
 
     error: OSError
 
@@ -435,7 +435,7 @@ async def test_failed_send_is_retried_or_counted(
         assert server.statuses == [status, status]
 
 
-async def test_client_that_left_the_queue_delays_no_other(clock: MockClock) -> None:
+async def test_client_that_left_the_queue_does_not_delay_others(clock: MockClock) -> None:
     listener = fake(Exhausted)
     listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:
@@ -455,7 +455,7 @@ async def test_failing_accept_is_retried_without_spinning(clock: MockClock, erro
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
 
-async def test_without_descriptors_the_oldest_idle_is_evicted(clock: MockClock) -> None:
+async def test_oldest_idle_client_is_evicted_without_descriptors(clock: MockClock) -> None:
     listener = fake(Exhausted)
     listener.descriptors = 2
     async with running(listeners=[listener]) as server:
@@ -477,7 +477,7 @@ def broken(*_: object) -> NoReturn:
     raise BrokenError
 
 
-async def test_error_in_respond_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+async def test_error_in_respond_causes_a_500_for_one_client(clock: MockClock, server: Server) -> None:
     server.decide = broken
     assert status_of(await server.ask_at_once(GET)) == 500
     assert status_of(await server.ask(GET[:5], GET[5:])) == 500
@@ -501,7 +501,7 @@ async def test_none_as_response_affects_only_its_own_client(clock: MockClock, se
     assert await server.ask(GET) == OK.content
 
 
-async def test_error_in_observe_is_reported_and_the_client_answered(clock: MockClock, server: Server) -> None:
+async def test_error_in_observe_is_reported_and_response_is_sent(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     assert await server.ask_at_once(GET) == OK.content
     assert await server.ask(GET[:5], GET[5:]) == OK.content
@@ -509,7 +509,7 @@ async def test_error_in_observe_is_reported_and_the_client_answered(clock: MockC
     server.failures.clear()
 
 
-async def test_error_in_observe_of_a_lost_client_ends_nothing(clock: MockClock, server: Server) -> None:
+async def test_error_in_observe_of_a_lost_client_does_not_end_server(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     client = await server.connect()
     await client.send_all(GET[:10])
@@ -522,7 +522,7 @@ async def test_error_in_observe_of_a_lost_client_ends_nothing(clock: MockClock, 
     server.failures.clear()
 
 
-async def test_error_in_wait_is_a_500_for_one_client(clock: MockClock, server: Server) -> None:
+async def test_error_in_wait_causes_a_500_for_one_client(clock: MockClock, server: Server) -> None:
     async def broken_wait() -> None:
         raise BrokenError
 
@@ -533,7 +533,7 @@ async def test_error_in_wait_is_a_500_for_one_client(clock: MockClock, server: S
     server.failures.clear()
 
 
-async def test_error_in_report_ends_nothing(clock: MockClock) -> None:
+async def test_error_in_report_does_not_end_the_server(clock: MockClock) -> None:
     async with running(decide=broken, on_report=broken) as server:
         assert status_of(await server.ask(GET)) == 500
         assert status_of(await server.ask_at_once(GET)) == 500

@@ -1,4 +1,4 @@
-"""Session tokens of any size that STS may grant are served whole in every form, and measured."""
+"""Test that session tokens of any size that STS may return are served whole in every format, and measured."""
 
 import json
 import sys
@@ -16,7 +16,8 @@ from tests.support.processes import get as ask
 from tests.support.users import needs_linux
 
 SIZES = [1, 356, 2048, 4096, 4097, 16_384, 65_536, 200_000]
-"""Sizes in bytes. STS's limit is 4,096 since September 2026, and AWS says that clients must not rely on a limit."""
+"""Sizes of session tokens in bytes. Since September 2026 STS's limit is 4,096; AWS advises clients not to rely on a
+limit."""
 
 
 def reply_with(token: str, numbers: str = "") -> Reply:
@@ -33,7 +34,7 @@ async def metrics_of(running: Running) -> str:
 
 @needs_linux
 @pytest.mark.parametrize("size", SIZES)
-async def test_session_token_of_any_size_is_served_in_every_form(tmp_path: Path, size: int) -> None:
+async def test_session_token_of_any_size_is_served_in_every_format(tmp_path: Path, size: int) -> None:
     token = ("IQoJb3JpZ2luX2Vj+/=" * (size // 19 + 1))[:size]
     environment = {
         "IRSA_SIDECAR_CREDENTIALS_FILE": str(tmp_path / "credentials"),
@@ -66,7 +67,7 @@ async def test_session_token_of_any_size_is_served_in_every_form(tmp_path: Path,
 
 
 async def token_by_command(running: Running, environment: dict[str, str]) -> str:
-    """Return the token that `irsa-sidecar credentials` prints for `credential_process`."""
+    """Return the session token that `irsa-sidecar credentials` prints for `credential_process`."""
     listen = f"{running.address[0]}:{running.address[1]}"
     command = [sys.executable, "-m", "sidecar", "credentials"]
     with trio.fail_after(GUARD_SECONDS):

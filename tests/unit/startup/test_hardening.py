@@ -1,4 +1,4 @@
-"""Hardening of `run`, seen from outside by another process of the same user."""
+"""Test the hardening of `run` from another process of the same user."""
 
 import ctypes
 import resource
@@ -27,7 +27,7 @@ import ctypes, os, sys
 if 0 in [ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) for capability in range(64)]:
     os.execv(sys.executable, sys.orig_argv)
 """
-"""Drops every capability (PR_CAPBSET_DROP), which an exec applies. A Pod has none, but a test may run as root."""
+"""A program that drops every capability (PR_CAPBSET_DROP) before an exec, because a test may run as root."""
 
 LOOK = WITHOUT_CAPABILITIES + "sys.stdout.buffer.write(open(sys.argv[1], 'rb').read())"
 
@@ -51,7 +51,7 @@ sys.addaudithook(lambda event, _: event in started and print("STARTED", event, f
 
 
 def unmeasured(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment without coverage, which could not write its file from these processes."""
+    """Return the environment without coverage, which cannot write its file from these processes."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
@@ -67,7 +67,7 @@ async def neighbour_reads(pid: int, name: str) -> "subprocess.CompletedProcess[b
 
 
 @linux_only
-async def test_process_of_the_same_user_cannot_read_it(tmp_path: Path) -> None:
+async def test_process_of_the_same_user_cannot_read_a_hardened_one(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES) as running:
         await running.logged("started")
@@ -78,7 +78,7 @@ async def test_process_of_the_same_user_cannot_read_it(tmp_path: Path) -> None:
 
 
 @linux_only
-async def test_without_hardening_the_same_process_can_read_it(tmp_path: Path) -> None:
+async def test_process_of_the_same_user_can_read_one_without_hardening(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES + DO_NOT_HARDEN) as running:
         await running.logged("started")
@@ -111,7 +111,7 @@ sys.meta_path.insert(0, Finder)
 @linux_only
 @pytest.mark.parametrize("name", sorted(NEAR_THE_TOKEN))
 def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
-    """This is the earliest moment for our Python code. Nothing was read, and no configuration was parsed."""
+    """Our Python code cannot act earlier. Nothing was read before, and no configuration was parsed."""
     command = [*our_program(PRINT_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "DUMPABLE 0\n"
@@ -130,7 +130,7 @@ async def test_program_under_exec_is_dumpable_and_may_gain_privileges(tmp_path: 
 @linux_only
 @pytest.mark.parametrize(("hide", "found"), [("", b""), (DO_NOT_HIDE, b"the token")])
 async def test_probe_hides_files_below_its_root(tmp_path: Path, hide: str, found: bytes) -> None:
-    """A probe runs in a container that mounts the token, so it hides its /proc entries before it connects."""
+    """A probe runs in a container that mounts the token, so the probe hides its /proc entries before it connects."""
     (tmp_path / "token").write_text("the token")
     listener = trio.socket.socket()
     with listener:
@@ -154,7 +154,7 @@ async def test_credentials_are_served_only_on_loopback(tmp_path: Path) -> None:
         for host in ("127.0.0.1", "[::1]"):
             assert (await get(running.url.replace("127.0.0.1", host)))[0] == 200
         with pytest.raises(OSError, match="connect"):
-            await get(running.url.replace("127.0.0.1", "127.0.0.2"))  # this machine's too, as all of 127.0.0.0/8
+            await get(running.url.replace("127.0.0.1", "127.0.0.2"))  # another loopback address of this machine
 
 
 @linux_only
@@ -195,7 +195,7 @@ def test_each_denied_step_is_returned_with_its_reason(monkeypatch: pytest.Monkey
     assert granted == ["second"]
 
 
-def test_outside_linux_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardening_outside_linux_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object) -> None:
         raise AssertionError
 

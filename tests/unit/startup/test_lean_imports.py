@@ -47,7 +47,7 @@ def test_parts_save_at_least_a_tenth_of_a_mebibyte() -> None:
 
 
 def test_checked_versions_are_the_locked_ones() -> None:
-    """After `make lock`: run the tests, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
+    """After `make lock`, run the tests, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
     pins = [line.split()[0] for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
     locked = dict(pin.split("==") for pin in pins)
     assert {name: locked[name] for name in CHECKED_VERSIONS} == dict(CHECKED_VERSIONS)
@@ -110,14 +110,14 @@ print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.r
 
 @needs_checked_versions
 def test_botocore_works_beside_it() -> None:
-    """Botocore signs the requests of a role with a chain, long after the start."""
+    """The signer of botocore signs the requests of a role with a chain, long after the start."""
     code = "from botocore.auth import SigV4Auth; from botocore.awsrequest import AWSRequest; print(SigV4Auth.__name__)"
     assert in_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
 
 
 @needs_checked_versions
 @pytest.mark.parametrize("name", LAZY_NAMES)
-def test_lazy_module_is_real_once_it_is_used(name: str) -> None:
+def test_lazy_module_is_real_after_its_first_use(name: str) -> None:
     used = {"certifi": "where", "email.message": "Message", "idna": "encode", "ipaddress": "ip_address"}[name]
     code = f"""
 import importlib
@@ -130,7 +130,7 @@ print(type(sys.modules[{name!r}]).__name__)
     assert in_fresh_interpreter(IMPORTED + code) == "module"
 
 
-def test_modules_imported_before_stay_as_they_are() -> None:
+def test_modules_imported_before_are_not_changed() -> None:
     code = """
 import ast, idna, calendar
 from sidecar.startup.lean_imports import lean_imports
@@ -154,7 +154,7 @@ assert ast.parse("1") and idna.encode("a") and calendar.timegm
     ],
 )
 def test_stub_used_after_the_start_raises_its_name(use: str, name: str) -> None:
-    """A stub that silently did nothing would break a path that no test takes."""
+    """A stub without an error would break code that no test runs."""
     code = f"""
 try:
     {use}
@@ -166,20 +166,20 @@ except RuntimeError as error:
 
 @needs_checked_versions
 def test_certifi_is_real_once_it_is_used() -> None:
-    """Httpcore uses it for a proxy over TLS without a context."""
+    """The package httpcore uses certifi for a proxy over TLS without a context."""
     code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
     assert in_fresh_interpreter(IMPORTED + code) == "True"
 
 
 COMPILED = ("/cryptography/", "/_cffi_backend.")
-"""Libraries that PyJWT or botocore would load here, because this environment has them: 9 MiB of a Pod's memory."""
+"""Libraries that PyJWT or botocore would load if they are installed, as in the tests: 9 MiB of a Pod's memory."""
 
 IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptography')"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process has mapped")
 async def test_run_leaves_installed_cryptography_out_of_memory(tmp_path: Path, authority: Authority) -> None:
-    """Over TLS and with a chain, whose signer botocore imports long after the start."""
+    """The daemon uses TLS and a chain, for which it imports botocore's signer long after the start."""
     chain = [{"role_arn": "arn:aws:iam::777788889999:role/data"}]
     roles = [{"name": "default", "role_arn": ROLE_ARN}, {"name": "chained", "role_arn": ROLE_ARN, "chain": chain}]
     (tmp_path / "roles.yaml").write_text(json.dumps({"roles": roles}))
@@ -188,7 +188,7 @@ async def test_run_leaves_installed_cryptography_out_of_memory(tmp_path: Path, a
         environment = pod_environment(tmp_path / "token", sts.url, **settings)
         async with run_daemon(environment, prelude=IS_INSTALLED) as running:
             await running.logged("credentials_refreshed", role_name="default")
-            # The script has no AssumeRole, which was signed.
+            # The scripted STS has no response to AssumeRole, but the daemon signed the request.
             await running.logged("refresh_failed", role_name="chained")
             mapped = Path(f"/proc/{running.process.pid}/maps").read_text()
     assert any((request.header("authorization") or "").startswith("AWS4-HMAC-SHA256") for request in sts.requests)

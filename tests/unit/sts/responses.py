@@ -1,4 +1,4 @@
-"""Responses of STS as text, and helpers to parse them."""
+"""Build responses of STS as text, and parse them."""
 
 import pytest
 from hypothesis import settings
@@ -8,7 +8,7 @@ from sidecar.errors import ExchangeError
 from sidecar.sts.wire import read_reply
 
 steady = settings(deadline=None, derandomize=True)
-"""Settings for the same inputs on every run, without a deadline."""
+"""Hypothesis settings with the same inputs on every run, and without a deadline."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 KEY, SECRET, SESSION_TOKEN = (

@@ -1,4 +1,4 @@
-"""Test the requests of role chains: signatures, errors of a step, and the loop around them."""
+"""Test the requests of role chains: signatures, errors of a step, and the refresh loop."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -152,7 +152,7 @@ async def test_chain_error_names_the_step_and_its_role(step: int) -> None:
     assert len(requests) == step + 1
 
 
-async def test_chain_error_of_the_token_names_no_step() -> None:
+async def test_token_error_in_a_chain_names_no_step() -> None:
     error, requests = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     assert (error.problem, error.step) == ("ExpiredTokenException: Token expired", 0)
     assert error.next_step is NextStep.WAIT_FOR_TOKEN
@@ -167,13 +167,13 @@ async def test_chain_error_of_the_token_names_no_step() -> None:
         (Reply(503, b"<html>busy</html>"), "Http503"),
     ],
 )
-async def test_chain_error_names_a_step_without_response(reply: Reply, code: str) -> None:
+async def test_chain_error_names_the_step_without_response(reply: Reply, code: str) -> None:
     error, _ = await failure_of(GOOD[0], reply)
     assert (error.code, error.step, error.next_step) == (code, 1, NextStep.RETRY)
     assert error.message.startswith(f"step 1 of the chain, {NEXT}: ")
 
 
-async def test_chain_error_hides_quotes_of_the_signed_request() -> None:
+async def test_chain_error_hides_parts_of_the_signed_request() -> None:
     session_token = "IQoJb3JpZ2luX2VjE" + "Jr+/=" * 60
     body = GOOD[0].body.replace(b"ASIAFIRST/session", session_token.encode())
     canonical = f"The Canonical String should have been 'POST / host:x x-amz-security-token:{session_token}'"

@@ -74,7 +74,7 @@ async def test_request_has_each_header_once() -> None:
     assert request.header("user-agent") == f"irsa-sidecar/{__version__}"
 
 
-async def test_netrc_file_adds_no_authorization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_netrc_file_adds_no_authorization_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("default login me password hush\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     async with scripted() as sts:
@@ -82,7 +82,7 @@ async def test_netrc_file_adds_no_authorization(tmp_path: Path, monkeypatch: pyt
     assert sts.requests[0].header("authorization") is None
 
 
-async def test_exchange_keeps_no_connection() -> None:
+async def test_exchange_closes_its_connection() -> None:
     async with scripted(good_reply("ASIAONE"), good_reply("ASIATWO")) as sts, StsClient(sts.url) as client:
         before = os.listdir("/proc/self/fd")
         for key in ("ASIAONE", "ASIATWO"):
@@ -137,7 +137,7 @@ async def test_sts_error_has_code_status_and_retry_after() -> None:
     assert error.next_step is NextStep.SLOW_DOWN
 
 
-async def test_sts_error_has_amazons_retry_after() -> None:
+async def test_sts_error_has_x_amz_retry_after() -> None:
     headers = {"Retry-After": "2", "x-amz-retry-after": "2500"}
     error = await failure_of(error_reply(400, "Throttling", "Rate exceeded", headers))
     assert error.retry_after_seconds == 2.5
@@ -195,7 +195,7 @@ async def test_broken_connection_returns_no_credentials(cut_after: int, reset: o
     ],
     ids=["ssh", "tls alert", "huge header", "echo in a header", "echo"],
 )
-async def test_error_does_not_quote_a_server_without_http(raw: bytes) -> None:
+async def test_response_that_is_not_http_is_not_quoted(raw: bytes) -> None:
     error = await failure_of(Reply(raw=raw))
     assert error.code == "Unreachable"
     assert "does not speak HTTP" in error.message
@@ -208,7 +208,7 @@ async def test_refused_connection_is_reported_with_its_address() -> None:
     assert (error.code, error.message) == ("Unreachable", f"127.0.0.1:{port}: Connection refused")
 
 
-async def test_unresolvable_name_points_to_region_and_dns() -> None:
+async def test_unresolvable_name_error_points_to_region_and_dns() -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     error = await failure("https://nonexistent.invalid/")
     assert error.code == "Unreachable"
@@ -244,14 +244,14 @@ async def test_informational_responses_do_not_move_the_deadline(autojump_clock: 
     assert trio.current_time() == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_silent_resolver_has_the_timeout_of_a_connect(autojump_clock: object) -> None:
+async def test_name_resolution_has_the_connect_timeout(autojump_clock: object) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(is_silent=True))
     error = await failure(f"https://{STS_HOST}/")
     assert error.code == "Timeout"
     assert trio.current_time() == pytest.approx(CONNECT_SECONDS)
 
 
-async def test_hung_tls_handshake_has_the_timeout_of_a_connect(autojump_clock: object) -> None:
+async def test_tls_handshake_has_the_connect_timeout(autojump_clock: object) -> None:
     async with scripted() as sts:  # the server waits for a request in plain text
         error = await failure(sts.url.replace("http:", "https:"))
     assert error.code == "Timeout"
@@ -266,4 +266,4 @@ async def test_cancelled_exchange_leaves_nothing_open() -> None:
             await sts.asked.wait()
             assert len(os.listdir("/proc/self/fd")) == before + 2
             nursery.cancel_scope.cancel()
-        assert len(os.listdir("/proc/self/fd")) == before + 1  # the connections of the server
+        assert len(os.listdir("/proc/self/fd")) == before + 1  # the server's end of the connection

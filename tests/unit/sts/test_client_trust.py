@@ -1,4 +1,4 @@
-"""Test whom the client of STS trusts: authorities, and proxies."""
+"""Test which certificate authorities and proxies the STS client uses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,7 +48,7 @@ async def test_client_trusts_an_authority_of_the_bundle(authority: Authority) ->
         (STS_HOST, 1, False, "unable to get local issuer certificate", "set AWS_CA_BUNDLE to a file"),
     ],
 )
-async def test_wrong_certificate_gets_no_token_and_its_own_advice(  # noqa: PLR0917
+async def test_wrong_certificate_gets_no_token_and_its_own_hint(  # noqa: PLR0917
     authority: Authority, name: str, days_left: int, is_known: object, why: str, advice: str
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
@@ -90,7 +90,7 @@ def test_unreadable_bundle_is_reported_with_the_fix(tmp_path: Path, content: byt
 async def proxied(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str = "200 OK"
 ) -> AsyncIterator[tuple[ScriptedSts, ConnectProxy]]:
-    """Run an STS over TLS, and set HTTPS_PROXY to a proxy."""
+    """Run a fake STS over TLS, and set HTTPS_PROXY to a proxy."""
     async with scripted(tls=authority.server(), host=STS_HOST) as sts, trio.open_nursery() as nursery:
         proxy = ConnectProxy(sts.port, status)
         await nursery.start(proxy.serve)
@@ -129,7 +129,7 @@ async def test_loopback_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
-async def test_refusal_of_the_proxy_has_its_own_code(
+async def test_rejection_by_the_proxy_has_its_own_code(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     async with proxied(authority, monkeypatch, status) as (sts, _):
@@ -180,7 +180,7 @@ def proxies_of_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("url", [f"https://{STS_HOST}/", "http://10.0.0.7:8080/", "https://[fd00::7]/"])
-def test_proxy_is_the_one_that_botocore_finds(
+def test_client_uses_the_same_proxy_as_botocore(
     proxies_of_every_name: None, monkeypatch: pytest.MonkeyPatch, no_proxy: str, url: str
 ) -> None:
     monkeypatch.setenv("NO_PROXY", no_proxy)

@@ -26,16 +26,16 @@ from sidecar.sts.endpoint import (
 )
 
 steady = settings(deadline=None, derandomize=True)
-"""Settings for the same inputs on every run, without a deadline."""
+"""Hypothesis settings with the same inputs on every run, and without a deadline."""
 
-HOSTS_THAT_ARE_NOT_THERE = ("aws-iso-e-global", "aws-iso-f-global")
-"""Pseudo regions of partitions without dual-stack. botocore forgets to reject it for them."""
+REGIONS_WITHOUT_DUAL_STACK = ("aws-iso-e-global", "aws-iso-f-global")
+"""Pseudo regions without dual-stack endpoints, for which botocore accepts the dual-stack flag by mistake."""
 
 FLAGS = tuple(itertools.product((False, True), repeat=2))
 
 
 class Botocore:
-    """Return what botocore's client uses for a region: its rule set, and the code before it."""
+    """The endpoints that botocore's client uses: its rule set, and the code that runs before it."""
 
     def __init__(self) -> None:
         self._session = botocore.session.Session()
@@ -88,7 +88,7 @@ def test_region_has_botocores_url_and_signing_region(peer: Botocore, *, fips: bo
     assert len(regions) > 50
     for region in sorted(regions):
         expected = peer.endpoint(region, fips=fips, dualstack=dualstack)
-        if dualstack and region in HOSTS_THAT_ARE_NOT_THERE:
+        if dualstack and region in REGIONS_WITHOUT_DUAL_STACK:
             expected = None
         assert ours(region, fips=fips, dualstack=dualstack) == expected, region
 
@@ -149,19 +149,19 @@ def test_host_is_always_in_a_domain_of_aws(region: str, flags: tuple[bool, bool]
         assert any(urlsplit(found[0]).netloc.endswith(f".{suffix}") for suffix in suffixes)
 
 
-def test_missing_region_names_the_setting_and_the_fix() -> None:
+def test_missing_region_error_names_the_setting_and_the_fix() -> None:
     with pytest.raises(ConfigurationError, match="AWS_REGION is not set") as caught:
         sts_url("")
     assert caught.value.setting == "AWS_REGION"
     assert "eu-west-1" in caught.value.fix
 
 
-def test_invalid_region_is_reported_with_its_value() -> None:
-    with pytest.raises(ConfigurationError, match=r"AWS_REGION is 'us east 1', which cannot be a region"):
+def test_invalid_region_error_shows_the_value() -> None:
+    with pytest.raises(ConfigurationError, match=r"AWS_REGION is 'us east 1', which is not a valid region"):
         sts_url("us east 1")
 
 
-def test_missing_dual_stack_names_setting_and_partition() -> None:
+def test_missing_dual_stack_error_names_the_partition() -> None:
     with pytest.raises(ConfigurationError, match=r"AWS_USE_DUALSTACK_ENDPOINT is true, .* aws-iso-f") as caught:
         sts_url("us-isof-south-1", dualstack=True)
     assert "Unset it" in caught.value.fix
@@ -172,7 +172,7 @@ def test_partition_of_each_region_is_the_one_that_lists_it(peer: Botocore) -> No
         assert {partition_of(region) for region in regions} == {partition}
 
 
-def test_unknown_region_is_in_the_first_partition() -> None:
+def test_unknown_region_belongs_to_partition_aws() -> None:
     assert partition_of("zz-new-1") == "aws"
 
 
@@ -208,7 +208,7 @@ def test_matching_or_unclear_role_causes_no_partition_warning(role_arn: str, reg
         ("https://vpce-1a2b.sts.eu-west-1.vpce.amazonaws.com.", "https://vpce-1a2b.sts.eu-west-1.vpce.amazonaws.com./"),
     ],
 )
-def test_endpoint_url_gets_a_path(value: str, expected: str) -> None:
+def test_endpoint_url_without_a_path_gets_a_slash(value: str, expected: str) -> None:
     assert parse_endpoint_url("AWS_ENDPOINT_URL_STS", value) == expected
 
 
@@ -242,7 +242,7 @@ def test_invalid_endpoint_url_is_rejected_with_its_setting(value: str, why: str)
     assert why in str(caught.value)
 
 
-def test_endpoint_url_with_password_is_rejected_unseen() -> None:
+def test_rejected_endpoint_url_hides_the_password() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_endpoint_url("AWS_ENDPOINT_URL", "https://somebody:pass@word@host/")
     assert "user name or password" in caught.value.problem
@@ -261,7 +261,7 @@ urls = st.builds(
 
 @steady
 @given(urls)
-def test_accepted_endpoint_url_is_called_as_by_botocore(value: str) -> None:
+def test_client_calls_the_same_endpoint_url_as_botocore(value: str) -> None:
     try:
         url = parse_endpoint_url("AWS_ENDPOINT_URL", value)
     except ConfigurationError:

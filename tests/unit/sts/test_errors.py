@@ -1,4 +1,4 @@
-"""Test the errors of STS: what they show, their next steps and their hints."""
+"""Test the errors of STS: messages, next steps and hints."""
 
 import re
 
@@ -188,7 +188,7 @@ def test_error_shows_the_authorization_id_and_its_link(length: int) -> None:
         f"{'a1' * 40}+{'B' * 90}",
     ],
 )
-def test_error_hides_a_token_as_authorization_id(secret: str) -> None:
+def test_error_hides_a_token_in_the_authorization_id(secret: str) -> None:
     message = refusal(error_body("AccessDenied", DENIED.format(id=secret)), 403).message
     assert secret not in message
     assert "[hidden]" in message
@@ -209,7 +209,7 @@ def test_error_hides_a_token_as_authorization_id(secret: str) -> None:
         "https://console.example/?id={}",
     ],
 )
-def test_error_hides_long_lower_case_text_elsewhere(text: str) -> None:
+def test_error_hides_long_lower_case_text_outside_an_id(text: str) -> None:
     run = "0123456789abcdef" * 6
     message = refusal(error_body("AccessDenied", text.format(run)), 403).message
     assert run not in message
@@ -262,7 +262,7 @@ def test_retry_after_is_in_whole_seconds(header: str | None, seconds: float | No
     ],
 )
 def test_amazons_retry_after_is_in_milliseconds(milliseconds: str, seconds: str | None, expected: float | None) -> None:
-    """Use the longer of the two headers. The schedule limits both."""
+    """The longer of the two headers counts. The schedule limits both."""
     error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
     assert error.retry_after_seconds == expected
 
@@ -275,7 +275,7 @@ def sized(size: str, percent: str) -> str:
     return GOOD.replace(end, SIZES.format(size, percent) + end)
 
 
-def test_session_token_size_is_kept() -> None:
+def test_session_token_size_is_part_of_the_credentials() -> None:
     found = read(sized("1234", "30"))
     assert (found.token_bytes, found.token_percent) == (1234, 30)
 
@@ -346,7 +346,7 @@ def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:
         "because no {} allows the sts:AssumeRole action",
     ],
 )
-def test_denial_by_another_policy_spares_the_trust_policy(
+def test_other_policy_denial_hint_omits_the_trust_policy(
     kind: str, word: str, reason: str, code: str, operation: Operation
 ) -> None:
     message = f"User: a is not authorized to perform: sts:TagSession on resource: b {reason.format(kind)}"
@@ -370,5 +370,5 @@ def test_packed_policy_hint_names_policy_tags_and_inherited_tags(operation: Oper
 
 
 def test_hint_is_empty_for_a_clear_message() -> None:
-    assert hint("Timeout", "no whole answer within 10 s") == ""
+    assert hint("Timeout", "no complete response within 10 s") == ""
     assert hint("NeverHeardOf", "oops") == ""

@@ -1,4 +1,4 @@
-"""Test the lifetime of credentials on wrong clocks: it is never longer than on STS's clock."""
+"""Test that credentials never remain valid longer than on STS's clock, even if our clocks are wrong."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ def instant(skew_seconds: float = 0.0) -> Instant:
 def test_expiration_is_never_later_than_on_the_clock_of_sts(
     life: int, skew: float, reply_seconds: float, stamped: float, fraction: float
 ) -> None:
-    # The true time of the request. STS writes its Date at some time before the response arrives.
+    # The true time of the request. STS writes its Date before the response arrives.
     left_at = STS_NOW.timestamp() + fraction - stamped * reply_seconds
     expires_at = STS_NOW + timedelta(seconds=life)
     sent = Instant(left_at - skew, 77.0)
@@ -40,7 +40,7 @@ def test_expiration_is_never_later_than_on_the_clock_of_sts(
 
 
 @pytest.mark.parametrize("skew", [0, 7200, -7200])
-def test_skew_is_how_far_sts_is_ahead(skew: float) -> None:
+def test_skew_is_the_time_of_sts_minus_ours(skew: float) -> None:
     found = place_expiration(STS_NOW + timedelta(hours=1), STS_NOW, instant(skew), instant(skew), 3600)
     assert found.skew_seconds == pytest.approx(skew, abs=0.51)
 

@@ -1,4 +1,4 @@
-"""Test the choice of the endpoint with rules that hold for any sequence of outcomes."""
+"""Test the choice of the endpoint for arbitrary sequences of outcomes."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from sidecar.sts.failover import (
 
 
 class Outcome(NamedTuple):
-    """The outcome of an attempt, `wait_seconds` after the one before, at every endpoint whose number is in `out`."""
+    """The outcome of an attempt after `wait_seconds`: `out` endpoints are down, others reject it if `refused`."""
 
     wait_seconds: float
     out: frozenset[int]
@@ -52,7 +52,7 @@ def follow(before: Failover, number: int, outcome: Outcome, now: float) -> Failo
 
 
 def walk(endpoints: int, history: list[Outcome]) -> list[Request]:
-    """Return the requests of this history. Like regions.py, it calls the active endpoint after a failed failback."""
+    """Return the requests of this history. As in regions.py, a failed failback calls the active endpoint next."""
     state, now, requests = Failover(endpoints), 0.0, []
     for outcome in history:
         now += outcome.wait_seconds
@@ -91,7 +91,7 @@ def test_failover_leaves_an_endpoint_after_max_outages(endpoints: int, history: 
 
 
 @given(endpoint_counts, histories)
-def test_refusal_changes_no_active_endpoint(endpoints: int, history: list[Outcome]) -> None:
+def test_refusal_does_not_change_the_active_endpoint(endpoints: int, history: list[Outcome]) -> None:
     for request in walk(endpoints, history):
         if request.outcome.refused and request.number not in request.outcome.out:
             assert request.after.active == request.before.active
@@ -130,7 +130,7 @@ def test_failover_cycles_while_all_endpoints_are_down(endpoints: int) -> None:
     assert turns == [number for number in [*range(endpoints)] * 2 for _ in range(MAX_OUTAGES)]
 
 
-def test_failover_along_the_list_does_not_delay_failback() -> None:
+def test_failover_to_the_next_fallback_keeps_the_failback_time() -> None:
     state = Failover(3, active=1, outages=MAX_OUTAGES - 1, failback_at=700.0)
     assert after_outage(state, 1, now=650.0) == Failover(3, active=2, failback_at=700.0)
 

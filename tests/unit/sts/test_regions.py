@@ -85,7 +85,7 @@ async def serving(daemon: Daemon) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def test_regions_call_only_a_healthy_primary(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_healthy_primary_receives_every_request(autojump_clock: MockClock, scene: Scene) -> None:
     async with serving(scene.daemon):
         await trio.sleep(10 * 3600)
     assert scene.attempts() == len(scene.sts[HOME].asked_at) >= 20
@@ -183,7 +183,7 @@ async def test_outage_of_all_regions_causes_few_attempts(autojump_clock: MockClo
         back_off = schedule.BACK_OFFS[NextStep.RETRY]
         alone = hours * 3600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
         assert scene.attempts() <= alone + hours * 3600 / FAILBACK_SECONDS
-        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each of them was called
+        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each region was called
         scene.fail(None, LAST)
         await trio.sleep(3 * MAX_OUTAGES * back_off.cap_seconds)
         assert scene.is_served
@@ -248,7 +248,7 @@ async def test_real_clients_fail_over_to_a_healthy_region(
 
 
 async def open_with(settings: StsSettings) -> tuple[Metrics, int]:
-    """Open the regions, and return what the metrics show and how many TLS contexts were created."""
+    """Open the regions, and return the text of the metrics and the number of created TLS contexts."""
     metrics, before = Metrics(), contexts()
     async with open_regions(settings, monotonic=trio.current_time, log=make_log([]), metrics=metrics):
         return metrics, contexts() - before
@@ -288,7 +288,7 @@ def test_fallback_urls_have_the_flags_of_the_primary() -> None:
     [
         ({"fallback_regions": ("cn-north-1",)}, ["'cn-north-1'", "partition aws,", "'eu-west-1'"]),
         ({"fallback_regions": ("us-gov-west-1",)}, ["'us-gov-west-1'", "partition aws,"]),
-        ({"fallback_regions": ("frankfurt",)}, ["'frankfurt'", "Name regions of aws"]),
+        ({"fallback_regions": ("frankfurt",)}, ["'frankfurt'", "Use regions of aws"]),
         ({"fallback_regions": ("eu central 1",)}, ["'eu central 1'"]),
         ({"fallback_regions": ("eu-\u00fcber-1",)}, ["not a region of partition aws"]),
         ({"fallback_regions": ("eu-a_b-1",)}, ["'eu-a_b-1'", "not a region of partition aws"]),

@@ -22,12 +22,12 @@ from sidecar.sts.session_name import (
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 steady = settings(deadline=None, derandomize=True)
-"""Settings for the same inputs on every run, without a deadline."""
+"""Hypothesis settings with the same inputs on every run, and without a deadline."""
 
 VALID = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
 
 any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
-"""Any text, including the lone surrogates that os.environ has for bytes that are not UTF-8."""
+"""A strategy for any text, including lone surrogates, which os.environ contains for bytes that are not UTF-8."""
 
 
 def test_session_name_limits_are_those_of_the_sts_model() -> None:
@@ -104,7 +104,7 @@ def test_valid_session_name_is_not_changed(name: str) -> None:
 
 @steady
 @given(any_text)
-def test_configured_name_is_kept_or_rejected_with_a_valid_one(value: str) -> None:
+def test_configured_name_is_kept_or_error_suggests_another(value: str) -> None:
     if VALID.fullmatch(value):
         assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return

@@ -1,4 +1,4 @@
-"""Compare the signature of a request with that of botocore's own client for the same request."""
+"""Compare the signature of a request with the signature of botocore's client."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ STEP: dict[str, Any] = {"RoleArn": "arn:aws:iam::111122223333:role/next", "RoleS
 
 
 class Signing:
-    """botocore's STS client with our clock, which stops before it opens a socket."""
+    """botocore's STS client with our clock. It stops before it opens a socket."""
 
     def __init__(self) -> None:
         self._session = botocore.session.Session()
@@ -34,7 +34,7 @@ class Signing:
         self.sent: AWSPreparedRequest | None = None
 
     def send(self, keys: tuple[str, str, str], region: str, endpoint_url: str | None) -> AWSPreparedRequest:
-        """Return the request that it sends for STEP."""
+        """Return the request that botocore's client sends for STEP."""
         config = Config(parameter_validation=False, retries={"total_max_attempts": 1, "mode": "standard"})
         client = self._session.create_client(
             "sts",
@@ -71,7 +71,7 @@ def text(value: str | bytes) -> str:
 
 
 def signed_as(botocores: AWSPreparedRequest, keys: tuple[str, str, str], region: str, at: datetime) -> dict[str, str]:
-    """Return the headers that we add to the same request."""
+    """Return the headers that our code adds to the same request."""
     credentials = Credentials(*keys, expires_at=at, role_arn="unused", account_id="111122223333")
     body = botocores.body if isinstance(botocores.body, bytes) else str(botocores.body).encode()
     headers = {"Content-Type": HEADERS["Content-Type"], "Host": httpx.URL(botocores.url).netloc.decode()}

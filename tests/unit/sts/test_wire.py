@@ -124,7 +124,7 @@ NO_CREDENTIAL = (f" {KEY}", f"{KEY}\n", "two words", "tab\there", "\x7f", "\x80"
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [(text, "is missing or empty") for text in EMPTY] + [(text, "holds characters") for text in NO_CREDENTIAL],
+    [(text, "is missing or empty") for text in EMPTY] + [(text, "contains characters") for text in NO_CREDENTIAL],
 )
 def test_credential_with_invalid_characters_is_rejected(name: str, text: str, problem: str) -> None:
     error = refusal(GOOD.replace(f"<{name}>{FIELDS[name]}</{name}>", f"<{name}>{text}</{name}>"))
@@ -235,7 +235,7 @@ def test_other_success_status_is_rejected(status: int) -> None:
 @given(
     cut=st.integers(0, len(GOOD)), name=st.sampled_from(list(FIELDS)), junk=st.sampled_from(["\n", "é", "<x/>", "&x;"])
 )
-def test_error_about_a_200_quotes_nothing(cut: int, name: str, junk: str) -> None:
+def test_error_for_a_200_does_not_quote_the_body(cut: int, name: str, junk: str) -> None:
     broken = GOOD.replace(f"</{name}>", f"{junk}</{name}>")
     for body in (broken, broken[:cut], GOOD.replace("Expiration", "Expires"), GOOD.replace("2026-01", SECRET)):
         error = refusal(body)
