@@ -10,7 +10,16 @@ from tests.chart.rendering import Helm
 
 @pytest.fixture(scope="session", params=[HELM_3, HELM_4], ids=["helm3", "helm4"])
 def helm(request: pytest.FixtureRequest) -> Helm:
-    """Return a Helm. The first test of each builds it, which takes minutes, so it has no time limit."""
-    program: GoProgram = request.param
+    return _helm(request.param)
+
+
+@pytest.fixture(scope="session")
+def helm_4() -> Helm:
+    """Return only the newer Helm, for tests of many Kubernetes versions."""
+    return _helm(HELM_4)
+
+
+def _helm(program: GoProgram) -> Helm:
+    """Return a Helm. The first test of each builds it, which takes minutes, so that test has no time limit."""
     faulthandler.cancel_dump_traceback_later()
     return Helm(built(program))

@@ -17,8 +17,8 @@ def test_schemas_of_the_newest_kubernetes_are_here() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_objects_are_valid_in_each_kubernetes(helm: Helm, version: str, name: str) -> None:
-    objects = documents(helm.template(OPTIONS[name], f"--kube-version={version}.0").stdout)
+def test_objects_are_valid_in_each_kubernetes(helm_4: Helm, version: str, name: str) -> None:
+    objects = documents(helm_4.template(OPTIONS[name], f"--kube-version={version}.0").stdout)
     builtin = [found for found in objects if ".k8s.io" in found["apiVersion"] or "." not in found["apiVersion"]]
     assert len(builtin) >= 3
     for found in builtin:
