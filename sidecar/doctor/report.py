@@ -123,7 +123,7 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
 
 
 def _id(row: Row) -> str:
-    """Return the check's id, which is also its heading in docs/doctor.md."""
+    """Return the check's id, which is also its heading in docs/reference/doctor-checks.md."""
     return f"{row.group}.{row.check}"
 
 
@@ -154,7 +154,7 @@ def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) ->
     for line in _wrapped(_sentence(f"Failed{owner}: {first.finding.observed}"), "", "  ", width):
         yield paint(line, Status.FAILED)
     yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
-    yield from _wrapped(f"See: {_id(first)} in docs/doctor.md", "", "  ", width)
+    yield from _wrapped(f"See: {_id(first)} in docs/reference/doctor-checks.md", "", "  ", width)
     others = report.count(Status.FAILED) - 1
     if others:
         yield f"({_counted(others, 'more problem')} below, possibly caused by this one)"

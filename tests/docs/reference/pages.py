@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.docs.reference import alerts, commands, log_events, metrics, settings
+from tests.docs.reference import alerts, commands, doctor_checks, log_events, metrics, settings
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 
@@ -13,6 +13,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics.page,
     "log-events": log_events.page,
     "alerts": alerts.page,
+    "doctor-checks": doctor_checks.page,
 }
 """For each page, by its name without the suffix, the function that returns its text."""
 

@@ -25,7 +25,7 @@ def test_report_without_a_failure_counts_the_warnings() -> None:
 def test_report_shows_the_id_of_each_check() -> None:
     rows = (Row("token", "file", failed("it is gone", "Bring it back")), Row("sts", "name", ok("resolves")))
     text = as_text(Report(Side.SIDECAR, rows, {}), width=80, colours=False)
-    assert "See: token.file in docs/doctor.md" in text
+    assert "See: token.file in docs/reference/doctor-checks.md" in text
     assert "sts.name" in text
 
 
