@@ -1,8 +1,8 @@
 """
 Run the shell blocks of a page as they stand, in a folder that looks like a checkout of this repository.
 
-Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with an EKS cluster `shop`, and the
-API server is a fake one. Each page gets a folder, a home and an account of its own.
+Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with the EKS clusters `shop` and
+`shop-green`, and the API server is a fake one. Each page gets a folder, a home and an account of its own.
 """
 
 import json
@@ -25,6 +25,7 @@ NOT_LINKED = {".git", ".venv"}
 INSTALLED = ("demo", "dev", "tools")
 """The lock files whose packages `make` treats as installed."""
 
+CLUSTERS = ("shop", "shop-green")
 NAMESPACE = "shop"
 REGION = "eu-west-1"
 
@@ -89,10 +90,10 @@ def make_checkout(folder: Path) -> Environment:
 
 @contextmanager
 def account(moto: MotoServer, folder: Path) -> Iterator[Environment]:
-    """Provide an AWS account with an EKS cluster, its API server, and the environment of a person who uses both."""
+    """Provide an AWS account with EKS clusters, an API server, and the environment of a person who uses both."""
     moto.reset()
     credentials = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "secret"}
-    _create_cluster(moto.url)
+    _create_clusters(moto.url)
     with api_server() as server:
         _fill(server)
         (folder / "kubeconfig").write_text(json.dumps(kubeconfig(server.url)))
@@ -103,11 +104,12 @@ def account(moto: MotoServer, folder: Path) -> Iterator[Environment]:
         }
 
 
-def _create_cluster(url: str) -> None:
+def _create_clusters(url: str) -> None:
     eks = boto3.client(
         "eks", region_name=REGION, endpoint_url=url, aws_access_key_id="AKIAFAKE", aws_secret_access_key="secret"
     )
-    eks.create_cluster(name="shop", roleArn="arn:aws:iam::123456789012:role/eks", resourcesVpcConfig={})
+    for name in CLUSTERS:
+        eks.create_cluster(name=name, roleArn="arn:aws:iam::123456789012:role/eks", resourcesVpcConfig={})
     eks.close()
 
 

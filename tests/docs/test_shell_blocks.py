@@ -49,12 +49,12 @@ def moto() -> Iterator[MotoServer]:
 
 
 @pytest.mark.parametrize("page", RUN_PAGES)
-def test_shell_blocks_run_as_they_stand(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_shell_blocks_run_as_they_stand(page: str, tmp_path: Path, moto: MotoServer) -> None:
     environment = make_checkout(tmp_path)
     if page in WITHOUT_ACCOUNT:
         done = run(runnable(page), tmp_path, environment)
     else:
-        with account(request.getfixturevalue("moto"), tmp_path) as more:
+        with account(moto, tmp_path) as more:
             done = run(runnable(page), tmp_path, environment | more)
     assert done.returncode == 0, done.stdout
 

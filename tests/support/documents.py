@@ -31,7 +31,6 @@ PENDING = frozenset(
         "docs/injection.md",
         "docs/kubernetes.md",
         "docs/older-clients.md",
-        "docs/roles.md",
         "docs/setup.md",
     }
 )

@@ -1,7 +1,8 @@
 """
 Run moto's server as a process: an AWS that other people wrote.
 
-moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider. This module adds it.
+moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
+module adds the action, and an issuer for each cluster with an id as long as that of EKS.
 """
 
 import os
@@ -18,8 +19,10 @@ ACCOUNT_ID = "123456789012"
 """Account number of moto."""
 
 _SERVER = """
+import hashlib
 import sys
 from moto.core.responses import EmptyResult
+from moto.eks.models import Cluster
 from moto.iam.responses import IamResponse
 from moto.server import ThreadedMotoServer
 
@@ -31,6 +34,15 @@ def add_client_id(self):
     return EmptyResult()
 
 IamResponse.add_client_id_to_open_id_connect_provider = add_client_id
+
+create = Cluster.__init__
+
+def create_with_issuer(self, name, *arguments, **named):
+    create(self, name, *arguments, **named)
+    oidc = self.identity["oidc"]
+    oidc["issuer"] = oidc["issuer"].rpartition("/")[0] + "/" + hashlib.sha256(name.encode()).hexdigest()[:32].upper()
+
+Cluster.__init__ = create_with_issuer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(*server.get_host_and_port(), flush=True)
