@@ -24,6 +24,11 @@ def base_url() -> str:
     return str(values["monitoring"]["runbookUrl"])
 
 
+def test_runbooks_are_part_of_the_site() -> None:
+    settings = (ROOT / "website/mkdocs.yml").read_text(encoding="utf-8")
+    assert f"site_url: {base_url().removesuffix('runbooks/')}\n" in settings
+
+
 def sections() -> dict[str, str]:
     """Return the text of each section by its heading."""
     pieces = re.split(r"^### (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
