@@ -21,7 +21,7 @@ ALERTS: dict[str, dict[str, Any]] = {
 def base_url() -> str:
     """Return the chart's default for the address of the runbooks."""
     values = yaml.safe_load((K8S / "chart/values.yaml").read_text(encoding="utf-8"))
-    return str(values["monitoring"]["runbookUrl"])
+    return str(values["monitoring"]["prometheusRule"]["runbookUrl"])
 
 
 def test_runbooks_are_part_of_the_site() -> None:
@@ -53,4 +53,4 @@ def test_runbook_url_leads_to_the_section(alert: str) -> None:
 def test_chart_replaces_the_address_of_the_alerts() -> None:
     """The template replaces text, so the address must be the same there."""
     template = (K8S / "chart/templates/monitoring.yaml").read_text(encoding="utf-8")
-    assert f'replace "{base_url()}" $.Values.monitoring.runbookUrl' in template
+    assert f'replace "{base_url()}" $monitoring.prometheusRule.runbookUrl' in template
