@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.docs.reference import alerts, commands, doctor_checks, log_events, metrics, settings
+from tests.docs.reference import alerts, annotations, commands, doctor_checks, log_events, metrics, roles_file, settings
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 
@@ -13,7 +13,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics.page,
     "log-events": log_events.page,
     "alerts": alerts.page,
+    "annotations": annotations.page,
     "doctor-checks": doctor_checks.page,
+    "roles-file": roles_file.page,
 }
 """For each page, by its name without the suffix, the function that returns its text."""
 

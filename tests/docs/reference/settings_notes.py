@@ -59,7 +59,7 @@ NOTES: Mapping[str, SettingNote] = {
         ("/etc/irsa-sidecar/roles.yaml",),
         "",
         "With a file, the daemon ignores AWS_ROLE_ARN. It reads the file again when it changes, and on SIGHUP. "
-        "[Roles](../roles.md) describes its keys.",
+        "[The roles file](roles-file.md) has its keys.",
     ),
     "STS_FALLBACK_REGIONS": SettingNote(
         "region names separated by commas, in the partition of AWS_REGION",
