@@ -14,7 +14,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 .PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart
 .PHONY: docs docs-check reference messages chart changelog
 .PHONY: stateful fuzz kill-loop
-.PHONY: bench bench-check bench-node bench-pod fleet
+.PHONY: bench bench-check bench-node bench-pod fleet plots pictures
 .PHONY: lock lock-sdks
 
 help: ## list the targets
@@ -154,6 +154,16 @@ bench-pod: $(VENV)/.dev.installed ## measure a sidecar on a real kubelet for an 
 
 fleet: $(VENV)/.bench.installed ## simulate the calls of 100,000 Pods to STS, and plot them (docs/capacity.md)
 	$(BIN)/python -m benchmarks.fleet --plots docs/plots
+
+plots: $(VENV)/.bench.installed ## draw docs/plots again from the stored data, without a measurement
+	$(BIN)/python -m benchmarks.plots docs
+
+# D2 draws them (https://d2lang.com); go.mod pins its version. A test compares SHA256SUMS.
+PICTURE = go tool d2 --pad 10 --omit-version
+pictures: ## draw the pictures of the documentation from docs/pictures/*.d2, in two themes; needs Go
+	cd docs/pictures && for name in architecture sequence; do \
+		$(PICTURE) --theme 0 $$name.d2 $$name-light.svg && $(PICTURE) --theme 201 $$name.d2 $$name-dark.svg || exit 1; \
+	done && chmod 644 *.svg && sha256sum *.d2 *.svg >SHA256SUMS
 
 # `make test` replays the corpus and some thousand mutations. This continues from there (tests/fuzz/fuzzer.py).
 fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that break a parser, FUZZ_SECONDS (60) for each; FUZZ_SEED repeats a run

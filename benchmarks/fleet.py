@@ -19,8 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks import plot_fleet
 from benchmarks.arguments import at_least
 from sidecar.clock import Instant
 from sidecar.errors import ExchangeError, NextStep
@@ -212,13 +213,13 @@ def scenarios(pods: int, quota: float) -> dict[str, Scenario]:
     let_through, mean = quota * pods / FLEET, pods / (HOUR / 2)
     half_hour = Outage(HOUR, 1.5 * HOUR)
     return {
-        "steady": Scenario("sessions of an hour", 24),
-        "max": Scenario("sessions of 12 hours", 48, session_seconds=12 * HOUR),
-        "restart": Scenario("all start within a minute", 6, start_seconds=60, quota=let_through),
-        "outage": Scenario("STS out for 30 minutes", 3, quota=let_through, outages=(half_hour,)),
-        "short": Scenario("STS out for 25 minutes", 3, quota=let_through, outages=(Outage(HOUR, HOUR + 1500),)),
-        "throttled": Scenario("STS lets through 0.9 of the need", 6, quota=0.9 * mean),
-        "region": Scenario("one region lost for 3 hours", 6, outages=(Outage(HOUR, 4 * HOUR),), regions=2),
+        "steady": Scenario("Normal operation", 24),
+        "max": Scenario("Normal operation", 48, session_seconds=12 * HOUR),
+        "restart": Scenario("All Pods start within one minute", 6, start_seconds=60, quota=let_through),
+        "outage": Scenario("STS down for 30 minutes", 3, quota=let_through, outages=(half_hour,)),
+        "short": Scenario("STS down for 25 minutes", 3, quota=let_through, outages=(Outage(HOUR, HOUR + 1500),)),
+        "throttled": Scenario("STS serves 90 % of the calls for 6 hours", 6, quota=0.9 * mean),
+        "region": Scenario("One of two regions down for 3 hours", 6, outages=(Outage(HOUR, 4 * HOUR),), regions=2),
     }
 
 
@@ -305,22 +306,20 @@ def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
     return "\n".join(lines)
 
 
-def plot(results: dict[str, Counts], chosen: dict[str, Scenario], directory: Path) -> None:
-    """Plot calls per second and Pods without credentials over time, one picture for each scenario."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only for pictures
+def store(results: dict[str, Counts], chosen: dict[str, Scenario], pods: int, directory: Path) -> None:
+    """Store what the pictures show beside them, and draw them."""
+    shown = {name: _shown(chosen[name], counts, pods) for name, counts in results.items()}
+    plot_fleet.write(shown, directory)
 
-    plt.rcParams |= {"svg.hashsalt": "fleet", "font.size": 9}
-    for name, counts in results.items():
-        figure, (calls, without) = plt.subplots(2, 1, sharex=True, figsize=(7, 4.2), layout="constrained")
-        hours = [window * WINDOW_SECONDS / HOUR for window in range(counts.windows)]
-        calls.plot(hours, [count / WINDOW_SECONDS for count in counts.asked], lw=0.8, label="asked")
-        calls.plot(hours, [count / WINDOW_SECONDS for count in counts.granted], lw=0.8, label="granted")
-        calls.set(ylabel="STS calls a second", title=chosen[name].name, ylim=(0, None))
-        calls.legend(loc="upper right")
-        without.plot(hours, counts.pods_without(), lw=0.8, color="tab:red")
-        without.set(ylabel="Pods without credentials", xlabel="hours", ylim=(0, None))
-        figure.savefig(directory / f"fleet-{name}.svg", metadata={"Date": None})
-        plt.close(figure)
+
+def _shown(scenario: Scenario, counts: Counts, pods: int) -> dict[str, Any]:
+    what = "region 1 down" if scenario.regions > 1 else "STS down"
+    described = {
+        "event": scenario.name,
+        "sessions": f"sessions of {scenario.session_seconds / HOUR:g} h",
+        "outages": [(outage.begins_at, outage.ends_at, what) for outage in scenario.outages],
+    }
+    return described | plot_fleet.series(counts, WINDOW_SECONDS, scenario.quota, pods)
 
 
 def main() -> int:
@@ -344,8 +343,7 @@ def main() -> int:
     for name, counts in results.items():
         print(report(name, chosen[name], counts, args.pods))
     if args.plots:
-        args.plots.mkdir(parents=True, exist_ok=True)
-        plot(results, chosen, args.plots)
+        store(results, chosen, args.pods, args.plots)
     return 0 if all(goal.is_met for name in results for goal in goals(name, chosen[name], results[name])) else 1
 
 

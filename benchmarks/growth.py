@@ -11,16 +11,14 @@ import argparse
 import os
 import shutil
 import socket
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks import measure, subjects
+from benchmarks import measure, plot_growth, subjects
 from benchmarks.arguments import add_python, at_least
 from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
@@ -32,21 +30,6 @@ IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
 OPEN_SECONDS = 1.0
 """Longest time until the daemon has accepted all connections. It closes silent ones after five seconds."""
-
-
-class Slope(NamedTuple):
-    """Cost of each further one, cost without any, and how straight the line is."""
-
-    each: float
-    none: float
-    fit: float
-
-    @classmethod
-    def of(cls, points: Mapping[int, float]) -> "Slope":
-        numbers, values = list(points), list(points.values())
-        line = statistics.linear_regression(numbers, values)
-        fit = statistics.correlation(numbers, values) ** 2 if len(set(values)) > 1 else 1.0
-        return cls(line.slope, line.intercept, fit)
 
 
 def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
@@ -116,30 +99,6 @@ def by_connections(run: Subject, counts: Sequence[int]) -> Samples:
     return samples
 
 
-def slope(samples: Samples, column: str) -> Slope:
-    return Slope.of({int(count): statistics.median(row[column]) for count, row in samples.items()})
-
-
-def plot(roles: Samples, connections: Samples, directory: Path) -> None:
-    """Draw one picture: KiB and CPU by roles, KiB by connections, each with its line."""
-    from matplotlib import pyplot as plt  # noqa: PLC0415  only for pictures
-
-    plt.rcParams |= {"svg.hashsalt": "growth", "font.size": 9}
-    drawn = [
-        (roles, "RssAnon KiB", "roles"),
-        (roles, "idle CPU ms/min", "roles"),
-        (connections, "RssAnon KiB", "open connections"),
-    ]
-    figure, axes = plt.subplots(1, len(drawn), figsize=(9, 2.8), layout="constrained")
-    for axis, (samples, column, over) in zip(axes, drawn, strict=True):
-        line, numbers = slope(samples, column), [int(count) for count in samples]
-        axis.plot(numbers, [row[column][0] for row in samples.values()], "o", color="tab:orange")
-        axis.plot(numbers, [line.none + line.each * number for number in numbers], color="tab:gray", lw=0.8)
-        axis.set(xlabel=over, title=f"{column}: {line.each:.2f} each")
-    figure.savefig(directory / "growth.svg", metadata={"Date": None})
-    plt.close(figure)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure how the cost of one daemon grows.")
     parser.add_argument("--roles", type=at_least(1, MAX_ROLES), nargs="+", default=[1, 5, 20, 50], help="[1 5 20 50]")
@@ -167,10 +126,10 @@ def main() -> int:
         (roles, "idle CPU ms/min", "role"),
         (connections, "RssAnon KiB", "connection"),
     ):
-        line = slope(samples, column)
+        line = plot_growth.slope(samples, column)
         print(f"  {column}: {line.none:.1f} and {line.each:.2f} a {one}, fit {line.fit:.3f}")
     if args.plots:
-        plot(roles, connections, args.plots)
+        plot_growth.write(roles, connections, args.plots)
     return 0
 
 

@@ -98,7 +98,7 @@ def start(bench: Bench) -> Table:
             _note_start(samples[server.name], measure.start(server, bench.sts))
         for program in bench.programs:
             _note_start(samples[program.name], measure.start_program(program, bench.sts))
-    return _shown(f"From exec, {bench.starts} starts each", samples, [PEER, BOTO3])
+    return _shown(f"Start of the process, {bench.starts} times", samples, [PEER, BOTO3])
 
 
 def memory(bench: Bench) -> Table:
@@ -118,7 +118,7 @@ def memory(bench: Bench) -> Table:
         columns["RSS after many"] = [loaded.rss]
         columns["requests"] = [answers]
     _memory_while_refreshing(bench, samples)
-    return _shown(f"Memory in MiB, after {WARM_UP_REQUESTS} requests", samples, [PEER])
+    return _shown(f"Memory in MiB, after {WARM_UP_REQUESTS:,} requests", samples, [PEER])
 
 
 def idle(bench: Bench) -> Table:
@@ -148,7 +148,7 @@ def rush(bench: Bench) -> Table:
                     columns[f"c={connections} p50 ms"].append(result.p50_ms)
                     columns[f"c={connections} p99 ms"].append(result.p99_ms)
                     columns[f"c={connections} errors"].append(result.errors)
-    return _shown(f"GET on new connections, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER, LIMIT])
+    return _shown(f"New connections at full load, {bench.rounds} rounds of {RUSH_SECONDS} s", samples, [PEER, LIMIT])
 
 
 def pace(bench: Bench) -> Table:
@@ -162,7 +162,7 @@ def pace(bench: Bench) -> Table:
                 samples[name]["p99 us"].append(result.p99_us)
                 samples[name]["p99.9 us"].append(result.p999_us)
                 samples[name]["errors"].append(result.errors)
-    title = f"{PACE_RATE} requests a second on new connections, {bench.rounds} rounds of {PACE_SECONDS} s"
+    title = f"{PACE_RATE} requests per second on new connections, {bench.rounds} rounds of {PACE_SECONDS} s"
     return _shown(title, samples, [PEER, LIMIT])
 
 

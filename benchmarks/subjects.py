@@ -123,7 +123,7 @@ def aws_vault(name: str, inputs: Path) -> Subject:
     Raises MissingError if it cannot be built.
     """
     environ = _aws(inputs) | {"PEER_PORT": "{port}", "PEER_AUTHORIZATION": SECRET}
-    what = "aws-vault 7.2.0's ECS server package over the AWS SDK for Go's web identity, in a main of ours"
+    what = "the ECS server package of aws-vault 7.2.0 and the web identity of the AWS SDK for Go, in our main program"
     return Subject(name, what, (str(builds.go_program(name, "vault")),), environ)
 
 
@@ -133,7 +133,10 @@ def metadata_mock(name: str) -> Subject:
 
     Raises MissingError if it cannot be built.
     """
-    what = "AWS's amazon-ec2-metadata-mock 1.13.0 in Go: a fixed set in the form of EC2's metadata service, no STS"
+    what = (
+        "AWS's amazon-ec2-metadata-mock 1.13.0 in Go, "
+        "which serves fixed credentials as EC2's metadata service does, without STS"
+    )
     program = builds.go_module(name, "github.com/aws/amazon-ec2-metadata-mock/cmd/ec2-metadata-mock@v1.13.0")
     command = (str(program), "--hostname", HOST, "--port", "{port}")
     return Subject(name, what, command, {}, "/latest/meta-data/iam/security-credentials/baskinc-role")
@@ -169,7 +172,7 @@ def limit(name: str) -> Subject:
 
     Raises MissingError if it cannot be built.
     """
-    what = "one fixed answer from one C thread with epoll: what the machine can do"
+    what = "one fixed answer from one C thread with epoll, which shows what the machine can do"
     return Subject(name, what, (str(builds.c_program("limit")), "{port}", SECRET), {})
 
 
@@ -181,12 +184,16 @@ def boto3(name: str, python: str, inputs: Path) -> Program:
     """
     environment = builds.boto3_environment(python)
     command = (str(environment / "bin" / "python"), "-c", BOTO3_PROGRAM)
-    return Program(name, f"boto3's own web identity on {describe_python(python)}", command, _aws(inputs))
+    return Program(
+        name, f"boto3's own web identity, without a sidecar, on {describe_python(python)}", command, _aws(inputs)
+    )
 
 
 def boto3_here(name: str, inputs: Path) -> Program:
     """Return the same under this interpreter, with the installed boto3."""
-    return Program(name, "boto3's own web identity", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs))
+    return Program(
+        name, "boto3's own web identity, without a sidecar", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs)
+    )
 
 
 def go_sdk(name: str, inputs: Path) -> Program:
@@ -196,7 +203,7 @@ def go_sdk(name: str, inputs: Path) -> Program:
     Raises MissingError if it cannot be built.
     """
     program = builds.go_program(name, "sdk")
-    return Program(name, "the AWS SDK for Go v2's own web identity", (str(program),), _aws(inputs))
+    return Program(name, "the web identity of the AWS SDK for Go v2, without a sidecar", (str(program),), _aws(inputs))
 
 
 def _aws(inputs: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ def _ratio_rows(samples: Samples, columns: Sequence[str], beside: Mapping[str, S
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
     if not ours or not theirs or statistics.median(theirs) == 0:
         return ""
-    return f"x {statistics.median(ours) / statistics.median(theirs):.2f}"
+    return f"{statistics.median(ours) / statistics.median(theirs):.2f}"
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -45,7 +45,7 @@ def test_table_contains_the_removed_empty_variables() -> None:
 
 def test_example_pod_is_injected() -> None:
     assert BLOCKS[0]["metadata"]["labels"] == {INJECT_LABEL: "true"}
-    roles = BLOCKS[1]["annotations"]
+    roles = BLOCKS[1]["metadata"]["annotations"]
     original = pod({"name": "app", "image": "a"}, {"name": "exporter", "image": "e"}, annotations=roles)
     assert "v1/credentials/reports" in str(inject(original, None, SETTINGS).pod["spec"]["containers"][1])
 
