@@ -94,7 +94,7 @@ def _fleet(shown: dict[str, Any]) -> Any:
     if has_gap:
         _without(axes[1][0], hours, shown["without"])
     for axis, is_labelled in zip(axes[:, 0], (True, False), strict=False):
-        _shade(axis, shown["outages"] if is_labelled else [(*outage[:2], "") for outage in shown["outages"]])
+        _shade(axis, shown["outages"], is_labelled=is_labelled)
     axes[-1][0].set(xlabel="hours", xlim=(0, hours[-1]))
     _headline(figure, shown)
     return figure
@@ -137,14 +137,17 @@ def _without(axis: Any, times: Sequence[float], without: Sequence[int]) -> None:
     axis.set_axisbelow(True)
 
 
-def _shade(axis: Any, outages: Sequence[Sequence[float]]) -> None:
+def _shade(axis: Any, outages: Sequence[tuple[float, float, str]], *, is_labelled: bool) -> None:
     """Shade the time in which STS does not respond."""
     for begins_at, ends_at, what in outages:
         axis.axvspan(begins_at / HOUR_SECONDS, ends_at / HOUR_SECONDS, color=style.OUTAGE, alpha=0.5, lw=0, zorder=0)
-        middle = (begins_at + ends_at) / 2 / HOUR_SECONDS
-        axis.text(
-            middle, 0.97, what, transform=axis.get_xaxis_transform(), ha="center", va="top", fontsize=8, color="#991b1b"
-        )
+        if is_labelled:
+            _label_outage(axis, (begins_at + ends_at) / 2 / HOUR_SECONDS, what)
+
+
+def _label_outage(axis: Any, at: float, what: str) -> None:
+    place = axis.get_xaxis_transform()
+    axis.text(at, 0.97, what, transform=place, ha="center", va="top", fontsize=8, color="#991b1b")
 
 
 def _restart(shown: dict[str, Any]) -> Any:
