@@ -30,7 +30,6 @@ PENDING = frozenset(
         "docs/getting-started.md",
         "docs/injection.md",
         "docs/kubernetes.md",
-        "docs/older-clients.md",
         "docs/setup.md",
     }
 )
