@@ -2,7 +2,8 @@
 Parse and classify addresses: `HOST:PORT` as people write it, IP literals, loopback. Pure.
 
 Rule: an address is the `(host, port)` pair that `socket` itself uses. A host to listen on is always an IP literal,
-because a name would need a resolver and may change its address. `ipaddress` is not used, because its import takes 3 ms.
+because a host name would need a resolver, and its address may change. `ipaddress` is not used, because its import takes
+3 ms.
 """
 
 import socket
@@ -10,10 +11,10 @@ import socket
 from sidecar.errors import ConfigurationError
 
 Address = tuple[str, int]
-"""A host, as an IP literal, and a port."""
+"""The type of an address: the host as an IP literal, and the port."""
 
 OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "0.0.0.0"}  # noqa: S104  a table, not a bind
-"""The same address in the other family. Clients that resolve `localhost` may use either one."""
+"""The same address in the other family. Clients that resolve `localhost` may use either address."""
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  a table, not a bind
 """The addresses that mean every interface of the machine."""
@@ -28,16 +29,16 @@ _MAX_PORT = 65535
 
 def parse_address(setting: str, text: str) -> tuple[str, int]:
     """
-    Read `host:port` as `(host, port)`: `127.0.0.1:4772`, `[::1]:0`, `localhost:4772`, `:4773` (every interface).
+    Parse an address such as `127.0.0.1:4772`, `[::1]:0`, `localhost:4772` or `:4773` (every interface).
 
-    `setting` is the name of the setting in messages. With port 0 the kernel chooses a free one. Raises
+    `setting` is the name of the setting in messages. Port 0 means that the kernel chooses a free port. Raises
     ConfigurationError.
     """
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):
         raise ConfigurationError(
             f"{setting} is {text!r}, which is not HOST:PORT with a port from 0 to {_MAX_PORT}",
-            fix="Write for example 127.0.0.1:4772 or [::1]:4772",
+            fix="Use an address such as 127.0.0.1:4772 or [::1]:4772",
             setting=setting,
         )
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -45,7 +46,7 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     if packed(literal) is None or (":" in literal) != (bare != host):
         raise ConfigurationError(
             f"{setting} is {text!r}, whose host is not an IP address",
-            fix="Write for example 127.0.0.1:4772, [::1]:4772 or localhost:4772",
+            fix="Use an address such as 127.0.0.1:4772, [::1]:4772 or localhost:4772",
             setting=setting,
         )
     return literal, int(port)
@@ -86,6 +87,6 @@ def packed(host: str) -> bytes | None:
 
 
 def is_address(host: str) -> bool:
-    """Return whether the host is an IP literal as in a URL, with IPv6 in brackets."""
+    """Return whether a URL's host is an IP literal. A URL has IPv6 in brackets."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     return packed(bare) is not None and (":" in bare) is (bare != host)

@@ -1,8 +1,8 @@
 """
-Keep a background task running: whatever it raises is reported, and the task starts again after a pause.
+Keep a background task running: report each exception that the task raises, and start the task again after a pause.
 
 Rule: every task that runs beside the listeners runs in `keep_running`. An exception that reached the nursery would end
-the process, and with it the credentials that it still serves.
+the process, which still serves valid credentials.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,14 +11,14 @@ from contextlib import suppress
 import trio
 
 RESTART_SECONDS = 10.0
-"""Pause before a task that raised starts again: long enough not to spin, and much shorter than a session."""
+"""Pause before a task starts again after an exception. It saves CPU, and is much shorter than a session."""
 
 
 async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exception], None]) -> None:
     """
     Run a task until it returns. Each time it raises, call `report` with the exception, and start the task again.
 
-    Cancellation ends it as usual. An exception of `report` itself is ignored.
+    Cancellation ends the task as usual. If `report` itself raises, that exception is ignored.
     """
     while True:
         try:
@@ -37,5 +37,5 @@ async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exc
 
 def _report(error: Exception | None, report: Callable[[Exception], None]) -> None:
     if error is not None:
-        with suppress(Exception):  # there is no other place to report an error of the log
+        with suppress(Exception):  # an error of the log cannot be reported anywhere else
             report(error)

@@ -1,9 +1,9 @@
 """
 Load the authorities of AWS_CA_BUNDLE, and load them again when the file changes.
 
-Rule: the context in use is replaced as a whole or not at all. A file that cannot be read does not change it, and is
-reported once for each change of the file. The file is checked before each exchange, in a thread, because its volume may
-hang. It is opened by its path each time, because a mounted ConfigMap swaps a symbolic link in the path.
+Rule: the context in use is replaced as a whole or not at all. If the file cannot be read, the context stays, and the
+error is reported once for each change of the file. The file is checked before each exchange, in a thread, because its
+volume may hang. Each check opens the file by its path, because a mounted ConfigMap swaps a symbolic link in the path.
 """
 
 import ssl
@@ -18,7 +18,7 @@ from sidecar.outbound import CA_BUNDLE, Authorities, trust_in
 
 
 class Loaded(NamedTuple):
-    """The version of the file, None if it is missing, and the context or the error of loading it."""
+    """The version of the file (None if the file is missing), and the loaded context or the error."""
 
     version: FileVersion | None
     result: ssl.SSLContext | ConfigurationError
@@ -28,7 +28,7 @@ class CaBundle(Authorities):
     """
     The authorities of the file at `path`.
 
-    Raises ConfigurationError if the file cannot be read at first.
+    Raises ConfigurationError if the first read fails.
     """
 
     def __init__(self, path: str) -> None:
@@ -66,16 +66,16 @@ class CaBundle(Authorities):
 
 def load_if_changed(path: str, before: FileVersion | None) -> Loaded | None:
     """
-    Load the authorities of the file, or return None if its version is still `before`. The call blocks.
+    Load the authorities of the file, or return None if the file still has the version `before`. The call blocks.
 
-    The version is read first, so a file that changes during the read is read again the next time.
+    The version is read first. So if the file changes during the read, the next check reads it again.
     """
     version = file_version(path)
     if version == before:
         return None
     if version is None:
         problem = f"{CA_BUNDLE} is {path!r}, which no longer exists"
-        fix = "Restore it, or restart without the setting"
+        fix = "Restore the file, or remove the setting and restart"
         return Loaded(None, ConfigurationError(problem, fix=fix, setting=CA_BUNDLE))
     try:
         return Loaded(version, trust_in(path))

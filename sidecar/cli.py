@@ -1,5 +1,5 @@
 """
-Run one command of the command line: each is a module of `sidecar.commands`, and only that one is imported.
+Run one command of the command line. Each command is a module of `sidecar.commands`, and no other one is imported.
 
 Rule: the exit status is 0 after success, SIGTERM or SIGINT; 2 for wrong usage or configuration, with a message that
 names the setting, its value and the fix; and 1 for any other error.
@@ -31,9 +31,9 @@ COMMANDS = {
 
 NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})
 """
-Commands in a container that mounts the token. Their processes hide their memory. `run` hardens itself further.
+Commands in a container that mounts the token. Their processes hide their memory. `run` hardens its process further.
 
-`probe` does not read the token, but its /proc/PID/root shows everything that its container mounts.
+`probe` does not read the token, but the /proc/PID/root of its process shows everything that the container mounts.
 """
 
 DAEMONS = frozenset({"run", "webhook", "exec"})
@@ -42,11 +42,11 @@ DAEMONS = frozenset({"run", "webhook", "exec"})
 _USAGE, _FAILURE = 2, 1
 
 _STDOUT_ERRORS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS})
-"""Errors of writing to stdout. Errors of files are SidecarErrors when they arrive here."""
+"""Error numbers that a write to stdout can cause. Errors of files reach this module as SidecarErrors."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status. Without `argv`, the process is the command's own and is hardened."""
+    """Run one command and return its exit status. Without `argv`, the process is hardened for this command."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_as_any_process_would()
     if argv is None:
@@ -91,7 +91,7 @@ def _hide_process(*, gives_way: bool) -> None:
 
 
 def _run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> int:
-    """Run the command. Without arguments, a command that has NO_FLAGS needs no parser, which saves its import."""
+    """Run the command. If there are no arguments, a command with NO_FLAGS runs without importing a parser."""
     without_flags = getattr(command, "NO_FLAGS", None)
     if not arguments and without_flags is not None:
         status: int = command.main(without_flags)
@@ -126,7 +126,7 @@ def _top_level(arguments: list[str]) -> int:
 
 
 def _expected(error: BaseException) -> BaseException | None:
-    """Return the error that needs no traceback, without trio's groups, or None if there is any other."""
+    """Return the error without trio's groups if it needs no traceback, and None if any part of it needs one."""
     if not isinstance(error, BaseExceptionGroup):
         return error if _is_expected(error) else None
     leaves, others = error.split(_is_expected)
@@ -143,14 +143,14 @@ def _is_expected(error: BaseException) -> bool:
 
 
 def _report(expected: BaseException) -> int:
-    """Show the error to the person, and return the exit status."""
+    """Write the error to stderr, and return the exit status."""
     if isinstance(expected, OSError):
         return _give_up_stdout(expected)
     return _complain(expected) if isinstance(expected, SidecarError) else _FAILURE
 
 
 def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
-    """Print the traceback of a bug. Its text is made printable, because messages can hold text from outside."""
+    """Print the traceback of a bug. Unprintable characters are escaped, because messages can hold text from outside."""
     import traceback  # noqa: PLC0415  for processes that end
 
     from sidecar.printable import printable  # noqa: PLC0415  for processes that end
@@ -165,7 +165,7 @@ def _flush_stdout() -> None:
 
 
 def _report_closed_stdout() -> None:
-    """Make the first print fail if stdout is closed. Python itself would ignore it."""
+    """Make the first print fail if stdout is closed. Python itself would ignore the closed stdout."""
     if sys.stdout is None:
         from sidecar.commands.closed_stdout import ClosedStdout  # noqa: PLC0415  for a process without stdout
 
@@ -175,7 +175,7 @@ def _report_closed_stdout() -> None:
 def _give_up_stdout(error: OSError) -> int:
     """Report that stdout cannot be written, unless its reader closed it, for example `| head`."""
     if sys.stdout is not None and not sys.stdout.closed:
-        # Otherwise the interpreter writes again when it ends.
+        # Otherwise the interpreter writes to stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if error.errno != errno.EPIPE:
         from sidecar.console import complain  # noqa: PLC0415  for processes that end

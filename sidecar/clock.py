@@ -1,9 +1,9 @@
 """
 Read the wall clock and the monotonic clock together.
 
-The wall clock shows when credentials expire. The monotonic clock shows how much time really passed. Neither is enough
-alone: the wall clock can be set back, and Linux's monotonic clock stops while a machine is suspended. Rule: functions
-that decide about time take an `Instant`; only the I/O shell reads a `Clock`.
+The wall clock shows when credentials expire. The monotonic clock shows how much time really passed. Neither clock is
+enough alone: the wall clock can be set back, and Linux's monotonic clock stops while a machine is suspended. Rule: pure
+functions that compare times get an `Instant` as an argument; only the I/O shell reads a `Clock`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Instant(NamedTuple):
     monotonic: float
 
     def later(self, seconds: float) -> "Instant":
-        """Return the instant so many seconds later, on both clocks."""
+        """Return the instant that is `seconds` later on both clocks."""
         return Instant(self.wall + seconds, self.monotonic + seconds)
 
 
@@ -35,9 +35,9 @@ class Clock(NamedTuple):
 
 def instant_text(instant: datetime | float) -> str:
     """
-    Return the instant as `2026-01-02T03:04:05Z`, which every SDK reads. JS v3 and Rust read no offset.
+    Return the instant as `2026-01-02T03:04:05Z`, which every SDK can parse. JS v3 and Rust cannot parse an offset.
 
-    A float counts seconds since the Unix epoch. One that is out of range is returned as a number.
+    A float counts seconds since the Unix epoch. A float outside the range of dates is returned as a number.
     """
     try:
         at = instant if isinstance(instant, datetime) else datetime.fromtimestamp(instant, UTC)

@@ -10,14 +10,14 @@ from sidecar.errors import ConfigurationError
 from sidecar.files import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
-"""The most bytes that a ConfigMap can hold."""
+"""Limit for the size of the file: the most bytes that a ConfigMap can hold."""
 
 MAX_KEY_CHARACTERS = 100
-"""The longest key for which a similar one is suggested."""
+"""Longest misspelt key, in characters, for which a similar key is suggested."""
 
 
 def read_config_file(setting: str, path: str, fix: str) -> bytes:
-    """Return the content of the file at `path`, which `setting` names. Raises ConfigurationError with `fix`."""
+    """Return the content of the file at `path`, which `setting` names. Raises ConfigurationError with this `fix`."""
     try:
         content = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as exc:
@@ -30,7 +30,7 @@ def read_config_file(setting: str, path: str, fix: str) -> bytes:
 
 
 def suggested_key(key: str, known: Iterable[str]) -> str:
-    """Return the fix for an unknown key: the known key that is most similar, else all known keys."""
+    """Return the fix for an unknown key. It names the most similar known key, or else all known keys."""
     from difflib import get_close_matches  # noqa: PLC0415  only for a message about a wrong key
 
     names = list(known)

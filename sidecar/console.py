@@ -12,18 +12,18 @@ from sidecar.printable import printable, printable_lines
 from sidecar.redaction import without_user_info
 
 MAX_LENGTH = 8_000
-"""The most characters of one message. A Pod, a file or a server can cause a message of any length."""
+"""Longest message, in characters. Without a limit, a Pod, a file or a server could cause a message of any length."""
 
 
 def remark(text: str) -> None:
     """Write `irsa-sidecar: ` and the text to stderr. Lines after the first are indented."""
-    with suppress(OSError):  # for example because the reader has ended, or the disk is full
+    with suppress(OSError):  # for example, the reader has exited or the disk is full
         if sys.stderr is not None:  # None if it was closed before the start
             sys.stderr.write(f"irsa-sidecar: {printable_lines(without_user_info(text), max_length=MAX_LENGTH)}\n")
 
 
 def warn(text: str) -> None:
-    """Write a warning: something that a person should change, or know before they continue."""
+    """Write a warning about something that a person should change, or should know before continuing."""
     remark(f"warning: {text}")
 
 
@@ -38,7 +38,7 @@ def is_on_terminal() -> bool:
 
 
 def show_progress(text: str) -> None:
-    """Replace the line of progress on the terminal of stderr. An empty text clears it."""
+    """Replace the line of progress on the terminal of stderr. An empty text clears the line."""
     if is_on_terminal():
         sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_user_info(text))}' if text else ''}")
         sys.stderr.flush()

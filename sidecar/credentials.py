@@ -16,8 +16,8 @@ class Credentials:
     """
     The credentials that STS returned. `expires_at` is aware UTC, truncated to whole seconds.
 
-    `token_bytes` and `token_percent` are the session token's size as STS reports it, and the part of the maximum that
-    it takes (SessionTokenSize, SessionTokenUtilization; since September 2026). None if STS does not report them.
+    `token_bytes` is the size of the session token, and `token_percent` is that size as a percentage of the maximum. STS
+    reports both since September 2026 (SessionTokenSize, SessionTokenUtilization). Without a report they are None.
     """
 
     access_key_id: str
@@ -31,5 +31,5 @@ class Credentials:
 
     @property
     def expiration(self) -> str:
-        """Return the instant of expiration in the only form that every SDK reads."""
+        """Return the instant of expiration in the only format that every SDK can parse."""
         return instant_text(self.expires_at)

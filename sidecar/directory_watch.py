@@ -1,5 +1,5 @@
 """
-Report changes in directories at once, by one inotify instance for the whole daemon.
+Report changes in directories at once, with one inotify instance for the whole daemon.
 
 The watch is on a file's *directory*: the kubelet renames `..data` inside it, and no event ever names the file's own
 path (kubernetes pkg/volume/util/atomic_writer.go). Rule: the watch only shortens a wait. inotify is missing on macOS,
@@ -26,13 +26,13 @@ _IN_Q_OVERFLOW = 0x4000
 _IN_IGNORED = 0x8000
 _CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE_SELF | _IN_MOVE_SELF
 _LOST = _IN_MOVE_SELF | _IN_IGNORED
-"""The watch is on another path now, or the kernel ended it: the directory was deleted or unmounted."""
+"""The events that end a watch: the directory was moved, deleted or unmounted."""
 
 _READ_BYTES = 4096
-"""Size of one read, which holds many events: one has 16 bytes and a name of at most 255 (inotify(7))."""
+"""Size of one read. An event has 16 bytes and a name of at most 255 bytes (inotify(7)), so a read holds several."""
 
 SETTLE_SECONDS = 0.05
-"""Delay after the first event of a rotation, which causes several, so that they lead to one call."""
+"""Delay after the first event. One rotation causes several events, and the delay combines them into one call."""
 
 REOPEN_SECONDS = 10.0
 """Delay before a missing or replaced directory is watched again, and before a lost instance is opened again."""
@@ -42,13 +42,13 @@ async def watch_directory(path: str, changed: Callable[[], None]) -> None:
     """
     Call `changed` after anything in the directory `path` changed, until cancelled.
 
-    Returns at once where the system has no inotify. A directory that is missing or replaced is tried again, and
-    each new watch calls `changed` once, because something may have happened before it.
+    Returns at once if the system has no inotify. If the directory is missing or replaced, the watch is tried again.
+    Each new watch calls `changed` once, because the directory may have changed before the watch began.
     """
     if not sys.platform.startswith("linux"):
         return
     while True:
-        with suppress(Exception):  # whatever it is, the caller's checks go on without the watch
+        with suppress(Exception):  # for any error, the caller's own checks continue without the watch
             instance = _instance_of_this_run()
             watch = await in_thread(f"{path}/", instance.add, path)
             with instance.following(watch, changed) as lost:
@@ -66,7 +66,7 @@ class _Follower:
 
 
 class _Instance:
-    """An inotify instance. `followers` are the callers by watch descriptor; paths of one directory share a watch."""
+    """An inotify instance. `followers` holds the callers by watch descriptor. Paths of one directory share a watch."""
 
     __slots__ = ("fd", "followers", "is_closed", "libc")
 
@@ -77,7 +77,7 @@ class _Instance:
         self.is_closed = False
 
     def add(self, path: str) -> int:
-        """Return the watch descriptor of the directory. Raises OSError. Its volume may hang."""
+        """Return the watch descriptor of the directory. Raises OSError. A volume that hangs blocks the call."""
         watch: int = self.libc.inotify_add_watch(self.fd, os.fsencode(path), _CHANGES)
         if watch < 0:
             raise OSError(ctypes.get_errno(), "the directory cannot be watched", path)
@@ -85,7 +85,7 @@ class _Instance:
 
     @contextmanager
     def following(self, watch: int, changed: Callable[[], None]) -> Iterator[trio.Event]:
-        """Call `changed` after each event of the watch. The event that it yields is set when the watch is lost."""
+        """Call `changed` after each event of the watch. Yields an event that is set when the watch is lost."""
         follower = _Follower(changed)
         self.followers.setdefault(watch, []).append(follower)
         if self.is_closed:
@@ -100,10 +100,10 @@ class _Instance:
 
     def _remove(self, watch: int) -> None:
         if not self.is_closed:
-            self.libc.inotify_rm_watch(self.fd, watch)  # fails if the kernel ended the watch, which is fine
+            self.libc.inotify_rm_watch(self.fd, watch)  # a failure is harmless: the kernel has already ended the watch
 
     async def forward_events(self) -> None:
-        """Call the followers until the instance cannot be read any more, or the run ends. It raises nothing."""
+        """Call the followers until the instance cannot be read any more, or the trio run ends. Never raises."""
         try:
             with suppress(Exception):  # a system task that raises would end the run
                 while True:
@@ -142,9 +142,9 @@ class _Instance:
 
 def masks_by_watch(events: bytes) -> dict[int, int]:
     """
-    Return the union of the masks of each watch descriptor; an overflow of the queue has the descriptor -1.
+    Return the combined mask of the events for each watch descriptor. An overflow of the queue has the descriptor -1.
 
-    `events` are struct inotify_event {int wd; uint32 mask, cookie, len; char name[len]}, one after the other.
+    `events` is a sequence of struct inotify_event {int wd; uint32 mask, cookie, len; char name[len]}.
     """
     masks: dict[int, int] = {}
     offset = 0

@@ -1,17 +1,16 @@
 """
-Every error of ours, in one tree, named and split by what is done next.
+Define all errors of irsa-sidecar in one tree. Each class stands for a different next action.
 
     SidecarError
     ├── ConfigurationError   a person changes a setting; the process ends with exit status 2
     ├── TokenError           the token file is read again, soon
-    ├── ExchangeError        STS gave no credentials; its `next_step` says what follows
+    ├── ExchangeError        STS returned no credentials; `next_step` is the daemon's next action
     ├── FileTimeoutError     a file's volume hangs; the file is read again, soon
     ├── UnusableStateError   a saved file is ignored (saved_state.py)
-    └── KubernetesError      the cluster's API refused or was out of reach; a person or the next try sets it right
+    └── KubernetesError      the API server rejected a request or did not respond; a person acts, or a retry succeeds
 
-Foreign exceptions (httpx, OSError, PyJWT) become one of these at the border where they appear and travel no
-further. Each has two parts for a person: the problem, which names the setting and its value, and the fix. Neither
-holds a secret.
+Exceptions of libraries (httpx, OSError, PyJWT) are converted to one of these classes where they are raised. Each error
+has two parts for a person: the problem, which names the setting and its value, and the fix. Neither holds a secret.
 """
 
 from enum import Enum
@@ -20,18 +19,18 @@ from sidecar.redaction import without_user_info
 
 
 class NextStep(Enum):
-    """The daemon's next action after a failed exchange. None ends the daemon or changes stored credentials."""
+    """The daemon's next action after a failed exchange. No action ends the daemon or changes stored credentials."""
 
     RETRY = "retry"
     """Retry soon, with exponential backoff and full jitter. The error is probably temporary."""
     SLOW_DOWN = "slow_down"
-    """Retry like RETRY, but from a longer base and not before the time that STS named. STS throttles."""
+    """Retry as for RETRY, but with a longer first delay, and not before the time that STS named. STS is throttling."""
     REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
     """STS rejected the token. Retry at once when the token file has changed, and slowly until then."""
     WAIT_FOR_TOKEN = "wait_for_token"  # noqa: S105  the name of a step
     """Retry at once when the token file has changed, and every minute until then. The token has expired."""
     WAIT = "wait"
-    """Retry slowly without end. A person should check the role, the provider or their propagation."""
+    """Retry slowly without a limit. A person should check the role, the provider or their propagation."""
     ASK_OPERATOR = "ask_operator"
     """Retry slowly. STS rejected our parameters, and only a changed setting can help."""
 
@@ -40,8 +39,8 @@ class Explanation:
     """
     A problem and its fix, for a person to read.
 
-    Both are sentences without the final full stop. `problem` names the setting and its value; `fix` is an imperative,
-    and empty if there is nothing to do.
+    Both are sentences without the final full stop. `problem` names the setting and its value. `fix` is an imperative
+    sentence, or empty if a person cannot do anything.
     """
 
     __slots__ = ("fix", "problem")  # not a NamedTuple: this is loaded before the listener is bound, and before `typing`
@@ -56,7 +55,7 @@ class Explanation:
 
 
 def sentences(*texts: str) -> str:
-    """Join the texts, each with a full stop or its question mark. Empty ones are skipped."""
+    """Join the texts. Each gets a full stop unless it ends with a question mark. Empty texts are skipped."""
     return " ".join(text if text.endswith((".", "?")) else f"{text}." for text in texts if text)
 
 
@@ -64,9 +63,9 @@ class SidecarError(Exception):
     """
     The root of the tree. `str(error)` is the problem and the fix, as sentences for a person.
 
-    `problem` and `fix` are the parts of an Explanation, without the passwords of URLs. A message that goes on after
-    the problem uses `problem`, not the text. `setting` is what a person changes, by the name that the person
-    knows: a variable, a flag, an annotation or a place in a file. It is None if there is not exactly one.
+    `problem` and `fix` are the parts of an Explanation, without the passwords of URLs. A message that continues after
+    the problem uses `problem` instead of `str(error)`. `setting` is the name of the setting to change: a variable, a
+    flag, an annotation or a place in a file. `setting` is None if there is not exactly one such setting.
     """
 
     def __init__(self, problem: str = "", *, fix: str = "", setting: str | None = None) -> None:
@@ -77,7 +76,7 @@ class SidecarError(Exception):
 
     @property
     def explanation(self) -> Explanation:
-        """The two parts as one value."""
+        """The problem and the fix as one value."""
         return Explanation(self.problem, self.fix)
 
 
@@ -91,7 +90,7 @@ class TokenError(SidecarError):
 
     `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long`,
     `malformed` or `timeout`. `mistake` is the code of a known mistake in the content (token_mistake.py), which only a
-    person can fix; None if the next read may succeed.
+    person can fix. It is None if the next read may succeed.
     """
 
     def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
@@ -104,8 +103,9 @@ class ExchangeError(SidecarError):
     """
     STS returned no credentials.
 
-    `code` is the error code of AWS, or one of ours: `Timeout`, `Unreachable`, `Tls` and `Proxy` if there was no
-    response, `Http` and the status for a response without a code, and `MalformedReply` for unusable credentials.
+    `code` is the error code of AWS, or one of irsa-sidecar's own codes. Without a response it is `Timeout`,
+    `Unreachable`, `Tls` or `Proxy`. For a response without a code it is `Http` and the status, and for a response with
+    unusable credentials `MalformedReply`.
     `status` is the HTTP status, or None. `retry_after_seconds` is the pause that STS requested. `step` is the failed
     step of the role's chain, from 1, or 0 for the exchange of the token.
     """
@@ -152,9 +152,9 @@ class FileTimeoutError(SidecarError):
 
 class KubernetesError(SidecarError):
     """
-    A request that the API server rejected, with the HTTP `status`, or that did not reach it, with None.
+    A request that failed. `status` is the HTTP status with which the API server rejected it, or None.
 
-    `reason` is what the API server gave as the reason, or empty.
+    `status` is None if the request did not reach the API server. `reason` is the API server's reason, or empty.
     """
 
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:

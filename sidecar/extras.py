@@ -6,7 +6,7 @@ from types import ModuleType
 from sidecar.errors import ConfigurationError
 
 HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
-"""The instruction to install the extras. irsa-sidecar is not on a package index."""
+"""The instruction to install the extras. irsa-sidecar is not published on a package index."""
 
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:

@@ -2,13 +2,13 @@
 Run blocking file operations in a thread, with a deadline, so that a volume that hangs never stops the event loop.
 
 Rule: after start-up the daemon opens, reads, stats and writes files only through this module. A system call on a
-volume that hangs (NFS, FUSE, CSI) does not return for minutes, and nothing can interrupt it. One thread runs at a time
-and ends with its operation. It is a daemon thread, so the process can exit while it hangs. An operation that exceeds
-its deadline is abandoned, and no other operation starts in that directory until it returns. Operations in other
-directories continue.
+volume that hangs (NFS, FUSE, CSI) does not return for minutes, and nothing can interrupt the call. One thread runs at a
+time and ends with its operation. The thread is a daemon thread, so the process can exit while the thread hangs. An
+operation that exceeds its deadline is abandoned, and no other operation starts in that directory until it returns.
+Operations in other directories continue.
 
-Files in memory (tmpfs) cannot hang, so the frequent checks whether one has changed need no thread there. In a Pod all
-of these files are in memory.
+Files in memory (tmpfs) cannot hang, so the frequent checks for changes of these files need no thread. In a Pod all
+files that the daemon checks are in memory.
 """
 
 import errno
@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 5.0
 """Deadline for one operation. An operation on a healthy volume takes well under a millisecond."""
 
 TURN_SECONDS = 0.5
-"""How long an operation may keep operations in other directories from starting."""
+"""Longest time for which an operation delays operations in other directories."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -35,10 +35,10 @@ _Ts = TypeVarTuple("_Ts")
 
 async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
     """
-    Run `function`, which uses the file at `path`, in a thread. Returns or raises what it returns or raises.
+    Run `function`, which uses the file at `path`, in a thread, and return its result. Its exceptions pass unchanged.
 
-    Raises FileTimeoutError if it takes more than DEADLINE_SECONDS, or if an abandoned operation in the same directory
-    has not returned. Raises OSError if no thread can be started.
+    Raises FileTimeoutError if the function takes more than DEADLINE_SECONDS, or if an abandoned operation in the same
+    directory has not returned. Raises OSError if a thread cannot be started.
     """
     operations, directory = _operations_of_this_run(), os.path.dirname(path)
     while True:
@@ -57,9 +57,9 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
 
 async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, others: Collection[str] = ()) -> _T:
     """
-    Run `function`, which only reads the status of `path`, or also of `others`, which are files of one directory.
+    Run `function`, which reads only the status of `path` and of `others`. All are files of one directory.
 
-    It runs directly if all of them were seen in memory, else as in_thread does.
+    It runs directly if an earlier call found all files in memory, and otherwise in a thread, as in in_thread.
     """
     in_memory, paths = _operations_of_this_run().in_memory, {path, *others}
     if paths <= in_memory:
@@ -72,9 +72,9 @@ async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, oth
 
 async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
     """
-    Run `function(path)` as check does. Calls that come while it runs share its result, but not its error.
+    Run `function(path)` as check does. Calls that arrive while the function runs share its result, but not its error.
 
-    For a check that all roles with the same token file make at the same moment.
+    All roles with the same token file check that file at the same moment, and share one call.
     """
     if path in _operations_of_this_run().in_memory:
         return function(path)
@@ -94,7 +94,7 @@ async def shared_check(path: str, function: Callable[[str], _T]) -> _T:
 
 
 class _SharedCall:
-    """A call that several waiters share. `results` stays empty if it failed; then the next waiter repeats it."""
+    """A call that several waiters share. After a failure `results` is empty, and the next waiter repeats the call."""
 
     __slots__ = ("ended", "results")
 
@@ -104,7 +104,7 @@ class _SharedCall:
 
 
 class Operation:
-    """One call of a blocking function. `end` runs in the event loop once it has returned."""
+    """One call of a blocking function. `end` runs in the event loop after the function has returned."""
 
     __slots__ = ("deadline", "directory", "end", "ended", "error", "function", "token", "value")
 
@@ -119,7 +119,7 @@ class Operation:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Run in the thread."""
+        """Call the function and store its result or error. Runs in the thread."""
         try:
             self.value = self.function()
         except BaseException as exc:  # noqa: BLE001  the waiting task raises it
@@ -140,11 +140,11 @@ class Operation:
         try:
             raise self.error
         finally:
-            self.error = None  # its traceback refers to this frame, and the cycle would keep both
+            self.error = None  # the traceback of the error refers to this frame, so a cycle would keep both in memory
 
 
 class _Operations:
-    """The operations of one trio run. `running` has the one that runs or hangs in each directory."""
+    """The operations of one trio run. `running` holds the operation that runs or hangs, by directory."""
 
     __slots__ = ("in_memory", "running", "shared", "turn")
 
@@ -152,7 +152,7 @@ class _Operations:
         self.turn = trio.Lock()
         self.running: dict[str, Operation] = {}
         self.in_memory: set[str] = set()
-        """Files that were seen in memory. Others beside them may be links to a volume that hangs."""
+        """Paths of files that were found in memory. Other files beside them may be links to a volume that hangs."""
         self.shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = {}
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:

@@ -1,10 +1,10 @@
 """
 Read files that others may replace at any time, and write files that hold secrets.
 
-Rules. A file is read in one bounded step, and its version shows whether it has changed since. A secret is written
-whole or not at all, for the owner and, by default, the Pod's group: a reader sees the file before or the file after,
-never a part of either. The file is not flushed to the disk (fsync), because after a power failure the process writes
-it again when it starts, and a slow disk would delay it.
+Rules. A file is read in one bounded step, and its version shows whether the file has changed since. A secret is written
+whole or not at all, so a reader gets either the complete old file or the complete new file. The owner and, by default,
+the Pod's group can read a secret. The file is not flushed to the disk (fsync), because a slow disk would delay the
+process, and after a power failure the process writes the file again when it starts.
 """
 
 import errno
@@ -22,13 +22,13 @@ SECRET_MODE = 0o640
 
 def read_regular_file(path: str, limit: int) -> bytes | None:
     """
-    Return at most `limit` bytes of the file; None if it is not a regular file. It never waits for a writer.
+    Return at most `limit` bytes of the file, or None if it is not a regular file. Never waits for a writer.
 
-    Raises OSError, also for a path that cannot be one.
+    Raises OSError, even if the text is not a valid path.
     """
     try:
         fd = os.open(path, _OPEN_FLAGS)
-    except ValueError as exc:  # a NUL, or a character that the file system's encoding lacks
+    except ValueError as exc:  # the path has a NUL, or a character that the file system's encoding lacks
         raise OSError(errno.EINVAL, "the path is not one that a file can have") from exc
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -40,11 +40,11 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
 
 
 FileVersion = tuple[int, int, int]
-"""The inode, modification time in nanoseconds and size of a file."""
+"""The type of a file's version: inode, modification time in nanoseconds, and size."""
 
 
 def file_version(path: str) -> FileVersion | None:
-    """Return a value that changes whenever the file at `path` is replaced or rewritten; None if it is missing."""
+    """Return a value that changes when the file at `path` is replaced or rewritten, or None if the file is missing."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -53,8 +53,8 @@ def file_version(path: str) -> FileVersion | None:
 
 
 def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
-    """Replace the file or link at `path` by one with this ASCII text. Raises OSError, and then changes nothing."""
-    # The name is always the same, so the draft of a killed process is replaced and drafts do not accumulate.
+    """Replace the file or link at `path` by a file with this ASCII text. If it raises OSError, nothing has changed."""
+    # The name of the draft is always the same. So a new draft replaces the draft of a killed process.
     draft = f"{path}.draft"
     with suppress(FileNotFoundError):
         os.unlink(draft)

@@ -1,8 +1,9 @@
 """
 Write structured logs to stderr without ever waiting for their reader.
 
-Rules. A line is written only if the stream accepts it at once. Otherwise it is dropped and counted, whether the reader
-is slow, has ended or never existed. Events are in the past tense, one per change of state, and hold no secret.
+Rules. A line is written only if the stream accepts the whole line at once. Otherwise the line is dropped and counted.
+That is the same for a slow reader, a reader that has exited, and a missing reader. Events are in the past tense, one
+per change of state, and hold no secret.
 """
 
 import os
@@ -16,10 +17,10 @@ import structlog
 from sidecar.redaction import without_user_info
 
 MAX_LINE_BYTES = 4096
-"""PIPE_BUF on Linux: a pipe that polls as writable accepts a write of this size at once (pipe(7))."""
+"""Longest line: PIPE_BUF on Linux. A pipe that polls as writable accepts a write of this size at once (pipe(7))."""
 
 VALUE_LENGTHS = (1000, 250, 60, 15)
-"""Lengths to which the values of a line are cut, one after the other, until the line fits."""
+"""Maximum lengths of the values in a long line. The lengths are tried in this order until the line fits."""
 
 Logger = structlog.typing.FilteringBoundLogger
 EventDict = structlog.typing.EventDict
@@ -44,7 +45,7 @@ class LineWriter:
             if self._is_writable():
                 os.write(self._fd, data)
                 return
-        except (OSError, ValueError):  # no reader, or a full disk; select raises ValueError for a closed descriptor
+        except (OSError, ValueError):  # no reader, or a full disk; for a closed descriptor, select raises ValueError
             pass
         self.dropped += 1
 
@@ -91,7 +92,7 @@ def _renderer(log_format: str, fd: int) -> Any:
 
 
 def _escaping(render: Renderer) -> Renderer:
-    """Make the values of each event safe for a terminal before `render` adds its colours."""
+    """Escape the values of each event for a terminal before `render` adds its colours."""
     from sidecar.printable import printable  # noqa: PLC0415  a Pod does not need it
 
     def escaped(value: Any) -> Any:
@@ -112,7 +113,7 @@ class _Shown(str):
 
 
 def _fitting(render: Renderer) -> Renderer:
-    """Shorten the values of a line that is too long. A line that is cut itself would not be valid JSON."""
+    """Shorten the values of a line that is too long. If the line itself were cut, it would not be valid JSON."""
 
     def render_one_line(logger: Any, method: str, event: EventDict) -> str:
         line = render(logger, method, dict(event))

@@ -1,9 +1,9 @@
 """
 Count events, and write the counts in the text format of Prometheus.
 
-Rules. Counting only adds to plain integers, because requests wait for it; everything else happens during a scrape. No
-label has a value that a client or STS can choose without limit. The module is our own because prometheus-client costs a
-Pod 1.4 MiB. Tests check the text with its parser and naming rules (Prometheus text exposition format 0.0.4).
+Rules. Counting only adds to plain integers, because requests wait for it. All other work is done during a scrape. A
+client or STS cannot create an unlimited number of label values. prometheus-client is not used, because it needs 1.4 MiB
+in each Pod. Tests check the text with its parser and naming rules (Prometheus text exposition format 0.0.4).
 """
 
 from bisect import bisect_left
@@ -14,13 +14,13 @@ STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram of STS calls, in seconds."""
 
 MAX_OUTCOMES = 50
-"""The most different refresh outcomes of one role. AWS has fewer codes for our calls. Further ones count as `other`."""
+"""Limit for different refresh outcomes of a role. AWS has fewer codes for our calls. Others count as `other`."""
 
 _SUCCESS, _FAILURE = "success", "failure"
 
 
 class Histogram:
-    """Counts of observations per bucket. `histogram_family` adds them up, because Prometheus wants cumulative ones."""
+    """Counts of observations per bucket. `histogram_family` makes them cumulative, as Prometheus expects."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -42,17 +42,17 @@ class Metrics:
         self.sts_seconds = Histogram(STS_SECONDS_BUCKETS)
         self.clock_steps = 0
         self.sts_regions: dict[str, bool] = {}
-        """For each STS region of the settings: True if it is the active one."""
+        """The STS regions of the settings. The value is True for the active region."""
         self.sts_endpoint_changes = 0
         self.reloads: dict[str, int] = {}
         self.is_configuration_current = True
-        """True if the last reload of the roles file succeeded, or if there was none yet."""
+        """True if the last reload of the roles file succeeded, or if there was no reload yet."""
 
         self.is_ca_bundle_in_use: bool | None = None
         """True if the current content of the AWS_CA_BUNDLE file is in use; None without that setting."""
 
         self.task_failures: dict[str, int] = {}
-        """Failures by the name of the background task."""
+        """The number of failures by the name of the background task."""
 
         self.credentials_file_writes: dict[str, int] = {}
         self.state_writes: dict[str, int] = {}
@@ -81,7 +81,7 @@ class Metrics:
 
 
 class Sample(NamedTuple):
-    """One line: the suffix of the family's name, the labels and the value."""
+    """One line of a scrape: the suffix of the family's name, the labels and the value."""
 
     labels: Mapping[str, str]
     value: float
@@ -99,7 +99,7 @@ class Family(NamedTuple):
 
 def histogram_family(name: str, text: str, histogram: Histogram) -> Family:
     samples, total = [], 0
-    # The label is `1.0` as in OpenMetrics and Prometheus 3. Labels are text, so `1` would be another series.
+    # The label `le` is `1.0` as in OpenMetrics and Prometheus 3. Labels are text, so `1` would be another series.
     for bound, count in zip((*map(str, map(float, histogram.bounds)), "+Inf"), histogram.counts, strict=True):
         total += count
         samples.append(Sample({"le": bound}, total, "_bucket"))

@@ -1,8 +1,8 @@
 """
-Connect to servers outside: authorities to trust, the proxy, the HTTP client, and the meaning of failures.
+Connect to servers outside: choose trusted authorities and the proxy, create the HTTP client, and classify failures.
 
-Rule: every TLS context and every httpx client that reaches another machine is created here, so STS, the issuer's keys,
-`setup` and `doctor` trust the same authorities and use the same proxy. A certificate is always verified.
+Rule: every TLS context and every httpx client for another machine is created here. So all connections (to STS, to the
+issuer, from `setup` and `doctor`) trust the same authorities and use the same proxy. Certificates are always verified.
 """
 
 import os
@@ -28,15 +28,15 @@ CA_BUNDLE = "AWS_CA_BUNDLE"
 
 
 class Authorities:
-    """The authorities in use. `context` is replaced as a whole when they change."""
+    """The authorities in use. `context` is replaced as a whole when the authorities change."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
         self.report: Callable[[str, Exception | None], None] = lambda _path, _error: None
-        """The function to call after the file of the authorities changed, with the path and the error, if any."""
+        """The function to call after the authorities' file changed. Its arguments: the path, and the error or None."""
 
     async def refresh(self) -> None:
-        """Check for a change. Public authorities are part of the program, so they never change while it runs."""
+        """Check for a change. Public authorities are part of the program, so they never change in a process."""
 
 
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:
@@ -56,10 +56,10 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
     """
     try:
         return accept_named(ssl.create_default_context(cafile=_regular(path)))
-    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; a NUL in the path is a ValueError
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; a NUL in the path causes a ValueError
         raise ConfigurationError(
             f"{setting} is {path!r}, which cannot be read as PEM certificates ({exc})",
-            fix="Name a file that holds the authorities to trust, or leave it out",
+            fix="Use a PEM file with the authorities to trust, or remove the setting",
             setting=setting,
         ) from exc
 
@@ -80,8 +80,8 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
     """
     Return a context that trusts the public authorities in `file`, or else those that certifi lists.
 
-    If certifi has no list, as in some distributions, the context trusts the system's authorities (or those of
-    SSL_CERT_FILE). An administrator may have added authorities to these.
+    certifi has no list in some distributions. The context then trusts the system's authorities, to which an
+    administrator may have added some, or those of SSL_CERT_FILE.
     """
     file, folder = (file, None) if file else _certifi()
     context = ssl.create_default_context(cafile=file, capath=folder)
@@ -90,11 +90,11 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
 
 def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
     """
-    Let `context` accept the authorities that a person named, on each Python, as botocore does.
+    Let `context` accept the authorities that a person named, on each version of Python, as botocore does.
 
     Since Python 3.13 `ssl.create_default_context` rejects certificates whose form violates RFC 5280
     (VERIFY_X509_STRICT), such as an authority without a key identifier. Many TLS-inspecting proxies and clusters have
-    such authorities. It also accepts an intermediate authority as an anchor, which older Pythons do not.
+    such authorities. Python 3.13 also accepts an intermediate authority as an anchor, which older versions do not.
     """
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -102,7 +102,7 @@ def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def unverified() -> ssl.SSLContext:
-    """Return a context that accepts any certificate. Use it only to read the certificate; send nothing."""
+    """Return a context that accepts any certificate. Use it only to read the certificate, and send no data."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -113,8 +113,8 @@ def _certifi() -> tuple[str | None, str | None]:
     """
     Return the file or the folder of certifi's authorities.
 
-    certifi is not imported, because it finds its file through 0.5 MiB of modules. The folder is in the image only:
-    OpenSSL reads from it the one authority that it needs (`image/authorities.py`).
+    certifi is not imported, because its import loads 0.5 MiB of modules. Only the image has the folder. OpenSSL reads
+    from the folder only the authority that it needs (`image/authorities.py`).
     """
     spec = PathFinder.find_spec("certifi")
     if spec is None or spec.origin is None:
@@ -129,7 +129,7 @@ def _certifi() -> tuple[str | None, str | None]:
 
 
 def no_proxy_warning_for(url: str) -> Explanation | None:
-    """Return a warning about entries of NO_PROXY without effect, if a proxy is set for this URL."""
+    """Return a warning about NO_PROXY entries that have no effect, if a proxy is set for this URL."""
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):
         return None
@@ -148,7 +148,7 @@ def _may_have_proxy(host: str | None) -> bool:
 
 def proxy_for(url: str) -> str | None:
     """
-    Return the proxy to this URL, found as botocore finds it: HTTPS_PROXY, unless NO_PROXY has the host.
+    Return the proxy for this URL by botocore's rules: HTTPS_PROXY, unless NO_PROXY has the host.
 
     httpx's own parser of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
 
@@ -172,8 +172,8 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
     """
     Return a transport to the server of `url`, through its proxy if it has one.
 
-    It keeps no idle connection, and no connection waits for another. It follows no redirect, decodes no body, and keeps
-    no cookies. `trust` verifies the server and a proxy over TLS; it may be None if neither uses TLS.
+    The transport keeps no idle connections or cookies, follows no redirects and decodes no body. A connection never
+    waits for another one. `trust` verifies the server and a proxy over TLS. It may be None if neither uses TLS.
 
     Raises ConfigurationError if the proxy setting cannot be used.
     """
@@ -192,7 +192,7 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
 
 
 def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:
-    """Return an httpx client over `http_transport`. `options` are httpx's. Raises ConfigurationError."""
+    """Return an httpx client over `http_transport`. `options` are those of httpx. Raises ConfigurationError."""
     return httpx.AsyncClient(transport=http_transport(url, trust), trust_env=False, **options)
 
 
@@ -234,7 +234,7 @@ class NetworkError(NamedTuple):
 _OF_HTTPX = (
     (httpx.TimeoutException, Failure.TIMEOUT),
     (httpx.ProxyError, Failure.PROXY),
-    # Its text may quote the received bytes, and an echo of the request would contain the token.
+    # The exception's text may quote the received bytes. If a server echoes the request, they contain the token.
     (httpx.RemoteProtocolError, Failure.PROTOCOL),
 )
 
@@ -243,7 +243,7 @@ _OF_CERTIFICATES = {
     **dict.fromkeys((9, 10), Failure.WRONG_DATE),
     **dict.fromkeys((62, 64), Failure.WRONG_NAME),
 }
-"""OpenSSL's verification codes (x509_vfy.h). All other codes reject the form of the certificate or its authority."""
+"""The failure for each verification code of OpenSSL (x509_vfy.h). Other codes concern the certificate's form."""
 
 
 def network_error(exc: BaseException) -> NetworkError:
@@ -269,7 +269,7 @@ def _of_cause(cause: BaseException) -> NetworkError | None:
     if isinstance(cause, httpx.TimeoutException):
         return NetworkError(Failure.TIMEOUT)
     if isinstance(cause, OSError) and cause.errno:
-        return NetworkError(Failure.CONNECTION, os.strerror(cause.errno))  # trio's own text repeats the address
+        return NetworkError(Failure.CONNECTION, os.strerror(cause.errno))  # the text of trio repeats the address
     return None
 
 

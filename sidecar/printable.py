@@ -1,9 +1,9 @@
 """
-Make text from outside safe to print on a terminal. Pure.
+Escape text from outside so that it is safe to print on a terminal. Pure.
 
-Tokens, STS, the API server, a Pod's environment and files on volumes are written by others. Terminals obey escape
-sequences, and bidirectional or invisible characters make a text look like another one. `printable` shows each such
-character as its escape, and leaves letters, digits, punctuation and spaces of every script as they are.
+Other people can choose the text in tokens, responses of STS and the API server, environments of Pods, and files on
+volumes. Terminals obey escape sequences, and bidirectional or invisible characters make a text look like another text.
+`printable` replaces each such character by its escape. Letters, digits, punctuation and spaces of every script stay.
 """
 
 import re
@@ -18,7 +18,7 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks without a shape: the grapheme joiner, Hangul fillers, inherent vowels of Khmer."""
 
 _SUSPECTS = re.compile(r"[^ -~]")
-"""Characters that need a check. Most texts are ASCII and have none."""
+"""A pattern for characters that need a check. Most texts are ASCII and have no such character."""
 
 
 def printable(text: str, *, keep: str = "", max_length: int | None = None) -> str:
@@ -46,7 +46,7 @@ def printable_lines(text: str, *, indent: str = "  ", max_length: int | None = N
 
 
 def printable_json(document: str) -> str:
-    """Escape DEL in an ASCII document of json.dumps. It is the only control character that JSON does not escape."""
+    """Escape DEL in an ASCII document of json.dumps. JSON escapes every other control character."""
     return document.replace("\x7f", r"\u007f")
 
 

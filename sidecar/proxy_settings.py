@@ -1,7 +1,7 @@
 """
-Check HTTPS_PROXY and NO_PROXY for values that have no effect or a wrong one. Pure.
+Check HTTPS_PROXY and NO_PROXY for values that have no effect or a wrong effect. Pure.
 
-Rule: a proxy's value may hold a password, so no message shows it.
+Rule: messages do not show the value of a proxy setting, because the value may hold a password.
 """
 
 import re
@@ -33,8 +33,8 @@ def checked_proxy(setting: str, value: str) -> str:
     """
     Return the proxy's URL, with `http://` if it has no scheme.
 
-    Raises ConfigurationError if it is not a URL with a host, or if its user or password is not percent-encoded: a `#`
-    or `/` would cut the value, and the rest of the password would be looked up as a host name.
+    Raises ConfigurationError if the value is not a URL with a host, or if the user or password is not percent-encoded.
+    A `#` or `/` would cut the value, and a part of the password would be sent to a resolver as a host name.
     """
     raw = value.strip()
     has_scheme = _SCHEME.match(raw)
@@ -56,13 +56,13 @@ def unusable_proxy(setting: str) -> ConfigurationError:
     """Return the error for a value that is not the URL of a proxy, or has an unsupported scheme."""
     return ConfigurationError(
         f"{setting} is not a proxy that can be used (its value is not shown, because it may hold a password)",
-        fix="Give it as http://HOST:PORT or https://HOST:PORT",
+        fix="Use the form http://HOST:PORT or https://HOST:PORT",
         setting=setting,
     )
 
 
 def _has_host(url: str) -> bool:
-    """Return whether the URL has a host, and a port that exists if it has one."""
+    """Return whether the URL has a host, and a valid port or no port."""
     if not url.isprintable() or " " in url:
         return False
     try:
@@ -100,17 +100,17 @@ def _misread(text: str, netloc: str) -> Iterator[tuple[str, str]]:
 _FIXES = tuple(
     (re.compile(pattern), fix)
     for pattern, fix in (
-        (r"[\"'\u2018\u2019\u201c\u201d]", "take the quotes out"),
-        (r"://", "name the host alone, without a scheme"),
+        (r"[\"'\u2018\u2019\u201c\u201d]", "remove the quotes"),
+        (r"://", "use the host without a scheme"),
         (r"[\s;|]", "separate entries by commas"),
-        (r"/\d+\Z", "an address range is not read; name hosts or addresses"),
-        (r"/", "name the host alone, without a path"),
+        (r"/\d+\Z", "address ranges have no effect; list hosts or addresses"),
+        (r"/", "use the host without a path"),
         (r"\A\*\Z", "`*` works only as the whole value"),
-        (r"\A\*\.[^*]*\Z", "write it without the `*`: a name covers all names below it"),
+        (r"\A\*\.[^*]*\Z", "remove the `*`: a name includes all names below it"),
         (r"\*", "`*` works only as the whole value"),
-        (r"\A(\[.*\]|[^:]*):\d*\Z", "write it without the port"),
-        (r"\A[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?\Z", "write an IPv6 address in brackets"),
-        (r"\.\Z", "write it without the dot behind it"),
+        (r"\A(\[.*\]|[^:]*):\d*\Z", "remove the port"),
+        (r"\A[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%.*)?\Z", "put the IPv6 address in brackets"),
+        (r"\.\Z", "remove the dot at the end"),
         (r"", "it is not a host name"),
     )
 )

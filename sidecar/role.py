@@ -1,10 +1,10 @@
 """
 Hold the settings of one role in a frozen value, and parse its parts.
 
-Each `parse_…` function takes the setting's name as people know it (a variable, or a place in a file) and the value. It
-returns the parsed value, or raises ConfigurationError with setting, value and fix. The limits are those of STS (API
-reference, AssumeRoleWithWebIdentity and AssumeRole). Rule: the module is imported before the listener is bound, so it
-must stay light.
+The arguments of each `parse_…` function are the setting's name (a variable, or a place in a file) and the value. The
+function returns the parsed value, or raises ConfigurationError with setting, value and fix. The limits are those of STS
+(API reference, AssumeRoleWithWebIdentity and AssumeRole). Rule: this module must import fast, because the daemon
+imports it before it binds the listener.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sidecar.errors import ConfigurationError
 
 CREDENTIALS_PATH = "/v1/credentials"
-"""The path of the default role's credentials. Those of other roles are below it."""
+"""The path of the default role's credentials. The credentials of other roles are below this path."""
 
 DEFAULT_ROLE = "default"
 """The name of the role whose path has no name."""
@@ -27,7 +27,7 @@ MAX_CHAINED_SECONDS = 3600
 """The longest session of a role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
 
 MAX_CHAIN_STEPS = 10
-"""The most steps of a chain. Each is a call with its own deadline, and admin.py reports a loop that waits too long."""
+"""The most steps of a chain. Each step has a deadline, and admin.py reports a refresh loop that waits too long."""
 
 LONGEST = "max"
 """The value for the longest duration that the role allows (refresh/max_duration.py)."""
@@ -40,7 +40,7 @@ MAX_POLICY_ARNS = 10
 
 
 class PodNames(NamedTuple):
-    """Names of the Pod from the Downward API, for tokens of other issuers than Kubernetes, which lack them."""
+    """The Pod's names from the Downward API. A token lacks these names if its issuer is not Kubernetes."""
 
     namespace: str | None = None
     service_account: str | None = None
@@ -49,7 +49,11 @@ class PodNames(NamedTuple):
 
 
 class ChainStep(NamedTuple):
-    """One AssumeRole, signed with the credentials of the step before. `session_name` None: that step's session name."""
+    """
+    One AssumeRole call, signed with the credentials of the previous step.
+
+    If `session_name` is None, the step uses the previous step's session name.
+    """
 
     role_arn: str
     session_name: str | None = None
@@ -64,11 +68,12 @@ class ChainStep(NamedTuple):
 
 class Role(NamedTuple):
     """
-    The settings of one role: which credentials to request, and who may have them.
+    The settings of one role: which credentials to request, and which clients may get them.
 
-    `session_name` is a name or a template (session_name.py); None: from the token's claims. `duration_seconds` None:
-    the longest that the role allows. `policy` is JSON. `allow_uids` None: every user of the Pod. `containers` are the
-    containers to which injection assigns the role (sidecar/injection); None: those that no other role names.
+    `session_name` is a name or a template (session_name.py). `policy` is JSON. `containers` are the containers to which
+    injection assigns the role (sidecar/injection). None means for `session_name` a name from the token's claims, for
+    `duration_seconds` the longest duration that the role allows, for `allow_uids` every user of the Pod, and for
+    `containers` all containers that no other role names.
     """
 
     name: str
@@ -86,7 +91,7 @@ class Role(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Return the path of its credentials."""
+        """Return the URL path of the role's credentials."""
         return CREDENTIALS_PATH if self.name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{self.name}"
 
     @property
@@ -101,7 +106,7 @@ def secret_files(roles: Sequence[Role]) -> list[str]:
 
 
 class RoleDefaults(NamedTuple):
-    """The settings of roles that do not set their own. `{role}` in a path stands for the role's name."""
+    """Default settings for roles that do not set their own. `{role}` in a path stands for the role's name."""
 
     token_file: str | None = None
     session_name: str | None = None
@@ -120,18 +125,18 @@ def parse_role_arn(setting: str, text: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", text):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not the ARN of an IAM role",
-            fix="Give an ARN such as arn:aws:iam::111122223333:role/app",
+            fix="Use an ARN such as arn:aws:iam::111122223333:role/app",
             setting=setting,
         )
     return text
 
 
 def parse_token_file(setting: str, path: str) -> str:
-    """Return the path. Raises ConfigurationError for a token, because every later message would show it as the path."""
+    """Return the path. Raises ConfigurationError if it is a token, because later messages would show the token."""
     if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
         raise ConfigurationError(
             f"{setting} is a token (not shown here) instead of a path",
-            fix="Give the path of the file that holds the token, such as "
+            fix="Set the path of the file that holds the token, such as "
             "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
             setting=setting,
         )
@@ -140,9 +145,9 @@ def parse_token_file(setting: str, path: str) -> str:
 
 def parse_path(setting: str, text: str) -> str:
     """
-    Return the path if a file can have it: it is not empty, has no NUL, and can be encoded for the operating system.
+    Return the path. Raises ConfigurationError if it is empty, has a NUL, or cannot be encoded for the file system.
 
-    An empty flag is usually a variable that was not expanded. If it counted as "none", it would disable the secret
+    An empty flag usually comes from an unset variable. If an empty flag meant "no file", it would disable the secret
     silently.
     """
     try:
@@ -152,14 +157,14 @@ def parse_path(setting: str, text: str) -> str:
     if not is_possible:
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which cannot be a path",
-            fix="Give the path of a file, or remove the setting",
+            fix="Set the path of a file, or remove the setting",
             setting=setting,
         )
     return text
 
 
 def parse_duration(setting: str, text: str) -> int | None:
-    """Return the duration in seconds; None for the longest that the role allows."""
+    """Return the duration in seconds, or None for the longest duration that the role allows."""
     if text == LONGEST:
         return None
     limits = f"{MIN_DURATION_SECONDS} to {MAX_DURATION_SECONDS}, or {LONGEST} for the longest that the role allows"
@@ -170,7 +175,7 @@ def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not a valid number of seconds",
-            fix=f"Give whole seconds from {limits or f'{low} to {high}'}",
+            fix=f"Use whole seconds from {limits or f'{low} to {high}'}",
             setting=setting,
         )
     return int(text)
@@ -183,7 +188,7 @@ def parse_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) 
     if length > MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
             f"{setting} has {length} characters with its policy_arns, and STS accepts {MAX_POLICY_CHARACTERS}",
-            fix="Shorten it, or put it into a managed policy and name that in policy_arns",
+            fix="Shorten the policy, or create a managed policy and name it in policy_arns",
             setting=setting,
         )
     return text

@@ -1,9 +1,9 @@
 """
-Hold the credentials in service between requests: for each role, the last ones that STS returned.
+Store the credentials that the daemon serves: for each role, the last credentials that STS returned.
 
-Rule: no other part of the daemon keeps credentials or their text. A failed refresh cannot reach what is stored. The
-only change is a whole replacement, by newer credentials or of expired ones. A reader takes the current `Snapshot` once
-and uses only that.
+Rule: no other part of the daemon keeps credentials or their text. A failed refresh cannot change stored credentials.
+Credentials are only replaced as a whole, by newer ones or because they expired. A reader gets the current `Snapshot`
+once and uses no other one.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ class Snapshot:
     """
     Credentials, the bytes of the response that serves them, and the instant at which they expire on our own clocks.
 
-    `expires` is STS's Expiration, corrected by the clock skew at their arrival. So a wrong wall clock neither hides
-    valid credentials nor serves expired ones. `arrived_at` is Unix seconds by that wall clock.
+    `expires` is STS's Expiration, corrected by the clock skew at the arrival of the credentials. So a wrong wall clock
+    neither hides valid credentials nor serves expired ones. `arrived_at` is Unix seconds on that wall clock.
     """
 
     credentials: Credentials
@@ -33,21 +33,22 @@ class Snapshot:
         """
         Return whether the credentials are valid on both clocks.
 
-        The wall clock counts while the machine is suspended. The monotonic clock counts if the wall clock is set back.
+        The wall clock continues while the machine is suspended. The monotonic clock continues if the wall clock is set
+        back.
         """
         return now.wall < self.expires.wall and now.monotonic < self.expires.monotonic
 
     def remaining_seconds(self, now: Instant) -> float:
-        """Return the remaining lifetime on the clock that reaches the expiration first; 0 after that."""
+        """Return the remaining lifetime, or 0 after the expiration. Of the two clocks, the shorter lifetime counts."""
         return max(0.0, min(self.expires.wall - now.wall, self.expires.monotonic - now.monotonic))
 
 
 class Store:
     """
-    The credentials of one role, and how to wait for the next ones.
+    The credentials of one role, and the event for the next credentials.
 
-    `earlier` are credentials of the same IAM role that were requested under an older configuration. They are in service
-    until the first ones of this configuration arrive, whenever those expire.
+    `earlier` are credentials of the same IAM role that were requested with an older configuration. The daemon serves
+    them until the first credentials with this configuration arrive, even if those expire earlier.
     """
 
     def __init__(self, render: Callable[[Credentials], bytes], earlier: Snapshot | None = None) -> None:
@@ -58,16 +59,16 @@ class Store:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The newest credentials so far, valid or not."""
+        """The newest credentials so far, even if they have expired."""
         return self._snapshot or self._earlier
 
     @property
     def own_snapshot(self) -> Snapshot | None:
-        """The newest credentials that were requested under the present configuration."""
+        """The newest credentials that were requested with the present configuration."""
         return self._snapshot
 
     def restore(self, credentials: Credentials, expires: Instant, arrived_at: float) -> None:
-        """Put credentials into service that an earlier process kept. Call it before anything else arrives."""
+        """Serve credentials that an earlier process saved. Call this before other credentials arrive."""
         self._snapshot = Snapshot(credentials, self._render(credentials), expires, arrived_at)
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
@@ -77,10 +78,11 @@ class Store:
 
     def replace(self, credentials: Credentials, expires: Instant, now: Instant) -> bool:
         """
-        Put these credentials in service unless those in service remain valid for longer. Return whether they were.
+        Serve these credentials unless the stored ones remain valid for longer. Return whether they were accepted.
 
-        Both are compared by our own clocks as they are now. Their Expirations cannot be compared: STS's clock may have
-        been set between the two responses. Credentials that a clock step hides count as expired.
+        The remaining lifetimes are compared on our own clocks as they are now. The two Expirations cannot be compared,
+        because STS's clock may have been set between the responses. Credentials that look expired after a step of our
+        clock count as expired.
         """
         new = Snapshot(credentials, self._render(credentials), expires, now.wall)
         if self._snapshot is not None and self._snapshot.remaining_seconds(now) > new.remaining_seconds(now):

@@ -1,10 +1,10 @@
 """
 Parse YAML strictly, as nodes or plain values. Pure.
 
-Rule: for any text, the only exception of this module is ConfigurationError. PyYAML also raises exceptions of Python:
+Rule: for any text, the only exception of this module is ConfigurationError. PyYAML also raises Python's own exceptions:
 ValueError and OverflowError for numbers and characters, RecursionError for deep nesting. A duplicate key, nesting
-beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line. Depth counts aliases, so no reader of
-nodes can recurse too deep. `load` also counts the parts that aliases repeat.
+beyond MAX_DEPTH and text that UTF-8 cannot encode are errors, each with its line. The depth includes the targets of
+aliases, so a reader of nodes cannot recurse too deep. `load` also counts the parts that aliases repeat.
 """
 
 import re
@@ -18,13 +18,13 @@ import yaml
 from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
-"""The most levels of mappings and lists; a caller may set fewer. PyYAML's work per token grows with each level."""
+"""The most levels of mappings and lists. A caller may set a lower limit. PyYAML's work per token grows per level."""
 
 MAX_PARTS = 20_000
-"""The most scalars, lists and mappings that `load` returns, each counted as often as aliases repeat it."""
+"""The most scalars, lists and mappings that `load` returns. A part counts again for each alias that repeats it."""
 
 MAX_PROBLEM_CHARACTERS = 200
-"""The most characters of PyYAML's text in a message. It can quote a tag of any length."""
+"""The most characters of PyYAML's text in a message. PyYAML can quote a tag of any length."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -38,9 +38,9 @@ _Value = TypeVar("_Value")
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """
-    Turn whatever the block raises into a ConfigurationError about `where`. Our own errors pass unchanged.
+    Convert any exception of the block to a ConfigurationError about `where`. Our own errors pass unchanged.
 
-    Readers of configuration run in it, so that an unexpected value leads to a message instead of a traceback.
+    Readers of configuration use this block, so that an unexpected value causes a message instead of a traceback.
     """
     try:
         yield
@@ -56,9 +56,9 @@ def reading(where: str) -> Iterator[None]:
 
 def compose(text: bytes | str, where: str, *, first_line: int = 1, max_depth: int = MAX_DEPTH) -> Node | None:
     """
-    Return the only document of the text as nodes; None if it is empty.
+    Return the only document of the text as nodes, or None if the text is empty.
 
-    `where` begins each message, and `first_line` is the line there on which the text begins.
+    `where` is the beginning of each message. `first_line` is the line of the text's beginning within `where`.
     """
     _check_flow_depth(text, where, first_line, max_depth)
     loader = partial(_Loader, text, max_depth=max_depth)
@@ -67,7 +67,7 @@ def compose(text: bytes | str, where: str, *, first_line: int = 1, max_depth: in
 
 def load(text: bytes | str, where: str) -> Any:
     """
-    Return the only document of the text as plain values; None if it is empty.
+    Return the only document of the text as plain values, or None if the text is empty.
 
     Dates stay text, so that a policy's `Version: 2012-10-17` needs no quotes.
     """
@@ -81,9 +81,9 @@ _BRACKET = re.compile(rb"[][{}]")
 
 def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth: int) -> None:
     """
-    Count brackets, also those in strings, before PyYAML reads the text. Raises ConfigurationError.
+    Count brackets, including those in strings, before PyYAML reads the text. Raises ConfigurationError.
 
-    PyYAML's scanner reads 1,024 characters ahead at any depth.
+    This check comes first, because PyYAML's scanner reads 1,024 characters ahead at any depth.
     """
     depth = 0
     for match in _BRACKET.finditer(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
@@ -101,7 +101,7 @@ def line_of(node: Node) -> int:
 KEEP_ONE = "Keep one of them"
 """The fix for a key that appears twice."""
 
-_FLATTEN = "Nest fewer mappings and lists in each other"
+_FLATTEN = "Use fewer nested mappings and lists"
 
 
 def appears_twice(key: str) -> str:
@@ -115,7 +115,7 @@ def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Va
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = f", line {mark.line + first_line}" if mark else ""
-        # Its whole text quotes the file.
+        # The whole text of the exception quotes the file.
         problem = str(getattr(exc, "problem", None) or type(exc).__name__)[:MAX_PROBLEM_CHARACTERS]
         if isinstance(exc, _LimitError):
             raise ConfigurationError(f"{where}{line}: {problem}", fix=exc.fix, setting=where) from exc
@@ -125,7 +125,7 @@ def _guarded(read: Callable[[], _Value], where: str, first_line: int = 1) -> _Va
 
 
 def _not_yaml(place: str, reason: str, setting: str) -> ConfigurationError:
-    return ConfigurationError(f"{place}: this is not valid YAML ({reason})", fix="Correct it", setting=setting)
+    return ConfigurationError(f"{place}: this is not valid YAML ({reason})", fix="Correct the YAML", setting=setting)
 
 
 def _with_loader(loader: "_Loader", read: "Callable[[_Loader], _Value]") -> _Value:
@@ -136,7 +136,7 @@ def _with_loader(loader: "_Loader", read: "Callable[[_Loader], _Value]") -> _Val
 
 
 class _Extent(NamedTuple):
-    """The size of a node with everything in it. The targets of aliases count once per alias."""
+    """The size of a node with all its parts. The target of an alias counts once per alias."""
 
     depth: int = 1
     parts: int = 1
@@ -204,7 +204,7 @@ def _too_deep(max_depth: int) -> str:
 
 
 def _with_pairs_joined(node: yaml.ScalarNode) -> str:
-    """Return the text with one character for each surrogate pair, as JSON in ASCII writes an emoji."""
+    """Replace each surrogate pair by one character. JSON in ASCII writes an emoji as a surrogate pair."""
     try:
         text: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:

@@ -4,5 +4,5 @@ import os
 
 
 def wants_colours() -> bool:
-    """Return whether to use colours: not with NO_COLOR (no-color.org), nor on a dumb terminal."""
+    """Return whether to use colours. NO_COLOR (no-color.org) and a dumb terminal disable them."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,8 +1,8 @@
 """
 Read the projected service account token and its claims.
 
-Rules. The token is read again right before every exchange and kept nowhere else. Its signature is not verified here,
-because STS does that. The claims are used for names, warnings and metrics, and never to decide whether to try.
+Rules. The token is read again right before every exchange and is not stored. Its signature is not verified here,
+because STS does that. The claims are used for names, warnings and metrics, and never prevent an exchange.
 """
 
 import os
@@ -22,10 +22,10 @@ MAX_TOKEN_BYTES = 20_000
 """The longest WebIdentityToken that STS accepts (AWS STS API reference, AssumeRoleWithWebIdentity)."""
 
 STS_TOLERANCE_SECONDS = 300
-"""The tolerance of STS for a token's times (from recorded responses of the real service)."""
+"""The clock skew that STS tolerates in a token's times (from recorded responses of the real service)."""
 
 _COMPACT_JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-"""The form of a token (RFC 7515, 3.1). Python's base64 ignores other bytes, and so does PyJWT up to at least 2.10."""
+"""A pattern for a token (RFC 7515, 3.1). Python's base64 and PyJWT (at least up to 2.10) ignore other bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Token:
         """
         Return the value that STS compares with the client IDs: `azp` if the token has one, else its only `aud`.
 
-        None if STS rejects the token for that. (IAM User Guide, "Available keys for AWS OIDC federation": `aud`.)
+        Return None if STS rejects the token because of its audience. (IAM User Guide, "Available keys for AWS OIDC
+        federation": `aud`.)
         """
         if self.audience_problem is not None:
             return None
@@ -64,7 +65,7 @@ class Token:
 
     @property
     def audience_problem(self) -> str | None:
-        """Return why the token has no audience for STS, as a clause; None if it has one."""
+        """Return the reason, as a clause, why the token has no audience for STS. None if the token has an audience."""
         if not self.audiences:
             return "the token has no aud, which STS requires"
         if self.authorized_party == "":
@@ -79,7 +80,7 @@ def read_token(path: str) -> Token:
     Read and decode the token at `path`. Raises TokenError.
 
     The kubelet swaps the `..data` symlink in the path. So a read returns the whole old or the whole new token. For a
-    moment neither may exist, so a missing file is tried a second time.
+    moment neither may exist, so a missing file is read a second time.
     """
     try:
         content = _read_bounded(path)
@@ -91,15 +92,15 @@ def read_token(path: str) -> Token:
 
 
 def decode_token(content: bytes, path: str) -> Token:
-    """Parse the file's bytes. Raises TokenError if they are empty, too long or not a JWT."""
+    """Parse the content of a token file. Raises TokenError if it is empty, too long or not a JWT."""
     raw = content.removeprefix(b"\xef\xbb\xbf").strip()
     if not raw:
-        raise TokenError("empty", f"{path} is empty", "See whether whatever writes the token is done")
+        raise TokenError("empty", f"{path} is empty", "Check whether the program that writes the token has finished")
     if len(content) > MAX_TOKEN_BYTES or _COMPACT_JWS.fullmatch(raw) is None:
         raise _no_token(path, content)
     try:
         claims = jwt.decode(raw, options={"verify_signature": False})
-    except (jwt.PyJWTError, RecursionError) as exc:  # older PyJWTs raise the latter for deeply nested claims
+    except (jwt.PyJWTError, RecursionError) as exc:  # old PyJWTs raise RecursionError for deeply nested claims
         raise TokenError("malformed", f"{path} holds no JWT: {exc}", _SEE_THE_WRITER) from exc
     return _from_claims(raw.decode("ascii"), claims)
 
@@ -108,10 +109,10 @@ def warning_from_claims(token: Token, now: float) -> str | None:
     """
     Return a warning if STS will probably reject this token, else None.
 
-    `now` is Unix seconds on STS's clock, if that is known. STS tolerates 300 s in either direction.
+    `now` is Unix seconds, on STS's clock if its skew is known. STS tolerates 300 s in either direction.
     """
     if token.expires_at is None:
-        return "the token never expires: a legacy Secret token, not a projected one, which STS does not take"
+        return "the token never expires: a legacy Secret token, not a projected one, which STS rejects"
     if now > token.expires_at + STS_TOLERANCE_SECONDS:
         return (
             f"the token expired at {instant_text(token.expires_at)} and was not renewed: is the volume mounted with "
@@ -123,8 +124,8 @@ def warning_from_claims(token: Token, now: float) -> str | None:
         return token.audience_problem
     if not token.audience.startswith("sts.amazonaws.com"):
         return (
-            f"the token's audience ({token.audience_claim}) is {token.audience}, not sts.amazonaws.com: it must be one "
-            "that the IAM OIDC provider accepts"
+            f"the token's audience ({token.audience_claim}) is {token.audience}, not sts.amazonaws.com: it must be "
+            "an audience that the IAM OIDC provider accepts"
         )
     return None
 
@@ -155,11 +156,11 @@ def _read_or_explain(path: str) -> bytes:
         raise _unreadable(path, exc) from exc
 
 
-_SEE_THE_WRITER = "See what writes that file"
+_SEE_THE_WRITER = "Check the program that writes the file"
 
 
 def _no_token(path: str, content: bytes) -> TokenError:
-    """Return the problem with content that is too long or is not a signed JWT."""
+    """Return the error for content that is too long or is not a signed JWT."""
     from sidecar.token_mistake import find_mistake  # noqa: PLC0415  only files without a token need it
 
     mistake = find_mistake(content)
@@ -185,7 +186,7 @@ def _unreadable(path: str, exc: OSError) -> TokenError:
 
 
 def _no_permission(path: str) -> TokenError:
-    """Name the user, the mode of the file and the field of the Pod that changes it."""
+    """Return the error for a file that this user may not read. It shows the user and the mode of the file."""
     try:
         status = os.stat(path)
         seen = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid}"

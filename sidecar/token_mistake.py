@@ -1,9 +1,9 @@
 """
 Describe the mistake in the content of a token file without a valid JWT. Pure.
 
-Rule: a mistake is named only if the content shows it. A token that is cut off does not count, because its writer may
-not have finished. Texts never quote the content, because it can hold a token. The module is imported only if the token
-could not be read.
+Rule: a mistake is reported only if the content proves it. A token that is cut off is not a mistake, because its writer
+may not have finished. Texts never quote the content, because the content can hold a token. The daemon imports this
+module only after it failed to read a token.
 """
 
 import base64
@@ -28,33 +28,39 @@ _TEXTS = {
     "compressed": ("it is compressed, or an archive", "Write the token itself into the file"),
     "utf16": (
         "it is UTF-16, as PowerShell's > writes it",
-        "Write the token as ASCII, such as Set-Content -Encoding ascii",
+        "Write the token as ASCII, for example with Set-Content -Encoding ascii",
     ),
-    "quoted": ("the token is in quotes", "Write it without them, as jq -r does"),
-    "json": ("it is JSON without a token", "See what wrote it, such as a request that failed"),
-    "json_error": ("it is an error message in JSON", "See why the request for the token failed"),
-    "null": ("it is a word for nothing, such as null", "See whether the member that jq reads exists"),
-    "html": ("it is an HTML page", "See why the request for the token was answered with a page, such as a login"),
-    "xml": ("it is an XML document", "See why the request for the token was answered with one"),
-    "pem": ("it is a PEM block, such as a certificate or a key", "Name the token's file instead"),
+    "quoted": ("the token is in quotes", "Write the token without quotes, as jq -r does"),
+    "json": ("it is JSON without a token", "Check the program that wrote it, such as a request that failed"),
+    "json_error": ("it is an error message in JSON", "Find out why the request for the token failed"),
+    "null": ("it is a word for an empty value, such as null", "Check whether the member that jq reads exists"),
+    "html": (
+        "it is an HTML page",
+        "Find out why the response to the request for the token was a page, such as a login",
+    ),
+    "xml": ("it is an XML document", "Find out why the response to the request for the token was XML"),
+    "pem": ("it is a PEM block, such as a certificate or a key", "Set the path of the token's file instead"),
     "encrypted": (
-        "the token is encrypted (JWE, five parts), and STS takes signed ones",
-        "Have its issuer only sign it",
+        "the token is encrypted (JWE, five parts), and STS accepts only signed tokens",
+        "Configure the issuer to sign the token without encrypting it",
     ),
     "several": ("it holds several tokens", "Write one token, and replace the file instead of appending to it"),
-    "wrapped": ("the token is broken into several lines", "Write it on one line, such as with base64 -w 0"),
+    "wrapped": ("the token is broken into several lines", "Write the token on one line, for example with base64 -w 0"),
     "scheme": ("an authorization scheme such as Bearer is before the token", _ALONE),
     "assignment": ("a name such as TOKEN= is before the token", _ALONE),
     "text_before": ("other text is before the token, such as a log line", _ALONE),
-    "text_behind": ("other text is behind the token, such as a log line", _ALONE),
+    "text_behind": ("other text is after the token, such as a log line", _ALONE),
     "text_around": ("other text is around the token, such as log lines", _ALONE),
-    "base64": ("it is base64 of a token, as in a Secret", "Decode it, such as with base64 -d"),
-    "path": ("it is the path of a file", "Name that file as the token's file, or write the token into this one"),
+    "base64": ("it is base64 of a token, as in a Secret", "Decode it, for example with base64 -d"),
+    "path": ("it is the path of a file", "Set that path as the token's file, or write the token into this file"),
     "url": ("it is a URL", "Write the token into the file"),
-    "placeholder": ("it is a placeholder that nothing replaced", "See what should replace it by the token"),
+    "placeholder": (
+        "it is a placeholder that nothing replaced",
+        "Check the program that should replace it by the token",
+    ),
 }
 CODES = frozenset(_TEXTS)
-"""Every code of a Mistake."""
+"""All codes of mistakes."""
 
 _TOKEN = r"e[wy][\w-]{8,}\.[\w-]{2,}\.[\w-]{2,}"  # noqa: S105  a pattern
 """A pattern for a signed JWT. Its header is a JSON object, so its base64url begins with `ey` or `ew`."""
@@ -71,7 +77,7 @@ _ASSIGNMENT = re.compile(
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MAGIC = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
-"""The first bytes of gzip, zip, bzip2, xz and Zstandard files."""
+"""The first bytes of compressed files: gzip, zip, bzip2, xz and Zstandard."""
 
 _NOTHING = frozenset(
     {"null", "none", "nil", "undefined", "(null)", "<nil>", "<none>", "nan", "false", "true", "n/a", "~"}
@@ -86,7 +92,7 @@ _MAX_DEPTH = 8
 
 
 def find_mistake(content: bytes) -> Mistake | None:
-    """Return the mistake in this content; None if it is unknown or the content is only cut off."""
+    """Return the mistake in this content, or None if the mistake is unknown or the content is only cut off."""
     if content.startswith(_MAGIC):
         return _mistake("compressed")
     if _is_utf16(content):
@@ -102,7 +108,7 @@ def _mistake(code: str) -> Mistake:
 
 
 def _is_utf16(content: bytes) -> bool:
-    """Return whether it is UTF-16 or UTF-32: it has a byte order mark, or every second byte is zero."""
+    """Return whether the content is UTF-16 or UTF-32: a byte order mark, or zero in every second byte."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     half = len(content) // 2
@@ -124,7 +130,7 @@ def _json(text: str) -> Mistake | None:
 
 
 def _member_texts(path: tuple[str | int, ...]) -> tuple[str, str]:
-    """Return problem and fix with the member's path in jq's form, or without it if a name has unusual characters."""
+    """Return problem and fix with the member's path in jq's syntax. A path with unusual characters is omitted."""
     if path and all(isinstance(step, int) or _MEMBER.fullmatch(step) for step in path):
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         jq = name if name.startswith(".") else f".{name}"
@@ -136,7 +142,7 @@ def _member_texts(path: tuple[str | int, ...]) -> tuple[str, str]:
 
 
 def _tokens_in(value: Any, path: tuple[str | int, ...], depth: int) -> Iterator[tuple[str | int, ...]]:
-    """Yield the paths of members that hold a token."""
+    """Yield the paths of the members of a JSON document that hold a token."""
     if isinstance(value, str) and _JWS_WITHIN.search(value):
         yield path
     elif isinstance(value, dict) and depth:
@@ -153,7 +159,7 @@ def _is_error(document: Any) -> bool:
 
 
 def _parts(text: str) -> Mistake | None:
-    """Five parts are a JWE, or two tokens of which one follows the other at once."""
+    """Find a token with a wrong number of parts. Five parts are a JWE, or two tokens without a separator."""
     parts = text.split(".")
     if len(parts) < 5 or not all(re.fullmatch(r"[\w-]*", part, re.ASCII) for part in parts):
         return None
@@ -172,7 +178,7 @@ def _json_object(part: str) -> dict[str, Any] | None:
 
 
 def _lines(text: str) -> Mistake | None:
-    """Find a token that is broken into lines of one length. A line that is a token itself is another mistake."""
+    """Find a token that is broken into lines of equal length. If a line is a whole token, that is another mistake."""
     first, *rest = lines = text.split()
     if not rest or any(_JWS.fullmatch(line) for line in lines) or not _JWS.fullmatch("".join(lines)):
         return None
@@ -181,7 +187,7 @@ def _lines(text: str) -> Mistake | None:
 
 
 def _within(text: str) -> Mistake | None:
-    """Find one or several tokens within other text."""
+    """Find one or several tokens that are surrounded by other text."""
     text = _COLOUR.sub(" ", text)
     found = [*_JWS_WITHIN.finditer(text)]
     if not found or found[0][0] == text:
@@ -223,4 +229,4 @@ _FINDERS: tuple[Callable[[str], Mistake | None], ...] = (
     _matcher("path", _PATH),
     _matcher("url", _URL),
 )
-"""The checks in their order: specific mistakes come first."""
+"""The checks in the order in which they run. Specific mistakes come before general ones."""

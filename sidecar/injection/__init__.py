@@ -1,10 +1,10 @@
 """
-Give a Pod a sidecar: a Pod goes in, and the same Pod with its sidecar comes out, or a rejection. Pure.
+Add a sidecar to a Pod. The input is a Pod, and the output is the same Pod with a sidecar, or a rejection. Pure.
 
     inject.py             the whole injection
     validation.py         check the shape of a Pod, and that a sidecar fits into it
     options.py            read the annotations of the Pod and of its ServiceAccount
-    known_names.py        reject labels and annotations that look like ours (similar_names.py compares them)
+    known_names.py        reject misspelt labels and annotations (similar_names.py compares names)
     assignment.py         decide which container gets which role
     eks_webhook.py        remove what Amazon's EKS Pod identity webhook added
     app_container.py      change a container of the application
@@ -16,6 +16,6 @@ Give a Pod a sidecar: a Pod goes in, and the same Pod with its sidecar comes out
     settings.py           the settings for all Pods, and flags.py their command line
     names.py              our names in a Pod
 
-`irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only by this package. So the output of one command
-shows what the other does.
+`irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only through this package. So the output of one command
+shows the changes of the other one.
 """

@@ -1,11 +1,11 @@
 """
-Give an application's container the credentials' address, the secret to request them with, and a region. Pure.
+Add the address of the credentials, the secret for the requests, and a region to a container of the application. Pure.
 
 Rule: an existing variable stays unchanged. A container whose variables name another source of credentials is not
-changed at all, because it differs between SDKs which of two sources wins. An empty variable is not a source. Some SDKs
-read an empty variable anyway, so those variables are removed.
+changed at all, because SDKs differ in the source that they prefer. An empty variable is not a source. Some SDKs read an
+empty variable anyway, so those variables are removed.
 
-The secret is in a file only. The sidecar creates its value when the Pod runs, so no variable can hold it at admission.
+The secret is in a file only. The sidecar creates the secret when the Pod runs, so no variable can hold it at admission.
 SDKs that read the secret only from a variable (botocore before 1.32, version 2 for JavaScript) cannot use this sidecar.
 """
 
@@ -28,7 +28,7 @@ OWN_CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
 )
 """
-Variables that name the source of a container's credentials, unless the value is ours.
+Variables that name the source of a container's credentials. A value that injection set does not count.
 
 AWS_PROFILE is not one of them, because a profile with `credential_source = EcsContainer` uses our endpoint.
 """
@@ -39,11 +39,11 @@ READ_WHEN_EMPTY = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 """
-Variables that some SDKs read although they are empty, instead of the variables that injection sets.
+Variables that some SDKs read even if they are empty, and prefer to the variables that injection sets.
 
-botocore takes an empty relative URI for the ECS agent's address. Java's SDKs prefer the token's variable to its file.
-Rust's SDK takes an empty web identity token file for a file without a name. No SDK reads an empty AWS_ACCESS_KEY_ID. It
-stays, because it hides one from the image or from envFrom.
+botocore uses an empty relative URI as the ECS agent's address. Java's SDKs prefer the variable of the token to the file
+of the token. Rust's SDK uses an empty web identity token file as a file without a name. No SDK reads an empty
+AWS_ACCESS_KEY_ID. That variable stays, because it hides a value from the image or from envFrom.
 """
 
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -52,7 +52,7 @@ _EXEMPTIONS = ("NO_PROXY", "no_proxy")
 
 
 def secret_directory(role: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
-    """Return the directory where the role's secret is mounted, and the volume's subpath: None for the whole volume."""
+    """Return the directory of the role's secret in the container, and the subpath in the volume (None: the whole)."""
     return (AUTHORIZATION_DIRECTORY, None) if is_only else (f"{AUTHORIZATION_DIRECTORY}/{role.name}", role.name)
 
 
@@ -72,12 +72,12 @@ def own_credentials(container: Document) -> str | None:
 
 
 def variables_by_name(container: Document) -> dict[str, Document]:
-    """Return the container's variables. The kubelet uses the last one of a name."""
+    """Return the container's variables by name. Of several with one name, the kubelet uses the last one."""
     return {str(variable["name"]): variable for variable in container.get("env") or ()}
 
 
 def is_set(variable: Document) -> bool:
-    """Return whether the variable may have a value that is not empty: a text, or one from `valueFrom`."""
+    """Return whether the variable may have a value: a text that is not empty, or a value from `valueFrom`."""
     return bool(variable.get("value")) or variable.get("valueFrom") is not None
 
 
@@ -87,7 +87,7 @@ def _without_misread(variables: Iterable[Document]) -> list[Document]:
 
 
 def without_ours(container: Document) -> Document:
-    """Return the container without what an earlier injection added. An unchanged container is returned itself."""
+    """Return the container without the parts that an earlier injection added, or the same object if it has none."""
     kept = {
         "env": [variable for variable in container.get("env") or () if not _is_ours(variable)],
         "volumeMounts": [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME],
@@ -109,7 +109,7 @@ def with_credentials(
 
 
 def _placed(container: Document, others: list[Document], ours: list[Document], mount: Document) -> list[Document]:
-    """Return all mounts, with ours in the place of an earlier one, or at the end."""
+    """Return all mounts, with ours at the position of our earlier mount, or at the end."""
     if not ours:
         return [*others, mount]
     first = container["volumeMounts"].index(ours[0])
@@ -133,7 +133,7 @@ def _wanted(
 
 def _exempt(existing: Mapping[str, Document], *, has_env_from: bool) -> dict[str, str]:
     """
-    Return the variables that keep the request and its secret from a proxy.
+    Return the variables that prevent the SDK from sending the request and its secret to a proxy.
 
     Rust's object_store sends even loopback requests to a proxy. NO_PROXY is added only if the container names a proxy,
     because it would hide a NO_PROXY from the image or from envFrom.
@@ -153,7 +153,7 @@ def unknown_exemptions(container: Document) -> tuple[str, ...]:
 
 
 _EXTENDED = {URI, SECRET_FILE, *_EXEMPTIONS}
-"""Existing variables that injection replaces: ours, and the lists that it extends."""
+"""Existing variables that injection replaces: our own variables, and the lists that injection extends."""
 
 
 def _with(variables: Iterable[Document], wanted: Mapping[str, str]) -> list[Document]:

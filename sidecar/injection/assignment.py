@@ -1,5 +1,5 @@
 """
-Decide which container gets which role. Pure.
+Assign roles to containers. Pure.
 
 Rule: a container has at most one role, because an SDK knows one endpoint. A container that an annotation names gets its
 role, or the Pod is rejected. A container that no annotation names and that cannot get a role stays unchanged, and a
@@ -46,7 +46,8 @@ def assign_roles(
             roles[name] = role
         elif name in named or name in (options.containers or ()):
             raise ConfigurationError(
-                f"An annotation gives container {name} credentials, but it {obstacle}", fix="Change one of the two"
+                f"An annotation requests credentials for container {name}, but the container {obstacle}",
+                fix="Change the annotation or the container",
             )
         else:
             warnings.append(f"Container {name} gets no credentials from irsa-sidecar because it {obstacle}.")
@@ -58,9 +59,9 @@ def assign_roles(
 def _no_container(containers: Collection[str], warnings: list[str]) -> ConfigurationError:
     why, fix = "the annotations exclude all of them", f"Name at least one in {CONTAINERS} or {ROLES}"
     if not containers:
-        why, fix = f"the Pod has only {CONTAINER}, which is the sidecar's name", "Give the container another name"
+        why, fix = f"the Pod has only {CONTAINER}, which is the sidecar's name", "Rename the container"
     elif warnings:
-        why, fix = " ".join(warnings), "Remove the obstacle, or the sidecar"
+        why, fix = " ".join(warnings), "Remove that obstacle, or remove the sidecar"
     return ConfigurationError(f"No container would get credentials: {why}", fix=fix)
 
 
@@ -72,14 +73,14 @@ def _obstacle(container: Document, *, is_before_sidecar: bool) -> str | None:
 
 
 def _excluded_by(name: str, options: InjectionOptions) -> str | None:
-    """Return the annotation that excludes the container, or None."""
+    """Return the annotation that excludes the container from credentials, or None."""
     if name in options.skipped:
         return SKIP_CONTAINERS
     return CONTAINERS if options.containers is not None and name not in options.containers else None
 
 
 def _named(options: InjectionOptions, known: Collection[str]) -> dict[str, RoleAssignment]:
-    """Return the roles of the containers that a role names."""
+    """Return the role of each container that a role names."""
     for annotation, names in ((CONTAINERS, options.containers), (SKIP_CONTAINERS, options.skipped)):
         _check_names(f"annotation {annotation}", names or (), known)
     named: dict[str, RoleAssignment] = {}
@@ -90,13 +91,13 @@ def _named(options: InjectionOptions, known: Collection[str]) -> dict[str, RoleA
                 raise ConfigurationError(
                     f"annotation {ROLES} gives container {name} the roles {named[name].name} and {role.name}, "
                     "but an SDK uses one",
-                    fix="Name the container in one of them",
+                    fix="Name the container in only one role",
                     setting=f"annotation {ROLES}",
                 )
             if excluding := _excluded_by(name, options):
                 raise ConfigurationError(
                     f"annotation {ROLES} gives role {role.name} to container {name}, which {excluding} excludes",
-                    fix="Change one of the two",
+                    fix="Change one of these annotations",
                     setting=f"annotation {ROLES}",
                 )
             named[name] = role
@@ -108,6 +109,6 @@ def _check_names(place: str, names: Collection[str], known: Collection[str]) -> 
         if name not in known:
             raise ConfigurationError(
                 f"{place} names {name!r}, which is not a container of the Pod",
-                fix=f"Name one of {', '.join(known)}",
+                fix=f"Use one of {', '.join(known)}",
                 setting=place,
             )

@@ -1,13 +1,14 @@
 """
-Remove what Amazon's EKS Pod identity webhook added to containers, and nothing that a user wrote. Pure.
+Remove the additions of Amazon's EKS Pod identity webhook from containers, but no part that a user wrote. Pure.
 
 Every SDK except one prefers a web identity to the container endpoint. So a container with Amazon's additions would
-never call the sidecar, and would hold a token that it should not have. The additions are recognised by their volume,
-whose name no setting of that webhook changes: `aws-iam-token`, and `eks-pod-identity-token` for EKS Pod Identity. A
+never call the sidecar, and would hold a token that it should not have. The additions are recognised by their volume:
+`aws-iam-token`, and `eks-pod-identity-token` for EKS Pod Identity. No setting of that webhook changes these names. A
 variable that names a file in a mount of that volume is Amazon's. Any other variable is the user's.
 
-Amazon's annotation `skip-containers` keeps that webhook from adding them again, because it excludes a container
-completely. The alternative, an empty AWS_ROLE_ARN, still mounts the token, and some SDKs fail with half a web identity.
+Amazon's annotation `skip-containers` prevents that webhook from adding them again, because it excludes a container
+completely. With the alternative, an empty AWS_ROLE_ARN, that webhook still mounts the token, and some SDKs fail because
+the web identity is incomplete.
 """
 
 from bisect import bisect
@@ -27,11 +28,11 @@ _POD_IDENTITY = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""Each has a volume, the variable that names a file in it, and a second variable that Amazon's webhook adds with it."""
+"""The additions of each kind: a volume, a variable that names a file in the volume, and a second variable."""
 
 
 def strip_eks_webhook(container: Document) -> Document:
-    """Return the container without the additions of Amazon's webhook. An unchanged container is returned itself."""
+    """Return the container without the additions of Amazon's webhook, or the same object if it has none."""
     for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
         directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]
         if not directories:
@@ -58,8 +59,8 @@ def without_unused_label(labels: Document, before: Document, containers: Iterabl
     """
     Return the Pod's labels without the one of EKS Pod Identity, if Amazon's webhook set it and no container uses it.
 
-    `before` is the Pod's spec before injection. Amazon's webhook sets the label together with its volume. A label
-    without the volume is the user's, and a selector may need it.
+    `before` is the Pod's spec before injection. Amazon's webhook sets the label together with the volume. If the label
+    exists without the volume, a user set it, and a selector may need it.
     """
     volume = _POD_IDENTITY[0]
     is_from_webhook = labels.get(POD_IDENTITY_LABEL) == ENABLED and _mentions(before, volume)
@@ -69,7 +70,7 @@ def without_unused_label(labels: Document, before: Document, containers: Iterabl
 
 
 def _mentions(spec: Document, volume: str) -> bool:
-    """Return whether the Pod has the volume, or a container that mounts it."""
+    """Return whether the Pod has the volume, or has a container that mounts the volume."""
     containers = [each for key in ("initContainers", "containers") for each in spec.get(key) or ()]
     return volume in _mounted(containers) or any(each["name"] == volume for each in spec.get("volumes") or ())
 
@@ -79,7 +80,7 @@ def _mounted(containers: Iterable[Document]) -> set[str]:
 
 
 def skipping(annotation: str | None, names: Iterable[str]) -> str:
-    """Return the annotation's value with these names added. Amazon's webhook trims no spaces, so none are added."""
+    """Return the annotation's value with these names added, without spaces, because Amazon's webhook keeps spaces."""
     existing = annotation.split(",") if annotation else []
     known = set(existing)
     return ",".join([*existing, *(name for name in names if name not in known)])
@@ -89,8 +90,8 @@ def _is_any_in(directories: Iterable[str], files: Iterable[str]) -> bool:
     """
     Return whether a file is below one of the directories.
 
-    Only the outermost of nested directories counts. In alphabetical order it is the nearest one before the file, so
-    the time does not grow with the product of both numbers.
+    If directories are nested, only the outermost one counts. In alphabetical order it is the nearest directory before
+    the file. So the time does not grow with the number of files times the number of directories.
     """
     outermost: list[str] = []
     for directory in sorted(f"{each}/" for each in directories):

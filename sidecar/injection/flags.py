@@ -44,10 +44,10 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 def check_environment(setting: str, region: str, variables: Iterable[tuple[str, str]]) -> None:
     """
-    Read the variables as the sidecar does. Raises ConfigurationError for variables with which no sidecar starts.
+    Read the variables as the sidecar does. Raises ConfigurationError if a sidecar could not start with them.
 
-    An unknown variable with our prefix is rejected too. `run` ignores it, because Kubernetes creates such variables
-    automatically, but here an operator means a setting.
+    An unknown variable with our prefix is rejected too. `run` ignores such a variable, because Kubernetes creates some
+    automatically. In these flags an operator wrote the variable, and meant a setting.
     """
     from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  only for flags that need it
     from sidecar.config.settings import unknown_variables  # noqa: PLC0415

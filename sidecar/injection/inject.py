@@ -1,13 +1,13 @@
 """
-Give a Pod its sidecar, or reject it with a message. Pure.
+Add the sidecar to a Pod, or reject the Pod with a message. Pure.
 
 Rules:
 
 - Everything that a user wrote stays: the containers, their order and their variables. docs/injection.md lists what
   changes.
 - A second injection changes nothing.
-- An injection after a change of an annotation or setting has the same result as a first one, except for the order.
-- Our parts are recognised by their names. Additions of others to them stay.
+- After an annotation or setting changed, an injection has the same result as a first injection, except for the order.
+- Our parts of a Pod are recognised by their names. Additions of other programs to our parts stay.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,9 +52,9 @@ class Injected(NamedTuple):
 
 def inject(pod: Document, service_account: ServiceAccount | None, settings: Settings) -> Injected:
     """
-    Give the Pod a sidecar for the role that its annotations name, or else its ServiceAccount.
+    Add a sidecar for the role that the Pod's annotations name, or else the annotations of its ServiceAccount.
 
-    The Pod that is passed does not change. Raises ConfigurationError, whose text is the rejection.
+    The argument `pod` is not changed. Raises ConfigurationError, whose text is the rejection.
     """
     check_shape(pod)
     check_label(pod)
@@ -83,7 +83,7 @@ def _spec(
     options: InjectionOptions,
     settings: Settings,
 ) -> Document:
-    """Return the Pod's spec with the sidecar, and with the containers of the application as they are then."""
+    """Return the Pod's spec with the sidecar and with the changed containers of the application."""
     lists = {
         key: [_container(container, roles.get(container["name"]), options, settings) for container in containers]
         for key, containers in application.items()
@@ -103,7 +103,7 @@ def _containers(spec: Document) -> list[Document]:
 def _container(
     container: Document, role: RoleAssignment | None, options: InjectionOptions, settings: Settings
 ) -> Document:
-    """Return a container of the application with what it needs for its role, or without what it had for one."""
+    """Return a container of the application with the parts for its role, or without parts for an earlier role."""
     is_only = options.role_arn is not None
     check_container(container, secret_directory(role, is_only=is_only)[0] if role else None)
     if role is None:
@@ -118,7 +118,7 @@ def _container(
 
 
 def _sidecar(spec: Document, others: Iterable[Document], options: InjectionOptions, settings: Settings) -> Document:
-    """Return our container, merged into an earlier one."""
+    """Return our container, merged into the container of an earlier injection."""
     grace = spec.get("terminationGracePeriodSeconds")
     resources = resources_in(spec, others, settings.resources)
     new = sidecar_container(options, settings, resources, GRACE_SECONDS if grace is None else grace)
@@ -131,12 +131,12 @@ def _sidecar(spec: Document, others: Iterable[Document], options: InjectionOptio
 
 
 def _without_outdated(existing: Document, new: Document) -> Document:
-    """Return an earlier sidecar without those parts that only injection adds and that the new one lacks."""
+    """Return an earlier sidecar without the parts that only injection adds and that the new sidecar lacks."""
     variables = {variable["name"] for variable in new["env"]}
     paths = {mount["mountPath"] for mount in new["volumeMounts"]}
     ours = {TOKEN_VOLUME, AUTHORIZATION_VOLUME, STATE_VOLUME}
     kept = {
-        # A merge would keep requests and limits that the new sidecar does not have.
+        # A merge would keep requests and limits that the new sidecar lacks.
         **{key: value for key, value in existing.items() if key != "resources"},
         "env": [v for v in existing.get("env") or () if v["name"] in variables or v["name"] not in OUR_VARIABLES],
         "volumeMounts": [
@@ -150,7 +150,7 @@ def _without_outdated(existing: Document, new: Document) -> Document:
 
 
 def _labels(metadata: Document, spec: Document, new_spec: Document) -> Document:
-    """Return the new `labels` of the metadata, or nothing if they do not change."""
+    """Return a mapping with the new `labels` of the metadata, or an empty mapping if they do not change."""
     labels = metadata.get("labels")
     if not isinstance(labels, dict):
         return {}
@@ -161,6 +161,6 @@ def _labels(metadata: Document, spec: Document, new_spec: Document) -> Document:
 def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:
     new = {**annotations, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
     if not settings.is_native:
-        # Without it, kubectl logs and exec would use the first container, which is the sidecar.
+        # Without this annotation, kubectl logs and exec would use the first container, which is the sidecar.
         new.setdefault(DEFAULT_CONTAINER, first)
     return new

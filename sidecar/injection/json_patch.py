@@ -1,9 +1,9 @@
 """
-Compare two documents and return their difference as a JSON Patch (RFC 6902), which a webhook responds with. Pure.
+Return the difference of two documents as a JSON Patch (RFC 6902), the form of a webhook's response. Pure.
 
-A patch has three of the six operations, and no `move`, so that a patch in an audit log shows what changed. Items of a
-list are matched by their names, so that a new first container is one operation. The package jsonpatch compares lists by
-position and then shortens by moves. The tests apply our patches with it.
+A patch has three of the six operations, and no `move`, so a patch in an audit log shows the changes. Items of a list
+are matched by their names, so a new first container is one operation. The package jsonpatch is not used here, because
+it compares lists by position and then shortens the patch by moves. The tests apply our patches with jsonpatch.
 
 Rule: the time is proportional to the length of the documents, whatever they contain. A user who can create a Pod can
 give a container ten thousand variables with one name. difflib, whose time grows with the square, would then delay
@@ -25,7 +25,7 @@ def json_patch(before: Any, after: Any, path: str = "") -> list[Operation]:
 
 def applied(document: Any, patch: list[Operation]) -> Any:
     """
-    Apply a patch of `json_patch` in place, and return the document, or the new one if the patch replaces it.
+    Apply a patch of `json_patch` in place. Return the document, or a new document if the patch replaces the whole.
 
     The document may consist of any kind of mapping and list, for example with comments.
     """
@@ -44,7 +44,7 @@ def applied(document: Any, patch: list[Operation]) -> Any:
 
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[Operation]:
-    if before is after:  # most of a document, which may be nested deeper than Python can recurse
+    if before is after:  # most parts are the same object, and may be nested deeper than Python can recurse
         return
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _mapping_differences(before, after, path)
@@ -80,7 +80,7 @@ def _list_differences(before: list[Any], after: list[Any], path: str) -> Iterato
 
 
 def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Yield the positions of each item in `before` and in `after`. Both rise, so items out of order are left out."""
+    """Yield the positions of each item in `before` and in `after`. Both positions increase; other items are omitted."""
     places = {identity: place for place, identity in enumerate(_identities(after))}
     reached = -1
     for old, identity in enumerate(_identities(before)):
@@ -100,7 +100,7 @@ def _identities(items: Sequence[Any]) -> Iterator[Hashable]:
 
 
 def _identity(item: Any) -> str:
-    """Return the text that identifies an item: the merge key of Kubernetes' lists, or the whole item as JSON."""
+    """Return the text that identifies an item: its value of Kubernetes' merge key, or the whole item as JSON."""
     name = (item.get("mountPath") or item.get("name")) if isinstance(item, dict) else item
     return name if isinstance(name, str) else json.dumps(name or item, sort_keys=True)
 

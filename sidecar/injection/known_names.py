@@ -1,9 +1,9 @@
 """
 Reject labels and annotations that look like irsa-sidecar's but have no effect. Pure.
 
-Rule: a wrong name with our prefix, or with almost our prefix, rejects the Pod. That holds even if the name would have
-no effect: a Pod that starts with less than its author wrote is noticed too late. The names on a ServiceAccount are
-Amazon's. An almost right name there is only suggested if the right one is missing.
+Rule: if a Pod has a wrong name with our prefix, or with almost our prefix, the Pod is rejected. An ignored annotation
+would be noticed too late, after the Pod has started without the intended setting. The names on a ServiceAccount are
+Amazon's. A misspelt name there causes only a suggestion, and only if the right name is missing.
 """
 
 from collections.abc import Iterable
@@ -36,13 +36,13 @@ def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplace
 
 
 def _unknown(setting: str, *, fix: str) -> ConfigurationError:
-    return ConfigurationError(f"{setting} is not one of irsa-sidecar's", fix=fix, setting=setting)
+    return ConfigurationError(f"{setting} is not a name that irsa-sidecar uses", fix=fix, setting=setting)
 
 
 def _misplaced(kind: str, name: str) -> ConfigurationError:
     right = "label" if kind == "annotation" else "annotation"
     return ConfigurationError(
-        f"{name} is {_with_article(kind)} here, but it is read only as {_with_article(right)}",
+        f"{name} is {_with_article(kind)}, but irsa-sidecar reads it only as {_with_article(right)}",
         fix=f"Move it to metadata.{right}s",
         setting=f"{kind} {name}",
     )
@@ -60,7 +60,7 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
 
 
 def misnamed_label(labels: Iterable[object]) -> Misnamed | None:
-    """Return a label that is probably meant to request a sidecar."""
+    """Return a misspelt label that is probably meant to request a sidecar, or None."""
     others = [name for name in labels if isinstance(name, str) and name != INJECT_LABEL]
     return next(misnamed(others, (INJECT_LABEL,)), None)
 

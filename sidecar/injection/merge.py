@@ -1,13 +1,13 @@
 """
-Merge a part of a Pod into an existing one, as a strategic merge patch of Kubernetes does. Pure.
+Merge our version of a part of a Pod into the existing part, as a strategic merge patch of Kubernetes does. Pure.
 
-Rule: everything that only the existing part has stays, in its place.
+Rule: fields and items that only the existing part has stay at their positions.
 """
 
 from typing import Any
 
 _MERGE_KEYS = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort", "volumes": "name"}
-"""The key by which items of a list are the same item (Kubernetes API reference, patch merge key)."""
+"""The key that identifies an item of each list (Kubernetes API reference, patch merge key)."""
 
 
 def strategic_merge(existing: Any, ours: Any, key: str = "") -> Any:

@@ -1,10 +1,10 @@
-"""Name our parts of a Pod. Users write the annotations and labels, so these names do not change."""
+"""Define the names of our parts of a Pod. The names never change, because users write the annotations and labels."""
 
 PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"
 INJECT_TRUE, INJECT_FALSE = "true", "false"
-"""The label's values. Any other value requests a sidecar too, and is rejected, because `yes` means a sidecar."""
+"""The valid values of the label. A Pod with another value, such as `yes`, is rejected, because it means a sidecar."""
 
 ROLE_ARN = f"{PREFIX}role-arn"
 ROLES = f"{PREFIX}roles"
@@ -27,7 +27,7 @@ ANNOTATIONS = {
     DURATION: "how long credentials are valid: 900 to 43200 seconds, or `max`; without it, 3600",
     SESSION_NAME: "the role session's name, or a template for it; without it, `{namespace}.{pod}`",
 }
-"""The annotations of a Pod, and what each means."""
+"""The annotations of a Pod, each with its meaning."""
 
 EKS_PREFIX = "eks.amazonaws.com/"
 
@@ -70,5 +70,5 @@ OUR_VARIABLES = (
 """
 Variables of the sidecar that only injection sets.
 
-It leaves some at their defaults, because the application's variables depend on them.
+Injection leaves some of them at their defaults, because the application's variables depend on these defaults.
 """

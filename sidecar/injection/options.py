@@ -1,10 +1,10 @@
 """
 Read the annotations of a Pod and its ServiceAccount, and check them by the rules for the settings of `run`. Pure.
 
-Rule: a wrong annotation of ours rejects the Pod, and the message names the annotation, its value and the fix. That
-holds even if the annotation has no effect: a Pod that starts with less than its author wrote is noticed too late.
-Amazon's annotations of a ServiceAccount mean what they mean to Amazon, which clips a token lifetime instead of
-rejecting it.
+Rule: if one of our annotations is wrong, the Pod is rejected, and the message names the annotation, its value and the
+fix. This is true even if the annotation would have no effect, because users notice an ignored annotation too late.
+Amazon's annotations of a ServiceAccount have the same meaning as for Amazon's webhook. For example, a token lifetime
+outside the limits is changed to the nearest limit instead of being rejected.
 """
 
 import re
@@ -44,24 +44,24 @@ from sidecar.sts.session_name import parse_session_name
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
-"""The lifetime that Amazon's webhook requests. A token is valid for at most this long after its Pod's last exchange."""
+"""Default lifetime of a token, as in Amazon's webhook. A stolen token is valid for at most this time."""
 
 MIN_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS = 600, 86_400
-"""The shortest lifetime that the API server issues, and the longest that EKS issues."""
+"""Limits of a token's lifetime: the shortest that the API server issues, and the longest that EKS issues."""
 
 MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH = 8192, 10
 """
-Limits for the length and the nesting of a list of roles. A chain's session policy has ten levels.
+Limits for the length and the nesting of a list of roles. A session policy in a chain needs ten levels.
 
-PyYAML's work is the number of tokens times the number of open levels. Within these limits it takes at most 0.1 s, and
-60,000 characters with 200 levels took 4 s.
+PyYAML's work is the number of tokens times the number of open levels. Within these limits parsing takes at most 0.1 s.
+A text of 60,000 characters with 200 levels took 4 s.
 """
 
 MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit for a client ID of an OIDC provider."""
 
 DEFAULT_SESSION_SECONDS = 3600
-"""Default duration of a session, and the shortest maximum that IAM allows for a role."""
+"""Default duration of a session. IAM allows no shorter maximum for a role."""
 
 
 class NoRoleError(ConfigurationError):
@@ -70,9 +70,9 @@ class NoRoleError(ConfigurationError):
 
 class RoleAssignment(NamedTuple):
     """
-    A role and the containers that get its credentials. None stands for all containers that no other role names.
+    A role, and the containers that get its credentials. None means all containers that no other role names.
 
-    `session_seconds` is how long the credentials are valid. For the duration `max` it is IAM's shortest maximum.
+    `session_seconds` is the lifetime of the credentials. For the duration `max` it is the shortest maximum in IAM.
     """
 
     name: str
@@ -109,7 +109,7 @@ def read_options(
     if CONTAINERS in own and SKIP_CONTAINERS in own:
         raise ConfigurationError(
             f"The Pod has both annotations {CONTAINERS} and {SKIP_CONTAINERS}",
-            fix="Keep one of them, because each of them decides about every container",
+            fix="Keep one of them, because each annotation applies to every container",
         )
     try:
         role_arn, roles = _roles(own, service_account, settings, _defaults(own))
@@ -130,7 +130,7 @@ def read_options(
 
 
 def _defaults(own: Mapping[str, str]) -> RoleDefaults:
-    """Return the settings of roles that name none. Raises ConfigurationError."""
+    """Return the default settings of roles. Raises ConfigurationError."""
     duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
     setting = f"annotation {DURATION}"
     return RoleDefaults(
@@ -157,7 +157,7 @@ def _roles(
     name = EKS_ROLE_ARN
     if service_account is None:
         raise NoRoleError(
-            "There is no role", fix=f"Give the Pod the annotation {ROLE_ARN}, or its ServiceAccount {name}"
+            "There is no role", fix=f"Set the annotation {ROLE_ARN} on the Pod, or {name} on its ServiceAccount"
         )
     setting = f"annotation {name} of ServiceAccount {service_account.namespace}/{service_account.name}"
     if name not in service_account.annotations:
@@ -172,7 +172,7 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
     if len(text) > MAX_ROLES_CHARACTERS:
         raise ConfigurationError(
             f"{where} has {len(text)} characters",
-            fix=f"Give at most {MAX_ROLES_CHARACTERS}. A managed policy in policy_arns is shorter than a policy",
+            fix=f"Use at most {MAX_ROLES_CHARACTERS}. A managed policy in policy_arns is shorter than a policy",
             setting=where,
         )
     roles = parse_roles(text, where, defaults, MAX_ROLES_DEPTH)
@@ -189,29 +189,29 @@ def _parsed_roles(text: str, defaults: RoleDefaults) -> tuple[RoleAssignment, ..
 
 
 def _session_seconds(role: Role) -> int:
-    """Return how long credentials of the role are valid. The last step decides for a chain."""
+    """Return the lifetime of the role's credentials. For a chain, this is the duration of the last step."""
     seconds = role.chain[-1].duration_seconds if role.chain else role.duration_seconds
     return seconds or DEFAULT_SESSION_SECONDS
 
 
 def _check_files(where: str, role: Role) -> None:
-    """Check that the role names no files: injection chooses them, and only its files are mounted."""
+    """Check that the role names no files. Injection chooses the files, and mounts no others."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",
-            fix=f"Remove it. {AUDIENCE} selects the token's audience",
+            fix=f"Remove the token_file. To choose the token's audience, set {AUDIENCE}",
             setting=where,
         )
     if role.authorization_token_file is not None:
         raise ConfigurationError(
             f"{where} has an authorization_token_file for role {role.name}, but injection creates one for each role",
-            fix="Remove it. Only the containers of a role see its file",
+            fix="Remove it. Only the containers of a role can read the role's file",
             setting=where,
         )
     if role.containers == ():
         raise ConfigurationError(
             f"{where} gives role {role.name} to no container",
-            fix="Name some in its `containers`, or remove the role",
+            fix="Name a container in the role's `containers`, or remove the role",
             setting=where,
         )
 
@@ -222,7 +222,7 @@ def _audience(own: Mapping[str, str], of_service_account: Mapping[str, str]) -> 
     if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
         raise ConfigurationError(
             f"annotation {name} is {audience[:100]!r}, which cannot be an audience",
-            fix=f"Give an audience of IAM's OIDC provider, such as {DEFAULT_AUDIENCE}",
+            fix=f"Use an audience of IAM's OIDC provider, such as {DEFAULT_AUDIENCE}",
             setting=f"annotation {name}",
         )
     return audience
@@ -245,7 +245,7 @@ def _names(name: str, text: str) -> tuple[str, ...]:
     if not all(names):
         raise ConfigurationError(
             f"annotation {name} is {text[:100]!r}, which is not a list of names",
-            fix="Give names of containers, separated by commas",
+            fix="Use names of containers, separated by commas",
             setting=f"annotation {name}",
         )
     return tuple(dict.fromkeys(names))

@@ -17,20 +17,20 @@ from sidecar.errors import ConfigurationError
 from sidecar.kubernetes.document import Document
 
 RESOURCES: Document = {
-    # A warm sidecar has 29 MiB resident.
+    # A running sidecar uses 29 MiB of resident memory.
     "requests": {"cpu": "10m", "memory": "40Mi"},
-    # The rest is for the process of a probe (12 MiB), or the signer of a chain (10 MiB).
+    # The rest is for the process of a probe (12 MiB), or for the code that signs the steps of a chain (10 MiB).
     "limits": {"memory": "64Mi"},
 }
 
 GUARANTEED_CPU, GUARANTEED_MEMORY = "100m", "64Mi"
-"""The minimum in a Guaranteed Pod. A start takes 1.5 s with 100m of CPU, and 20 s with 10m."""
+"""The sidecar's resources in a Guaranteed Pod. A start takes 1.5 s with 100m of CPU, and 20 s with 10m."""
 
 NAMES = ("cpu", "memory", "ephemeral-storage")
 """The resources that the sidecar can use."""
 
 MIN_MEMORY_LIMIT = "16Mi"
-"""With less the sidecar never starts. Such a number has the wrong unit, such as 64 or 64m instead of 64Mi."""
+"""Lowest memory limit. With less, the sidecar never starts; usually the unit is wrong (64 or 64m, not 64Mi)."""
 
 MAX_CHARACTERS = 1000
 
@@ -73,7 +73,7 @@ def check_resources(setting: str, text: str) -> Document:
     """Return the resources in `text`, which is JSON or YAML. Raises ConfigurationError."""
     from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, only for flags that need it
 
-    example = f"Give requests and limits, such as {json.dumps(RESOURCES)}"
+    example = f"Use requests and limits, such as {json.dumps(RESOURCES)}"
     if len(text) > MAX_CHARACTERS:
         raise ConfigurationError(f"{setting} has {len(text)} characters", fix=example, setting=setting)
     try:
@@ -95,7 +95,7 @@ def check_resources(setting: str, text: str) -> Document:
         if limit is not None and read_quantity(limit) < read_quantity(request):
             raise ConfigurationError(
                 f"{setting} has limits.{name} {limit}, which is less than requests.{name} {request}",
-                fix="Give a limit that is not below the request",
+                fix="Set a limit that is not below the request",
                 setting=setting,
             )
     return {kind: {name: str(value) for name, value in amounts.items()} for kind, amounts in read.items()}
@@ -105,7 +105,7 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     if name not in NAMES:
         raise ConfigurationError(
             f"{setting} has {kind}.{str(name)[:100]}, which the sidecar does not use",
-            fix=f"Give {', '.join(NAMES[:-1])} or {NAMES[-1]}",
+            fix=f"Use {', '.join(NAMES[:-1])} or {NAMES[-1]}",
             setting=setting,
         )
     shown = str(value)[:100] if _is_scalar(value) else type(value).__name__
@@ -114,13 +114,13 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
     try:
         amount = read_quantity(value)
     except ValueError:
-        problem, fix = f"{place}, which is not a quantity of Kubernetes", f"Give a quantity such as {sample}"
+        problem, fix = f"{place}, which is not a quantity of Kubernetes", f"Use a quantity such as {sample}"
         raise ConfigurationError(problem, fix=fix, setting=setting) from None
     if amount % read_quantity(unit):
-        problem, fix = f"{place}, which is a fraction of its unit {unit}", f"Give a whole number, such as {sample}"
+        problem, fix = f"{place}, which is a fraction of its unit {unit}", f"Use a whole number, such as {sample}"
         raise ConfigurationError(problem, fix=fix, setting=setting)
     if (kind, name) == ("limits", "memory") and amount < read_quantity(MIN_MEMORY_LIMIT):
-        problem, fix = f"{place}, with which the sidecar never starts", f"Give at least {MIN_MEMORY_LIMIT}"
+        problem, fix = f"{place}, with which the sidecar never starts", f"Set at least {MIN_MEMORY_LIMIT}"
         raise ConfigurationError(problem, fix=fix, setting=setting)
 
 
@@ -145,7 +145,7 @@ def _more(given: str | None, least: str) -> str:
 
 
 def _is_guaranteed(container: Document) -> bool:
-    """Return whether it has limits for both and equal requests. A missing request equals the limit."""
+    """Return whether CPU and memory have limits and equal requests. A missing request equals the limit."""
     resources = container.get("resources")
     if not isinstance(resources, dict):
         return False

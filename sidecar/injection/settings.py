@@ -1,4 +1,4 @@
-"""The settings for all Pods, from the operator of the webhook or the user of `setup pod`. Pure."""
+"""Check the settings for all Pods, from the operator of the webhook or the user of `setup pod`. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from sidecar.injection.resources import RESOURCES
 from sidecar.kubernetes.document import Document
 
 FIRST_NATIVE = (1, 29)
-"""The first version of Kubernetes whose init containers may have `restartPolicy: Always` without a feature gate."""
+"""The first version of Kubernetes that has native sidecars (`restartPolicy: Always`) without a feature gate."""
 
 KUBELET_SKEW = 3
-"""The most minor versions that a node may be behind the API server (Kubernetes documentation, Version Skew Policy)."""
+"""The most minor versions by which a node may be older than the API server (Kubernetes, Version Skew Policy)."""
 
 NATIVE_CHOICES = ("auto", "always", "never")
 """The choices for native sidecars: by the API server's version, always, or never."""
 
 
 class ServiceAccount(NamedTuple):
-    """The ServiceAccount of a Pod. `unread` holds names of other annotations, which may be misspelled ones of ours."""
+    """The ServiceAccount of a Pod. `unread` holds the names of other annotations, which may be misspelt."""
 
     namespace: str
     name: str
@@ -29,7 +29,7 @@ class ServiceAccount(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings. `is_native` means that all nodes have native sidecars. `role_arn` is the default role."""
+    """The settings for all Pods. `is_native`: all nodes support native sidecars. `role_arn` is the default role."""
 
     image: str
     region: str
@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 class SidecarKind(NamedTuple):
-    """The kind of sidecar that Pods get, and the reason for the log."""
+    """The kind of sidecar for Pods, and the reason for that kind, which is logged."""
 
     is_native: bool
     reason: str
@@ -50,11 +50,11 @@ class SidecarKind(NamedTuple):
 
 def choose_kind(choice: str, version: Document) -> SidecarKind:
     """
-    Choose by one of NATIVE_CHOICES and the response to /version: `{"major": "1", "minor": "29+", …}`.
+    Choose the kind by one of NATIVE_CHOICES and the response to /version: `{"major": "1", "minor": "29+", …}`.
 
-    The API server reports only its own version, and its nodes may be older. A kubelet of 1.28 rejects a Pod with a
+    The API server reports only its own version, and the nodes may be older. A kubelet of 1.28 rejects a Pod with a
     native sidecar (InitContainerRestartPolicyForbidden). An older kubelet ignores the restartPolicy of an init
-    container, and waits forever for its end.
+    container, and waits forever for the container to exit.
     """
     if choice != "auto":
         return SidecarKind(choice == "always", f"--native-sidecars {choice}")
@@ -74,7 +74,7 @@ def check_image(setting: str, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]{0,511}", text, re.ASCII):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not the name of an image",
-            fix="Give the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:1.0",
+            fix="Use the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:1.0",
             setting=setting,
         )
     return text
@@ -83,17 +83,17 @@ def check_image(setting: str, text: str) -> str:
 def check_region(setting: str, text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{1,63}", text):
         problem = f"{setting} is {text[:100]!r}, which is not an AWS region"
-        raise ConfigurationError(problem, fix="Give a region such as eu-west-1", setting=setting)
+        raise ConfigurationError(problem, fix="Use a region such as eu-west-1", setting=setting)
     return text
 
 
 def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
-    """Return the region of --region, or else of AWS's variables. Raises ConfigurationError."""
+    """Return the region from --region, or else from AWS's variables. Raises ConfigurationError."""
     given = {"--region": flag} | {name: environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")}
     for setting, region in given.items():
         if region:
             return check_region(setting, region)
-    fix = "Name the region whose STS the sidecars call, such as eu-west-1"
+    fix = "Set the region whose STS the sidecars call, such as eu-west-1"
     raise ConfigurationError("Neither --region nor AWS_REGION is set", fix=fix, setting="--region")
 
 
@@ -104,7 +104,7 @@ _SET_BY = {
     "IRSA_SIDECAR_CONFIG": f"the annotation {ROLES} of a Pod",
     "IRSA_SIDECAR_DURATION": f"the annotation {DURATION} of a Pod",
 }
-"""The setting to use instead of a variable that injection sets. The other variables are fixed."""
+"""The flag or annotation to use instead of a variable that injection sets. Other variables have fixed values."""
 
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
@@ -112,7 +112,7 @@ def check_variable(setting: str, text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         problem = f"{setting} is {name[:100]!r}, which is not a variable with its value"
-        raise ConfigurationError(problem, fix="Give a variable of the sidecar as NAME=VALUE", setting=setting)
+        raise ConfigurationError(problem, fix="Pass a variable of the sidecar as NAME=VALUE", setting=setting)
     if name in OUR_VARIABLES:
         fix = f"Remove it, and use {_SET_BY[name]}" if name in _SET_BY else "Remove it"
         raise ConfigurationError(f"{setting} sets {name}, which injection sets itself", fix=fix, setting=setting)

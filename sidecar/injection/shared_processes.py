@@ -1,10 +1,10 @@
 """
-Which containers can read another container's files through `/proc` in a shared process namespace. Pure.
+Find containers that can read another container's files through `/proc` in a shared process namespace. Pure.
 
-`/proc/PID/root` of a process is open to processes of the same user (kernel, ptrace access mode). The sidecar makes its
-process not dumpable, which closes it. But Python needs some milliseconds until then, and so does each exec probe. So
-with `shareProcessNamespace` only another user is kept out. Root is not kept out if it has CAP_SETUID or CAP_SYS_PTRACE.
-With CAP_SETUID, which container runtimes grant by default, it becomes any user.
+Processes of the same user can read `/proc/PID/root` of a process (kernel, ptrace access mode). The sidecar prevents
+this, because it makes its process not dumpable. But Python needs some milliseconds until then, and so does each exec
+probe. So with `shareProcessNamespace` the files are protected only from other users. They are not protected from root
+with CAP_SETUID or CAP_SYS_PTRACE. With CAP_SETUID, which container runtimes grant by default, root can become any user.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,12 +32,12 @@ class Reader(NamedTuple):
     how: How
 
     def clause(self, user: int) -> str:
-        """Return how it can read the files of this user."""
+        """Return a clause about how the container can read the files of this user."""
         return self.how.value.format(user=user)
 
 
 def readers(spec: Document, containers: Iterable[Document], user: int) -> tuple[Reader, ...]:
-    """Return those of the containers that can read files of a process of `user`; none if processes are not shared."""
+    """Return the containers that can read files of a process of `user`. Without shared processes there are none."""
     if spec.get("shareProcessNamespace") is not True:
         return ()
     found = [(str(container.get("name")), _how(spec, container, user)) for container in containers]
@@ -45,7 +45,7 @@ def readers(spec: Document, containers: Iterable[Document], user: int) -> tuple[
 
 
 def user_of(spec: Document, container: Document) -> int | None:
-    """Return the user that the container's or else the Pod's securityContext names; None if only the image does."""
+    """Return the user in the securityContext of the container, or else of the Pod. None if neither names a user."""
     for owner in (container, spec):
         found = _mapping(owner.get("securityContext")).get("runAsUser")
         if isinstance(found, int) and not isinstance(found, bool):
@@ -63,7 +63,7 @@ def _how(spec: Document, container: Document, user: int) -> How | None:
 
 
 def _can_become_another(context: Document) -> bool:
-    """Return whether root has one of _BY_CAPABILITY. `privileged` grants all of them, whatever is dropped."""
+    """Return whether root has a capability of _BY_CAPABILITY. `privileged` grants all of them despite `drop`."""
     capabilities = _mapping(context.get("capabilities"))
     added, dropped = _names(capabilities.get("add")), _names(capabilities.get("drop"))
     is_by_default = not dropped & {"ALL", "SETUID"}

@@ -3,15 +3,15 @@ Create the sidecar's container and its three volumes. Pure.
 
 Mounts. Only the sidecar mounts the token and the state (state_directory.py). The sidecar and the containers of a role
 mount the secret of that role. Every user can read the secret's file (0644), because containers run as any user, and a
-server that starts its workers as other users loses supplementary groups. Other containers cannot read it, because they
-do not mount the volume.
+server that starts its workers as other users loses supplementary groups. Other containers cannot read the file, because
+they do not mount the volume.
 
 Probes. The startup probe delays the application until credentials are available, because some SDKs (PHP, minio) do not
-retry after a first error. It is a command instead of a GET for two reasons. The Pod's events show the output of a
-command, such as `AccessDenied …`, but only `status 503` for a GET. And a command can wait: a usual start takes one
-process, and a start that hangs takes one process every four seconds. The liveness probe is a GET, because it starts no
-process in a running Pod. There is no readiness probe. With one, an outage of STS would remove all Pods of all Services
-at the same time, although credentials are still valid and the application may do more than call AWS.
+retry after a first error. The probe is a command instead of a GET for two reasons. The Pod's events show the output of
+a command, such as `AccessDenied …`, but only `status 503` for a GET. And a command can wait: a usual start needs one
+process, and a start that hangs needs one process every four seconds. The liveness probe is a GET, because a GET starts
+no process in a running Pod. There is no readiness probe, because an outage of STS would then remove all Pods from all
+Services at the same time, although credentials are still valid and the application may do more than call AWS.
 
 A plain sidecar, before Kubernetes 1.29, starts together with the application, so a startup probe cannot delay the
 application. But the kubelet starts containers in the order of the list, each after the postStart hook of the previous
@@ -38,9 +38,9 @@ from sidecar.injection.settings import Settings
 from sidecar.kubernetes.document import Document
 
 USER = 65532
-"""The user of the image. It is set here too, because a Pod may set another user for all its containers.
+"""The user and group of the image. They are set here too, because a Pod may set another user for all its containers.
 
-Without a group the process would have gid 0.
+Without a group, the process would have gid 0.
 """
 
 SECURITY_CONTEXT: Document = {
@@ -60,7 +60,7 @@ STARTUP_PROBE: Document = {
     "exec": {"command": ["irsa-sidecar", "probe", "--wait", str(PROBE_WAIT_SECONDS)]},
     "timeoutSeconds": PROBE_WAIT_SECONDS + 2,
     "periodSeconds": 1,
-    # About ten minutes, for a role or a trust policy that is created later. A restart after that does no harm.
+    # About ten minutes: the role or its trust policy may be created later. A restart after that time does no harm.
     "failureThreshold": 120,
 }
 
@@ -81,20 +81,20 @@ sidecar. The Pod's status is `PostStartHookError`.
 """
 
 MAX_DRAIN_SECONDS = 10
-"""Longest time that a plain sidecar serves after SIGTERM, which the application gets at the same time."""
+"""Longest time for which a plain sidecar serves after SIGTERM. The application gets SIGTERM at the same time."""
 
 GRACE_SECONDS = 30
 """The default of terminationGracePeriodSeconds in Kubernetes."""
 
 SECRET_SPACE = "1Mi"  # noqa: S105
-"""One page for each secret and directory of at most 50 roles. The volume takes memory of the Pod, so it has a limit."""
+"""Size limit of the secrets' volume: one page per secret and directory, for 50 roles. It uses the Pod's memory."""
 
 STATE_SPACE = "2Mi"
 """
-Two files of 16 KiB for each of at most 50 roles: the second file exists while it replaces the first.
+Size limit of the state's volume: two files of 16 KiB for each of at most 50 roles.
 
-A session token has up to 4,096 bytes. The volume takes memory that counts against the sidecar's limit, so it has a
-limit of its own.
+The second file exists while it replaces the first. A session token has up to 4,096 bytes. The volume uses memory that
+counts against the sidecar's limit, so the volume has its own limit.
 """
 
 NO_API_TOKEN: Document = {
@@ -104,17 +104,17 @@ NO_API_TOKEN: Document = {
     "readOnly": True,
 }
 """
-An empty directory at the path where the API server mounts its own token into every container of a Pod.
+The mount of an empty directory at the path where the API server mounts its own token into every container of a Pod.
 
-The ServiceAccount admission plugin skips a container that mounts something there, and the sidecar does not use the API.
-The name of a role never starts with a dot.
+The ServiceAccount admission plugin skips a container that already has a mount at this path. The sidecar does not use
+the API. The name of a role never starts with a dot, so the directory conflicts with no role.
 """
 
 
 def sidecar_container(
     options: InjectionOptions, settings: Settings, resources: Document, grace_seconds: int
 ) -> Document:
-    """Return the sidecar: an init container that Kubernetes keeps running, or a plain container before 1.29."""
+    """Return the sidecar: an init container that Kubernetes keeps running, or before 1.29 a plain container."""
     is_only = options.role_arn is not None
     container: Document = {
         "name": CONTAINER,
@@ -139,14 +139,14 @@ def sidecar_container(
     if not settings.is_native:
         del container["restartPolicy"]
         container["lifecycle"] = {"postStart": POST_START}
-    return deepcopy(container)  # a copy, because YAML would write shared constants as anchors
+    return deepcopy(container)  # a copy, because PyYAML writes shared objects as anchors
 
 
 def volumes(options: InjectionOptions) -> list[Document]:
     """
-    Return the volumes for the token, the secrets and the state. An annotation with roles is in the token's volume.
+    Return the volumes for the token, the secrets and the state. The token's volume also has the roles' annotation.
 
-    The Downward API mounts the annotation as a file, so a change of it reaches the sidecar without a ConfigMap.
+    The Downward API mounts the annotation as a file. So the sidecar sees a changed annotation without a ConfigMap.
     """
     token = {"audience": options.audience, "expirationSeconds": options.expiration_seconds, "path": "token"}
     sources: list[Document] = [{"serviceAccountToken": token}]
@@ -180,5 +180,5 @@ def _variables(options: InjectionOptions, settings: Settings, grace_seconds: int
 
 
 def drain_seconds(grace_seconds: int) -> int:
-    """Return how long a plain sidecar serves after SIGTERM: until shortly before the kubelet kills the containers."""
+    """Return how long a plain sidecar serves after SIGTERM: until shortly before the kubelet kills all containers."""
     return max(0, min(MAX_DRAIN_SECONDS, grace_seconds - 2))

@@ -1,8 +1,8 @@
 """
 Find labels and annotations that have no effect, and the name that each probably means. Pure.
 
-Rule: the work and the result are bounded, because the API server checks names only after the webhooks. At most
-MAX_NAMES names are read, and at most MAX_COMPARED of them are compared letter by letter.
+Rule: the work and the result are bounded, because the API server checks names only after it calls the webhooks. At
+most MAX_NAMES names are read, and at most MAX_COMPARED of them are compared letter by letter.
 """
 
 import re
@@ -25,12 +25,12 @@ and a company's `irsa-sidecar.example.com` are not.
 """
 
 SHORT_RATIO = 0.7
-"""Minimum ratio for the parts after the prefix."""
+"""Minimum ratio of difflib for two similar names without their prefixes."""
 
 MIN_WORD_CHARACTERS = 3
 
 WHOLE_RATIO = 0.75
-"""Minimum ratio for whole names, when the right name is missing."""
+"""Minimum ratio of difflib for two similar whole names, which are compared if the right name is missing."""
 
 
 class Misnamed(NamedTuple):
@@ -55,7 +55,7 @@ def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]
 
 
 def nearest(names: Iterable[str], known: str) -> Misnamed | None:
-    """Return the name that probably means the missing name `known`: with the same end, or else with similar letters."""
+    """Return the name that probably means the missing name `known`. The same end counts more than similar letters."""
     others = _readable(names, (known,))
     short = _split(known)[1]
     for name in others:
@@ -67,7 +67,7 @@ def nearest(names: Iterable[str], known: str) -> Misnamed | None:
 
 
 def plain(text: str) -> str:
-    """Return the text without details that people confuse: case, `-`, `_` and `.`."""
+    """Return the text in lower case and without `-`, `_` and `.`, because people confuse these details."""
     return re.sub(r"[^a-z0-9]+", "", text.lower())
 
 

@@ -1,8 +1,8 @@
 """
-Reject Pods that cannot get a sidecar, with a message that says what to change. Pure.
+Reject Pods that cannot get a sidecar, with a message that names the necessary change. Pure.
 
-The API server checks a Pod only after the webhooks, and a manifest on disk has not been checked at all. So this module
-also checks the shape that the rest of the package relies on.
+The API server checks a Pod only after it calls the webhooks, and a manifest on disk is not checked at all. So this
+module also checks the structure that the rest of the package relies on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ from sidecar.kubernetes.document import Document
 CONTAINER_LISTS = ("initContainers", "containers")
 
 MAX_CONTAINERS = 1000
-"""With the additions to each container, etcd stores no more of them: its limit is 1.5 MiB for an object."""
+"""The most containers of a Pod. With injection's additions, etcd could not store more (1.5 MiB for an object)."""
 
 MAX_NAME_CHARACTERS = 63
 """Longest name of a container (Kubernetes, Object Names and IDs, RFC 1123 label names). Warnings repeat the name."""
@@ -53,7 +53,7 @@ _KINDS: Mapping[str, tuple[type, str]] = {
 
 
 def wants_injection(pod: Any) -> bool:
-    """Return whether the Pod has the label with any value except `"false"`, as the webhook's objectSelector does."""
+    """Return whether the Pod has the label with any value except `"false"`, like the webhook's objectSelector."""
     return INJECT_LABEL in _labels(pod) and not opts_out(pod)
 
 
@@ -69,11 +69,11 @@ def _labels(pod: Any) -> Document:
 
 
 def check_label(pod: Document) -> None:
-    """Raise ConfigurationError for any other value of the label, such as `yes`, or `true` without quotes."""
+    """Raise ConfigurationError if the label has an invalid value, such as `yes`, or `true` without quotes."""
     if wants_injection(pod) and (value := _labels(pod)[INJECT_LABEL]) != INJECT_TRUE:
         raise ConfigurationError(
             f"The Pod's label {INJECT_LABEL} is {value!r}, which is neither {INJECT_TRUE!r} nor {INJECT_FALSE!r}",
-            fix=f'Give "{INJECT_TRUE}" in quotes, or "{INJECT_FALSE}" for no sidecar',
+            fix=f'Set it to "{INJECT_TRUE}" in quotes, or to "{INJECT_FALSE}" for no sidecar',
             setting=f"label {INJECT_LABEL}",
         )
 
@@ -85,7 +85,7 @@ def check_shape(pod: Document) -> None:
     """Raise ConfigurationError unless lists are lists, and named items have a name."""
     spec, metadata = pod.get("spec"), pod.get("metadata") or {}
     if not isinstance(spec, dict) or not spec.get("containers"):
-        raise ConfigurationError("The Pod has no spec.containers", fix="Add them", setting="spec.containers")
+        raise ConfigurationError("The Pod has no spec.containers", fix="Add containers", setting="spec.containers")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("annotations"), dict | None):
         setting = "metadata.annotations"
         raise ConfigurationError(
@@ -100,7 +100,7 @@ def check_shape(pod: Document) -> None:
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             setting = f"spec.{key}"
             raise ConfigurationError(
-                f"{setting} is {spec[key]!r}, which is not {word}", fix=f"Give {word}", setting=setting
+                f"{setting} is {spec[key]!r}, which is not {word}", fix=f"Use {word}", setting=setting
             )
     list(_checked_items("spec.volumes", spec.get("volumes"), ("name",)))
     for key in CONTAINER_LISTS:
@@ -114,7 +114,7 @@ def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
     """Check limits that the API server checks too late, because large Pods take time and memory here."""
     count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
     if count > MAX_CONTAINERS:
-        fix = f"Give it at most {MAX_CONTAINERS}"
+        fix = f"Use at most {MAX_CONTAINERS}"
         raise ConfigurationError(f"The Pod has {count} containers", fix=fix, setting="spec.containers")
     length = sum(len(name) + len(text) for name, text in annotations.items())
     if length > MAX_ANNOTATION_BYTES:
@@ -129,7 +129,7 @@ def _check_length(place: str, name: str) -> None:
     if len(name) > MAX_NAME_CHARACTERS:
         raise ConfigurationError(
             f"{place} has a name of {len(name)} characters, {name[:MAX_NAME_CHARACTERS]}…",
-            fix=f"Give it at most {MAX_NAME_CHARACTERS}",
+            fix=f"Use at most {MAX_NAME_CHARACTERS}",
             setting=place,
         )
 
@@ -148,20 +148,20 @@ def _checked_items(place: str, items: Any, names: Iterable[str]) -> Iterator[Doc
     for index, item in enumerate(items or ()):
         if not isinstance(item, dict):
             problem = f"{place}[{index}] is not a mapping"
-            raise ConfigurationError(problem, fix="Give it keys and values", setting=f"{place}[{index}]")
+            raise ConfigurationError(problem, fix="Write a mapping of keys and values", setting=f"{place}[{index}]")
         for name in names:
             if not isinstance(item.get(name), str):
                 setting = f"{place}[{index}]"
-                raise ConfigurationError(f"{setting} has no {name}", fix="Add one", setting=setting)
+                raise ConfigurationError(f"{setting} has no {name}", fix=f"Add a {name}", setting=setting)
         yield item
 
 
 def check_pod(annotations: Mapping[str, str], spec: Document, settings: Settings) -> None:
-    """Raise ConfigurationError for a Pod that a sidecar does not fit into."""
+    """Raise ConfigurationError if the Pod cannot have a sidecar."""
     selector = spec.get("nodeSelector") or {}
     systems = [(spec.get("os") or {}).get("name"), *(selector.get(f"{p}kubernetes.io/os") for p in ("", "beta."))]
     if "windows" in systems:
-        fix = "Use IRSA without irsa-sidecar there"
+        fix = "Use IRSA without irsa-sidecar for this Pod"
         raise ConfigurationError("The Pod is for Windows, and irsa-sidecar runs on Linux", fix=fix)
     if STATIC in annotations:
         raise ConfigurationError(
@@ -192,17 +192,17 @@ def _check_volumes(volumes: Iterable[Document]) -> None:
         if wanted and (others := sorted(volume.keys() - {"name", wanted})):
             raise ConfigurationError(
                 f"The Pod's volume {volume['name']} is {others[0]}, and irsa-sidecar adds a volume of that name",
-                fix="Give yours another name",
+                fix="Rename your volume",
                 setting="spec.volumes",
             )
 
 
 def check_sidecar(existing: Document) -> None:
-    """Raise ConfigurationError for a container with the sidecar's name that runs another program."""
+    """Raise ConfigurationError if a container with the sidecar's name runs another program."""
     if existing.get("command"):
         raise ConfigurationError(
             f"Container {CONTAINER} has a command, but this is the sidecar's name, and its image has its own command",
-            fix="Give your container another name",
+            fix="Rename your container",
         )
 
 
@@ -210,14 +210,14 @@ def check_container(container: Document, secret_directory: str | None) -> None:
     """
     Raise ConfigurationError if the container conflicts with the sidecar.
 
-    `secret_directory` is where its secret is mounted, or None if it gets none.
+    `secret_directory` is the path where the container's secret is mounted, or None if the container gets no secret.
     """
     name = container["name"]
     for port in container.get("ports") or ():
         if port.get("containerPort") in (CREDENTIALS_PORT, ADMIN_PORT) and port.get("protocol", "TCP") == "TCP":
             raise ConfigurationError(
                 f"Container {name} has port {port['containerPort']}, which the sidecar uses in this Pod",
-                fix="Give the container another port",
+                fix="Use another port for the container",
             )
     for mount in container.get("volumeMounts") or ():
         if content := _FOR_THE_SIDECAR_ALONE.get(mount["name"]):
@@ -228,5 +228,5 @@ def check_container(container: Document, secret_directory: str | None) -> None:
         if secret_directory and not is_ours and f"{mount['mountPath'].rstrip('/')}/".startswith(f"{secret_directory}/"):
             raise ConfigurationError(
                 f"Container {name} mounts {mount['name']} at {mount['mountPath']}, where its secret is mounted",
-                fix="Mount it elsewhere",
+                fix="Use another mountPath",
             )

@@ -1,4 +1,4 @@
-"""Warn the author of a Pod that gets a sidecar although something in it needs attention. Pure."""
+"""Warn the author of a Pod about settings that injection accepts but that will probably cause problems. Pure."""
 
 from collections.abc import Collection, Iterator
 from typing import Self
@@ -26,7 +26,7 @@ REASONS = {
     LONG_TERMINATION: "credentials can expire while the Pod terminates",
     NOT_READ: "an annotation of the ServiceAccount is probably misspelled",
 }
-"""The reasons of the Events that repeat a warning, and the case for each."""
+"""The reason of the Event for each kind of warning, with a description of the kind."""
 
 MAX_CHARACTERS = 256
 """Longest warning that the API server does not cut (Kubernetes, Dynamic Admission Control)."""
@@ -45,7 +45,7 @@ class Warned(str):
 
 
 def reason_of(warning: str) -> str:
-    """Return the reason of a warning's Event. Without a reason of its own, a container gets no credentials."""
+    """Return the reason of a warning's Event. Other warnings are about containers without credentials."""
     return warning.reason if isinstance(warning, Warned) else LEFT_ALONE
 
 
@@ -75,9 +75,9 @@ def warnings_about(
 
 def warnings_about_service_account(service_account: ServiceAccount | None) -> Iterator[Warned]:
     """
-    Yield a warning for each annotation of the ServiceAccount that is almost right, except the role's.
+    Yield a warning for each misspelt annotation of the ServiceAccount, except the annotation of the role.
 
-    The rejection of a Pod without a role names that annotation, and a Pod that names its own role does not need it.
+    If a Pod has no role, its rejection names that annotation. A Pod that names its own role does not need it.
     """
     names = (*service_account.annotations, *service_account.unread) if service_account else ()
     for name, meant in misnamed(names, SERVICE_ACCOUNT_ANNOTATIONS):
@@ -96,7 +96,7 @@ def _unknown_proxy(container: Document, names: tuple[str, ...]) -> Warned:
 
 
 def _long_termination(spec: Document, options: InjectionOptions, session_seconds: int) -> Iterator[Warned]:
-    """Warn of credentials that expire early. The kubelet renews no token of a terminating Pod (kubernetes 116481)."""
+    """Warn that credentials may expire early: kubelets do not renew tokens of terminating Pods (kubernetes 116481)."""
     grace = spec.get("terminationGracePeriodSeconds")
     grace = GRACE_SECONDS if grace is None else grace
     if outlives_its_credentials(grace, options.expiration_seconds, session_seconds):
@@ -105,5 +105,6 @@ def _long_termination(spec: Document, options: InjectionOptions, session_seconds
             LONG_TERMINATION,
             f"terminationGracePeriodSeconds is {str(grace)[:20]}, "
             "but the kubelet renews no token of a terminating Pod: "
-            f"credentials may expire after {served:.0f} s. Raise {TOKEN_EXPIRATION} or {DURATION}, or lower it.",
+            f"credentials may expire after {served:.0f} s. "
+            f"Raise {TOKEN_EXPIRATION} or {DURATION}, or lower terminationGracePeriodSeconds.",
         )

@@ -1,8 +1,8 @@
 """
-Respond to admission reviews: an AdmissionReview goes in, and the same with a patch or a rejection comes out.
+Respond to admission reviews. The response to an AdmissionReview has a patch or a rejection.
 
-    run.py                     put the parts together, and stop them in order
-    service.py                 the routes, and the one tree of tasks
+    run.py                     create the parts, and stop them in order
+    service.py                 the routes, and the tree of tasks
     review.py                  decide on a review by the Pod, its ServiceAccount and the settings (pure)
     service_accounts.py        find ServiceAccounts, from a watch or by a request
     known_service_accounts.py  the bounded memory of the watch (pure)
@@ -12,9 +12,9 @@ Respond to admission reviews: an AdmissionReview goes in, and the same with a pa
     tls.py                     the active TLS context
     certificate/issue.py       create and renew authorities and certificates (pure)
     certificate/ca_rollover.py decide which authorities the API server trusts (pure)
-    certificate/managed.py     keep a certificate of our own in a Secret
+    certificate/managed.py     issue a certificate, and keep it in a Secret
     certificate/mounted.py     read a certificate of another issuer from files
 
-Injection itself is sidecar/injection, which `setup pod` uses too. The HTTP server is sidecar/serving/h11_server.py.
-This package needs the extra `webhook`.
+The package sidecar/injection changes the Pods, and `setup pod` uses it too. The HTTP server is
+sidecar/serving/h11_server.py. This package needs the extra `webhook`.
 """

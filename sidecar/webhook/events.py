@@ -1,9 +1,9 @@
 """
-Send warnings that a Pod's author would not see otherwise as Kubernetes Events.
+Send warnings as Kubernetes Events if the Pod's author would not see them otherwise.
 
-The client that creates a Pod sees a rejection: kubectl prints it, and the controller of a ReplicaSet or Job sends an
-Event (FailedCreate) with the same text. But only kubectl shows warnings. If a controller creates the Pod, the warning
-becomes an Event of the Pod's owner.
+The client that creates a Pod sees a rejection: kubectl prints the text, and the controller of a ReplicaSet or Job sends
+an Event (FailedCreate) with the same text. But only kubectl shows warnings. If a controller creates the Pod, the
+webhook sends the warning as an Event of the Pod's owner.
 
 Rule: a dry run sends no Event, no response waits for an Event, and an Event is not repeated for each Pod of an owner.
 """
@@ -31,13 +31,13 @@ REFERENCE = ("apiVersion", "kind", "name", "uid")
 """The fields that identify the object of an Event (Kubernetes API reference, ObjectReference)."""
 
 MAX_REFERENCE_CHARACTERS = 253
-"""Limit for each field, which is that of a name. The API server checks a Pod's owners only after the webhooks."""
+"""Limit for each field of a reference, as for a name. The API server checks owners only after the webhooks."""
 
 COMPONENT = "irsa-sidecar-webhook"
 
 
 class Events:
-    """The queue of Events. `emit` never waits, and `run` sends."""
+    """The queue of Events. `emit` adds to the queue without waiting, and `run` sends the Events."""
 
     def __init__(
         self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, now: Callable[[], float], instance: str
@@ -51,7 +51,7 @@ class Events:
         self._emitted_at: dict[tuple[str, str], float] = {}
 
     def emit(self, review: Review, result: ReviewResult) -> None:
-        """Queue an Event for each warning, if the Pod has an owner to show it."""
+        """Queue an Event for each warning if the Pod has an owner. The Event belongs to the owner."""
         owner = _owner(review)
         if owner is None or review.is_dry_run:
             return

@@ -1,9 +1,9 @@
 """
-Keep ServiceAccounts in memory, within limits that one namespace cannot use up for the others. Pure.
+Keep ServiceAccounts in memory, with a limit for each namespace and a limit for all of them. Pure.
 
 Rule: only annotations that injection can use are kept: a valid ARN for the role, and values that are not too long.
 ServiceAccounts beyond the limit of their namespace, or beyond the limit for all, are not kept. The webhook requests
-those from the API server.
+them from the API server.
 """
 
 import re
@@ -24,10 +24,10 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from sidecar.kubernetes.document import Document
 
 SERVICE_ACCOUNT_BYTES = 700
-"""Memory that Python takes for one ServiceAccount, without the texts of its annotations."""
+"""Memory that Python uses for one ServiceAccount, without the texts of its annotations."""
 
 TEXT_BYTES = 72
-"""Memory that Python takes for one text in a tuple, without its characters."""
+"""Memory that Python uses for one text in a tuple, without the characters."""
 
 MAX_BYTES = 64 * 1024 * 1024
 """Limit for all ServiceAccounts, about 80,000 with a role each. The manifests give the process 256 MiB."""
@@ -36,7 +36,7 @@ MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
 """Limit for one namespace, about 5,000 ServiceAccounts with a role each."""
 
 MAX_UNREAD = 4
-"""Names of other annotations that are kept for each ServiceAccount, to suggest the right name in a message."""
+"""The most names of other annotations per ServiceAccount. A message uses them to suggest the right name."""
 
 _MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
@@ -47,7 +47,7 @@ _USABLE: Mapping[str, Callable[[str], object]] = {
     EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
 """
-Check of each annotation's value. If one fails, the webhook reads the ServiceAccount when a Pod needs it.
+The check for the value of each annotation. After a failed check, the webhook requests the account for each Pod.
 
 IAM limits the path of a role to 512 characters and its name to 64.
 """
@@ -55,7 +55,7 @@ IAM limits the path of a role to 512 characters and its name to 64.
 assert set(_USABLE) == set(SERVICE_ACCOUNT_ANNOTATIONS)
 
 Key = tuple[str, str]
-"""Namespace and name."""
+"""The key of a ServiceAccount: namespace and name."""
 
 
 def read_service_account(document: Document) -> ServiceAccount:
@@ -80,7 +80,7 @@ class KnownServiceAccounts:
         self._bytes: Counter[str] = Counter()
         self._total = 0
         self.beyond = 0
-        """ServiceAccounts that were not kept."""
+        """The number of ServiceAccounts that were not kept because of a limit."""
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -89,7 +89,7 @@ class KnownServiceAccounts:
         return self._accounts.get((namespace, name))
 
     def put(self, service_account: ServiceAccount) -> None:
-        """Replace an earlier version by this one, if it is usable and within the limits."""
+        """Remove the earlier version of the ServiceAccount, and keep this one if it is usable and within the limits."""
         self.remove(service_account.namespace, service_account.name)
         size = _size(service_account)
         is_over = (

@@ -11,14 +11,14 @@ from sidecar.webhook.review import Outcome
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 Lookup = Literal["cached", "fetched", "failed"]
-"""Outcome of a lookup of a Pod's ServiceAccount."""
+"""The outcome of a search for a Pod's ServiceAccount."""
 
 Sent = Literal["sent", "failed", "dropped"]
-"""Outcome of an attempt to send an Event."""
+"""The outcome of an attempt to send an Event."""
 
 
 class WebhookMetrics:
-    """The counters of one process. `certificate` is the validity of the active one, or None without one."""
+    """The counters of one process. `certificate` is the validity of the active certificate, or None without one."""
 
     def __init__(self) -> None:
         self.reviews = dict.fromkeys(Outcome, 0)
@@ -35,7 +35,7 @@ class WebhookMetrics:
         self.events[outcome] += 1
 
     def exposition(self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int) -> bytes:
-        """Return the body of a scrape. Each counter has a first value, because `rate` needs one."""
+        """Return the body of a scrape. Each counter starts at 0, because Prometheus's `rate` needs a first value."""
         validity = self.certificate
         return exposition([
             Family("irsa_sidecar_webhook_build_info", "gauge", "The running version, as a label.",

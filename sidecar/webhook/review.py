@@ -21,13 +21,13 @@ from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.names import NAME
 
 _NAME = re.compile(NAME)
-"""Names of namespaces and ServiceAccounts (RFC 1123 subdomain). Only the API server checks them."""
+"""A pattern for the names of namespaces and ServiceAccounts (RFC 1123 subdomain)."""
 
 MAX_PARTS = 400_000
 """
-Limit for the values in a review, which are counted by their separators before parsing.
+Limit for the number of values in a review. The separators are counted before the review is parsed.
 
-A parsed value takes up to 150 bytes. A Pod of 3 MiB, the largest object that the API server accepts, has 380,000 values
+A parsed value uses up to 150 bytes. A Pod of 3 MiB, the largest object that the API server accepts, has 380,000 values
 if it consists of short variables.
 """
 
@@ -35,7 +35,7 @@ MAX_PATCH_BYTES = 1024 * 1024
 """Limit for the change to a Pod. etcd accepts objects of 1.5 MiB."""
 
 MAX_REASON_CHARACTERS = 2000
-"""Longest rejection, which is logged and shown to the Pod's author. It may quote the Pod."""
+"""Longest text of a rejection, which is logged and shown to the Pod's author. The text may quote the Pod."""
 
 API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
@@ -113,7 +113,7 @@ def read_review(body: bytes) -> Review:
             f"The body is not an AdmissionReview of {API_VERSION}",
             fix="Set admissionReviewVersions: [v1]",
         )
-    # The configuration's objectSelector requires the label too. Without this check, a wrong one would change all Pods.
+    # The objectSelector requires the label too. Without this check, a wrong objectSelector would change all Pods.
     is_ours = _is_pod(request) and request.get("operation") == "CREATE" and wants_injection(pod)
     if is_ours and not all(map(_NAME.fullmatch, (service_account, namespace))):
         # The names become part of request paths at the API server, with the webhook's own permissions.
@@ -123,7 +123,7 @@ def read_review(body: bytes) -> Review:
 
 
 def parts_in(body: bytes) -> int:
-    """Return at least the number of values in the JSON text. Separators within quotes count too."""
+    """Return an upper bound for the number of values in the JSON text. Separators within quotes count too."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
@@ -135,10 +135,10 @@ def _is_pod(request: Document) -> bool:
 
 def decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
     """
-    Return the result of a review, given the Pod's ServiceAccount. It never raises.
+    Return the result of a review of a Pod with this ServiceAccount. Never raises.
 
     A Pod that causes an unexpected exception is rejected with a message. Without a response, the API server would show
-    its author only that the webhook failed.
+    the author only that the webhook failed.
     """
     if review.pod is None:
         return ReviewResult(_response(review, {"allowed": True}), Outcome.SKIPPED)
@@ -161,8 +161,8 @@ def _injected(
     patch = json.dumps(json_patch(pod, injected.pod)).encode()
     if len(patch) > MAX_PATCH_BYTES:
         raise ConfigurationError(
-            f"The change to the Pod has {len(patch)} bytes, and may have {MAX_PATCH_BYTES}",
-            fix=f"Give it fewer containers, or less in its container {CONTAINER}",
+            f"The change to the Pod has {len(patch)} bytes, and the limit is {MAX_PATCH_BYTES}",
+            fix=f"Use fewer containers, or fewer fields in the container {CONTAINER}",
         )
     response: Document = {"allowed": True}
     if patch != b"[]":
@@ -173,13 +173,13 @@ def _injected(
 
 
 def temporarily_denied(review: Review, reason: str) -> ReviewResult:
-    """Deny the Pod because of an error that is not the Pod's, so that its creator tries again."""
+    """Deny the Pod because of an error elsewhere, in a way that makes the Pod's creator try again."""
     text = f"ServiceAccount {review.namespace}/{review.service_account} could not be fetched: {reason}"
     return _denied(review, text, 503, Outcome.FAILED)
 
 
 def busy(review: Review) -> ReviewResult:
-    """Deny the Pod because too many expensive reviews are waiting, so that its creator tries again."""
+    """Deny the Pod because too many expensive reviews are waiting, in a way that makes the Pod's creator try again."""
     text = f"Too many Pods with the annotation {ROLES}, or with very much content, are being created. Try again."
     return _denied(review, text, 503, Outcome.FAILED)
 

@@ -1,8 +1,8 @@
 """
 Run the webhook as a process, and stop it in order.
 
-After the first signal the webhook is not ready but still responds, until the Service's endpoints have changed. A review
-without a response is a Pod that is not created. From then on, each response is the last of its connection.
+After the first signal the webhook is not ready but still responds, until the Service's endpoints have changed. Without
+a response to its review, a Pod is not created. After the signal, each response is the last one of its connection.
 """
 
 import os
@@ -69,12 +69,12 @@ async def run(options: Options) -> None:
 
 
 def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.socket]]:
-    """Return the sockets of both ports. Raises ConfigurationError for an address that cannot be used."""
+    """Return the sockets of both ports. Raises ConfigurationError if an address cannot be used."""
     return listen("--listen", options.listen, BACKLOG), listen("--admin-listen", options.admin_listen, BACKLOG)
 
 
 def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
-    """Create the service. Raises ConfigurationError for a mounted certificate that cannot be used."""
+    """Create the service. Raises ConfigurationError if the mounted certificate cannot be used."""
     metrics, tls = WebhookMetrics(), Tls()
     return Service(
         api=api,
@@ -109,7 +109,7 @@ def _certificate(
 async def _stop_on_signal(
     service: Service, drain_seconds: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Drain after the first signal, and stop after the drain or a second signal."""
+    """Start to drain after the first signal, and stop when the drain has ended or after a second signal."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
         number = await anext(signals)

@@ -1,7 +1,7 @@
 """
-Serve the webhook's routes, and run its one tree of tasks.
+Serve the webhook's routes, and run its tasks in one tree.
 
-`/inject` is for the API server, over TLS. `/livez`, `/readyz` and `/metrics` have an address of their own without TLS.
+`/inject` is for the API server, over TLS. `/livez`, `/readyz` and `/metrics` have a separate address without TLS.
 """
 
 import json
@@ -42,16 +42,16 @@ from sidecar.webhook.turns import FullError, Turns
 PATH = "/inject"
 
 VERSION_SECONDS = 3600.0
-"""Interval of checks of the API server's version, which changes while the webhook runs."""
+"""Interval between checks of the API server's version, which may change while the webhook runs."""
 
 LARGE_BYTES = 64 * 1024
-"""Size of a large review. A parsed review can take 24 times that, and several wait for ServiceAccounts together."""
+"""Size from which a review is large. Parsed, it can use 24 times that memory while it waits for a ServiceAccount."""
 
 LONG_PARTS = 2000
-"""Values in a review that takes long, 20 ms or more. The reviews of most Pods have 200 to 600."""
+"""Number of values from which a review takes long, 20 ms or more. The reviews of most Pods have 200 to 600 values."""
 
 MAX_LARGE_WAITING = 6
-"""Limit for waiting large reviews of 4 MiB each. With the one that is parsed, they leave 4 MiB for other bodies."""
+"""Limit for waiting large reviews, of 4 MiB each. With the parsed one, they leave 4 MiB for the bodies of others."""
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -79,9 +79,9 @@ class Service:
     large: trio.Lock = field(default_factory=trio.Lock)
     """Held while a large review is parsed, so that only one is parsed at a time."""
     roles: Turns = field(default_factory=Turns)
-    """The queue of reviews that take long, such as those with a list of roles.
+    """The queue of reviews that take long, such as reviews with a list of roles.
 
-    A thread decides on them, so that other reviews do not wait.
+    A thread decides on these reviews, so that other reviews do not wait.
     """
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
@@ -94,7 +94,7 @@ class Service:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` is set and the responses under way are sent."""
+        """Serve until `stop` is set and the remaining responses are sent."""
         async with trio.open_nursery() as background:
             for name, task in (
                 ("service_accounts", self.accounts.run),
@@ -214,8 +214,8 @@ class Service:
         """
         Return the reasons why the webhook is not ready.
 
-        A broken watch is not one of them, because the webhook then requests each ServiceAccount. While the API server
-        cannot be reached, no Pods are created either.
+        A broken watch is not a reason, because the webhook then requests each ServiceAccount. An unreachable API server
+        is not a reason either, because it creates no Pods in that time.
         """
         found = [] if self.tls.context else [getattr(self.certificate, "last_error", None) or "no certificate yet"]
         if self.version is None:

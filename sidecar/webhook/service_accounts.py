@@ -1,10 +1,10 @@
 """
 Find ServiceAccounts by name, from a watch or by a request to the API server.
 
-A Pod is often created a moment after its ServiceAccount, and the watch may be behind. So the webhook requests a
-ServiceAccount if the watch does not know it, or if it has no role and the Pod needs one. While no watch is running, it
-requests each. It also requests those that known_service_accounts.py does not keep, because a client that can create
-ServiceAccounts in one namespace must not take the memory that all others need.
+A Pod is often created a moment after its ServiceAccount, when the watch may not have reported it yet. So the webhook
+requests a ServiceAccount that the watch does not know, or that has no role although the Pod needs one. While no watch
+is running, the webhook requests every ServiceAccount. It also requests those that known_service_accounts.py does not
+keep, because a client of one namespace must not be able to use the memory for all namespaces.
 """
 
 import random
@@ -30,7 +30,7 @@ REQUESTS_AT_ONCE = 32
 
 
 class ServiceAccounts:
-    """The ServiceAccounts of the cluster. `run` watches them, and `find` also works before and without it."""
+    """The ServiceAccounts of the cluster. `run` watches them, and `find` also works while `run` is not running."""
 
     def __init__(
         self, api: KubernetesApi, log: Logger, metrics: WebhookMetrics, jitter: Callable[[], float] = random.random
@@ -74,7 +74,7 @@ class ServiceAccounts:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """Wait for one of REQUESTS_AT_ONCE. Raises KubernetesError if none is free in time."""
+        """Wait for one of REQUESTS_AT_ONCE slots. Raises KubernetesError if no slot is free in time."""
         try:
             with trio.fail_after(DEADLINE_SECONDS):
                 await self._requests.acquire()
@@ -89,7 +89,7 @@ class ServiceAccounts:
         self._next = KnownServiceAccounts()
 
     def _add(self, document: Document) -> None:
-        """Add one item of an incomplete list, so that the whole list is never in memory."""
+        """Add one item of a list while the list is read, so that the whole list is never in memory."""
         self._next.put(read_service_account(document))
 
     def _listed(self, _items: Sequence[None]) -> None:

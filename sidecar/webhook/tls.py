@@ -1,7 +1,7 @@
 """
 Keep the TLS context for new connections.
 
-Rule: a new certificate replaces the whole context without a restart. A certificate that cannot be used changes nothing.
+Rule: a new certificate replaces the whole context without a restart. An unusable certificate changes nothing.
 """
 
 import os
@@ -25,7 +25,7 @@ class Tls:
 
 
 def context_with(pair: KeyPair) -> ssl.SSLContext:
-    """Return a context with this certificate. Raises ConfigurationError if OpenSSL rejects it, as with a short key."""
+    """Return a context with this certificate. Raises ConfigurationError if OpenSSL rejects it, such as a short key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -35,14 +35,14 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as exc:
         raise ConfigurationError(
             f"The webhook's certificate and key cannot be used ({exc})",
-            fix="Give a PEM certificate and its PEM key",
+            fix="Use a PEM certificate and its PEM key",
         ) from exc
     return context
 
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """Yield a path in memory from which OpenSSL reads. No key reaches a disk, and the Pod's may be read-only."""
+    """Yield the path of a file in memory for OpenSSL. A key is never on a disk, and the Pod's disk may be read-only."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         os.write(fd, content)

@@ -1,9 +1,9 @@
 """
 Run one expensive task at a time, and share the queue fairly between namespaces.
 
-Rule: work that is proportional to a tenant's input never runs twice at the same time, and never waits without a limit.
-The namespaces take turns, no matter how many tasks each has waiting. When the queue is full, a namespace with few
-waiting tasks replaces a task of the namespace with the most.
+Rule: two tasks with work proportional to a tenant's input never run at the same time, and the queue has a limit. The
+namespaces take turns, and the number of their waiting tasks does not matter. When the queue is full, a task of a
+namespace with few waiting tasks replaces a task of the namespace with the most.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class FullError(Exception):
 
 @dataclass(eq=False)
 class _Place:
-    """A place in the queue. `called` is set when its turn begins, or when another namespace replaced it."""
+    """A place in the queue. `called` is set when the place's turn begins, or when another namespace replaced it."""
 
     called: trio.Event = field(default_factory=trio.Event)
     has_turn: bool = False
@@ -68,7 +68,7 @@ class Turns:
             raise FullError
 
     def _make_room(self, namespace: str) -> None:
-        """Raise FullError if there is no place for the namespace, or remove a place of another one."""
+        """Free a place by removing one of another namespace if necessary. Raises FullError if that is not possible."""
         own = self.waiting(namespace)
         if own >= MAX_WAITING_OF_ONE:
             raise FullError

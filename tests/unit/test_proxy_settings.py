@@ -69,9 +69,9 @@ def test_any_proxy_is_accepted_or_its_error_hides_it(value: str) -> None:
 
 
 NOT_UNDERSTOOD = {
-    "*.amazonaws.com": "without the `*`",
-    f"{STS}:443": "without the port",
-    "[fd00::7]:443": "without the port",
+    "*.amazonaws.com": "remove the `*`",
+    f"{STS}:443": "remove the port",
+    "[fd00::7]:443": "remove the port",
     "10.0.0.0/8": "address range",
     "fe80::/10": "address range",
     "a.example b.example": "by commas",
@@ -86,7 +86,7 @@ NOT_UNDERSTOOD = {
     "*amazonaws.com": "whole value",
     "fd00:ec2::254": "in brackets",
     "fe80::1%eth0": "in brackets",
-    "a.example.": "dot behind",
+    "a.example.": "dot at the end",
     "a..example": "not a host name",
     "<local>": "not a host name",
     "b\u00fccher.example": "not a host name",

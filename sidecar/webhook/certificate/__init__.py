@@ -1,1 +1,1 @@
-"""The webhook's certificate: its own, which it renews automatically, or one from mounted files."""
+"""Manage the webhook's certificate: issue and renew one automatically, or read one from mounted files."""

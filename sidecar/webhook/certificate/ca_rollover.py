@@ -1,13 +1,13 @@
 """
 Decide which authorities the API server trusts, and when a replica may serve a new certificate. Pure.
 
-Rule: the API server trusts an authority before a replica serves a certificate of it. A replica serves a certificate of
-a new authority only when the authority has been in the configuration for some seconds, so that every API server has
-seen it. An authority that is not in the Secret stays in the configuration for an hour, because another replica may
-still serve a certificate of it.
+Rule: the API server trusts an authority before a replica serves a certificate that the authority signed. A replica
+serves such a certificate only when the authority has been in the configuration for some seconds, so that every API
+server has seen it. An authority that is not in the Secret stays in the configuration for an hour, because another
+replica may still serve a certificate that it signed.
 
-So no Pod is lost if the Secret is deleted, damaged or restored from a backup while the webhook runs: the previous
-certificate is trusted until no replica serves it.
+So no Pod is rejected if the Secret is deleted, damaged or restored from a backup while the webhook runs. The API server
+trusts the previous certificate until no replica serves it.
 """
 
 import base64
@@ -18,10 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 SETTLED_SECONDS = 10.0
-"""Delay before a certificate of a new authority is served. An event of a watch takes much less than 1 s."""
+"""Delay before a certificate of a new authority is served. A watch event arrives in much less than 1 s."""
 
 KEPT_SECONDS = 3600.0
-"""Time that an unneeded authority stays: longer than a replica may be disconnected from the API server."""
+"""Time for which an unneeded authority stays. A replica may be disconnected from the API server for less than this."""
 
 MAX_KEPT = 8
 """Limit for unneeded authorities, so that repeated damage to the Secret does not grow the configuration."""
@@ -31,14 +31,14 @@ Authorities = tuple[bytes, ...]
 
 
 class Trust(NamedTuple):
-    """The time since when each authority is in all webhooks of the configuration, and since when it is unneeded."""
+    """The times at which each authority was first in all webhooks of the configuration, and first unneeded."""
 
     trusted_at: Mapping[bytes, float] = {}
     unneeded_at: Mapping[bytes, float] = {}
 
 
 def authorities_in(ca_bundle: str) -> Authorities:
-    """Return the authorities in a caBundle, which is base64 of PEM, or none if it is malformed."""
+    """Return the authorities in a caBundle (base64 of PEM). A malformed caBundle has no authorities."""
     try:
         found = x509.load_pem_x509_certificates(base64.b64decode(ca_bundle))
         return tuple(each.public_bytes(Encoding.PEM) for each in found)
@@ -47,7 +47,7 @@ def authorities_in(ca_bundle: str) -> Authorities:
 
 
 def updated_trust(trust: Trust, ca_bundles: Sequence[Authorities], needed: Collection[bytes], now: float) -> Trust:
-    """Return the trust after reading the caBundles of the configuration. `needed` are the authorities in use."""
+    """Return the trust after a read of the configuration's caBundles. `needed` are the authorities in use."""
     everywhere = set(ca_bundles[0]).intersection(*ca_bundles) if ca_bundles else set()
     present = dict.fromkeys(each for ca_bundle in ca_bundles for each in ca_bundle)
     return Trust(
@@ -63,10 +63,10 @@ def authorities_to_trust(trust: Trust, needed: Collection[bytes], now: float) ->
 
 
 def ca_bundle_of(authorities: Authorities) -> str:
-    """Return the caBundle with these authorities."""
+    """Return the value of a caBundle field with these authorities."""
     return base64.b64encode(b"".join(authorities)).decode()
 
 
 def seconds_until_settled(trust: Trust, authority: bytes, now: float) -> float:
-    """Return how long a certificate of this authority must wait, or 0 if it may be served."""
+    """Return the seconds until a certificate of this authority may be served, or 0 if it may be served now."""
     return max(0.0, trust.trusted_at.get(authority, now) + SETTLED_SECONDS - now)

@@ -1,10 +1,10 @@
 """
-Create and renew the webhook's authorities and certificate, by the time that is passed. Pure, except for random keys.
+Create and renew the webhook's authorities and certificate. The time is an argument. Pure, except for random keys.
 
 Rules:
 
-- An authority signs only after it has been in the bundle for a day, so that the API server trusts it before it sees a
-  certificate of it. Only the first authority signs at once.
+- An authority signs only after it has been in the bundle for a day. So the API server trusts the authority before it
+  sees a certificate that the authority signed. Only the first authority signs at once.
 - A certificate is renewed after two thirds of its lifetime, and an authority a year before it expires.
 """
 
@@ -22,13 +22,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 CERTIFICATE_LIFETIME = timedelta(days=90)
 AUTHORITY_LIFETIME = timedelta(days=3650)
 AUTHORITY_RENEWAL = timedelta(days=365)
-"""Time of renewal before an authority expires. It is longer than a certificate's lifetime."""
+"""Time between an authority's renewal and its expiration. It is longer than a certificate's lifetime."""
 
 TRUST_DELAY = timedelta(days=1)
 """Delay before a new authority signs."""
 
 BACKDATED = timedelta(hours=1)
-"""Time by which certificates are backdated, for clocks that are behind."""
+"""Time by which certificates are backdated, because the clocks of clients may be slow."""
 
 
 class KeyPair(NamedTuple):
@@ -206,7 +206,7 @@ def to_secret(bundle: CertificateBundle) -> dict[str, bytes]:
 
 
 def from_secret(data: dict[str, bytes]) -> CertificateBundle | None:
-    """Read the data of to_secret. Return None for other data."""
+    """Return the bundle in the data of a Secret that `to_secret` wrote, or None for other data."""
     try:
         certificates = [_pem(each) for each in x509.load_pem_x509_certificates(data["ca.crt"])]
         keys = [key + _END for key in data["ca.key"].split(_END)[:-1]]

@@ -1,11 +1,12 @@
 """
-Keep a certificate that the webhook issues and renews itself, in a Secret that its replicas share.
+Issue and renew the webhook's certificate, and keep it in a Secret that the replicas share.
 
-The Secret decides. A replica that finds it missing, unusable or due writes a new one. If two replicas write at the same
-time, the API server accepts one (by resourceVersion, or because the name exists), and the other replica reads again.
-Every replica adds all authorities in the Secret to the MutatingWebhookConfiguration, even after an operator applied a
-manifest without them. It serves the certificate in the Secret when the API server trusts its authority (ca_rollover.py
-has the order). The certificate is for the names in that configuration, because the API server calls them.
+The content of the Secret is always the one to use. If the Secret is missing, unusable or due for renewal, a replica
+writes a new one. If two replicas write at the same time, the API server accepts one write (by resourceVersion, or
+because the name exists), and the other replica reads again. Every replica adds all authorities in the Secret to the
+MutatingWebhookConfiguration, even after an operator applied a manifest without them. It serves the certificate in the
+Secret when the API server trusts its authority (ca_rollover.py has the order). The certificate is for the host names in
+that configuration, because the API server calls these hosts.
 """
 
 import base64
@@ -46,7 +47,7 @@ from sidecar.webhook.tls import Tls, context_with
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 CHECK_SECONDS = 3600.0
-"""Interval of checks whether renewal is due. Watches report changes by others."""
+"""Interval between checks for a due renewal. Watches report changes by other clients."""
 
 CONFLICT = 409
 
@@ -55,7 +56,7 @@ _Jitter = Callable[[], float]
 
 @dataclass(eq=False, repr=False)
 class OwnCertificate:
-    """The certificate in the Secret, in `tls`, and in the configuration. `last_error` says why there is none yet."""
+    """The certificate in the Secret, in `tls` and in the configuration. `last_error` is the reason if it is missing."""
 
     api: KubernetesApi
     configuration: str
@@ -124,7 +125,7 @@ class OwnCertificate:
         try:
             await (self.api.replace(path, document) if secret else self.api.create(self._secrets, document))
         except KubernetesError as error:
-            # In a conflict, another replica has written. The caller tries again soon, and reads that Secret.
+            # A conflict means that another replica wrote the Secret. The caller tries again soon, and reads that one.
             if existing is None or error.status == CONFLICT or not is_usable(existing, names, now_utc(self.now())):
                 raise
             expires_at = existing.expires_at.isoformat()
@@ -159,7 +160,7 @@ class OwnCertificate:
             self.log.info("ca_bundle_updated", configuration=self.configuration, authorities=len(authorities))
 
     def _seconds_until_usable(self, bundle: CertificateBundle) -> float:
-        """Return how long the active certificate stays. Without a valid one, the new certificate is used at once."""
+        """Return the seconds until the new certificate may be used. If no valid one is active, it is used at once."""
         signer = signer_of(bundle)
         if signer is None or self._active is None or self._active.expires_at <= now_utc(self.now()):
             return 0.0
@@ -182,13 +183,13 @@ class OwnCertificate:
         self._changed.set()
 
     def _lost(self, error: KubernetesError) -> None:
-        """Log the end of a watch. Hourly checks go on. Only a missing permission needs the operator."""
+        """Log the end of a watch. Hourly checks continue. Only a missing permission needs the operator."""
         log = self.log.warning if error.status == FORBIDDEN else self.log.debug
         log("certificate_watch_ended", reason=str(error))
 
 
 def names_of(configuration: Document) -> list[str]:
-    """Return the hosts that the API server calls, by service or by URL. Raises KubernetesError if there are none."""
+    """Return the hosts of the services and URLs that the API server calls. Raises KubernetesError if there are none."""
     found: set[str] = set()
     for webhook in configuration.get("webhooks") or ():
         client = webhook["clientConfig"]

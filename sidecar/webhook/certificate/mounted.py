@@ -1,8 +1,8 @@
 """
 Use a certificate of another issuer, such as cert-manager's in a mounted Secret, and read it again after a change.
 
-Rule: after an unusable certificate the previous one stays active. The issuer of the certificate also maintains the
-caBundle of the webhook's configuration. cert-manager does so by the annotation cert-manager.io/inject-ca-from.
+Rule: if a new certificate is unusable, the previous one stays active. The issuer of the certificate also updates the
+caBundle of the webhook's configuration. cert-manager uses the annotation cert-manager.io/inject-ca-from for this.
 """
 
 from sidecar.errors import ConfigurationError, FileTimeoutError
@@ -21,7 +21,7 @@ _Versions = tuple[tuple[int, int, int] | None, ...]
 
 
 class MountedCertificate:
-    """The certificate in two files, which is active in `tls`. Raises ConfigurationError if it is unusable at first."""
+    """The certificate in two files, which is active in `tls`. Raises ConfigurationError if it is unusable at start."""
 
     def __init__(self, certificate_file: str, key_file: str, tls: Tls, log: Logger, metrics: WebhookMetrics) -> None:
         self._paths = (certificate_file, key_file)
@@ -50,7 +50,7 @@ class MountedCertificate:
         except ConfigurationError as error:
             self._seen = versions
             self._log.error("certificate_rejected", reason=str(error), still_active="the previous certificate")
-        except (OSError, FileTimeoutError) as exc:  # the next check tries again, although nothing changed
+        except (OSError, FileTimeoutError) as exc:  # the next check tries again, even if the files have not changed
             self._seen = None
             self._log.error("certificate_read_failed", reason=str(exc), still_active="the previous certificate")
 
@@ -61,7 +61,7 @@ class MountedCertificate:
         return KeyPair(*(_read(path) for path in self._paths))
 
     def _activate(self, pair: KeyPair) -> None:
-        # Before activation, because OpenSSL accepts more than cryptography does.
+        # This check precedes the activation, because OpenSSL accepts certificates that cryptography rejects.
         validity = _validity(pair, self._paths[0])
         self._tls.use(pair)
         self._metrics.certificate = validity
@@ -73,7 +73,7 @@ def _validity(pair: KeyPair, path: str) -> Validity:
         return validity_of(pair)
     except ValueError as exc:
         raise ConfigurationError(
-            f"{path} has no certificate that can be read ({exc})", fix="Give a PEM certificate", setting=path
+            f"{path} has no certificate that can be read ({exc})", fix="Use a PEM certificate", setting=path
         ) from exc
 
 
@@ -81,6 +81,6 @@ def _read(path: str) -> bytes:
     content = read_regular_file(path, MAX_FILE_BYTES)
     if not content:
         raise ConfigurationError(
-            f"{path} is not a file with a certificate or key in it", fix="Give a PEM file", setting=path
+            f"{path} is not a file with a certificate or key in it", fix="Use a PEM file", setting=path
         )
     return content

@@ -94,7 +94,7 @@ def test_container_with_own_credentials_stays_unchanged(name: str) -> None:
     (warning,) = result.warnings
     assert warning.startswith(f"Container mine gets no credentials from irsa-sidecar because it sets {name}, which")
     assert "mine" not in result.pod["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"]
-    assert f"it sets {name}" in rejection(pod(mine, annotations={f"{P}containers": "mine"}))
+    assert f"the container sets {name}" in rejection(pod(mine, annotations={f"{P}containers": "mine"}))
     assert f"it sets {name}" in rejection(pod(mine))
 
 

@@ -59,7 +59,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
 def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
     """Otherwise the Pod would silently get the ServiceAccount's role instead of the one that its author wrote."""
     message = rejection(pod(annotations={name: "x"}))
-    assert message == f"annotation {name} is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/{meant}?"
+    assert message == f"annotation {name} is not a name that irsa-sidecar uses. Did you mean irsa-sidecar.io/{meant}?"
 
 
 @pytest.mark.parametrize("name", ["injected", "injection", "Inject", "inyect"])
@@ -68,7 +68,7 @@ def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
     wrong = f"{prefix}/{name}"
     assert (
         rejection(labelled(wrong))
-        == f"label {wrong} is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/inject?"
+        == f"label {wrong} is not a name that irsa-sidecar uses. Did you mean irsa-sidecar.io/inject?"
     )
     assert misnamed_label({wrong: "true"}) == (wrong, "irsa-sidecar.io/inject")
 
@@ -82,7 +82,7 @@ def test_unknown_label_with_our_prefix_is_rejected() -> None:
 @pytest.mark.parametrize("name", ["role-arn", "containers", "skip-containers", "duration", "session-name"])
 def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
     message = rejection(labelled(f"irsa-sidecar.io/{name}"))
-    assert message.startswith(f"irsa-sidecar.io/{name} is a label here")
+    assert message.startswith(f"irsa-sidecar.io/{name} is a label, but")
     assert message.endswith("to metadata.annotations.")
 
 
@@ -165,7 +165,7 @@ def test_rejection_names_no_unrelated_annotation(name: str) -> None:
     assert without_role(service_account=service_account).endswith(
         "or the annotation irsa-sidecar.io/role-arn of the Pod."
     )
-    assert without_role(name).endswith("or its ServiceAccount eks.amazonaws.com/role-arn.")
+    assert without_role(name).endswith("or eks.amazonaws.com/role-arn on its ServiceAccount.")
 
 
 @pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])

@@ -31,13 +31,13 @@ WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
     ),
     "containers": (
         "app,lgo",
-        "annotation irsa-sidecar.io/containers names 'lgo', which is not a container of the Pod. Name one of app.",
+        "annotation irsa-sidecar.io/containers names 'lgo', which is not a container of the Pod. Use one of app.",
     ),
     "skip-containers": ("app,,", "annotation irsa-sidecar.io/skip-containers is 'app,,', "),
     "audience": ("", "annotation irsa-sidecar.io/audience is '', "),
     "token-expiration": (
         "1h",
-        "is '1h', which is not a valid number of seconds. Give whole seconds from 600 to 86400.",
+        "is '1h', which is not a valid number of seconds. Use whole seconds from 600 to 86400.",
     ),
     "duration": ("899", "whole seconds from 900 to 43200, or max"),
     "session-name": ("{podd}", "session-name is '{podd}', in which {podd} is not"),
@@ -69,7 +69,7 @@ def annotated(**annotations: Any) -> Document:
 REJECTED: dict[str, tuple[Document, str]] = {
     "misspelt annotation": (
         annotated(role_arm=ARN),
-        "irsa-sidecar.io/role-arm is not one of irsa-sidecar's. Did you mean irsa-sidecar.io/role-arn?",
+        "irsa-sidecar.io/role-arm is not a name that irsa-sidecar uses. Did you mean irsa-sidecar.io/role-arn?",
     ),
     "unknown annotation": (annotated(xyzzy=""), "After irsa-sidecar.io/, use one of role-arn, "),
     "label as an annotation": (annotated(inject="true"), "Move it to metadata.labels"),
@@ -98,7 +98,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     "role for no container": (roles(f"{ROLE}, containers: []"), "role a to no container"),
     "role for an unknown container": (
         roles(f"{ROLE}, containers: [lgo]"),
-        "role a names 'lgo', which is not a container of the Pod. Name one of app, log.",
+        "role a names 'lgo', which is not a container of the Pod. Use one of app, log.",
     ),
     "two roles for all containers": (
         roles(ROLE, f"name: b, role_arn: '{ARN}'"),
@@ -111,7 +111,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     "longest session of a chain": (roles(f"{ROLE}, duration: max, chain: [{{role_arn: '{ARN}'}}]"), "an hour at most"),
     "too long list of roles": (
         annotated(roles="[" + "a," * 40_000 + "]"),
-        "irsa-sidecar.io/roles has 80002 characters. Give at most 8192",
+        "irsa-sidecar.io/roles has 80002 characters. Use at most 8192",
     ),
     "too long annotations": (
         pod(annotations={"a": "x" * 262_144}),
@@ -119,11 +119,11 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "too many containers": (
         pod(*[app()] * 1000, initContainers=[app()]),
-        "The Pod has 1001 containers. Give it at most 1000.",
+        "The Pod has 1001 containers. Use at most 1000.",
     ),
     "too long name of a container": (
         pod(app(), {"name": "x" * 2_000_000, "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}),
-        f"spec.containers[1] has a name of 2000000 characters, {'x' * 63}…. Give it at most 63.",
+        f"spec.containers[1] has a name of 2000000 characters, {'x' * 63}…. Use at most 63.",
     ),
     "value that is not a text": (
         pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
@@ -198,7 +198,7 @@ def test_rejection_without_a_role_names_both_annotations() -> None:
     assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart" in rejection(
         pod(), service_account=ACCOUNT._replace(annotations={})
     )
-    assert "annotation irsa-sidecar.io/role-arn, or its ServiceAccount" in rejection(pod(), service_account=None)
+    assert "annotation irsa-sidecar.io/role-arn on the Pod, or" in rejection(pod(), service_account=None)
     bad = ACCOUNT._replace(annotations={"eks.amazonaws.com/role-arn": "app"})
     assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart is 'app'" in rejection(
         pod(), service_account=bad
@@ -207,6 +207,6 @@ def test_rejection_without_a_role_names_both_annotations() -> None:
 
 def test_job_without_native_sidecars_is_rejected() -> None:
     assert "irsa-sidecar exec" in rejection(pod(restartPolicy="Never"), PLAIN)
-    assert "container migrate credentials, but it runs before" in rejection(
+    assert "credentials for container migrate, but the container runs before" in rejection(
         pod(initContainers=[{"name": "migrate", "image": "i"}], annotations={f"{P}containers": "migrate"}), PLAIN
     )

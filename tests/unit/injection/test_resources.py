@@ -112,7 +112,7 @@ WRONG = {
     "[]": "is '[]'",
     "requests: 5": "is 'requests: 5'",
     "request: {cpu: 1}": "has 'request', which is neither requests nor limits",
-    "limits: {mem: 1Gi}": "has limits.mem, which the sidecar does not use. Give cpu, memory or ephemeral-storage.",
+    "limits: {mem: 1Gi}": "has limits.mem, which the sidecar does not use. Use cpu, memory or ephemeral-storage.",
     "limits: {nvidia.com/gpu: 1}": "has limits.nvidia.com/gpu",
     "requests: {cpu: lots}": "has requests.cpu 'lots', which is not a quantity",
     "requests: {cpu: -1}": "has requests.cpu '-1', which is not a quantity",
@@ -120,7 +120,7 @@ WRONG = {
     "requests: {memory: 40MB}": "has requests.memory '40MB', which is not a quantity",
     "requests: {memory: 64m}": "has requests.memory '64m', which is a fraction of its unit 1",
     "requests: {cpu: 0.0001}": "has requests.cpu '0.0001', which is a fraction of its unit 1m",
-    "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts. Give at least 16Mi.",
+    "limits: {memory: 64}": "has limits.memory '64', with which the sidecar never starts. Set at least 16Mi.",
     "{requests: {memory: 80Mi}, limits: {memory: 64Mi}}": (
         "has limits.memory 64Mi, which is less than requests.memory 80Mi"
     ),

@@ -116,7 +116,7 @@ def test_pod_that_opts_out_stays_and_is_noted() -> None:
 
 @pytest.mark.parametrize("value", [True, "yes", "True", False, None])
 def test_other_value_of_the_label_is_rejected(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r'is .* Give "true" in quotes, or "false" for no sidecar'):
+    with pytest.raises(ConfigurationError, match=r'is .* Set it to "true" in quotes, or to "false" for no sidecar'):
         change_pods(yaml.safe_dump_all([deployment(SPEC), labelled(value)]), "m.yaml", with_role)
 
 

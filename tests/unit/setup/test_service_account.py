@@ -86,7 +86,7 @@ def test_output_yaml_needs_no_cluster(capsys: pytest.CaptureFixture[str]) -> Non
         (["--namespace", "a/b"], "--namespace is 'a/b'"),
         (["--name", "A"], "--name is 'A'"),
         (["--role-arn", "x"], "--role-arn is 'x'"),
-        (["--token-expiration", "60"], "--token-expiration is '60', .* Give whole seconds from 600 to 86400"),
+        (["--token-expiration", "60"], "--token-expiration is '60', .* Use whole seconds from 600 to 86400"),
     ],
 )
 def test_wrong_usage_names_the_flag(arguments: list[str], words: str) -> None:

@@ -79,7 +79,7 @@ def test_unreadable_bundle_is_reported_with_the_fix(tmp_path: Path, content: byt
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"AWS_CA_BUNDLE is .*ca\.pem.*\. Name a file"):
+    with pytest.raises(ConfigurationError, match=r"AWS_CA_BUNDLE is .*ca\.pem.*\. Use a PEM file"):
         StsClient(f"https://{STS_HOST}/", ca_bundle=str(path))
 
 
