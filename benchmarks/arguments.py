@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 
 def at_least(least: Number, most: Number | None = None) -> Callable[[str], Number]:
-    """Return an argument type: a number of that kind, at least `least`, and at most `most` if that is given."""
+    """Return an argument type for numbers of this kind from `least` to `most`. None means no upper limit."""
 
     def number(text: str) -> Number:
         found = type(least)(text)
@@ -30,7 +30,7 @@ def add_python(parser: argparse.ArgumentParser, default: str = sys.executable) -
 
 
 def interpreter(text: str) -> str:
-    """Return the path of a program, found as a shell finds it. The argument type of interpreters."""
+    """Return the path of a program, found as a shell finds it. This is the argument type of interpreters."""
     path = shutil.which(text)
     if path is None:
         raise argparse.ArgumentTypeError(

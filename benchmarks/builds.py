@@ -1,8 +1,8 @@
 """
 Build the subjects of measurements under `benchmarks/.build`, and build them again when their sources changed.
 
-Rule: `run` is measured as in the image, and never from the source tree: the wheel, in an environment with only
-`requirements/run.txt`, checked against its hashes and byte-compiled.
+Rule: `run` is measured as in the image, and never from the source tree. Its environment has the wheel and only the
+packages of `requirements/run.txt`, checked against their hashes and byte-compiled.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ ROOT = HERE.parent
 BUILD = HERE / ".build"
 
 BOTO3_PACKAGES = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
-"""boto3 and its dependencies, at the versions of `requirements/dev.txt`."""
+"""The names of boto3 and its dependencies. `requirements/dev.txt` has the versions."""
 
 BUILD_SECONDS = 600
-"""Deadline for one step of a build, long enough for a slow network and an empty compiler cache."""
+"""Deadline for one step of a build. A slow network and an empty compiler cache need minutes."""
 
 
 class MissingError(Exception):
@@ -57,22 +57,22 @@ def boto3_environment(python: str) -> Path:
 
 
 def go_program(name: str, package: str) -> Path:
-    """Build one of the two programs in `go/`, stripped as releases are, from the modules in go.sum."""
+    """Build one of the two programs in `go/` from the modules in go.sum, without symbols, like a release."""
     sources = [HERE / "go" / "go.mod", HERE / "go" / "go.sum", HERE / "go" / package / "main.go"]
     return _go(name, [file.read_bytes() for file in sources], ["build", "-o", "{output}", f"./{package}"], HERE / "go")
 
 
 def go_module(name: str, module: str) -> Path:
-    """Build a program as its authors publish it: `module` is a package's path and a version."""
+    """Build a program from the module that its authors publish. `module` is a package's path and a version."""
     return _go(name, [module.encode()], ["install", module], BUILD)
 
 
 def _go(name: str, inputs: Iterable[bytes], arguments: list[str], cwd: Path) -> Path:
-    """Return the one program that this `go` command builds."""
+    """Run this `go` command, and return the program that it builds."""
     go = tool("go")
 
     def make(directory: Path) -> None:
-        # The modules are kept under .build too, and writable, so that one can remove them with .build.
+        # The modules are under .build too, and are writable, so that `rm -r` of .build removes them.
         programs = directory / "bin"
         places = {"GOPATH": str(BUILD / "gopath"), "GOBIN": str(programs)}
         environ = _environ() | places | {"GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
@@ -106,7 +106,7 @@ def tool(name: str) -> str:
 
 
 def _made(name: str, inputs: Iterable[bytes], make: Callable[[Path], None]) -> Path:
-    """Return the directory `name` under .build. Build it if it is missing or has other inputs."""
+    """Return the directory `name` under .build. Build it first if it is missing or its inputs have changed."""
     directory, digest = BUILD / name, hashlib.sha256()
     for piece in inputs:
         digest.update(hashlib.sha256(piece).digest())
@@ -126,7 +126,7 @@ def _make_environment(directory: Path, python: str, lock: Path) -> None:
 
 
 def _pip_into(directory: Path, *arguments: str) -> None:
-    """Install packages with the pip of this environment, so that the measured one has no pip."""
+    """Install packages with the pip of this environment, so that the measured environment needs no pip."""
     _pip("--python", str(directory / "bin" / "python"), "install", "--no-compile", *arguments)
 
 
@@ -135,7 +135,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _compiled(environment: Path) -> Path:
-    """Compile each time, because `make clean` removes every __pycache__. Compiled files cost nothing."""
+    """Compile each time, because `make clean` removes every __pycache__. Files that are compiled take no time."""
     _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
     return environment
 
@@ -171,5 +171,5 @@ def _locked(lock: Path, packages: Iterable[str]) -> str:
 
 
 def _version_tag(python: str) -> str:
-    """Return a directory name for an interpreter. Two of the same version differ by their path."""
+    """Return a directory name for an interpreter, from its version and path."""
     return f"{Path(python).name}-{hashlib.sha256(python.encode()).hexdigest()[:8]}"

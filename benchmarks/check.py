@@ -3,8 +3,8 @@ Check the cost of `run` against limits: counted events, and ratios to other subj
 
     python -m benchmarks.check
 
-Rule: no limit is an absolute speed, because that depends on the machine and its other guests. A limit whose tool is
-missing (strace, a C compiler, Go) is left out and reported. Exit status 1 if a limit is exceeded.
+Rule: no limit is an absolute speed, because speed depends on the machine and its other guests. If the tool for a limit
+is missing (strace, a C compiler, Go), that limit is skipped and reported. Exit status 1 if a limit is exceeded.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def imported() -> Iterator[Limit]:
     """Count imports in new interpreters."""
     trio = imports.measure("import trio", ROUNDS)
     ours = imports.measure(imports.RUN + imports.CLIENT, ROUNDS)
-    # Six of the modules are packages, whose files hold a docstring only. The memory below is what a Pod pays.
+    # Six of the modules are packages, whose files hold only a docstring. The memory below is the cost for a Pod.
     yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 122)
     yield Limit("MiB of its own that run has besides trio", ours.anonymous_mib - trio.anonymous_mib, 3.5)
     yield Limit("resident MiB of run besides trio", ours.resident_mib - trio.resident_mib, 5)
@@ -75,13 +75,13 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
         tracer.communicate()
         lines = Path(report.name).read_text(encoding="ascii").splitlines()
     total = next(line.split() for line in lines if line.endswith(" total"))
-    # One request at a time is the most expensive, because each wakes the loop. 5 calls are for the connection, 3 until
-    # the next.
+    # Single requests are the most expensive, because each one wakes the loop. Each has 5 calls for the connection, and
+    # 3 more before the next request.
     yield Limit("system calls of a request", int(total[3]) / REQUESTS, 9)
 
 
 def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
-    """Measure processor time until the first credentials, in turn with the others."""
+    """Measure processor time until the first credentials. The rounds alternate with those of other subjects."""
     ours, theirs = [], []
     for _ in range(STARTS):
         ours.append(measure.start(run, sts).cpu_ms)
@@ -91,7 +91,7 @@ def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
 
 def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Iterator[Limit]:
     """
-    Measure requests on new connections, in turn with each of the others.
+    Measure requests on new connections. The rounds alternate with those of each other subject.
 
     Raises MissingError if a subject is missing.
     """
@@ -118,8 +118,8 @@ def main() -> int:
             imported,
             lambda: starts(run, subjects.boto3_here("boto3", inputs), sts.url),
             lambda: system_calls(run, sts.url),
-            # The ratio is 0.7 on a quiet machine, and 0.3 beside other work, because the daemon uses more cores than
-            # one thread of C.
+            # The ratio is 0.7 on a quiet machine and 0.3 on a busy one, because the daemon uses more cores than one
+            # thread of C.
             lambda: rush(run, [(subjects.limit("C limit"), 0.2)], sts.url),
             lambda: rush(run, [(subjects.aws_vault("aws-vault", inputs), 0.7)], sts.url),
         ]

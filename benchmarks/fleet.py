@@ -4,7 +4,7 @@ Simulate the requests of a fleet of Pods to STS with the real schedule.
     python -m benchmarks.fleet [--pods 100000] [--only steady max ...] [--quota 600] [--plots DIRECTORY]
 
 Every Pod is a `Schedule`, and every attempt calls the functions of the daemon (`sidecar/refresh/schedule.py`,
-`sidecar/sts/failover.py`). Only STS is invented: a quota of requests per second, outages of a region, and a latency.
+`sidecar/sts/failover.py`). Only STS is simulated: a quota of requests per second, outages of a region, and a latency.
 Time is simulated, so days take seconds. Requests and Pods without credentials are counted in windows of ten seconds.
 
 Each scenario has its own fleet and seed. The scenarios run in parallel on the available processors.
@@ -33,10 +33,10 @@ WINDOW_SECONDS = 10
 HOUR = 3600.0
 
 LATENCY_SECONDS = 0.1
-"""Time of one response, TLS included."""
+"""Time from a request to its response, including TLS."""
 
 SILENCE_SECONDS = 3.0
-"""Time of one attempt that gets no response (sts_client.CONNECT_SECONDS)."""
+"""Time of an attempt without a response (CONNECT_SECONDS of `sidecar/sts/client.py`)."""
 
 OUT = ExchangeError("Unreachable", "out", NextStep.RETRY)
 THROTTLED = ExchangeError("Throttling", "Rate exceeded", NextStep.SLOW_DOWN, status=400)
@@ -55,9 +55,9 @@ class Scenario:
     """
     A fleet and the events that affect it, with times in seconds from the start.
 
-    `start_seconds`: all Pods start within this time. None means that the fleet has always been running, with spread
-    refreshes. `quota`: requests per second that STS accepts in each region, None for no limit. `regions`: the first one
-    and its fallbacks.
+    All Pods start within `start_seconds`. None means that the fleet has always been running, with spread refreshes.
+    `quota` is the number of requests per second that STS accepts in each region, or None for no limit. `regions` has
+    the first region and its fallbacks.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Scenario:
 
 @dataclass
 class Counts:
-    """Counts per window: requests to STS, credentials that it returned, and the change of Pods without credentials."""
+    """Counts per window: requests to STS, returned credentials, and the change of Pods without credentials."""
 
     windows: int
     asked: list[int] = field(init=False)
@@ -83,7 +83,7 @@ class Counts:
         self.without = [0] * (self.windows + 1)
 
     def gap(self, begins_at: float, ends_at: float) -> None:
-        """Count a Pod without credentials from one time to another."""
+        """Count a Pod that has no credentials from the first time to the second."""
         first, last = int(begins_at // WINDOW_SECONDS), int(ends_at // WINDOW_SECONDS)
         if first < self.windows:
             self.without[max(first, 0)] += 1
@@ -98,7 +98,7 @@ class Counts:
 
 
 class Sts:
-    """An STS whose regions limit requests with a token bucket of one second, at least 1, or have an outage."""
+    """A simulated STS. Each region limits requests with a token bucket of one second (at least 1), or has an outage."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -149,7 +149,7 @@ def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
 
 
 def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
-    """Return a Pod that starts, or one at a random point of its session."""
+    """Return a Pod that starts now, or a Pod at a random point of its session."""
     regions = failover.Failover(scenario.regions)
     if scenario.start_seconds is not None:
         at = chance() * scenario.start_seconds
@@ -157,7 +157,7 @@ def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
     refreshed_at = -chance() * schedule.refresh_after_seconds(scenario.session_seconds, chance())
     began = Instant(refreshed_at, refreshed_at)
     plan = schedule.after_success(began, scenario.session_seconds, chance())
-    while plan.due.monotonic < 0:  # its refresh was before the counting, so it is in the next session
+    while plan.due.monotonic < 0:  # this refresh was before the first window, so the Pod is in its next session
         began = plan.due
         plan = schedule.after_success(began, scenario.session_seconds, chance())
     return Pod(plan, regions, began.monotonic + scenario.session_seconds)
@@ -166,7 +166,7 @@ def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
 def _attempt(  # noqa: PLR0917  the state of one turn of the loop
     pod: Pod, now: float, scenario: Scenario, sts: Sts, counts: Counts, chance: Callable[[], float]
 ) -> None:
-    """Do one attempt as regions.py and refresher.py do."""
+    """Simulate one attempt, with the steps of regions.py and refresher.py."""
     asked = pod.regions.endpoint_at(now)
     trouble, now = _ask(pod, asked, now, sts, counts)
     if trouble is not None and asked != pod.regions.active:
@@ -200,7 +200,7 @@ def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[E
 
 QUOTA = 600.0
 """
-Requests per second that STS accepts from an account: the published quota for signed requests.
+Default quota: requests per second that STS accepts from an account. AWS publishes it for signed requests.
 
 AWS does not publish the quota of AssumeRoleWithWebIdentity.
 """
@@ -224,7 +224,7 @@ def scenarios(pods: int, quota: float) -> dict[str, Scenario]:
 
 
 class Goal(NamedTuple):
-    """A goal, the measured value, and whether the goal is met."""
+    """A goal, the measured value, and whether the value satisfies the goal."""
 
     text: str
     found: float
@@ -267,7 +267,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         minutes = Goal("minutes until all have credentials", _last(without) * WINDOW_SECONDS / 60, 5)
         backlogs = (number for number, count in enumerate(without) if 0 < count < 60 * quota and number > 6)
         backlog = next(backlogs, None)
-        if backlog is None:  # a fleet so small that no Pod had to wait a minute
+        if backlog is None:  # the fleet is so small that no Pod had to wait a minute
             return [minutes]
         served = sum(granted[:backlog]) / (backlog * WINDOW_SECONDS * quota)
         return [minutes, Goal("of the quota served while more than a minute's wait", served, 0.95, at_most=False)]
@@ -275,7 +275,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
 
 
 def _least_peak(mean: float) -> float:
-    """Return 1.5, or, if windows hold few calls, the peak of independent Pods by chance."""
+    """Return the peak that chance alone explains: 1.5, or more if windows have few calls."""
     return max(1.5, 1 + 5 / math.sqrt(mean))
 
 

@@ -3,9 +3,10 @@ Measure how long honest clients wait for `irsa-sidecar run` while a client holds
 
     python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
 
-Each row has the same requests, one after the other on new connections: without the flood, with it, and during it. In
-the last row, a new idle connection follows each request, so the daemon must close an old one for nearly every honest
-client. The flood and the honest clients share this process and its machine, so the figures include their cost.
+Each row has the same requests, one after the other on new connections: without idle connections, with them, and while
+new ones arrive. In the last row, a new idle connection follows each request, so the daemon must close an old connection
+for nearly every honest client. The idle and the honest clients share this process and machine, so the figures include
+their cost.
 """
 
 import argparse
@@ -29,7 +30,7 @@ WARM_UP_REQUESTS = 200
 
 
 class Flood:
-    """Idle connections to one port. Each `more` opens one, and closes the oldest above `size`."""
+    """Idle connections to one port. `more` opens one, and closes the oldest if there are more than `size`."""
 
     def __init__(self, port: int, size: int) -> None:
         self._port = port

@@ -29,14 +29,14 @@ from sidecar.serving.server import Limits
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
 OPEN_SECONDS = 1.0
-"""Longest time until the daemon has accepted all connections. It closes silent ones after five seconds."""
+"""Longest time until the daemon has accepted all connections. It closes silent connections after five seconds."""
 
 
 def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
     """
-    Return a daemon with this number of roles from a file, all with one token.
+    Return a daemon with this number of roles from a file. All roles use one token.
 
-    The first has the path of a single role.
+    The first role has the same URL path as a single role.
     """
     names = ["default", *(f"role-{number}" for number in range(1, count))]
     path = inputs / f"{count}-roles.yaml"
@@ -62,7 +62,7 @@ def by_roles(run: Subject, inputs: Path, counts: Sequence[int]) -> Samples:
     with ExitStack() as stack:
         sts = stack.enter_context(subjects.stub_sts())
         daemons = {count: stack.enter_context(serving(with_roles(run, inputs, count), sts, count)) for count in counts}
-        time.sleep(3)  # work that remains after a start
+        time.sleep(3)  # wait until the work after a start has ended
         before = {count: measure.effort(daemon.pid) for count, daemon in daemons.items()}
         time.sleep(IDLE_SECONDS)
         for count, daemon in daemons.items():
@@ -86,7 +86,7 @@ def _refresh_cpu_ms(subject: Subject, roles: int) -> float:
 
 
 def by_connections(run: Subject, counts: Sequence[int]) -> Samples:
-    """Measure memory with this number of connections that sent half a request, one daemon after the other."""
+    """Measure memory with each number of connections that sent half a request, in one daemon after the other."""
     samples: Samples = {}
     for count in counts:
         with subjects.stub_sts() as sts, subjects.running(run, sts.url) as daemon, ExitStack() as stack:

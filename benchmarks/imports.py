@@ -3,8 +3,8 @@ Measure the cost of an import for each Pod: resident memory, modules and time of
 
     python benchmarks/imports.py [--rounds 9] [--parts]
 
-Run it with the development environment's Python, which has the measured packages. The second half starts from the
-imports of `run`. `--parts` shows, for each part that `run` leaves out, what its import would cost.
+Run this script with the development environment's Python, which has the measured packages. The second half of the table
+starts from the imports of `run`. `--parts` shows the cost of each part that `run` does not import.
 """
 
 import argparse
@@ -61,7 +61,7 @@ ROWS = {
 
 
 class Cost(NamedTuple):
-    """Cost of one new interpreter."""
+    """The memory, modules and time of one new interpreter."""
 
     resident_mib: float
     anonymous_mib: float
@@ -82,7 +82,7 @@ def measure(code: str, rounds: int) -> Cost:
 
 
 def parts(rounds: int) -> Iterator[tuple[Part, float, float]]:
-    """Yield each part that is left out, with the anonymous MiB and the modules that it would add."""
+    """Yield each part that `run` does not import, with the anonymous MiB and the modules that it would add."""
     least = measure(RUN, rounds)
     for part in (*STUBBED, *LAZY):
         stubbed, lazy = (tuple(other for other in all_parts if other != part) for all_parts in (STUBBED, LAZY))
@@ -102,7 +102,7 @@ def main() -> None:
         return
     print(f"{'after importing':54} {'RSS MiB':>8} {'anon MiB':>8} {'modules':>8} {'ms':>6}")
     with tempfile.TemporaryDirectory(prefix="imports-") as image:
-        # The folder may be empty, because nothing is read before a handshake.
+        # The folder may be empty, because OpenSSL reads no file before a handshake.
         Path(image, "certifi", "cacert.d").mkdir(parents=True)
         Path(image, "certifi", "__init__.py").touch()
         for name, code in ROWS.items():

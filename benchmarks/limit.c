@@ -1,6 +1,6 @@
 /*
- * The upper limit of this machine: one thread, epoll, one fixed response of the size of credentials. It only searches
- * for the end of the head and for the secret in it. A complete server is slower.
+ * A server that shows the upper limit of this machine: one thread, epoll, one fixed response of the size of credentials.
+ * It only searches for the end of the request head and for the secret in it. A complete server is slower.
  *
  *     limit PORT SECRET
  */

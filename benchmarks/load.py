@@ -1,8 +1,8 @@
 """
-Send requests, each on a new connection as the SDKs do: as many as possible, with wrk, or at a steady rate.
+Send requests, each on a new connection as the SDKs do: as many as possible with wrk, or at a steady rate.
 
-If wrk or a C compiler is missing, small clients in Python replace them. These cost more than the server, so their
-figures compare subjects with each other and say little about the machine.
+If wrk or a C compiler is missing, small clients in Python replace them. These clients use more CPU than the server. So
+their figures compare subjects with each other, but do not show the limit of the machine.
 """
 
 import re
@@ -20,7 +20,7 @@ UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 class Rush(NamedTuple):
-    """Result of as many requests as possible. `errors`: refused, reset, timed out, or a status other than 200."""
+    """The result of as many requests as possible. Errors: refused, reset, timed out, or a status other than 200."""
 
     per_second: float
     p50_ms: float
@@ -30,7 +30,7 @@ class Rush(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Times of requests at a steady rate, from connect to the end of the response."""
+    """The times of requests at a steady rate, each from connect to the end of the response."""
 
     p50_us: float
     p99_us: float
@@ -62,7 +62,7 @@ def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Ru
 
 
 def read_wrk(report: str) -> Rush:
-    """Read wrk's report. Its rate counts every response, so subtract those that were not 200."""
+    """Read wrk's report. wrk's rate counts every response, so responses with a status other than 200 are subtracted."""
     answers = int(_found(r"(\d+) requests in", report))
     refused = int(_found(r"Non-2xx or 3xx responses: (\d+)", report, "0"))
     socket_errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", report)))
@@ -78,7 +78,7 @@ def read_wrk(report: str) -> Rush:
 
 
 def pace(client: Path | None, server: Running, rate: int, seconds: float) -> Pace:
-    """Send `rate` requests per second for this time, on one connection after the other."""
+    """Send `rate` requests per second for this time, each on a new connection after the previous one."""
     if client is None:
         return _pace_in_python(server, rate, seconds)
     command = [str(client), str(server.port), server.path, SECRET, str(rate), str(seconds)]

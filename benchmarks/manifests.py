@@ -3,8 +3,8 @@ Measure what `setup pod` costs on a List of Deployments, as `kubectl get deploym
 
     python -m benchmarks.manifests [--deployments 160 1600]
 
-Prints CPU seconds and the peak of resident memory, each size in a process of its own. The time must grow with the
-length: ten times the Deployments in at most ten times the seconds.
+Prints CPU seconds and the peak of resident memory, each size in a separate process. The time must grow at most linearly
+with the length: ten times the Deployments may take ten times the seconds.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 """
-Measure the time of a start and the cost of a process, read from /proc with the least disturbance.
+Measure the time of a start and the resources of a process. /proc is read, because this disturbs the process least.
 
 Sources: proc(5) for smaps_rollup, status and clear_refs; Linux's Documentation/scheduler/sched-stats for schedstat.
 """
@@ -29,9 +29,9 @@ PROC = "/proc/self/smaps_rollup"
 
 def on_linux(main: Callable[[], int | None]) -> int | None:
     """
-    Return the exit status of `main`.
+    Run `main` and return its exit status.
 
-    Exits with one line on other systems, or if a subject is not available.
+    Prints one line and exits if the system is not Linux, or if a subject is not available.
     """
     if not os.path.exists(PROC):
         sys.exit(f"{sys.argv[0]} reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
@@ -45,8 +45,8 @@ class Start(NamedTuple):
     """
     Times of a start in milliseconds, from exec.
 
-    They are the time until a port accepts connections, the time until there are credentials, and the processor time
-    until then. Other work disturbs the processor time less.
+    They are the time until a port accepts connections, the time until credentials are available, and the processor time
+    until then. Other work on the machine affects the processor time less.
     """
 
     listening_ms: float | None
@@ -87,7 +87,7 @@ def start(subject: Subject, sts: str) -> Start:
 
 
 def start_program(program: Program, sts: str) -> Start:
-    """Start a program that listens on no port, wait for its line, and stop it."""
+    """Start a program that listens on no port, wait for the line that it prints, and stop it."""
     began = time.perf_counter()
     process = spawn(program, port=0, sts=sts, stdout=subprocess.PIPE)
     try:
@@ -109,7 +109,7 @@ def memory(pid: int) -> Memory:
 
 
 def forget_peak(pid: int) -> None:
-    """Reset `peak_rss` to the current memory, so that the start does not count."""
+    """Reset the kernel's peak to the current memory, so that `peak_rss` does not include the start."""
     with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
 
@@ -120,7 +120,7 @@ def peak_rss(pid: int) -> float:
 
 
 def effort(pid: int) -> Effort:
-    """Sum over all current threads. The work of a thread that has ended is lost."""
+    """Return the resources of all current threads together. Work of threads that have ended is not included."""
     cpu_ns = switches = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends during the read

@@ -3,8 +3,8 @@ Measure the cost of sidecars for a node: many daemons on one machine, and starts
 
     python -m benchmarks.node [--daemons 100] [--limits 0.05 0.1 0.5] [--python PATH] [--json FILE]
 
-All daemons start together, each with its own listener, against one stub STS on loopback. A limit is that of one
-container: each daemon runs in its own cgroup (version 1 or 2). Cgroups need root. Without root, the limits are left out
+All daemons start together, each with its own listener, and use one stub STS on loopback. A limit applies to each
+container: each daemon runs in its own cgroup (version 1 or 2). Cgroups need root. Without root, the limits are skipped
 and reported.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.subjects import Subject
 from benchmarks.tables import Samples, Table, text
 
 PERIOD_MICROSECONDS = 100_000
-"""Period of Kubernetes (kubelet, cpuCFSQuotaPeriod)."""
+"""Period of the CPU limit, as in Kubernetes (kubelet, cpuCFSQuotaPeriod)."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 STARTS_UNDER_LIMIT = 3
@@ -41,7 +41,7 @@ GIVE_UP_SECONDS = 120.0
 
 @dataclass
 class Started:
-    """Start of one daemon: seconds from the first daemon's start to its credentials, and its processor time."""
+    """One daemon's seconds from the first daemon's start to its own credentials, and its processor time."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -88,7 +88,7 @@ def node(run: Subject, sts: str, groups: Sequence[Path | None]) -> dict[str, lis
     """Measure the memory of all daemons, the time until all serve, and the work of idle daemons."""
     daemons = start_all(run, sts, groups)
     try:
-        time.sleep(2)  # work that remains after a start
+        time.sleep(2)  # wait until the work after a start has ended
         memory = [measure.memory(daemon.process.pid) for daemon in daemons]
         before = [measure.effort(daemon.process.pid).cpu_ms for daemon in daemons]
         time.sleep(IDLE_SECONDS)
@@ -117,7 +117,7 @@ def node_limited(run: Subject, sts: str, count: int, cores: float) -> dict[str, 
 
 
 def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
-    """Measure one daemon within this CPU limit several times: its start, and a response when it is warm."""
+    """Measure one daemon within this CPU limit several times: its start, and a response after the start."""
     found: dict[str, list[float]] = {"s until credentials": [], "p50 ms": [], "p99 ms": [], "throttled periods": []}
     for _ in range(STARTS_UNDER_LIMIT):
         with cpu_limit(cores) as group:
@@ -152,7 +152,7 @@ def end_all(daemons: Sequence[Started]) -> None:
 @contextmanager
 def cpu_limit(cores: float, number: int = 0) -> Iterator[Path]:
     """
-    Create a cgroup with this limit, and remove it once it is empty.
+    Create a cgroup with this limit, and remove it when it is empty.
 
     Raises MissingError if that is not possible.
     """

@@ -1,5 +1,5 @@
 /*
- * A client that sends requests at a steady rate, each on a new connection, and costs almost nothing itself.
+ * A client that sends requests at a steady rate, each on a new connection, and uses almost no CPU itself.
  *
  *     paced PORT PATH SECRET RATE SECONDS     prints: ANSWERS ERRORS P50_US P99_US P99.9_US
  *

@@ -1,13 +1,13 @@
 """
-Measure the cost of a sidecar for a real Pod, as the kubelet and the scheduler report it: start, memory and CPU.
+Measure the cost of a sidecar for a real Pod from reports of the kubelet and the scheduler: start, memory and CPU.
 
     python -m benchmarks.pod [--starts 10] [--minutes 60] [--pods 3] [--only start stay] [--json FILE]
 
-It runs on a cluster of this machine with a node (tests/cluster), whose STS is that of `irsa-sidecar local`. Starts are
-measured in turn: from the scheduler's event to the first line of the application, and from there to boto3's first
-credentials. An application without a sidecar makes its own exchange at STS. Then Pods with a sidecar run with an
+The cluster of tests/cluster runs on this machine with one node, and uses the STS of `irsa-sidecar local`. The kinds of
+Pods alternate. A start is measured from the scheduler's event to the first line of the application, and from there to
+boto3's first credentials. An application without a sidecar calls STS itself. Then Pods with a sidecar run with an
 application that calls AWS every ten seconds. The kubelet's statistics of the sidecars are read after their start, and
-after the given time.
+after the requested time.
 """
 
 import argparse
@@ -53,11 +53,11 @@ OWN_TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 """Path of the token in IRSA without a sidecar (EKS user guide, Configure Pods to use a Kubernetes service account)."""
 
 SETTLED_SECONDS = 60.0
-"""Time until a start is over and the kubelet has measured the Pod, which it does about every ten seconds."""
+"""Time until a start is over and the kubelet has measured the Pod. The kubelet measures about every ten seconds."""
 
 
 class Use(NamedTuple):
-    """Cost of one sidecar: the kubelet's figures in MiB and ms, and the kernel's figures of its process."""
+    """The cost of one sidecar: the kubelet's figures in MiB and ms, and the kernel's figures for its process."""
 
     working_set: float
     cpu_ms: float
@@ -83,7 +83,7 @@ def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
 
 
 def alone(sts: ClusterSts) -> dict[str, Any]:
-    """Return the Pod without its sidecar: the application has the token and variables of Amazon's webhook."""
+    """Return the Pod without its sidecar. The application gets the token and variables of Amazon's webhook instead."""
     made = pod(NATIVE, "", sts, app=SAY_WHEN)
     spec = made["spec"]
     del spec["initContainers"]
@@ -165,7 +165,7 @@ def _use(found: dict[str, Any]) -> Use:
 
 
 def _process_of(uid: str) -> int:
-    """Return the sidecar's process id on the machine, found by the Pod's UID in the names of the node's cgroups."""
+    """Return the sidecar's process id on the machine. The names of the node's cgroups contain the Pod's UID."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has ended
             group, command = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
@@ -176,7 +176,7 @@ def _process_of(uid: str) -> int:
 
 @contextmanager
 def node(directory: Path) -> Iterator[tuple[Cluster, ClusterSts]]:
-    """Provide a cluster with a node that has this checkout's images, and its STS."""
+    """Run a cluster and its STS. The cluster has a node with the images of this checkout."""
     with contextmanager(cluster_for_tests)("full") as cluster:
         cluster.load_image(save_images(directory))
         with cluster_sts(cluster, directory) as sts:

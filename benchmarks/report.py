@@ -48,7 +48,7 @@ GOALS = [
     ("rush", "c=256 p99 ms", "p99 latency, 256 clients", 0.7, False),
     ("pace", "p50 us", "p50 latency, 200 requests per second", 0.5, False),
 ]
-"""Goals: table, column, words, and the required ratio to the best Go peer, at least or at most."""
+"""The goals: table, column, words, and the required ratio to the best Go peer, as a minimum or a maximum."""
 
 HEAD = """\
 # Benchmarks
@@ -145,7 +145,7 @@ def _goals(found: Mapping[str, Table]) -> Iterator[str]:
         if not there:
             yield f"| {words} | not measured | | | |"
             continue
-        # The best peer is the one with the worst ratio for us.
+        # The best peer is the peer with the worst ratio for `run`.
         peer = (min if is_at_least else max)(there, key=there.__getitem__)
         is_met = there[peer] >= wanted if is_at_least else there[peer] <= wanted
         sign = "≥" if is_at_least else "≤"

@@ -4,9 +4,9 @@ Measure the cost of `irsa-sidecar run` beside Go peers, the SDKs' own exchanges 
     python -m benchmarks.run_cost [--only start memory idle rush pace] [--python PATH]... [--many 1000000]
                                    [--json FILE] [--report DIRECTORY]
 
-All subjects are measured in one run and in turn, so other work on the machine affects them equally. Compare inside a
-table, and not across machines. STS is a stub that answers at once on loopback, so starts include neither DNS, TCP nor
-TLS to the real one.
+All subjects are measured in one run and in turn, so other work on the machine affects them equally. Compare figures in
+one table, and not across machines. STS is a stub that responds at once on loopback. So starts include no DNS query and
+no TCP or TLS handshake with the real STS.
 """
 
 import argparse
@@ -36,19 +36,21 @@ BOTO3, GO_SDK = "boto3", "Go SDK"
 
 WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
 MANY_A_SECOND = 2000
-"""Rate below which a server does not get all of the many requests."""
+"""Requests per second. A server that is slower gets fewer than `--many` requests."""
 
 REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
 """
-`run` refreshes sessions of this length at its highest rate, every 2 s. A lazy peer refreshes only with requests, so it
-gets them at this rate.
+Length of sessions, duration of the measurement, and requests per second, for the memory while refreshing.
+
+`run` refreshes sessions of this length at its highest rate, every 2 s. Some peers refresh only on a request, so all
+subjects get requests at this rate.
 """
 
 RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
 PACE_RATE, PACE_SECONDS = 200, 5
 
 PORT = Running(0, 4772)
-"""Port of `run` in the command that the page shows."""
+"""The port of `run` in the command on the page."""
 
 Asked = ParamSpec("Asked")
 Made = TypeVar("Made")
@@ -71,7 +73,7 @@ class Bench(NamedTuple):
 
 def main() -> int:
     args = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the started processes are stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # SIGTERM must also stop the started processes
     with tempfile.TemporaryDirectory(prefix="run-cost-") as directory, subjects.stub_sts() as sts:
         bench = _prepare(args, Path(directory), sts.url)
         _describe(bench)
@@ -102,7 +104,7 @@ def start(bench: Bench) -> Table:
 
 
 def memory(bench: Bench) -> Table:
-    """Measure MiB after a warm-up, after many requests, and at most while refreshing."""
+    """Measure MiB after a warm-up, after many requests, and the peak while sessions are refreshed."""
     samples = _samples()
     for server in bench.servers:
         columns = samples[server.name]
@@ -125,7 +127,7 @@ def idle(bench: Bench) -> Table:
     """Measure the work of idle subjects, all at the same time."""
     samples = _samples()
     with _all_running(bench) as running:
-        time.sleep(2)  # work that remains after a start
+        time.sleep(2)  # wait until the work after a start has ended
         before = {name: measure.effort(process.pid) for name, process in running.items()}
         time.sleep(bench.idle_seconds)
         for name, process in running.items():
@@ -190,7 +192,7 @@ def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
 
 
 def _ask_many(bench: Bench, server: Running) -> int:
-    """Send `--many` requests, or as many as a slow server answers in that time. Returns their number."""
+    """Send `--many` requests, or fewer to a slow server. Returns the number of requests."""
     answers, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
     while answers < bench.many and time.monotonic() < deadline:
         answers += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).answers
@@ -281,7 +283,7 @@ def _serving(name: str, sts: str, make: Callable[..., Subject], *inputs: Path) -
 
 
 def _labels(pythons: Sequence[str]) -> list[str]:
-    """Return what distinguishes subjects on several interpreters: the version, and the path if versions are equal."""
+    """Return a label for each interpreter: its version, and also its path if versions are equal."""
     if len(pythons) == 1:
         return [""]
     versions = [subjects.version(python) for python in pythons]
@@ -292,7 +294,7 @@ def _labels(pythons: Sequence[str]) -> list[str]:
 def _unless_missing(
     left_out: list[str], make: Callable[Asked, Made], *args: Asked.args, **kwargs: Asked.kwargs
 ) -> Made | None:
-    """Return the subject that `make` creates, or None after a note with its name and the reason."""
+    """Return the subject that `make` creates, or print its name and the reason and return None."""
     try:
         return make(*args, **kwargs)
     except builds.MissingError as missing:
@@ -325,7 +327,7 @@ def _describe(bench: Bench) -> None:
 
 
 def _repeatable(arguments: Sequence[str]) -> list[str]:
-    """Return the command without the output paths, which belong to this machine."""
+    """Return the command without the output paths, which are different on other machines."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json")
     return parser.parse_known_args(arguments)[1]

@@ -1,11 +1,12 @@
 """
-Run `irsa-sidecar run` as a process for an hour, or as long as given, and measure what grows.
+Run `irsa-sidecar run` as a process for an hour, or for `--seconds`, and measure the growth of its resources.
 
     python benchmarks/soak.py [--seconds 3600] [--session-seconds 10] [--requests-a-second 20] [--python PATH]
 
-Sessions of a few seconds make it refresh as often in an hour as a Pod does in weeks. Meanwhile the token rotates as the
-kubelet rotates it, and clients send requests steadily. Memory, threads and descriptors are read after a warm-up and at
-the end: growth between them is a leak. A response without valid credentials is an error, and makes the exit status 1.
+With sessions of a few seconds, the daemon refreshes as often in an hour as in a Pod in weeks. Meanwhile the token is
+rotated as by the kubelet, and clients send requests steadily. Memory, threads and descriptors are read after a warm-up
+and at the end. Growth between the two is a leak. A response without valid credentials is an error. Exit status 1 if
+there was an error.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from benchmarks.subjects import PATH, Running
 from benchmarks.tables import Samples, Table, text
 
 WARM_UP_SECONDS = 20.0
-"""Time until the daemon has refreshed several times and the allocator has its arenas."""
+"""Time of the warm-up: the daemon has then refreshed several times, and the allocator has its arenas."""
 
 ROTATION_SECONDS = 3.0
 
 
 @dataclass
 class Clients:
-    """Results of the clients: responses with valid credentials, errors, and the number of different credentials."""
+    """The results of the clients: responses with valid credentials, errors, and the number of different credentials."""
 
     answers: int = 0
     errors: int = 0
@@ -49,7 +50,7 @@ class Clients:
 
 
 def living_key(port: int) -> str | None:
-    """Return the access key of the response, or None if it holds no credentials that are valid."""
+    """Return the access key in the response, or None if the response holds no valid credentials."""
     try:
         head, _, body = subjects.get(port, PATH).partition(b"\r\n\r\n")
     except OSError:
@@ -62,7 +63,7 @@ def living_key(port: int) -> str | None:
 
 
 def rotate(inputs: Path) -> None:
-    """Replace the token at once: the rename is what a reader sees of the kubelet's swap."""
+    """Replace the token by a rename, which has the same effect for a reader as the kubelet's swap."""
     draft = inputs / "draft"
     draft.mkdir(exist_ok=True)
     subjects.write_inputs(draft)
@@ -84,7 +85,7 @@ def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, reque
 
 
 def held(pid: int) -> dict[str, list[float]]:
-    """Return the current resources of the process."""
+    """Return the memory, threads and descriptors that the process has now."""
     memory = measure.memory(pid)
     return {
         "RSS MiB": [memory.rss],

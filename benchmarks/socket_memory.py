@@ -1,12 +1,12 @@
 """
-Measure how much memory one client can charge to the sidecar's cgroup: the process and its sockets together.
+Measure the memory that one client can charge to the sidecar's cgroup, for the process and its sockets together.
 
     python -m benchmarks.socket_memory [--connections 1500] [--kilobytes 1024] [--seconds 5]
 
-The client opens connections to the credentials endpoint. It sends an unfinished request head and then more bytes on
-each, while the kernel accepts them. It needs root and the memory controller of cgroup v1 or v2. Version 1 counts TCP
-buffers separately. Version 2 counts everything against `memory.max`, and shows buffers as `sock` in memory.stat (kernel
-documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
+The client opens connections to the credentials endpoint. On each it sends an unfinished request head and then more
+bytes, while the kernel accepts them. The script needs root and the memory controller of cgroup v1 or v2. Version 1
+counts TCP buffers separately. Version 2 counts all memory against `memory.max`, and shows buffers as `sock` in
+memory.stat (kernel documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
 """
 
 import argparse
@@ -32,7 +32,7 @@ MIB = 1024.0 * 1024.0
 
 
 class Charge(NamedTuple):
-    """Memory that is charged at one moment, in MiB."""
+    """The memory that is charged to the cgroup at one moment, in MiB."""
 
     process: float
     sockets: float
@@ -74,7 +74,7 @@ def memory_group() -> Iterator[MemoryGroup]:
         raise MissingError(f"{path} cannot be created ({exc.strerror}): run this as root") from exc
     try:
         if is_v1:
-            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))  # starts the count
+            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))  # a limit starts the count
         elif "memory" not in (path / "cgroup.controllers").read_text().split():
             raise MissingError(f"{path} has no memory controller")
         yield MemoryGroup(path, is_v1=is_v1)
@@ -83,7 +83,7 @@ def memory_group() -> Iterator[MemoryGroup]:
 
 
 def _remove(path: Path) -> None:
-    """Remove the cgroup, which the kernel allows a moment after its last process has ended."""
+    """Remove the cgroup. The kernel allows that a moment after the last process has exited."""
     for _ in range(50):
         with suppress(OSError):
             path.rmdir()

@@ -1,9 +1,9 @@
 """
-Serve an STS that answers every AssumeRoleWithWebIdentity at once, so that a benchmark measures the daemon and not AWS.
+Serve an STS that responds to every AssumeRoleWithWebIdentity at once, so that a benchmark measures only the daemon.
 
     python benchmarks/stub_sts.py [PORT] [SECONDS]
 
-It prints its URL. Its sessions last SECONDS (3600).
+The program prints its URL. Its sessions last SECONDS (3600).
 """
 
 import argparse
@@ -36,7 +36,7 @@ class StubSts(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
-    """Send head and body in one piece: in two, the second could wait 40 ms for the first one's ACK."""
+    """The buffer size -1 sends head and body in one segment. A second segment could wait 40 ms for the first ACK."""
     life_seconds: ClassVar[float] = 3600
     answered: ClassVar[int] = 0
 
@@ -60,7 +60,7 @@ class StubSts(BaseHTTPRequestHandler):
 
 
 def reply(number: int, expires_at: datetime) -> bytes:
-    """Return a response of real size: session tokens of web identities are about 1 KiB."""
+    """Return a response of realistic size. Session tokens of web identities have about 1 KiB."""
     expiration = expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return REPLY.format(number=number, secret="s" * 40, token="T" * 900, expiration=expiration).encode()
 

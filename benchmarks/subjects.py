@@ -1,8 +1,8 @@
 """
-Start the subjects of measurements: all with the same token, role, secret and stub STS, on loopback.
+Start the subjects of measurements on loopback, all with the same token, role, secret and stub STS.
 
-A subject's command has `{port}` and `{sts}` as placeholders. Each process that starts here is also stopped here, by its
-own id.
+A subject's command has the placeholders `{port}` and `{sts}`. This module stops each process that it starts, by the
+process id.
 """
 
 import os
@@ -26,7 +26,7 @@ PATH = "/v1/credentials"
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 
 START_SECONDS = 20.0
-"""Longest time from exec to the first credentials. After it, the subject counts as broken."""
+"""Longest time from exec to the first credentials. A slower subject counts as broken."""
 
 BOTO3_PROGRAM = """
 import signal
@@ -48,11 +48,11 @@ class Subject(NamedTuple):
 
 
 _PORTS = iter(random.sample(range(20_000, 32_768), k=12_768))
-"""Free ports in a random order of this process, because other processes use some at the same time."""
+"""Candidate ports in random order. Processes that run at the same time choose different ports."""
 
 
 class Program(NamedTuple):
-    """A program that gets its own credentials, prints a line when it has them, and waits for a signal."""
+    """A program that gets its own credentials, then prints a line, and waits for a signal."""
 
     name: str
     what: str
@@ -73,7 +73,7 @@ class Stub(NamedTuple):
     port: int
 
     def answered(self) -> int:
-        """Return the number of credentials that it returned."""
+        """Return the number of credentials that the stub has returned."""
         return int(get(self.port, "/answered").partition(b"\r\n\r\n")[2])
 
 
@@ -104,7 +104,7 @@ def run(name: str, python: str, inputs: Path) -> Subject:
 
 
 def from_tree(name: str, inputs: Path) -> Subject:
-    """Return `run` from this tree under this interpreter, because counts need no build."""
+    """Return `run` from the source tree under this interpreter. Counts of calls need no build."""
     return Subject(name, "irsa-sidecar run from the tree", (sys.executable, "-m", "sidecar", "run"), _daemon(inputs))
 
 
@@ -129,7 +129,7 @@ def aws_vault(name: str, inputs: Path) -> Subject:
 
 def metadata_mock(name: str) -> Subject:
     """
-    Return AWS's own Go server in the form of EC2's metadata service, with fixed credentials.
+    Return AWS's Go server that imitates EC2's metadata service, with fixed credentials.
 
     Raises MissingError if it cannot be built.
     """
@@ -168,7 +168,7 @@ http {
 
 def limit(name: str) -> Subject:
     """
-    Return the plain limit of the machine.
+    Return the program of limit.c, which shows the upper limit of the machine.
 
     Raises MissingError if it cannot be built.
     """
@@ -178,7 +178,7 @@ def limit(name: str) -> Subject:
 
 def boto3(name: str, python: str, inputs: Path) -> Program:
     """
-    Return a process that makes its own web identity exchange, as every process does without a sidecar.
+    Return a process of boto3 that exchanges its own token, as every process does without a sidecar.
 
     Raises MissingError if it cannot be built.
     """
@@ -190,7 +190,7 @@ def boto3(name: str, python: str, inputs: Path) -> Program:
 
 
 def boto3_here(name: str, inputs: Path) -> Program:
-    """Return the same under this interpreter, with the installed boto3."""
+    """Return the program of `boto3` under this interpreter, with the installed boto3."""
     return Program(
         name, "boto3's own web identity, without a sidecar", (sys.executable, "-c", BOTO3_PROGRAM), _aws(inputs)
     )
@@ -198,7 +198,7 @@ def boto3_here(name: str, inputs: Path) -> Program:
 
 def go_sdk(name: str, inputs: Path) -> Program:
     """
-    Return the same in Go.
+    Return the same program in Go, with the AWS SDK for Go.
 
     Raises MissingError if it cannot be built.
     """
@@ -229,7 +229,7 @@ def version(python: str) -> str:
 
 
 def describe_python(python: str) -> str:
-    """Return version and path, and a warning if its standard library would be compiled at every start."""
+    """Return version and path, and a warning if the interpreter compiles its standard library at every start."""
     is_compiled = _ask_python(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
     return f"Python {version(python)} ({python})" + ("" if is_compiled else ", whose own modules are NOT byte-compiled")
 
@@ -245,7 +245,7 @@ def _ask_python(python: str, script: str) -> str:
 def spawn(
     subject: Subject | Program, *, port: int, sts: str, stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start the command with nothing of our own environment."""
+    """Start the command with an environment that has no variable of this process."""
     fill = {"port": str(port), "sts": sts}
     environ = {name: value.format(**fill) for name, value in subject.environ.items()}
     command = list(subject.command)
@@ -269,7 +269,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running(subject: Subject, sts: str) -> Iterator[Running]:
-    """Run the subject, and yield it once it has credentials."""
+    """Run the subject, and yield it when it has credentials."""
     port = free_port()
     process = spawn(subject, port=port, sts=sts)
     try:
@@ -283,7 +283,7 @@ def running(subject: Subject, sts: str) -> Iterator[Running]:
 
 @contextmanager
 def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
-    """Run an STS that answers at once, with sessions of this length."""
+    """Run an STS that responds at once, with sessions of this length."""
     command = [sys.executable, str(builds.HERE / "stub_sts.py"), "0", str(life_seconds)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
@@ -295,7 +295,7 @@ def stub_sts(life_seconds: float = 3600) -> Iterator[Stub]:
 
 
 def free_port() -> int:
-    """Return a different port each time, below the range that Linux uses for connections, which could take it first."""
+    """Return a new port each time, below Linux's range for outgoing connections, so that no connection uses it."""
     for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
@@ -304,7 +304,7 @@ def free_port() -> int:
 
 
 def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    """Connect every half millisecond until the port accepts."""
+    """Try to connect every half millisecond until the port accepts."""
     deadline = time.monotonic() + START_SECONDS
     while not _connects(port):
         _give_up_if_ended(process, deadline)
@@ -321,7 +321,7 @@ def wait_until_served(process: subprocess.Popen[bytes], server: Running) -> None
 
 def try_out(subject: Subject, sts: str) -> None:
     """
-    Start the subject once.
+    Start the subject once, and stop it.
 
     Raises MissingError if it does not serve.
     """

@@ -1,16 +1,16 @@
-"""Format samples as a table for people: medians, the least and the most, and ratios to others. Pure."""
+"""Format samples as a table for people: medians, minimum and maximum, and ratios to other subjects. Pure."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Samples = dict[str, dict[str, list[float]]]
-"""Samples of one table: subject, then column, then one number for each round."""
+"""The type of the samples for one table: by subject, then by column, one number for each round."""
 
 
 class Table(NamedTuple):
     """
-    A table with one row for each subject, then one for the ratio of each key of `beside` to each of its values.
+    A table with one row for each subject, then one row for each ratio. `beside` maps a subject to its comparisons.
 
     A cell is the median, with `(least-most)` if the rounds differ.
     """
@@ -75,7 +75,7 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Return three significant digits, and whole numbers without a fraction."""
+    """Return the number with three significant digits. Whole numbers have no fraction."""
     if value == int(value) or value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -4,15 +4,15 @@ Measure honest admission reviews and the liveness probe while a tenant attacks `
     python -m benchmarks.webhook_attack [--seconds 60] [--attacks chunks,annotations,bodies,handshakes,all]
 
 The webhook is a process with a fake API server, and each attacker is another process. All share this machine, so the
-figures include the attackers' CPU. `accounts` restarts the webhook with 30,000 ServiceAccounts of one
-namespace instead of attacking it.
+figures include the attackers' CPU. `accounts` is not an attack: the webhook is restarted with 30,000 ServiceAccounts in
+one namespace.
 
     chunks       40 connections to each port that send a body in chunks of one byte
     annotations  8 clients that create Pods with a hostile `roles` annotation, of 59 KiB and of 8,000 characters
     bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
-    handshakes   clients that begin handshakes as fast as they can and leave the connections open
+    handshakes   clients that begin handshakes as fast as possible and leave the connections open
 
-`chunks+bodies` means both together, and `all` the first three.
+`chunks+bodies` means both together, and `all` means the first three together.
 """
 
 import argparse
@@ -61,14 +61,14 @@ class Target(NamedTuple):
 
 
 def one_byte_chunks(target: Target, until: float) -> None:
-    """Push chunks of one byte into 40 connections to each port."""
+    """Send chunks of one byte on 40 connections to each port, as fast as possible."""
     head = b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     pushers = [lambda: secured(target.port)] * 40 + [lambda: plain(target.admin_port)] * 40
     push(pushers, head, b"1\r\na\r\n" * 8_000, until)
 
 
 def unfinished_bodies(target: Target, until: float) -> None:
-    """Hold 400 connections to each port with 32 kB of an unfinished body, and send large reviews beside them."""
+    """Keep 400 connections to each port open with 32 kB of an unfinished body, and also send large reviews."""
     for count in (1_300_000, 140_000):
         threading.Thread(target=send_reviews, args=(target, until, empty_lists(count)), daemon=True).start()
     head = b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
@@ -116,7 +116,7 @@ ATTACKERS: dict[str, Callable[[Target, float], None]] = {
 
 
 def push(openers: list[Callable[[], Any]], head: bytes, piece: bytes, until: float, *, once: bool = False) -> None:
-    """Keep a connection for each opener, and write as much as the kernel takes."""
+    """Keep a connection open for each opener, and write as many bytes as the kernel accepts."""
     connections: dict[int, Any] = {}
     while time.monotonic() < until:
         for number, opener in enumerate(openers):
@@ -143,7 +143,7 @@ def send_reviews(target: Target, until: float, body: bytes) -> None:
 
 
 def hostile_review(depth: int, length: int) -> bytes:
-    """Flow lists that nest deep, in windows shorter than PyYAML's longest simple key."""
+    """Return a review with deeply nested flow lists, in windows shorter than PyYAML's longest simple key."""
     window = "[" * depth + "a" + "]" * depth + ","
     text = window * (length // len(window))
     return json.dumps(review_with({"irsa-sidecar.io/roles": f"[{text}a]"})).encode()
@@ -170,7 +170,7 @@ def secured(port: int) -> ssl.SSLSocket:
 
 
 def trusting() -> ssl.SSLContext:
-    """Return the settings of a client that verifies nothing."""
+    """Return the TLS context of a client that verifies no certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -190,12 +190,12 @@ def post(port: int, body: bytes, timeout: float = WAIT_SECONDS) -> int:
         connection.close()
 
 
-# The webhook, and what is measured of it
+# The webhook and its measurements
 
 
 @contextmanager
 def webhook(api: FakeApiServer, directory: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Target]]:
-    """Start the process, and yield it once it is ready."""
+    """Start the process, and yield it when it is ready."""
     (directory / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(api.url)))
     target = Target(free_port(), free_port())
     command = [
@@ -246,7 +246,7 @@ def get(port: int, path: str) -> int:
 
 
 def timed(call: Callable[[], int]) -> tuple[float, bool]:
-    """Return the seconds, and whether the request succeeded."""
+    """Return the seconds that the request took, and whether it succeeded."""
     began = time.perf_counter()
     try:
         is_answered = call() == 200
@@ -256,7 +256,7 @@ def timed(call: Callable[[], int]) -> tuple[float, bool]:
 
 
 class Watcher:
-    """A thread that requests the probe five times per second and keeps the highest resident memory."""
+    """A thread that requests the probe five times per second and records the highest resident memory."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", target: Target) -> None:
         self.livez: list[float] = []
@@ -286,7 +286,7 @@ class Watcher:
 
 
 def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
-    """Return the row of one attack: honest reviews one after the other, the probe, and memory."""
+    """Return the table row of one attack: honest reviews one after the other, the probe, and memory."""
     honest = json.dumps(admission_review()).encode()
     took, unanswered = [], 0
     with api_server() as api, tempfile.TemporaryDirectory() as directory:

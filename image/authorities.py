@@ -1,10 +1,9 @@
 """
-Lay out a file of authorities so that OpenSSL reads the one that it needs, instead of all of them at each start.
+Split a file of authorities into a folder, so that OpenSSL reads only the authority that it needs at each start.
 
-The layout is a folder with a file for each authority, named by a hash of its subject (OpenSSL's
-SSL_CTX_load_verify_locations and openssl-rehash). The same authorities are trusted. The hash comes from the OpenSSL
-library that Python's `ssl` uses. If OpenSSL is linked into the interpreter, the hash is not available, and no folder is
-made.
+The folder has a file for each authority, named by a hash of the subject (OpenSSL's SSL_CTX_load_verify_locations and
+openssl-rehash). The trusted authorities are the same. The OpenSSL library of Python's `ssl` computes the hash. If
+OpenSSL is linked into the interpreter, the hash is not available, and no folder is created.
 """
 
 import _ssl

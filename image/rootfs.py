@@ -1,17 +1,17 @@
 """
-Gather the whole file system of the image: irsa-sidecar, the locked packages, Python, and their libraries.
+Copy all files of the image to one folder: irsa-sidecar, the locked packages, Python, and their libraries.
 
     python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS [FOLDER…]
 
-The image has no shell, no package manager and no other program: an intruder cannot use them, and they need no update.
-Run this in the build stage with the Python whose files are gathered. It finds files through that Python and its loader,
-so it works with any base image and architecture.
+The image has no shell, no package manager and no other program, because an intruder could use them and they would need
+updates. Run this script in the build stage with the Python whose files are copied. The script finds files through that
+Python and its loader, so it works with any base image and architecture.
 
-FOLDERs of packages, as PACKAGE/data, are left out.
+FOLDERs of packages, in the form PACKAGE/data, are omitted.
 
-Everything is compiled in advance, because a read-only root file system keeps no __pycache__: the daemon would start
-four times as slowly. Compiled files of other packages have no docstrings, which saves every Pod 1.2 MiB. Unlike `python
--OO`, that keeps their assertions.
+All code is compiled in advance. A read-only root file system keeps no __pycache__, so the daemon would otherwise start
+four times as slowly. Compiled files of other packages have no docstrings, which saves 1.2 MiB in every Pod. Unlike
+with `python -OO`, their assertions remain.
 """
 
 import ast
@@ -38,16 +38,16 @@ LEFT_OUT = shutil.ignore_patterns(
     *("__pycache__", "site-packages", "dist-packages", "sitecustomize.py"),
     *("test", "tests", "idlelib", "tkinter", "turtle*", "lib2to3", "ensurepip", "venv", "pydoc_data", "_pyrepl"),
     *("config-*", "*.a", "_test*", "_ctypes_test*", "_xxtest*", "xxlimited*", "xxsubtype*"),
-    # Modules that would bring a library of their own: terminals and databases.
+    # Modules that need more shared libraries: terminals and databases.
     *("readline.*", "_curses*", "_dbm.*", "_gdbm.*", "_sqlite3.*", "_tkinter.*", "nis.*", "curses", "dbm", "sqlite3"),
 )
-"""Modules of the standard library that no server needs."""
+"""A pattern of the standard library's modules that no server needs."""
 
 OURS = "sidecar"
-"""Package that keeps its docstrings, because `--help` prints them."""
+"""The package that keeps its docstrings, because `--help` prints them."""
 
 UNCHECKED = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")
-"""Header of compiled code that Python never compares with its source, regardless of the source's time (PEP 552)."""
+"""Header of compiled code that Python never compares with its source (PEP 552)."""
 
 KNOWN_TO_THE_SYSTEM = {
     "etc/passwd": f"irsa-sidecar:x:{USER_ID}:{USER_ID}:irsa-sidecar:/:/nonexistent\n",
@@ -68,7 +68,7 @@ def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) 
 
 
 def _install(pip: str, requirements: str, wheel: str) -> None:
-    """Create a virtual environment without pip, with the locked packages and ours."""
+    """Create a virtual environment without pip, and install the locked packages and irsa-sidecar."""
     venv.create(VENV, symlinks=True)
     install = [pip, "--python", str(VENV / "bin" / "python"), "install", "--no-compile"]
     subprocess.run([*install, "--require-hashes", "-r", requirements], check=True)
@@ -82,7 +82,7 @@ def _lay_out_authorities() -> None:
     """
     Create the folder of authorities that the daemon reads first (`sidecar/sts/client.py`).
 
-    All of certifi would cost each start 22 ms and 0.6 MiB.
+    Reading all authorities of certifi would add 22 ms and 0.6 MiB to each start.
     """
     module = authorities.ssl_module()
     crypto = [path for path in _libraries(module) if path.name.startswith("libcrypto.")] if module else []
@@ -111,14 +111,14 @@ def _within(rootfs: Path, path: Path) -> Path:
 
 
 def _copy(path: Path, rootfs: Path) -> None:
-    """Copy the file under the requested name, and follow a link."""
+    """Copy the file under the requested name. If the name is a link, copy its target."""
     if path.exists():
         _within(rootfs, path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, _within(rootfs, path))
 
 
 def _copy_with_links(path: Path, rootfs: Path) -> None:
-    """Copy the file and every link on its path, because Python finds its library by the real path."""
+    """Copy the file and every link on its path, because Python finds its standard library by the real path."""
     while path.is_symlink():
         target = path.parent / path.readlink()
         copied = _within(rootfs, path)
@@ -130,7 +130,7 @@ def _copy_with_links(path: Path, rootfs: Path) -> None:
 
 
 def _libraries(program: Path) -> Iterator[Path]:
-    """Return the shared libraries that the loader finds for the file, and the loader itself, by the requested names."""
+    """Return the shared libraries of the file and the loader itself, by the names that the loader uses."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     for word in listed.split():
         if word.startswith("/") and not word.endswith(":"):
@@ -139,10 +139,10 @@ def _libraries(program: Path) -> Iterator[Path]:
 
 def _tell_scanners(files: Iterable[Path], rootfs: Path) -> None:
     """
-    Record the Debian packages of the files, and keep their copyright.
+    Record the Debian packages of the files, and copy their copyright files.
 
-    Vulnerability scanners read /var/lib/dpkg/status.d, as in distroless images. On other systems there is no dpkg, and
-    nothing is recorded.
+    Vulnerability scanners read /var/lib/dpkg/status.d, as in distroless images. Systems other than Debian have no dpkg,
+    so no packages are recorded there.
     """
     if shutil.which("dpkg-query") is None:
         return
@@ -157,7 +157,7 @@ def _tell_scanners(files: Iterable[Path], rootfs: Path) -> None:
 
 
 def _compile(source: Path, rootfs: Path) -> None:
-    """Compile beside the source, where Python looks for it."""
+    """Compile the source, and write the result where Python expects it."""
     content = source.read_bytes()
     tree = ast.parse(content)
     if OURS not in source.parts:

@@ -1,8 +1,8 @@
-// The peer of `irsa-sidecar run`: aws-vault's own ECS credential server over the AWS SDK's own web identity
-// provider, so that it makes the same one call to STS that we make.
+// The peer of `irsa-sidecar run`: the ECS credential server of aws-vault with the web identity provider of the AWS SDK.
+// It makes the same single call to STS as `irsa-sidecar run`.
 //
-// aws-vault's command line accepts no STS endpoint, hence this main. Its request log is discarded, as in aws-vault
-// without --debug.
+// This program exists because aws-vault's command line accepts no STS endpoint. The request log is discarded, as in
+// aws-vault without --debug.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 func main() {
 	port, err := strconv.Atoi(os.Getenv("PEER_PORT"))
 	if err != nil {
-		log.Fatalf("PEER_PORT is %q: give a port", os.Getenv("PEER_PORT"))
+		log.Fatalf("PEER_PORT is %q, which is not a port. Set a port", os.Getenv("PEER_PORT"))
 	}
 	region := os.Getenv("AWS_REGION")
 	client := sts.New(sts.Options{
