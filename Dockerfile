@@ -1,11 +1,11 @@
-# Two images of irsa-sidecar, without a shell or anything else that does not run:
+# Two images of irsa-sidecar. They have no shell and no other file that irsa-sidecar does not need:
 #
 #     docker build -t irsa-sidecar .                          for Pods
 #     docker build -t irsa-sidecar:tools --target tools .     with every command's packages
 #
-# Nothing here depends on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` builds both.
-# BASE is any image with Python 3.11 or newer as `python3`, its venv module, and `ldd`. Only its Python and Python's
-# libraries are copied. For reproducible builds, pin it: --build-arg BASE=python@sha256:…
+# This file does not depend on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` builds both.
+# BASE is any image with Python 3.11 or newer as `python3`, the venv module, and `ldd`. Only Python and its libraries
+# are copied from BASE. For reproducible builds, pin BASE: --build-arg BASE=python@sha256:…
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
@@ -23,7 +23,7 @@ COPY image/rootfs.py image/authorities.py ./
 
 FROM build AS run-rootfs
 COPY requirements/run.txt ./
-# botocore signs the requests of chains. Its signer does not read its models of services, which are 27 MB.
+# botocore signs the requests of chains. Signing does not need botocore's models of services, which have 27 MB.
 RUN python3 rootfs.py tools/bin/pip run.txt *.whl /rootfs botocore/data
 
 FROM build AS tools-rootfs

@@ -1,4 +1,4 @@
-# `make local` and `make test` each work alone on a fresh machine with Python 3.11 or newer and make.
+# `make local` and `make test` need no other target before them. They need only Python 3.11 or newer, and make.
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
@@ -21,7 +21,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Use another one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Use another Python: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot create a virtual environment. On Debian and Ubuntu: apt install python3-venv." >&2; rm -rf $(VENV); exit 2; }
 
 # One stamp per lock file. pip installs exactly the locked versions and verifies their hashes.
@@ -38,7 +38,7 @@ $(VENV)/.tools.installed: requirements/tools.txt requirements/build.txt $(SOURCE
 	$(BIN)/python -m compileall -q sidecar
 	@touch $@
 
-local: $(VENV)/.demo.installed ## run all of IRSA on this machine, and the real AWS CLI with it
+local: $(VENV)/.demo.installed ## run all parts of IRSA on this machine, and call the local STS with the real AWS CLI
 	$(BIN)/irsa-sidecar local -- $(BIN)/aws sts get-caller-identity
 
 tools: $(VENV)/.tools.installed ## install irsa-sidecar with every extra into .venv: setup, doctor, webhook and local
@@ -46,12 +46,12 @@ tools: $(VENV)/.tools.installed ## install irsa-sidecar with every extra into .v
 	@echo "  export PATH=\"$(CURDIR)/$(BIN):\$$PATH\""
 	@echo "  irsa-sidecar help"
 
-dev: $(VENV)/.dev.installed ## install what a contributor needs into .venv (CONTRIBUTING.md)
+dev: $(VENV)/.dev.installed ## install the packages for development into .venv (CONTRIBUTING.md)
 	@echo "Next: make test-fast"
 
-test: lint types unit ## run lint, types and all tests that need no container
+test: lint types unit ## run lint, types, and all tests that need no container
 
-test-fast: $(VENV)/.dev.installed ## run the unit tests of what changed since SINCE (main), and print how long they took
+test-fast: $(VENV)/.dev.installed ## run the unit tests of packages that changed since SINCE (main), and print the time
 	$(BIN)/python -m tests.support.changed --base $(SINCE)
 
 lint: $(VENV)/.dev.installed ## check style, spelling and language
@@ -61,7 +61,7 @@ lint: $(VENV)/.dev.installed ## check style, spelling and language
 	$(BIN)/python -m tests.support.language
 
 LANGUAGE ?=
-language: $(VENV)/.dev.installed ## find words and forms that we avoid in LANGUAGE (paths; by default everything that is clean already)
+language: $(VENV)/.dev.installed ## find avoided words in the paths of LANGUAGE (by default all files)
 	$(BIN)/python -m tests.support.language $(LANGUAGE)
 
 types: $(VENV)/.dev.installed
@@ -83,16 +83,16 @@ reference: $(VENV)/.dev.installed ## write docs/reference from the code
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 
-# Without the lock files: the versions that `pip install` gets, and that the next `make lock` will bring.
+# This target ignores the lock files. It uses the versions of `pip install`, which the next `make lock` will pin.
 NEWEST = .venv-newest
-test-newest: $(VENV)/.dev.installed ## the unit tests and `run` with the newest versions of all dependencies
+test-newest: $(VENV)/.dev.installed ## run the unit tests and the tests of `run` with the newest versions of all dependencies
 	rm -rf $(NEWEST)
 	$(BIN)/uv venv --quiet --python $(BIN)/python $(NEWEST)
 	$(BIN)/uv pip install --quiet --python $(NEWEST) --upgrade --all-extras --group dev -r pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(NEWEST) --no-deps --no-build-isolation --editable .
 	$(NEWEST)/bin/python -m pytest -n auto tests/unit tests/end_to_end/test_run.py
 
-# SDKs mostly wait, so more cases run at once than there are cores.
+# SDKs wait most of the time, so more cases run at once than the machine has cores.
 test-sdks: $(VENV)/.dev.installed ## run every AWS SDK in every case, and write docs/sdks.md; needs Go, Rust, Java, Maven and Node.js
 	$(BIN)/python -m tests.sdk.build
 	SDKS=all $(BIN)/python -m pytest -n $(SDK_WORKERS) tests/sdk/test_sdks.py
@@ -104,12 +104,12 @@ IMAGE ?= irsa-sidecar:$(VERSION)
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 BASE ?=
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-# Podman's own image format has no HEALTHCHECK.
+# Podman's default image format has no HEALTHCHECK.
 export BUILDAH_FORMAT = docker
 BUILD = $(ENGINE) build --quiet $(if $(BASE),--network=none --build-arg BASE=$(BASE)) \
 	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION)
 
-image: images $(VENV)/.dev.installed ## build the images with docker or podman and test them; BASE=… is another base image
+image: images $(VENV)/.dev.installed ## build the images with docker or podman, and test them; BASE=… sets another base image
 	IMAGE=$(IMAGE) ENGINE=$(ENGINE) $(BIN)/python -m pytest tests/image
 
 images:
@@ -121,13 +121,13 @@ images:
 	done
 
 # CLUSTER=control needs no root and no containers. CLUSTER=existing uses the cluster in KUBECONFIG.
-test-cluster: $(VENV)/.dev.installed ## run the images on a real Kubernetes, which takes about 10 minutes to build the first time
+test-cluster: $(VENV)/.dev.installed ## test the images on a real Kubernetes; the first build takes about 10 minutes
 	$(BIN)/python -m pytest tests/cluster
 
 docs: $(VENV)/.site.installed ## build the documentation site into build/website/site, without the network
 	$(BIN)/python -m website.build
 
-docs-check: docs ## show the site's pages in headless Chromium: width, contrast, search, requests to elsewhere
+docs-check: docs ## check the site's pages in headless Chromium: width, contrast, search, requests to other hosts
 	$(BIN)/python -m pytest tests/website
 
 test-chart: $(VENV)/.dev.installed ## test the chart with Helm 3 and 4, which takes about 4 minutes to build the first time
@@ -136,20 +136,20 @@ test-chart: $(VENV)/.dev.installed ## test the chart with Helm 3 and 4, which ta
 chart: $(VENV)/.dev.installed ## write the generated files of the chart: monitoring, and its README
 	$(BIN)/python -m tests.docs.chart
 
-stateful: $(VENV)/.dev.installed ## run STATEFUL_STEPS (100000) faults in random order against every promise
+stateful: $(VENV)/.dev.installed ## run STATEFUL_STEPS (100000) random faults, and check every guarantee
 	HYPOTHESIS_PROFILE=explore STATEFUL_STEPS=$(STATEFUL_STEPS) $(BIN)/python -m pytest -rP -o faulthandler_timeout=0 tests/stateful
 
-bench: $(VENV)/.bench.installed ## compare what `run` costs with its peers, and write docs/benchmarks.md
+bench: $(VENV)/.bench.installed ## compare the cost of `run` with its peers, and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run_cost --report docs $(BENCH)
 
 bench-check: $(VENV)/.dev.installed ## check the cost of `run` by counts and ratios, in a minute
 	$(BIN)/python -m benchmarks.check
 
-bench-node: $(VENV)/.bench.installed ## measure many daemons on a node, and one with many roles and connections (docs/capacity.md)
+bench-node: $(VENV)/.bench.installed ## measure many daemons on a node, and a daemon with many roles and connections (docs/capacity.md)
 	$(BIN)/python -m benchmarks.node
 	$(BIN)/python -m benchmarks.growth --plots docs/plots
 
-bench-pod: $(VENV)/.dev.installed ## measure a sidecar on a real kubelet for an hour; needs what test-cluster needs
+bench-pod: $(VENV)/.dev.installed ## measure a sidecar on a real kubelet for an hour; has the prerequisites of test-cluster
 	$(BIN)/python -m benchmarks.pod $(BENCH)
 
 fleet: $(VENV)/.bench.installed ## simulate the calls of 100,000 Pods to STS, and plot them (docs/capacity.md)
@@ -165,8 +165,8 @@ pictures: ## draw the pictures of the documentation from docs/pictures/*.d2, in 
 		$(PICTURE) --theme 0 $$name.d2 $$name-light.svg && $(PICTURE) --theme 201 $$name.d2 $$name-dark.svg || exit 1; \
 	done && chmod 644 *.svg && sha256sum *.d2 *.svg >SHA256SUMS
 
-# `make test` replays the corpus and some thousand mutations. This continues from there (tests/fuzz/fuzzer.py).
-fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that break a parser, FUZZ_SECONDS (60) for each; FUZZ_SEED repeats a run
+# `make test` replays the corpus and some thousand mutations. `make fuzz` tries more (tests/fuzz/fuzzer.py).
+fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that break a parser, FUZZ_SECONDS (60) per parser; FUZZ_SEED repeats a run
 	$(BIN)/python -m tests.fuzz.fuzzer http $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer imds $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer sts $(FUZZ_SECONDS) $(FUZZ_SEED)
@@ -177,11 +177,11 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 release: $(VENV)/.dev.installed ## build the release of the commit that is checked out into dist/
 	$(BIN)/python -m release build
 
-changelog: $(VENV)/.dev.installed ## print what changelog.d/ adds to CHANGELOG.md
+changelog: $(VENV)/.dev.installed ## print the release notes in changelog.d/
 	$(BIN)/towncrier build --draft --version $(VERSION)
 
 KILL_ROUNDS ?= 300
-kill-loop: $(VENV)/.dev.installed ## end the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run
+kill-loop: $(VENV)/.dev.installed ## kill the daemon at KILL_ROUNDS (300) random moments; KILL_SEED repeats a run
 	KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/end_to_end/test_killing.py
 
 UPGRADE ?=

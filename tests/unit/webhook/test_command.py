@@ -23,7 +23,7 @@ from tests.unit.webhook.cluster import (
         (["--image", "a b"], "--image is 'a b'"),
         (["--image", "x"], "Neither --region nor AWS_REGION is set"),
         (["--image", "x", "--region", "eu-west-1", "--env", "AWS_REGION=x"], "--env sets AWS_REGION"),
-        (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "belong together"),
+        (["--image", "x", "--region", "eu-west-1", "--key-file", "k"], "must be set together"),
         (["--image", "x", "--region", "eu-west-1", "--drain-seconds", "-1"], "--drain-seconds is '-1'"),
         (["--image", "x", "--region", "eu-west-1", "--listen", "x"], "--listen is 'x'"),
         (["--image", "x", "--region", "eu-west-1", "--sidecar-resources", "[]"], "--sidecar-resources is '[]'"),
