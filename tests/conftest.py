@@ -20,8 +20,8 @@ from tests.support.fakes.kubelet import FakeVolume
 from tests.support.scene import Scene, make_scene
 from tests.support.served import Served, serving
 
-# Every run uses the same examples, so a failure is reproducible everywhere. HYPOTHESIS_PROFILE=explore searches further
-# and prints how to repeat a failure. There are no deadlines, because machines vary in speed.
+# Every run uses the same examples, so a failure is reproducible everywhere. HYPOTHESIS_PROFILE=explore tries other
+# examples and prints how to repeat a failure. There are no deadlines, because machines vary in speed.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
@@ -29,14 +29,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
-# A shell that runs the tests in the background ignores these signals, and every process under test would inherit that.
+# A shell that runs the tests in the background ignores these signals, and processes under test would ignore them too.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
 
 def _open_files() -> set[str]:
-    """Return the descriptors of this process by target, without those whose number may vary in any process."""
+    """Return the descriptors of this process by target, without those that Python itself may open at any time."""
     directory = "/proc/self/fd"
     if not os.path.isdir(directory):
         return set()
@@ -101,7 +101,7 @@ def volumes(file_operations_in_virtual_time: None, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove all proxies, so that only the test's own ones apply."""
+    """Remove all proxy settings, so that only the proxies of the test apply."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

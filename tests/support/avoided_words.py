@@ -1,5 +1,5 @@
 """
-Words and forms that this project does not use, each with its plain replacement. Pure.
+List words and forms that this project does not use, each with its plain replacement. Pure.
 
 Rule: an entry is here only if nearly every match is wrong, because the check is a gate. A word that has a plain use as
 well ("give", "make", "told") is listed only in the forms that are wrong.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Avoided(NamedTuple):
-    """A form to avoid, as a regular expression over text with single spaces, and what to use."""
+    """A form to avoid, as a regular expression over text with single spaces, and the words to use instead."""
 
     pattern: str
     use: str
@@ -58,7 +58,7 @@ AVOIDED = (
     Avoided("(?<=, )as (?:there (?:is|are|was|were)|nothing|nobody|everything)", "because"),
     Avoided("lest|for want of|wherein|whereof|therein|thereof|thereto", "plain words"),
 )
-"""Every form to avoid, with what to use."""
+"""Every form to avoid, with the words to use instead."""
 
 _STARTS = re.compile(r"(?:What|Whatever|Who|Whoever|Whether|Where|Of|As|So|By(?! default)) ")
 
@@ -66,7 +66,7 @@ _COMPILED = [(re.compile(rf"\b(?:{avoided.pattern})\b", re.IGNORECASE), avoided.
 
 
 class Match(NamedTuple):
-    """A form that was found: its offset in the text, its words, and what to use."""
+    """A form that was found: its offset in the text, its words, and the words to use instead."""
 
     offset: int
     words: str
@@ -80,6 +80,6 @@ def avoided_in(text: str) -> list[Match]:
 
 
 def docstring_start(text: str) -> Match | None:
-    """Return the first word of a docstring if it makes a clause of the summary."""
+    """Return the first word of a docstring if the word makes the summary a clause."""
     match = _STARTS.match(text)
     return Match(0, match[0].strip(), "a summary that starts with a verb or a noun") if match else None

@@ -1,8 +1,9 @@
 """
-Run the unit tests of what changed against main: `python -m tests.support.changed [--base REF] [--list]`.
+Run the unit tests of packages that differ from main: `python -m tests.support.changed [--base REF] [--list]`.
 
 Rule: a package's tests run for a change in the package, and the flat modules' tests for a change of any flat module.
-Packages that import a flat module do not, because that would be nearly all of them: `make test` runs everything.
+Tests of packages that import a changed module do not run, because nearly all packages import a flat module. `make test`
+runs all tests.
 Committed, staged, unstaged and untracked changes count.
 """
 
@@ -19,7 +20,7 @@ LAYERS = "tests/unit/test_layers.py"
 """The import rules, which any change of `sidecar/` can break."""
 
 DOCUMENTATION = ("tests/docs/test_links.py", "tests/docs/test_decisions.py")
-"""The tests of documentation that need nothing but its files."""
+"""The tests of documentation that need only the files in docs/."""
 
 
 def _flat_tests() -> list[str]:
@@ -44,7 +45,7 @@ def suites_of(path: str) -> Iterator[str]:
 
 
 def targets(changed: Iterable[str]) -> list[str]:
-    """Return the existing tests of the changed files, each once."""
+    """Return the existing tests of the changed files, without duplicates."""
     chosen = {test for path in changed for test in suites_of(path)}
     return sorted(test for test in chosen if (ROOT / test).exists())
 
@@ -55,7 +56,7 @@ def _git(*arguments: str) -> list[str]:
 
 
 def changed_files(base: str) -> list[str]:
-    """Return the files that differ from where this branch left `base`, and untracked ones."""
+    """Return the files that differ from the merge base with `base`, and untracked files."""
     (fork,) = _git("merge-base", base, "HEAD")
     return _git("diff", "--name-only", "--no-renames", fork) + _git("ls-files", "--others", "--exclude-standard")
 

@@ -17,7 +17,7 @@ _WRITTEN_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 
 
 def problems(message: str) -> Iterator[str]:
-    """Yield what is wrong with a message, whose comments git has not removed yet."""
+    """Yield the problems of a message. Its comments are ignored, because git removes them later."""
     lines = [line for line in message.splitlines() if not line.startswith("#")]
     subject = lines[0] if lines else ""
     if subject.startswith(_WRITTEN_BY_GIT):

@@ -6,7 +6,7 @@ Find avoided words in comments, docstrings, messages, test names and documentati
 Without a PATH, all tracked files are read except those below a path in `language_pending.txt`, which are not clean yet.
 A listed path that is clean is an error, so that the list shrinks. `--tidy` removes these.
 
-Each finding is one line: FILE:LINE: words → what to use. Exit status 1 if there are findings. A line that quotes others
+Each finding is one line: FILE:LINE: words → replacement. Exit status 1 if there are findings. A line that quotes others
 is exempt if it contains `language: quoted`.
 """
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PENDING = Path(__file__).with_name("language_pending.txt")
 
 EXEMPT = "language: quoted"
-"""Marks a line whose words are somebody else's."""
+"""The text that marks a line with words of other authors."""
 
 MAX_TEST_NAME = 60
 """Longest name of a test, in characters."""
@@ -63,7 +63,7 @@ class Finding(NamedTuple):
 
 
 def _comments(source: str) -> Iterator[Unit]:
-    """Yield each block of comments: lines that hold nothing else and follow each other are one text."""
+    """Yield each block of comments. Successive lines with only a comment are one text."""
     lines: list[str] = []
     first = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -104,12 +104,12 @@ def python_units(source: str) -> Iterator[Unit]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    """Return as many line breaks as the match has, so that line numbers stay."""
+    """Return the line breaks of the match, so that line numbers do not change."""
     return "`…`" + "\n" * match[0].count("\n")
 
 
 def _paragraphs(source: str) -> Iterator[Unit]:
-    """Yield each paragraph of a text file: lines up to an empty one."""
+    """Yield each paragraph of a text file. An empty line ends a paragraph."""
     lines = source.split("\n")
     first = 1
     for number, line in enumerate([*lines, ""], 1):
@@ -121,14 +121,14 @@ def _paragraphs(source: str) -> Iterator[Unit]:
 
 
 def units(path: str, source: str) -> Iterator[Unit]:
-    """Yield the texts of a file by its kind."""
+    """Yield the texts of a file. The file's name decides how it is read."""
     if path.endswith(".py"):
         return python_units(source)
     return _paragraphs(_FENCED.sub(_blank, source) if path.endswith(".md") else source)
 
 
 def _plain(unit: Unit) -> str:
-    """Return the unit without code spans, and with the words of a test's name apart."""
+    """Return the text without code spans, and with spaces between the words of a test's name."""
     if unit.kind == "test":
         return unit.text.replace("_", " ")
     return unit.text if unit.kind == "string" else _CODE.sub("`…`", unit.text)
@@ -158,7 +158,7 @@ def _matches(unit: Unit, text: str) -> list[Match]:
 
 
 def _line_of(unit: Unit, match: Match, starts: list[int], lines: list[str]) -> int:
-    """Return the line of a match; a string's line breaks are not its source's, so there the words are searched."""
+    """Return the line of a match. In a string, search for the words, because its line breaks differ from the source."""
     if unit.kind != "string":
         return min(unit.line + bisect_right(starts, match.offset) - 1, unit.last_line)
     covered = range(unit.line, unit.last_line + 1)
@@ -168,7 +168,7 @@ def _line_of(unit: Unit, match: Match, starts: list[int], lines: list[str]) -> i
 
 
 def findings(path: str, source: str) -> Iterator[Finding]:
-    """Yield what a file has to avoid, except in lines that are exempt."""
+    """Yield the forms to avoid in a file, except in exempt lines."""
     lines = source.split("\n")
     for unit in units(path, source):
         text, starts = flatten(_plain(unit))
@@ -186,7 +186,7 @@ def is_text(path: str) -> bool:
 
 
 def tracked(paths: Iterable[str] = ()) -> list[str]:
-    """Return the files of the work tree that git knows or would add, relative to its root."""
+    """Return the files that git tracks or would add, relative to the root of the work tree."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [path for path in listed if is_text(path) and (ROOT / path).is_file()]

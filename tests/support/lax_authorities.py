@@ -1,4 +1,4 @@
-"""Create certificate authorities as people do, each with one deviation from RFC 5280, and their servers."""
+"""Create typical private certificate authorities, each with one deviation from RFC 5280, and their servers."""
 
 import ssl
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Shape(NamedTuple):
-    """The deviation of a chain. By default there is none, and Python 3.13's strict check accepts the chain."""
+    """The deviation of a chain. The default has none, so the strict check of Python 3.13 accepts the chain."""
 
     basic_constraints_are_critical: bool = True
     path_length: int | None = None
@@ -39,7 +39,7 @@ LAX = {
     ),
     "leaf without a subject": Shape(leaf_has_subject=False),
 }
-"""Deviations that are common in private CAs and that the strict check of Python 3.13 rejects."""
+"""Deviations that are common in private CAs, and that the strict check of Python 3.13 rejects."""
 
 
 class LaxAuthority:
@@ -58,12 +58,12 @@ class LaxAuthority:
         return str(path)
 
     def server(self, host: str) -> ssl.SSLContext:
-        """Return the context of a server that sends its own certificate, issued by the root."""
+        """Return the context of a server whose certificate the root issued. The server sends only that certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         return self._context(key, [_leaf(host, key, self.root, self._key, self._shape)])
 
     def server_of_an_intermediate(self, host: str) -> tuple[ssl.SSLContext, str]:
-        """Return the context of a server that omits its intermediate CA, and the file with the intermediate."""
+        """Return the context of a server that does not send its intermediate CA, and the file with that CA."""
         between, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         authority = _authority("intermediate", between, self._shape, (self.root, self._key))
         context = self._context(key, [_leaf(host, key, authority, between, self._shape)])

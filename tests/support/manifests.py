@@ -13,7 +13,7 @@ K8S = ROOT / "k8s"
 SIDECAR = "irsa-sidecar"
 
 _TEMPLATES = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"))
-"""Paths to the Pod template in each kind of workload, CronJobs last."""
+"""The paths to the Pod template in workloads. The second path is for CronJobs."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:
@@ -21,12 +21,12 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 
 def read(path: str) -> list[dict[str, Any]]:
-    """Return the objects of a file in k8s/."""
+    """Return the Kubernetes objects in a file of k8s/."""
     return documents((K8S / path).read_text())
 
 
 def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Return the Pod, without a name, that each workload among the objects would create."""
+    """Return the Pod that each workload among the objects would create, without the Pod's name."""
     for document in objects:
         for path in _TEMPLATES:
             found: Any = document
@@ -42,13 +42,13 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def overlays(document: str) -> list[str]:
-    """Return the kustomizations in a document: those of users, over the webhook's."""
+    """Return the kustomizations of users in a document, which extend the webhook's kustomization."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
 
 
 def patches_for_other_ports() -> list[dict[str, Any]]:
-    """Return the patches that the comment of the component k8s/webhook/host-network shows to its users."""
+    """Return the patches in the comment of the component k8s/webhook/host-network."""
     text = (K8S / "webhook/host-network/kustomization.yaml").read_text()
     found = re.search(r"^#     patches:\n(#       .*\n)+", text, re.MULTILINE)
     assert found
@@ -57,7 +57,7 @@ def patches_for_other_ports() -> list[dict[str, Any]]:
 
 
 def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return the sidecar's container, native or not."""
+    """Return the sidecar's container, which may be an init container or a plain one."""
     containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
     return next(container for container in containers if container["name"] == SIDECAR)
 

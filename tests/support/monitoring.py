@@ -1,4 +1,4 @@
-"""Read the queries of k8s/monitoring: of every alert, every dashboard panel and every dashboard variable."""
+"""Read the queries of all alerts, dashboard panels and dashboard variables in k8s/monitoring."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.manifests import K8S, read
 
 FOLDERS = {"sidecar": "monitoring", "webhook": "monitoring/webhook"}
-"""Folder of alerts and dashboard, for the sidecar and for the webhook."""
+"""The folders with alerts and dashboard, for the sidecar and for the webhook."""
 
 POD_LABELS = {"namespace", "pod"}
 """Labels that a PodMonitor adds to every series."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 def require(programs: Mapping[str, str], purpose: str) -> None:
     """
-    Exit with one message that names the packages to install, unless all programs exist.
+    Exit with a message if a program is missing. The message names the packages to install.
 
-    The values are Debian packages.
+    The keys are programs, and the values are Debian packages.
     """
     missing = {package for program, package in programs.items() if shutil.which(program) is None}
     if missing:

@@ -24,7 +24,7 @@ from tests.support.fakes.tokens import service_account_token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 GUARD_SECONDS = 60.0
-"""Deadline for a wait. A daemon that hangs fails the test after it."""
+"""Deadline for a wait. If the daemon hangs, the test fails after this time."""
 
 
 def hour_long_reply(access_key_id: str = "ASIAFAKE0001") -> Reply:
@@ -55,7 +55,7 @@ class Running:
     """
     A process of this program.
 
-    `log` holds its events so far, and `errors` its stderr, complete once it has stopped.
+    `log` holds the log events so far. `errors` holds stderr, which is complete when the process has stopped.
     """
 
     def __init__(self, process: trio.Process) -> None:
@@ -73,7 +73,7 @@ class Running:
         return parts.hostname or "", parts.port or 80
 
     async def logged(self, event: str, *, times: int = 1, **fields: Any) -> dict[str, Any]:
-        """Wait for the given number of log events of that name with these fields, and return the last."""
+        """Wait for this number of log events with that name and these fields, and return the last one."""
         wanted = {"event": event, **fields}
         with trio.fail_after(GUARD_SECONDS):
             while True:
@@ -105,7 +105,7 @@ class Running:
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait until the process has ended and its pipes are read to the end, and return its exit status."""
+        """Wait until the process has exited and its pipes are read completely, and return the exit status."""
         with trio.fail_after(GUARD_SECONDS):
             await self._read.wait()
             return await self.process.wait()
@@ -114,7 +114,7 @@ class Running:
         assert self.process.stderr is not None
         with suppress(trio.ClosedResourceError):  # the test ended while a line arrived
             async for piece in self.process.stderr:
-                self.errors += piece.decode(errors="replace")  # a piece may end within a character
+                self.errors += piece.decode(errors="replace")  # a received piece may end within a character
                 *lines, _ = self.errors.split("\n")
                 self.log = [json.loads(line) for line in lines if line.startswith("{")]
                 self._more.set()
@@ -134,7 +134,7 @@ async def _read_urls(running: Running, *, with_imds: bool) -> None:
 
 @asynccontextmanager
 async def started(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Start the command with this environment, and stop it at the end if it still runs."""
+    """Start the command with this environment. At the end, stop the process if it still runs."""
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, command, env=environment, stdin=b"", check=False)
         process = await nursery.start(partial(start, stdout=-1, stderr=-1, capture_stdout=False, capture_stderr=False))
@@ -149,16 +149,16 @@ async def started(command: Sequence[str], environment: Mapping[str, str]) -> Asy
 
 
 def our_program(prelude: str = "") -> list[str]:
-    """Return the command of `irsa-sidecar`, with this Python code first."""
+    """Return a command that runs this Python code and then `irsa-sidecar`."""
     return [sys.executable, "-c", f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"]
 
 
 @asynccontextmanager
 async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
     """
-    Run the daemon with this environment, and yield it once it listens.
+    Run the daemon with this environment, and yield it when it listens.
 
-    Stops it at the end if it still runs. `prelude` is Python code that the process runs first.
+    At the end, the daemon is stopped if it still runs. `prelude` is Python code that the process runs first.
     """
     async with started([*our_program(prelude), "run", *flags], environment) as running:
         with trio.fail_after(GUARD_SECONDS):
@@ -167,14 +167,14 @@ async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str =
 
 
 def run_to_its_end(environment: Mapping[str, str], *flags: str, prelude: str = "") -> tuple[int, str]:
-    """Return the exit status and stderr of a daemon that does not start."""
+    """Run a daemon that fails to start, and return its exit status and stderr."""
     command = [*our_program(prelude), "run", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
     return done.returncode, done.stderr
 
 
 def signalled_before(owner: str, name: str, signal_name: str) -> str:
-    """Return a prelude that sends the process a signal just before it calls this function of a module or class."""
+    """Return a prelude that sends the process a signal right before this function of a module or class is called."""
     return f"""
 import signal, trio
 first = {owner}.{name}
@@ -204,7 +204,7 @@ def resident_kibibytes(pid: int) -> int:
 
 
 class IdleConnections:
-    """Silent clients of `address`: `count` opened so far, and at most `most` of them open together."""
+    """Silent clients of `address`. `count` connections were opened so far, and at most `most` are open together."""
 
     def __init__(self, address: tuple[str, int], most: int) -> None:
         self._address = address
@@ -213,7 +213,7 @@ class IdleConnections:
         self.count = 0
 
     def open(self, more: int) -> None:
-        """Open this number of connections, and close the oldest ones above the limit."""
+        """Open this number of connections, and close the oldest ones if there are more than the limit."""
         for _ in range(more):
             self._open.append(socket.create_connection(self._address, timeout=GUARD_SECONDS))
             self.count += 1
@@ -231,7 +231,7 @@ OWN_DESCRIPTORS = 200
 
 @contextmanager
 def idle_connections(address: tuple[str, int]) -> Iterator[IdleConnections]:
-    """Allow as many connections as the hard limit of descriptors permits, and close all of them at the end."""
+    """Yield clients with as many connections as the hard limit of descriptors allows. Close all at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - OWN_DESCRIPTORS
@@ -285,7 +285,7 @@ def full_pipe() -> Iterator[tuple[FileIO, FileIO]]:
 
 
 async def until_served(url: str) -> dict[str, Any]:
-    """Request until the first 200, because the daemon may not listen or have credentials yet. Return the body."""
+    """Repeat the request until the status is 200, because the daemon may not be ready yet. Return the body."""
     with trio.fail_after(GUARD_SECONDS):
         while True:
             with suppress(OSError):

@@ -1,9 +1,9 @@
 """
 Run the unit tests on every other Python that this machine has: `python -m tests.support.pythons`.
 
-Python changes what it verifies of a certificate, how it parses times and how it warns: 3.13 rejected authorities that
-3.12 accepted, and the image has another Python than a laptop. Each Python gets a virtual environment of its own, with
-the same locked packages.
+Versions of Python differ in their checks of certificates, parsing of times, and warnings. Python 3.13 rejects
+authorities that 3.12 accepts, and the image has another Python than a laptop. Each Python gets its own virtual
+environment with the same locked packages.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TESTS = (
     "tests/faults/test_token_faults.py",
     "tests/end_to_end/test_rare_paths.py",
 )
-"""Tests whose result may depend on the Python. The others run `irsa-sidecar` as a process, or compare bytes."""
+"""Tests whose result may depend on the Python. Other tests run `irsa-sidecar` as a process, or compare bytes."""
 
 Version = tuple[int, int]
 
@@ -41,7 +41,7 @@ class Python(NamedTuple):
 
 
 def candidates() -> Iterator[Path]:
-    """Yield paths that may be a Python: those of pyenv, whole versions before its shims, and those in PATH."""
+    """Yield paths that may be a Python: pyenv's versions, then pyenv's shims, then programs in PATH."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(pyenv.glob("versions/3.*/bin/python3"), reverse=True)
     for directory in os.get_exec_path():
@@ -49,7 +49,7 @@ def candidates() -> Iterator[Path]:
 
 
 def asked(path: Path) -> Python | None:
-    """Return the interpreter at `path`, or None if it is not one, such as a broken shim of pyenv."""
+    """Return the interpreter at `path`, or None if it is not an interpreter, such as a broken shim of pyenv."""
     code = "import ssl, venv, sys; print(*sys.version_info[:2], sys.version_info.releaselevel, sys.implementation.name)"
     try:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -62,7 +62,7 @@ def asked(path: Path) -> Python | None:
 
 
 def found() -> list[Python]:
-    """Return one interpreter for each supported version, except the version that runs this."""
+    """Return one interpreter for each supported version, except the version of this process."""
     by_version: dict[Version, Python] = {}
     for path in candidates():
         python = asked(path)

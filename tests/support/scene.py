@@ -1,4 +1,4 @@
-"""Build one refresher and its environment under fake clocks: hours pass in milliseconds."""
+"""Create one refresher and its environment with fake clocks, so that hours pass in milliseconds."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

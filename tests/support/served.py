@@ -25,15 +25,15 @@ from tests.unit.daemon.test_daemon import make_config, make_log
 
 SECRET = "endpoint-secret-of-the-pod"
 GET = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {SECRET}\r\n\r\n".encode()
-"""Request of an SDK."""
+"""The request of an SDK for credentials."""
 
 PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: 127.0.0.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n"
-"""First request of an SDK to EC2's metadata service."""
+"""The first request of an SDK to EC2's metadata service."""
 
 
 @dataclass
 class Served:
-    """A daemon that serves both forms. `events` is its log, and `statuses` counts its responses by status."""
+    """A daemon with both endpoints. `events` is its log, and `statuses` counts its responses by status."""
 
     daemon: Daemon
     sts: FakeExchange
@@ -50,13 +50,13 @@ class Served:
         return [entry for entry in self.events if entry["event"] == event]
 
     async def connect(self, *, imds: bool = False) -> trio.SocketStream:
-        """Open a connection. It is closed with the daemon, if not before."""
+        """Open a connection. It is closed with the daemon, or earlier by the test."""
         client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
         self.clients.append(client)
         return client
 
     async def ask_as(self, uid: int, request: bytes = GET, *, imds: bool = False) -> bytes:
-        """Return the response to this user."""
+        """Send the request as this user, and return the response."""
         client = trio.socket.from_stdlib_socket(socket_of(uid))
         await client.connect(self.imds_address if imds else self.address)
         async with trio.SocketStream(client) as stream:
@@ -112,9 +112,9 @@ async def serving(
     **role: Any,
 ) -> AsyncIterator[Served]:
     """
-    Run a daemon on free ports that requires SECRET, with credentials unless an `sts` is given.
+    Run a daemon on free ports that requires SECRET. It has credentials, unless the test passes an `sts`.
 
-    `role` holds further settings of its role.
+    `role` holds further settings of the role.
     """
     clock.autojump_threshold = 0.02  # time for the kernel to deliver the bytes
     if has_token:

@@ -1,4 +1,4 @@
-"""HTTP servers for tests, on free loopback ports. A test talks to them over real connections."""
+"""Run HTTP servers for tests on free loopback ports. Tests use real connections to these servers."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -54,7 +54,7 @@ def test_documentation_selects_its_tests(tree: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["Makefile", "tests/unit/unknown/a.py", "k8s/pod/a.yaml", "tests/sdk/cases.py"])
-def test_change_without_unit_tests_selects_nothing(tree: Path, path: str) -> None:
+def test_change_without_unit_tests_selects_no_test(tree: Path, path: str) -> None:
     assert targets([path]) == []
 
 
@@ -74,7 +74,7 @@ def test_every_kind_of_change_counts(tree: Path) -> None:
     assert sorted(changed_files("main")) == sorted(["committed", "staged", "unstaged", "untracked", LAYERS])
 
 
-def test_list_prints_and_runs_nothing(
+def test_list_prints_the_tests_without_running_them(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["changed", "--list"])
@@ -83,7 +83,7 @@ def test_list_prints_and_runs_nothing(
     assert capsys.readouterr().out.split() == sorted(DOCUMENTATION)
 
 
-def test_no_change_runs_nothing(
+def test_no_test_runs_without_a_change(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["changed"])

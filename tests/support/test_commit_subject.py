@@ -18,7 +18,7 @@ from tests.support.commit_subject import main, problems
         "fixup! sts: accept regions",
     ],
 )
-def test_message_is_accepted(message: str) -> None:
+def test_valid_message_is_accepted(message: str) -> None:
     assert list(problems(message)) == []
 
 
@@ -33,7 +33,7 @@ def test_message_is_accepted(message: str) -> None:
         ("sts: accept regions\nbecause", "second line"),
     ],
 )
-def test_message_is_rejected(message: str, expected: str) -> None:
+def test_invalid_message_is_rejected(message: str, expected: str) -> None:
     (problem,) = problems(message)
     assert expected in problem
 

@@ -30,7 +30,7 @@ def name() -> str:
 def test_a_name_is_read_anew() -> None:
     """A name."""
 '''
-"""One finding of every kind."""
+"""Source code with one finding of every kind."""
 
 
 def _found(source: str, path: str = "a.py") -> list[tuple[int, str]]:
@@ -54,11 +54,11 @@ def test_form_across_two_comment_lines_is_found() -> None:
     assert _found("# This one is used in\n# place of that one.\n") == [(1, "in place of")]
 
 
-def test_comment_behind_code_is_a_text_of_its_own() -> None:
+def test_comment_after_code_is_a_separate_text() -> None:
     assert _found("a = 1  # used in\nb = 2  # place of that\n") == []
 
 
-def test_string_over_lines_reports_the_line_of_the_words() -> None:
+def test_finding_in_a_long_string_has_the_line_of_the_words() -> None:
     assert _found('a = (\n    "one "\n    "is looked at "\n    "two"\n)\n') == [(3, "looked at")]
 
 
@@ -111,7 +111,7 @@ def test_plain_sentence_is_accepted(text: str) -> None:
     assert docstring_start(text) is None
 
 
-def test_every_pattern_is_valid_and_alone() -> None:
+def test_every_pattern_is_valid_and_unique() -> None:
     for avoided in AVOIDED:
         assert re.compile(avoided.pattern).groups == 0
         assert avoided.use
@@ -124,7 +124,7 @@ def test_flatten_returns_the_offset_of_each_line() -> None:
     assert [text[start:] for start in starts] == ["one two three", "three", "three"]
 
 
-def test_finding_reads_as_a_compiler_message() -> None:
+def test_finding_has_the_form_of_a_compiler_message() -> None:
     assert str(Finding("a.py", 3, "anew", "again")) == "a.py:3: 'anew' → again"
 
 
@@ -167,6 +167,6 @@ def test_tidy_removes_only_clean_paths(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "list").read_text() == "# why\nb.py\n"
 
 
-def test_this_check_itself_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_nothing_in_its_own_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tests/support/language.py"]) == 0
     assert capsys.readouterr().out == ""

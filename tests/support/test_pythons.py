@@ -66,12 +66,12 @@ def test_missing_required_python_fails_and_is_named(
     assert "3.97" in capsys.readouterr().err
 
 
-def test_required_python_that_runs_this_is_not_missing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_of_this_process_counts_as_found(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pythons", "--require", ".".join(map(str, THIS))])
     assert main() == 0
 
 
-def test_failing_tests_of_one_python_fail_all(
+def test_failing_tests_of_one_python_fail_the_run(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interpreter(machine / "bin/python3.97", "3 97 final cpython")
@@ -88,11 +88,11 @@ def test_chosen_tests_exist() -> None:
 
 
 def test_other_pythons_have_the_same_packages() -> None:
-    """Keep the packages equal, so that a failure on another Python is caused by the Python."""
+    """Check that the packages are equal, so that only the Python can cause a failure."""
     assert pythons.LOCK == pythons.ROOT / "requirements" / "dev.txt"
 
 
-def test_makefile_and_ci_run_the_other_pythons() -> None:
+def test_makefile_and_ci_run_tests_on_other_pythons() -> None:
     shown = subprocess.run(
         ["make", "--dry-run", "test-pythons", "REQUIRED_PYTHONS=3.13"],
         cwd=pythons.ROOT, capture_output=True, text=True, check=True, env={**os.environ, "MAKEFLAGS": ""},

@@ -1,4 +1,4 @@
-"""The time limit of each test, which pytest's faulthandler enforces."""
+"""Test the time limit of each test, which pytest's faulthandler enforces."""
 
 import subprocess
 import sys

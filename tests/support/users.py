@@ -1,4 +1,4 @@
-"""Act as other users, as root may do with the sockets of its own process, and in new namespaces."""
+"""Run code as other users. Root may do this with sockets of its own process, and in new namespaces."""
 
 import os
 import socket
@@ -15,15 +15,15 @@ needs_linux = pytest.mark.skipif(
 )
 
 APP, OTHER = 1001, 1002
-"""Two users that differ from ours."""
+"""Ids of two users that are not the user of the daemon."""
 
 BECOME = "import os; os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.setresuid({uid}, {uid}, {uid})\n"
-"""Prelude that makes the process this user. Use an interpreter that this user can read."""
+"""A prelude that changes the user of the process. The interpreter must be readable for that user."""
 
 
 @contextmanager
 def as_user(uid: int) -> Iterator[None]:
-    """Create sockets that belong to that user permanently. No other task may run meanwhile."""
+    """Set the user of the sockets that the block creates. They keep that user. No other task may run meanwhile."""
     own = os.geteuid()
     os.seteuid(uid)
     try:

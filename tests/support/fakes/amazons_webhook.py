@@ -1,10 +1,11 @@
 """
-Change Pods as Amazon's EKS Pod identity webhook does, for tests beside ours.
+Fake Amazon's EKS Pod identity webhook, for tests that run it beside our webhook.
 
-It follows the README and the visible behaviour of its handler (3bf80a34). `skip-containers` is read as CSV, without
-trimming. A container that has either variable of a web identity keeps its own but gets the mount. The volume is added
-even if every container is skipped. For an EKS Pod Identity association the Pod gets the label in any case. As a program
-it is an admission webhook for Pods of the ServiceAccount `app`, over TLS, and prints a line for each review.
+The fake follows the README and the visible behaviour of that webhook (3bf80a34). `skip-containers` is read as CSV,
+without trimming. A container that has either variable of a web identity keeps its variables but gets the mount. The
+volume is added even if every container is skipped. For an EKS Pod Identity association the Pod always gets the label.
+As a program, this module is an admission webhook for Pods of the ServiceAccount `app`, over TLS. It prints a line for
+each review.
 """
 
 import argparse
@@ -42,7 +43,7 @@ class Method(NamedTuple):
     label: str | None = None
 
     def variables(self, value: str) -> list[tuple[str, str]]:
-        """Return both variables, of which the first has this value and the second names the file."""
+        """Return both variables. The first has this value, and the second names the file."""
         return [(self.names[0], value), (self.names[1], f"{self.directory}/{self.file}")]
 
 
@@ -58,12 +59,12 @@ POD_IDENTITY = Method(
 
 
 def mutated(pod: Document, *, role_arn: str, region: str, is_sts_regional: bool = True) -> Document:
-    """Return the Pod as it leaves that webhook, for a ServiceAccount with this role."""
+    """Return the Pod after Amazon's webhook has changed it, for a ServiceAccount with this role."""
     return _mutated(pod, WEB_IDENTITY, role_arn, region, is_sts_regional=is_sts_regional)
 
 
 def mutated_for_pod_identity(pod: Document, *, region: str, is_sts_regional: bool = True) -> Document:
-    """Return the Pod as it leaves that webhook, for a ServiceAccount with an EKS Pod Identity association."""
+    """Return the Pod after Amazon's webhook has changed it, for an EKS Pod Identity association."""
     return _mutated(pod, POD_IDENTITY, URI_OF_AGENT, region, is_sts_regional=is_sts_regional)
 
 
@@ -127,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         sys.stdout.flush()
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        """Ignore the messages of http.server, because the program prints its own lines."""
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """
 Fake an API server's storage and wire behaviour: documents by path, optimistic concurrency, watches.
 
-It holds the documents that a test or client stored. `resourceVersion` counts up, a stale one is a conflict, and a dry
-run changes nothing. A watch streams all changes after its version. `faults` replaces the storage for the next requests.
+The fake stores the documents of tests and clients. `resourceVersion` counts up, a write with an old version is a
+conflict, and a dry run changes nothing. A watch streams all changes after its version. `faults` replaces the storage
+for the next requests.
 """
 
 import json
@@ -32,7 +33,7 @@ class FakeApiServer:
         self.raw_headers: list[list[tuple[str, str]]] = []
         """Headers of each request, with repeated names."""
         self.faults: list[tuple[int, Any]] = []
-        """Status and body for each of the next requests, which then reach no document."""
+        """Status and body for each of the next requests. These requests do not access the documents."""
         self.broken: dict[str, tuple[int, Any]] = {}
         """Status and body for every request to a path."""
         self.forbidden: set[tuple[str, str]] = set()
@@ -57,7 +58,7 @@ class FakeApiServer:
             self._changed.notify_all()
 
     def forget_history(self) -> None:
-        """Compact the history: earlier watches get Gone, as after an hour without an event."""
+        """Compact the history, so that earlier watches get Gone, as after an hour without an event."""
         with self._changed:
             self._version += 1
             self._events = [(self._version, "COMPACTED", {})]
@@ -129,7 +130,7 @@ class FakeApiServer:
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
 
     def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
-        """Return an API server's error for a missing right."""
+        """Return the API server's error for a request without the right."""
         path = urlsplit(target).path.split("/")
         is_whole = path[-1] in _COLLECTIONS
         resource = path[-1] if is_whole else path[-2]
@@ -143,7 +144,7 @@ class FakeApiServer:
     def watch(self, target: str) -> Iterator[bytes]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         after = int(query["resourceVersion"][0])
-        # The fake waits in real time, because it stands for the API server's timeout. No test waits for it.
+        # The fake waits in real time, like the API server's timeout. No test waits until the end of this time.
         ends_at = time.monotonic() + int(query.get("timeoutSeconds", ["60"])[0])
         self.open_watches += 1
         try:
@@ -172,7 +173,7 @@ _COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "
 
 
 def _is_in(place: str, collection: str) -> bool:
-    """Return whether a document's path is in the collection, of its namespace or of all namespaces."""
+    """Return whether a document's path is in the collection, which is of one namespace or of all."""
     parent, _, _ = place.rpartition("/")
     if parent == collection:
         return True
@@ -187,7 +188,7 @@ def _name_in(query: dict[str, list[str]]) -> str | None:
 
 
 def _page(query: dict[str, list[str]]) -> tuple[int, int]:
-    """Return the first item and the number of items, as `limit` and `continue` require."""
+    """Return the index of the first item and the number of items, as `limit` and `continue` require."""
     return int(query.get("continue", ["0"])[0]), int(query.get("limit", ["1000000"])[0])
 
 
@@ -215,7 +216,7 @@ def _status(code: int, message: str) -> tuple[int, Document]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    """Without it, each body would wait for a delayed acknowledgement of its head."""
+    """True, because each body would otherwise wait for a delayed acknowledgement of the response's head."""
     fake: FakeApiServer
 
     def _serve(self) -> None:
@@ -253,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the standard library's names
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        """Ignore the messages of http.server."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Fake both clocks together: the wall clock follows trio's, plus the steps of a test."""
+"""Fake both clocks together: the wall clock follows trio's clock, plus the steps of a test."""
 
 import trio
 from trio.testing import MockClock
@@ -6,12 +6,12 @@ from trio.testing import MockClock
 from sidecar.clock import Clock
 
 EPOCH = 1_800_000_000.0
-"""2027-01-15T08:00:00Z, a whole second."""
+"""The wall clock's time at the start of a test: 2027-01-15T08:00:00Z, a whole second."""
 
 
 class FakeWall:
     """
-    A wall clock over trio's autojumping one. `step` moves it forward or back by seconds.
+    A wall clock over trio's autojumping clock. `step` moves the wall clock forward or back by seconds.
 
     pytest-trio runs a test on the mock clock only if the test has the argument `autojump_clock`.
     """
@@ -28,7 +28,7 @@ class FakeWall:
         return self.true_time() + self._stepped
 
     def true_time(self) -> float:
-        """Return the time of a clock that no step moves, such as STS's clock where a fault moves only ours."""
+        """Return the time of a clock that no step moves, such as STS's clock when a fault moves only our clock."""
         return trio.current_time() + self._offset
 
     @property

@@ -1,4 +1,4 @@
-"""Fake a proxy that leads every CONNECT, and every plain request, to one port here, or rejects it with a status."""
+"""Fake a proxy that sends every CONNECT and every plain request to one local port, or rejects it with a status."""
 
 import ssl
 
@@ -6,7 +6,7 @@ import trio
 
 
 class ConnectProxy:
-    """A proxy, over TLS if `tls` is given. `heads` holds the requests that it received."""
+    """A proxy, which uses TLS if `tls` is set. `heads` holds the heads of the requests that it received."""
 
     def __init__(self, leads_to: int, status: str = "200 OK", *, tls: ssl.SSLContext | None = None) -> None:
         self._leads_to = leads_to
@@ -20,7 +20,7 @@ class ConnectProxy:
         return self.url_with("")
 
     def url_with(self, user_info: str) -> str:
-        """`user_info` ends with the @."""
+        """Return the proxy's URL with this `user_info`, which ends with the @."""
         return f"{'https' if self._tls else 'http'}://{user_info}127.0.0.1:{self.port}"
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -37,11 +37,11 @@ class ConnectProxy:
             async with client:
                 await self._answer(client)
         except trio.BrokenResourceError:
-            pass  # a client that does not trust us leaves in the handshake
+            pass  # a client that does not trust the proxy closes the connection in the handshake
 
     async def _answer(self, client: trio.abc.Stream) -> None:
         request = bytes(await client.receive_some())
-        if not request[:1].isalpha():  # no bytes, or a TLS handshake
+        if not request[:1].isalpha():  # the client sent no bytes, or a TLS handshake
             await client.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
         self.heads.append(request.decode())

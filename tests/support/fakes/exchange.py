@@ -1,4 +1,4 @@
-"""Fake STS below the client's interface: return what a test scripted, and record the requests."""
+"""Fake STS at the client's interface: return scripted responses, and record the requests."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,15 +14,15 @@ from sidecar.token import Token
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 
 TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-"""Message of STS in a ValidationError about a long session."""
+"""The message of STS in a ValidationError about a session that is too long."""
 
 
 class FakeExchange:
     """
     An STS that grants sessions of `life_seconds`, or raises `trouble`. Its clock is `now` plus `clock_error`.
 
-    With `sends_date` a reply has a Date header. `asked_at` holds trio's time of each request. `requests` and `tokens`
-    hold the content.
+    With `sends_date` a response has a Date header. `asked_at` holds trio's time of each request. `requests` and
+    `tokens` hold their content.
     """
 
     def __init__(self, now: Callable[[], float], *, life_seconds: float = 3600) -> None:

@@ -1,4 +1,4 @@
-"""Fake volumes whose operations block until a test ends them, as on a dead NFS server or FUSE driver."""
+"""Fake volumes whose operations block until a test releases them, as with a dead NFS server or FUSE driver."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ class HangingVolume:
     """
     A volume whose operations block until `release` is called.
 
-    `reads` counts them, and `has_read` is set by the first.
+    `reads` counts the operations, and the first one sets `has_read`.
     """
 
     def __init__(self) -> None:
@@ -45,9 +45,10 @@ def hanging_volume() -> Iterator[HangingVolume]:
 
 class HangingDirectories:
     """
-    Directories in which operations block while `hang` holds. Operations in other directories take no time.
+    Directories in which operations block inside `hang`. Operations in other directories take no time.
 
-    It replaces the thread of file_thread: an operation that does not hang runs directly, for clocks that jump.
+    This class replaces the thread of file_thread. An operation that does not hang runs directly, because the clock of
+    a test may jump.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ class HangingDirectories:
 
     @contextmanager
     def hang(self, path: str) -> Iterator[None]:
-        """Let operations beside the file at `path` block."""
+        """Block operations in the directory of the file at `path`."""
         directory = os.path.dirname(path)
         self._hung[directory] = threading.Event()
         try:
@@ -89,9 +90,9 @@ _MNT_DETACH = 2
 @contextmanager
 def unresponsive_mount(directory: Path) -> Iterator[None]:
     """
-    Mount a FUSE file system without a driver over the directory: the kernel blocks every access to it.
+    Mount a FUSE file system without a driver over the directory, so that the kernel blocks every access.
 
-    Skips the test where that is not possible. At the end, blocked accesses fail with ENOTCONN.
+    Skips the test if that is not possible. At the end, blocked accesses fail with ENOTCONN.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     try:

@@ -1,8 +1,8 @@
 """
-Fake servers of any name on loopback, over TLS with certificates that the test chooses.
+Fake servers with any host name on loopback, over TLS with certificates that the test chooses.
 
-Clients reach them through a proxy, which HTTPS_PROXY names. It accepts CONNECT to any host and answers as that host. It
-rejects an unknown name as a proxy does.
+Clients connect to the servers through a proxy, which HTTPS_PROXY names. The proxy accepts CONNECT to a known host and
+responds as that host. It rejects unknown names as a real proxy does.
 """
 
 import json
@@ -28,7 +28,7 @@ class Internet:
         self._answers: dict[str, Answer] = {}
 
     def serve(self, host: str, context: ssl.SSLContext) -> None:
-        """Serve that name. Paths without a document return 404."""
+        """Serve this host name. Paths without a document return 404."""
         self._contexts[host] = context
 
     def publish(self, url: str, content: Any, status: int = 200) -> None:
@@ -72,7 +72,7 @@ class _Proxy(BaseHTTPRequestHandler):
         connection.sendall(head.encode() + body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        """Ignore the messages of http.server."""
 
 
 @contextmanager

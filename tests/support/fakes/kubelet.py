@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class FakeVolume:
-    """`token` in `directory`, reached through `..data` as in a Pod."""
+    """A volume with the file `token` in `directory`. The path goes through `..data`, as in a Pod."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -15,7 +15,7 @@ class FakeVolume:
         self._numbers = count()
 
     def write(self, content: str | bytes) -> None:
-        """Swap in a new token, as a rotation does."""
+        """Replace the token as the kubelet does in a rotation."""
         data = content.encode() if isinstance(content, str) else content
         fresh = self.directory / f"..2027_01_15_{next(self._numbers)}"
         fresh.mkdir()

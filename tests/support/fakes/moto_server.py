@@ -1,5 +1,5 @@
 """
-Run moto's server as a process: an AWS that other people wrote.
+Run moto's server, a fake AWS by other authors, as a process.
 
 moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
 module adds the action, and an issuer for each cluster with an id as long as that of EKS.
@@ -16,7 +16,7 @@ import httpx
 from tests.support.processes import GUARD_SECONDS
 
 ACCOUNT_ID = "123456789012"
-"""Account number of moto."""
+"""The number of the account that moto's server simulates."""
 
 _SERVER = """
 import hashlib
@@ -51,18 +51,18 @@ sys.stdin.read()
 
 
 class MotoServer:
-    """A moto server. `url` is every service's endpoint."""
+    """A moto server. `url` is the endpoint of all services."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def reset(self) -> None:
-        """Empty the account, which then allows everything."""
+        """Remove everything in the account. It then allows all requests."""
         self.allow_requests(10**9)
         self._post("reset")
 
     def allow_requests(self, requests: int) -> None:
-        """Allow this number of requests. All later ones need permission from IAM's policies."""
+        """Allow this number of requests. Later requests need permissions in IAM's policies."""
         self._post("reset-auth", str(requests))
 
     def _post(self, what: str, body: str = "") -> None:
@@ -79,7 +79,7 @@ def moto_server() -> Iterator[MotoServer]:
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        # The first lines are messages of moto itself.
+        # The first lines are moto's own messages.
         host, port = next(line.split() for line in process.stdout if line.startswith("127.0.0.1 "))
         try:
             yield MotoServer(f"http://{host}:{port}")

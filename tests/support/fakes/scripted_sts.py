@@ -1,8 +1,8 @@
 """
-Fake an STS with a script: each connection gets the next `Reply`, and the last one repeats.
+Fake an STS with a script: each connection gets the next `Reply`, and the last reply repeats.
 
-It is a real server on a loopback port that writes HTTP/1.1 itself, so that it can also break it: stall, drip, cut off,
-reset. It reads one request per connection and keeps each in `requests` with its exact bytes.
+The fake is a real server on a loopback port. It writes HTTP/1.1 itself, so that it can also violate the protocol:
+stall, drip, cut off, reset. It reads one request per connection and stores each in `requests` with the exact bytes.
 """
 
 import socket
@@ -42,8 +42,9 @@ class Reply:
     """
     One response and its faults.
 
-    After `delay_seconds` it sends its bytes, all together or one every `drip_seconds`. `raw` replaces all bytes. If
-    `cut_after` is not None, it sends only that many bytes and closes the connection, or resets it with `reset`.
+    After `delay_seconds` the server sends the bytes, all together or one every `drip_seconds`. `raw` replaces all
+    bytes. If `cut_after` is not None, the server sends only that many bytes and closes the connection, or with `reset`
+    resets it.
     """
 
     status: int = 200
@@ -57,7 +58,7 @@ class Reply:
 
     @property
     def wire(self) -> bytes:
-        """Return the bytes that are sent."""
+        """Return the bytes that the server sends."""
         return (self._whole() if self.raw is None else self.raw)[: self.cut_after]
 
     def _whole(self) -> bytes:
@@ -68,7 +69,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One request. `headers` has lower-case names and keeps repeated ones."""
+    """One request. `headers` has lower-case names and includes repeated headers."""
 
     line: str
     headers: tuple[tuple[str, str], ...]
@@ -85,7 +86,7 @@ def good_body(
     operation: str = "AssumeRoleWithWebIdentity",
     account_id: str = "111122223333",
 ) -> bytes:
-    """Return credentials in the XML of STS."""
+    """Return a response body of STS with credentials, in XML."""
     return GOOD_BODY.format(
         access_key_id=access_key_id, expiration=expiration, operation=operation, account_id=account_id
     ).encode()
@@ -110,9 +111,9 @@ def error_reply(status: int, code: str, message: str = "scripted", headers: Mapp
 
 class ScriptedSts:
     """
-    An STS that returns scripted responses. It records each request in `requests`, and the first one sets `asked`.
+    An STS that returns scripted responses. It stores each request in `requests`, and the first one sets `asked`.
 
-    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` it speaks HTTPS. `host` is the host name in the
+    Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` the URL is HTTPS. `host` is the host name in the
     URL, which must resolve to 127.0.0.1.
     """
 
@@ -122,7 +123,7 @@ class ScriptedSts:
         self.replies = list(replies) or [good_reply()]
         self.requests: list[Recorded] = []
         self.by_role: dict[str, Reply] = {}
-        """Fixed response for each role ARN."""
+        """Fixed responses by role ARN, which replace the script."""
         self.asked = trio.Event()
         self.port = 0
         self._tls = tls
@@ -140,7 +141,7 @@ class ScriptedSts:
         await trio.serve_listeners(self._converse, listeners)
 
     async def _converse(self, connection: trio.SocketStream) -> None:
-        # A client may leave early, or reject our certificate.
+        # A client may close the connection early, or reject our certificate.
         with suppress(trio.BrokenResourceError):
             async with connection:
                 await self._answer(connection)
@@ -177,7 +178,7 @@ async def _send(reply: Reply, stream: trio.abc.Stream) -> None:
 
 
 async def _read_request(stream: trio.abc.Stream) -> Recorded | None:
-    """Return the whole request, or None if the client leaves before it is complete."""
+    """Return the whole request, or None if the client closes the connection before the request is complete."""
     received = b""
     while True:
         head, found, body = received.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Run servers of the standard library, each in its own thread."""
+"""Run servers of the standard library in threads."""
 
 import ssl
 import threading
@@ -11,14 +11,14 @@ class _QuietServer(ThreadingHTTPServer):
     """A server without error output, because clients that reject its certificate are part of tests."""
 
     def handle_error(self, *_: object) -> None:
-        """Print nothing."""
+        """Ignore errors of connections."""
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run the server on a free loopback port, and yield its URL. All its threads end with the block."""
     server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler)
-    if tls is not None:  # the handshake is in the thread of the connection
+    if tls is not None:  # the handshake happens in the thread of the connection
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

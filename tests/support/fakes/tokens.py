@@ -1,4 +1,4 @@
-"""Create service account tokens as the API server does, signed with a key that no test verifies."""
+"""Create service account tokens as the API server does. No test verifies their signature."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ def _part(value: Any) -> str:
 
 
 def jwt_of(claims: Any, header: Any = None) -> str:
-    """Return a JWT with these claims and a signature of the right form."""
+    """Return a JWT with these claims. Its signature has the right form but is not valid."""
     return f"{_part(header or {'alg': 'RS256', 'kid': 'k1'})}.{_part(claims)}.{'c2ln' * 20}"
 
 
