@@ -1,8 +1,8 @@
 """
-Call AWS for the steps, through botocore's clients, credential chain and retries.
+Call AWS for the steps with botocore, its credential chain and its retries.
 
-Rule: only this module of `setup` imports botocore, and no botocore exception leaves it. The error for a denied call
-names the missing IAM action.
+Rule: in `setup`, only this module imports botocore, and no botocore exception leaves this module. The error for a
+denied call names the missing IAM action.
 """
 
 import os
@@ -22,14 +22,14 @@ from sidecar.setup.plan import Call
 from sidecar.setup.resources import Account
 
 CONNECT_SECONDS, READ_SECONDS = 10, 30
-"""Timeouts for each attempt of botocore."""
+"""Timeouts for each attempt by botocore: to connect, and to read the response."""
 
 ANY_REGION = "us-east-1"
-"""Region for global services if no region is configured. They answer the same in every region of the partition aws."""
+"""Region for calls to global services if no region is configured. All regions of the partition aws respond equally."""
 
 
 class Aws:
-    """A client for one AWS account and a context manager. It sends nothing before the first call."""
+    """A client for one AWS account, which is also a context manager. It sends nothing before the first call."""
 
     def __init__(self, profile: str | None = None, region: str | None = None) -> None:
         self._session = botocore.session.Session(profile=profile)
@@ -44,12 +44,16 @@ class Aws:
             client.close()
 
     def account(self) -> Account:
-        """Return the AWS account of the credentials. Raises SidecarError if STS does not return it."""
+        """Return the AWS account of the credentials. Raises SidecarError if STS does not return the account."""
         _, partition, _, _, account_id, *_ = self.call("sts", "GetCallerIdentity")["Arn"].split(":")
         return Account(account_id, partition)
 
     def account_with_id(self, account_id: str) -> Account:
-        """Return the account in the partition of the region, without a call. Raises ConfigurationError."""
+        """
+        Return the account in the region's partition, without a call.
+
+        Raises ConfigurationError if the region is unknown.
+        """
         try:
             return Account(account_id, self._session.get_partition_for_region(self._configured_region() or ANY_REGION))
         except fault.BotoCoreError as exc:
@@ -62,14 +66,14 @@ class Aws:
             self._wait_for_role(call.parameters["RoleName"])
 
     def _wait_for_role(self, name: str) -> None:
-        """Wait for the role. IAM is eventually consistent, and rejects a policy for a role that does not exist yet."""
+        """Wait until the new role is visible. IAM is eventually consistent, and rejects policies for it before."""
         try:
             self._client("iam").get_waiter("role_exists").wait(RoleName=name)
         except fault.BotoCoreError as exc:
             raise _botocore_error(exc) from exc
 
     def call(self, service: str, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """Return the response to one operation, with all its pages joined. Raises AwsError or ConfigurationError."""
+        """Return the response to one operation, with all its pages joined. Raises AwsError if AWS rejects the call."""
         method = xform_name(operation)
         try:
             client = self._client(service)
@@ -83,7 +87,7 @@ class Aws:
             raise SidecarError(
                 f"The response to {service}:{operation} is not from AWS", fix="Check AWS_ENDPOINT_URL and HTTPS_PROXY"
             ) from exc
-        except (fault.BotoCoreError, ValueError) as exc:  # ValueError: AWS_ENDPOINT_URL is not a URL
+        except (fault.BotoCoreError, ValueError) as exc:  # AWS_ENDPOINT_URL is not a URL
             raise _botocore_error(exc) from exc
         return response
 
@@ -99,19 +103,19 @@ class Aws:
         return self._clients[service]
 
     def _configured_region(self) -> str | None:
-        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION; other SDKs and Pods use AWS_REGION."""
+        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION, other SDKs and Pods AWS_REGION."""
         region: str | None = self._region or os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return region
 
 
 _GLOBAL_SERVICES = {"iam", "sts"}
 
-_SIGN_IN = "Sign in again (aws sso login, aws login), or name other credentials with --profile"
+_SIGN_IN = "Sign in again (aws sso login, aws login), or use other credentials with --profile"
 _UNKNOWN = "Check --profile, and --region too, because the region decides which partition is called"
 
 _ADVICE = {
     ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"): (
-        "Have {action} allowed for these credentials, or name others with --profile"
+        "Ask an administrator to allow {action} for these credentials, or use others with --profile"
     ),
     ("ExpiredToken", "ExpiredTokenException", "RequestExpired"): _SIGN_IN,
     (
@@ -121,11 +125,11 @@ _ADVICE = {
         "InvalidSignatureException",
         "IncompleteSignature",
     ): _UNKNOWN,
-    ("LimitExceeded", "LimitExceededException"): "Delete what nobody uses, or have the quota raised (Service Quotas)",
+    ("LimitExceeded", "LimitExceededException"): "Delete unused resources, or request a higher quota (Service Quotas)",
     (
         "EntityAlreadyExists",
         "ConcurrentModification",
-    ): "Run this again: somebody else created it or is changing it now",
+    ): "Run this again: another person or tool created or changed the resource",
     ("ResourceNotFoundException",): "Check the name, --region and --profile",
     ("NoSuchEntity", "NoSuchEntityException"): "Check the name, and that it is in this account",
     ("OpenIdIdpCommunicationError",): "Make the issuer's documents reachable from the internet, then run this again",
@@ -137,14 +141,14 @@ _ADVICE = {
         "InternalFailure",
         "ServiceFailure",
         "ServiceUnavailable",
-        *("500", "502", "503", "504"),  # botocore's code for an error without one
+        *("500", "502", "503", "504"),  # botocore's code for an error that has no code
     ): "Run this again later",
     ("MalformedPolicyDocument",): (
         "If the account lacks the provider, run `irsa-sidecar setup oidc-provider` first. Otherwise fix the "
         "trust policy"
     ),
 }
-"""The fix for each error code of AWS (IAM, EKS and STS API references, Errors and Common Errors)."""
+"""The fix for each AWS error code (IAM, EKS and STS API references, Errors and Common Errors)."""
 
 
 def _rejection(exc: fault.ClientError, action: str) -> AwsError:
@@ -158,7 +162,7 @@ _Exceptions = type[Exception] | tuple[type[Exception], ...]
 
 
 class _ErrorKind(NamedTuple):
-    """Errors of botocore that have the same fix, and our error for them."""
+    """A group of botocore errors with the same fix, and our message for them."""
 
     exceptions: _Exceptions
     raised: type[SidecarError]
@@ -169,13 +173,13 @@ _ERROR_KINDS = (
     _ErrorKind(
         (fault.NoCredentialsError, fault.PartialCredentialsError),
         ConfigurationError,
-        "Sign in (aws configure, aws sso login), or name a profile with --profile",
+        "Sign in (aws configure, aws sso login), or set --profile",
     ),
     _ErrorKind(fault.ProfileNotFound, ConfigurationError, "Check --profile and AWS_PROFILE"),
     _ErrorKind(
         (fault.NoRegionError, fault.UnknownRegionError),
         ConfigurationError,
-        "Name the cluster's region with --region, or in AWS_REGION",
+        "Set --region or AWS_REGION to the cluster's region",
     ),
     _ErrorKind(
         (
@@ -186,7 +190,7 @@ _ERROR_KINDS = (
             ValueError,
         ),
         ConfigurationError,
-        "Correct what it names",
+        "Correct the setting that the message names",
     ),
     _ErrorKind(
         (fault.SSOError, fault.LoginError, fault.TokenRetrievalError, fault.CredentialRetrievalError),
@@ -196,7 +200,7 @@ _ERROR_KINDS = (
     _ErrorKind(
         fault.SSLError,
         SidecarError,
-        "If a proxy here issues its own certificates, name its authority in AWS_CA_BUNDLE",
+        "If a proxy here issues its own certificates, set AWS_CA_BUNDLE to the file with its authority",
     ),
     _ErrorKind(
         (fault.ConnectionError, fault.HTTPClientError, fault.MetadataRetrievalError),

@@ -1,10 +1,10 @@
-"""Define the error of a rejected AWS call, without botocore, so that `--help` needs no extra."""
+"""Define the error for a rejected AWS call. This module does not import botocore, so `--help` needs no extra."""
 
 from sidecar.errors import SidecarError
 
 
 class AwsError(SidecarError):
-    """A call that AWS rejected. `code` is AWS's own error code."""
+    """A call that AWS rejected. `code` is the error code from AWS."""
 
     def __init__(self, code: str, problem: str, *, fix: str = "") -> None:
         super().__init__(problem, fix=fix)

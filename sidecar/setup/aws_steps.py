@@ -1,5 +1,5 @@
 """
-Read the flags that all AWS steps share, and show and apply a plan.
+Read the flags that all AWS steps have in common, and show and apply a plan.
 
 Rule: the plan goes to stdout and remarks go to stderr. With --dry-run or --output nothing changes.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
-"""The characters that IAM accepts in a tag's key and value (IAM API reference, Tag)."""
+"""Pattern for the characters that IAM accepts in a tag's key and value (IAM API reference, Tag)."""
 
 
 def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
@@ -64,16 +64,16 @@ def open_aws(args: argparse.Namespace) -> "Aws":
 
 
 def is_offline(args: argparse.Namespace) -> bool:
-    """Return whether the flags are enough, so that no call to AWS is needed."""
+    """Return whether the flags contain everything, so that no call to AWS is needed."""
     return bool(args.output and args.account_id)
 
 
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
-    """Return the account to change. Raises ConfigurationError if it is not the one of --account-id."""
+    """Return the account to change. Raises ConfigurationError if --account-id names another account."""
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(
             f"--account-id is {args.account_id!r}",
-            fix="Give the 12 digits of an AWS account",
+            fix="Use the 12 digits of an AWS account",
             setting="--account-id",
         )
     if is_offline(args):
@@ -81,22 +81,23 @@ def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     account = aws.account()
     if args.account_id not in (None, account.account_id):
         raise ConfigurationError(
-            f"--account-id is {args.account_id}, and the credentials are of {account.account_id}",
-            fix="Name the right ones with --profile",
+            f"--account-id is {args.account_id}, but the credentials belong to {account.account_id}",
+            fix="Use the right credentials with --profile",
             setting="--account-id",
         )
     return account
 
 
 def read_tags(texts: Iterable[str]) -> dict[str, str]:
-    """Return the tags of --tag. Raises ConfigurationError if IAM would reject one."""
+    """Return the tags from --tag. Raises ConfigurationError if IAM would reject a tag."""
     tags = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not _TAG_KEY.fullmatch(key) or not _TAG_VALUE.fullmatch(value):
             raise ConfigurationError(
                 f"--tag is {text!r}",
-                fix="Write KEY=VALUE, of letters, digits, spaces and _.:/=+@-, 128 and 256 at most",
+                fix="Use KEY=VALUE with letters, digits, spaces and _.:/=+@-. The key has at most 128 characters, the "
+                "value at most 256",
                 setting="--tag",
             )
         tags[key] = value
@@ -104,19 +105,19 @@ def read_tags(texts: Iterable[str]) -> dict[str, str]:
 
 
 def tags_of(response: Mapping[str, object]) -> dict[str, str]:
-    """Return the tags in a response of IAM."""
+    """Return the tags in a response from IAM."""
     tags = response.get("Tags")
     return {tag["Key"]: tag["Value"] for tag in tags} if isinstance(tags, list) else {}
 
 
 def check_issuer(url: str) -> None:
-    """Raise ConfigurationError if IAM would reject the issuer, or if STS could never reach it."""
+    """Raise ConfigurationError if IAM would reject the issuer's URL, or if STS could never reach the issuer."""
     if texts := fatal(url_concerns(url)):
         raise ConfigurationError(" ".join(texts))
 
 
 def report_concerns(concerns: Iterable[Concern]) -> None:
-    """Warn about each concern. Raises SidecarError if one is fatal."""
+    """Warn about each concern. Raises SidecarError if a concern is fatal."""
     found = [*concerns]
     for concern in found:
         if not concern.is_fatal:
@@ -126,7 +127,11 @@ def report_concerns(concerns: Iterable[Concern]) -> None:
 
 
 def apply_plan(plan: Plan, args: argparse.Namespace, aws: "Aws", next_commands: tuple[str, ...] = ()) -> int:
-    """Print the plan in the requested format, or show and apply it. Returns the exit status. Raises SidecarError."""
+    """
+    Print the plan in the requested format, or show and apply it. Returns the exit status.
+
+    Raises SidecarError if a call to AWS fails.
+    """
     for note in plan.notes:
         warn(note)
     if args.output or args.json:
@@ -154,7 +159,7 @@ def _outcome(plan: Plan, step: str, next_commands: tuple[str, ...]) -> Outcome:
 
 
 def _apply_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -> None:
-    """Make the calls. If one fails, print which were made before it."""
+    """Make the calls. If a call fails, print the calls that succeeded before."""
     done = 0
     try:
         for call in () if dry_run else plan.calls:

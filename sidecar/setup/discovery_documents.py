@@ -1,7 +1,7 @@
 """
 Prepare an issuer's two documents for publishing, and compare the published keys with the API server's. Pure.
 
-Rule: only `jwks_uri` is ever changed, and only to the URL where the keys will be published.
+Rule: only `jwks_uri` may change, and only to the future URL of the published keys.
 """
 
 import json
@@ -17,7 +17,7 @@ KEYS_PATH = "/openid/v1/jwks"
 
 
 class Documents(NamedTuple):
-    """The two documents of an issuer, as the API server serves them."""
+    """An issuer's two documents, as the API server serves them."""
 
     discovery: Mapping[str, Any]
     keys: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Documents(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file to publish. `path` is relative, with slashes."""
+    """A file to publish. `path` is relative and uses slashes."""
 
     path: str
     url: str
@@ -36,12 +36,16 @@ class File(NamedTuple):
 
 
 def read_documents(discovery: bytes | None, keys: bytes | None) -> Documents:
-    """Return the documents from the API server's response bodies, which are None for 404. Raises SidecarError."""
+    """
+    Return the documents in the API server's response bodies, which are None for 404.
+
+    Raises SidecarError if a document is missing or invalid.
+    """
     return Documents(_object(discovery, "discovery document"), _object(keys, "key set"))
 
 
 def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
-    """Return the keys and the discovery document that names them. `jwks_uri` is the keys' URL, if it is configured."""
+    """Return the keys, and the discovery document with their URL. `jwks_uri` is that URL, if configured."""
     base = documents.issuer.rstrip("/")
     uri = jwks_uri or _published_uri(documents, base)
     discovery = {**documents.discovery, "jwks_uri": uri}
@@ -73,7 +77,7 @@ _MATERIAL = ("kty", "crv", "n", "e", "x", "y")
 
 
 def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the material of each key by key ID. Members about a key's use, such as `use`, are not compared."""
+    """Return the material of each key, by key ID. Members about a key's use, such as `use`, are not compared."""
     keys = document.get("keys") if isinstance(document, Mapping) else None
     return {
         str(key.get("kid")): tuple(key.get(part) for part in _MATERIAL)
@@ -83,7 +87,7 @@ def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _published_uri(documents: Documents, base: str) -> str:
-    """Return the keys' URL. The API server's own one is used only if it is public; by default it is not."""
+    """Return the keys' URL. The API server's own URL is used only if it is public, which it is not by default."""
     uri = documents.discovery.get("jwks_uri")
     if isinstance(uri, str) and uri.startswith(f"{base}/"):
         return uri
@@ -97,13 +101,13 @@ def _is_api_servers(uri: str) -> bool:
 
 
 def _relative(uri: str, base: str) -> str:
-    """Return the path in the directory: below the issuer's URL, or below the root of another host."""
+    """Return the file's path in the directory: relative to the issuer's URL, or to the root of another host."""
     path = uri[len(base) :] if uri.startswith(f"{base}/") else urlsplit(uri).path
     segments = path.strip("/").split("/")
     if not all(segments) or {".", ".."} & set(segments) or "\\" in path or "?" in path or "#" in path:
         raise SidecarError(
-            f"The keys' address {uri} gives no file name",
-            fix="Name another with --jwks-uri",
+            f"The keys' address {uri} has no file name",
+            fix="Set --jwks-uri to another URL",
         )
     return "/".join(segments)
 
@@ -112,17 +116,19 @@ def _object(body: bytes | None, name: str) -> Mapping[str, Any]:
     if body is None:
         raise SidecarError(
             f"The API server has no {name}",
-            fix="Set --service-account-issuer there, and get the right to read it (ClusterRole "
-            "system:service-account-issuer-discovery)",
+            fix="Set --service-account-issuer there, and bind the ClusterRole "
+            "system:service-account-issuer-discovery to your user",
         )
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise SidecarError(
-            f"The API server's {name} is not JSON ({exc})", fix="Check whether a proxy is in between"
+            f"The API server's {name} is not JSON ({exc})", fix="Check whether a proxy changes the response"
         ) from exc
     if not isinstance(document, dict):
-        raise SidecarError(f"The API server's {name} is not a JSON object", fix="Check whether a proxy is in between")
+        raise SidecarError(
+            f"The API server's {name} is not a JSON object", fix="Check whether a proxy changes the response"
+        )
     return document
 
 

@@ -1,8 +1,8 @@
 """
-Put changed Pods into the text of a document. Pure.
+Change the Pods in a document's text. Pure.
 
-Rule: the result is read again and must have the wanted value. If it does not, the Pods are written as new text. If that
-fails too, the whole document is. A note then tells the person.
+Rule: the result is read again and must have the wanted value. If the value differs, the Pods are written as new text.
+If that also fails, the whole document is written as new text. A note then informs the person.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,11 +19,11 @@ from sidecar.setup.yaml.reader import Sequence as SequenceNode
 from sidecar.setup.yaml.stream import read_document
 
 _ATTEMPTS = 3
-"""Number of ways to try: edits in place, then the Pods as new text, then the whole document as new text."""
+"""Number of methods to try: edits in place, then new text for the Pods, then new text for the whole document."""
 
 
 class PodChange(NamedTuple):
-    """The Pod that replaces the value at `path` under a root. `title` names its object."""
+    """The Pod that replaces the value at `path` below a root. `title` names the object."""
 
     root: int
     path: Path
@@ -32,14 +32,14 @@ class PodChange(NamedTuple):
 
 
 class DocumentEdits(NamedTuple):
-    """The edits of the document's text, and notes for the person."""
+    """The edits to the document's text, and notes for the person."""
 
     edits: list[Edit]
     notes: tuple[str, ...]
 
 
 def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
-    """Return the edits that put the Pods into the text. Raises ConfigurationError if no way works."""
+    """Return the edits that change the Pods in the text. Raises ConfigurationError if every method fails."""
     for attempt in range(_ATTEMPTS):
         edits, wanted = _attempt(text, changes, attempt)
         if _has_values(with_edits(text, edits), wanted):
@@ -54,7 +54,7 @@ def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Ed
     """
     Return the edits, and the wanted value of each root.
 
-    The nodes use most of the memory. This function drops them before the result is read again.
+    The nodes need most of the memory. This function frees them before the result is read again.
     """
     document = read_document(text)
     wanted = [
@@ -98,7 +98,7 @@ def _replaced(value: Any, changes: Iterable[tuple[Path, Document]]) -> Any:
 
 
 def _node_at(node: Node, path: Path) -> Node:
-    """Return the node at the path, or the nearest node above it that is in the text and not in an alias."""
+    """Return the node at the path, or the nearest node above it that has its own text outside an alias."""
     for step in path:
         inner: Mapping[Any, Node] = {}
         if isinstance(node, MappingNode):

@@ -1,7 +1,7 @@
 """
-Check what STS requires of an issuer: its URL, its discovery document and its key set. Pure.
+Check the requirements of STS for an issuer's URL, discovery document and key set. Pure.
 
-Rule: with a fatal concern, STS can never exchange any token of the issuer. Other concerns affect some tokens only.
+Rule: with a fatal concern, STS can never exchange any token of the issuer. Other concerns affect only some tokens.
 Sources: IAM User Guide ("Create an OpenID Connect identity provider"), IAM and STS API references
 (CreateOpenIDConnectProvider, AssumeRoleWithWebIdentity), OpenID Connect Discovery 1.0, RFC 7517.
 """
@@ -17,14 +17,14 @@ from sidecar.oidc.verification import ALGORITHMS
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_URL_CHARACTERS = 255
 MAX_KEYS = 100
-"""The most keys of one type that STS reads. If an issuer publishes more, STS ignores all keys of that type."""
+"""Maximum number of keys of one type that STS reads. If an issuer publishes more, STS ignores all keys of that type."""
 
 _CURVES = ("P-256", "P-384", "P-521")
-"""The curves of ES256, ES384 and ES512 (RFC 7518, 3.4)."""
+"""The elliptic curves that ES256, ES384 and ES512 use (RFC 7518, 3.4)."""
 
 _USABLE = f"STS accepts {', '.join(ALGORITHMS)}"
 _EXPECTED = ("response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported")
-"""The members that OpenID Connect and IAM's guide require in a discovery document besides the issuer and its keys."""
+"""The members that OpenID Connect and IAM's guide require in a discovery document, besides the issuer and its keys."""
 
 _PRIVATE_SUFFIXES = ("localhost", ".localhost", ".local", ".internal", ".svc", ".cluster.local")
 
@@ -41,12 +41,12 @@ def fatal(concerns: Iterable[Concern]) -> list[str]:
 
 
 def url_concerns(issuer: str) -> Iterator[Concern]:
-    """Yield the first reason why IAM or STS would reject the URL. It is always fatal."""
+    """Yield the first reason why IAM or STS would reject the URL. This concern is always fatal."""
     try:
         parts = urlsplit(issuer)
         port, host = parts.port, parts.hostname or ""
     except ValueError as exc:
-        yield Concern(is_fatal=True, text=f"The issuer {issuer!r} is not a URL ({exc}): give the `iss` of its tokens.")
+        yield Concern(is_fatal=True, text=f"The issuer {issuer!r} is not a URL ({exc}): use the `iss` of its tokens.")
         return
     wrong = {
         f"it is not https, and STS fetches keys only by https: {_publish(host)}": parts.scheme != "https" or not host,
@@ -68,7 +68,7 @@ def url_concerns(issuer: str) -> Iterator[Concern]:
 
 
 def is_private(host: str) -> bool:
-    """Return whether the form of the name or address shows that only a private network can reach it."""
+    """Return whether a name or an address has a form that only private networks use."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -76,7 +76,7 @@ def is_private(host: str) -> bool:
 
 
 def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
-    """Yield each reason why STS could not find the keys by the discovery document."""
+    """Yield each reason why STS could not find the keys through the discovery document."""
     if not isinstance(document, Mapping):
         yield Concern(is_fatal=True, text=f"The discovery document of {issuer} is not a JSON object.")
         return
@@ -144,7 +144,7 @@ def _set_concerns(keys: list[Mapping[str, Any]], issuer: str) -> Iterator[Concer
 
 
 def _key_problem(key: Any) -> str | None:
-    """Return why STS cannot use the key, or None if it can."""
+    """Return the reason why STS cannot use the key, or None if STS can use it."""
     if not isinstance(key, Mapping):
         return "it is not a JSON object"
     algorithm = key.get("alg")
@@ -174,7 +174,7 @@ def _name(key: Any, index: int) -> str:
 
 
 def _publish(host: str) -> str:
-    """Return the fix for an issuer that is not public, with more steps if it is the API server's default."""
+    """Return the fix for an issuer that is not public. The API server's default issuer needs more steps."""
     if host.split(".", maxsplit=1)[0] != "kubernetes":
         return "publish the issuer's documents on the internet (`irsa-sidecar setup issuer-documents`)"
     return (

@@ -1,8 +1,8 @@
 """
-Find the issuer that the flags mean.
+Find the issuer that the flags select.
 
-It is the issuer of an EKS cluster (--cluster), a given URL (--issuer), the issuer of a token (--token-file), or the
-issuer of the kubeconfig's cluster.
+The issuer is one of these: an EKS cluster's (--cluster), a URL (--issuer), a token's (--token-file), or the issuer of
+the kubeconfig's cluster.
 """
 
 import argparse
@@ -28,11 +28,11 @@ _EKS_HOSTS = [
     for prefix, suffix in (("oidc\\.eks", partition.suffix), ("oidc-eks", partition.dual_stack_suffix))
     if suffix
 ]
-"""Hosts where EKS publishes its clusters' documents. Each region has an IPv4 name and a dual-stack name."""
+"""Pattern for the hosts that publish the documents of EKS clusters. Each region has an IPv4 and a dual-stack name."""
 
 
 class Issuer(NamedTuple):
-    """An issuer. `is_certain` is true if EKS or the cluster itself named it. `token` is the one of --token-file."""
+    """An issuer. `is_certain` is true if EKS or the cluster itself named it. `token` is the token in --token-file."""
 
     url: str
     is_certain: bool = False
@@ -40,7 +40,7 @@ class Issuer(NamedTuple):
 
     @property
     def eks_region(self) -> str | None:
-        """Return the region whose EKS publishes the documents; None for an issuer outside EKS."""
+        """Return the region in which EKS publishes the documents, or None for an issuer outside EKS."""
         host = urlsplit(self.url).hostname or ""
         matches = (pattern.fullmatch(host) for pattern in _EKS_HOSTS)
         return next((match[1] for match in matches if match), None)
@@ -50,14 +50,14 @@ def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--cluster", metavar="NAME", help="the EKS cluster whose issuer to use")
     which.add_argument("--issuer", metavar="URL", help="the issuer's URL, exactly as in the iss of its tokens")
-    which.add_argument("--token-file", metavar="FILE", help="a service account token; its claims give the issuer")
+    which.add_argument("--token-file", metavar="FILE", help="a service account token; its iss is the issuer")
     parser.add_argument(
         "--context", metavar="NAME", help="without those flags: use the cluster of this kubeconfig context [current]"
     )
 
 
 def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
-    """Return the issuer. Raises SidecarError if the flags lead to none."""
+    """Return the issuer. Raises SidecarError if the flags select none."""
     if args.issuer:
         return Issuer(args.issuer)
     if args.token_file:
@@ -76,7 +76,7 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
 
 
 def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
-    """Return the issuer in EKS's description of a cluster (API reference, Cluster). Raises SidecarError without one."""
+    """Return the issuer in EKS's description of a cluster (API reference, Cluster). Raises SidecarError if missing."""
     name = cluster.get("name")
     if cluster.get("outpostConfig"):
         raise SidecarError(
@@ -90,7 +90,7 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
     if cluster.get("connectorConfig"):
         raise SidecarError(
             f"The cluster {name} is only shown in EKS and hosted elsewhere",
-            fix="Name its own issuer with --issuer",
+            fix="Set --issuer to its own issuer",
         )
     issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer")
     if not issuer:
@@ -110,12 +110,12 @@ def issuer_of_kubernetes(context: str | None) -> str:
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise SidecarError(
             f"The API server of context {context or 'in use'} publishes no discovery document",
-            fix="Name the issuer with --issuer, or the EKS cluster with --cluster",
+            fix="Set --issuer, or set --cluster to the EKS cluster",
         ) from exc
 
 
 def hidden_by_endpoint(issuer: Issuer, problem: str) -> str:
-    """Return the probable reason why EKS's issuer cannot be reached from here, and the consequence."""
+    """Return the probable reason why this machine cannot reach EKS's issuer, and the consequence."""
     return (
         f"{problem}, for example because an endpoint for EKS in this VPC (com.amazonaws.{issuer.eks_region}.eks, with "
         "private DNS) hides that name; AWS itself can reach the issuer, so only the checks from here are impossible"

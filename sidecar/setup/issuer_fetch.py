@@ -1,9 +1,9 @@
 """
 Fetch an issuer's documents as STS does: the discovery document, then the key set that it names.
 
-Rule: AWS trusts the public authorities, and otherwise only servers that a thumbprint names. So a server counts as
-public only by certifi's list, never by other authorities that this machine trusts. A thumbprint is computed only for a
-server that the person's own authority (--ca-file) verifies.
+Rule: AWS trusts the public authorities, and otherwise only servers with a registered thumbprint. Therefore only
+certifi's list decides whether a server is public. Other authorities that this machine trusts do not count. A thumbprint
+is computed only for a server that the person's own authority (--ca-file) verifies.
 """
 
 import hashlib
@@ -42,22 +42,22 @@ PUBLIC_AUTHORITIES = certifi.where()
 
 
 class UnreachableError(SidecarError):
-    """An issuer that cannot be reached from here. STS may still reach it."""
+    """An error because this machine cannot reach the issuer. STS may still reach it."""
 
 
 class _UnknownAuthorityError(SidecarError):
-    """A server certificate whose authority is not in the list."""
+    """An error because the authority of a server's certificate is not in the list."""
 
 
 class Document(NamedTuple):
-    """A JSON document. `thumbprint` is set if only the authority of --ca-file verifies the server."""
+    """A JSON document. `thumbprint` is set if only the authority in --ca-file verifies the server."""
 
     content: Any
     thumbprint: str | None
 
 
 class Published(NamedTuple):
-    """The documents of an issuer. `thumbprint` is that of the key server; None if AWS trusts the server anyway."""
+    """An issuer's documents, and the thumbprint of its key server. None means that AWS trusts the server."""
 
     discovery: Any
     keys: Any
@@ -68,8 +68,8 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
     """
     Return both documents. The keys are None if the discovery document has a fatal problem.
 
-    Raises UnreachableError, SidecarError for a document that is published wrongly, and ConfigurationError for
-    `ca_file`.
+    Raises UnreachableError, SidecarError if a document is published incorrectly, and ConfigurationError if `ca_file` is
+    invalid.
     """
     named = None if ca_file is None else named_authorities("--ca-file", str(ca_file))
     with _deadline(issuer):
@@ -81,7 +81,7 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
 
 
 async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
-    """Return one JSON document from an https server that public authorities verify, or else `named` does."""
+    """Return one JSON document from an https server. Either public authorities or `named` must verify it."""
     try:
         # STS checks less strictly than Python. A private authority must be recognised as unknown.
         public = accept_named(public_authorities(PUBLIC_AUTHORITIES))
@@ -90,22 +90,22 @@ async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
         if named is None:
             raise SidecarError(
                 exc.problem,
-                fix="If the issuer uses an authority of your own, name its certificate with --ca-file, so that AWS "
-                "gets a thumbprint. If only a proxy here issues its own certificates, run this elsewhere",
+                fix="If the issuer uses your own authority, set --ca-file to that authority's certificate, so that AWS "
+                "gets a thumbprint. If only a proxy here issues its own certificates, run this on another network",
             ) from exc
     try:
         return Document(*await _get(url, named))
     except _UnknownAuthorityError as exc:
         raise SidecarError(
             f"{exc.problem}, and --ca-file does not hold its authority",
-            fix="Name the certificate of the right authority with --ca-file",
+            fix="Set --ca-file to the certificate of the right authority",
             setting="--ca-file",
         ) from exc
 
 
 def thumbprint(chain: list[bytes]) -> str:
     """
-    Return IAM's thumbprint of a server: the SHA-1, in hex, of the last certificate (DER) that it sends.
+    Return IAM's thumbprint of a server. It is the SHA-1, in hex, of the last certificate (DER) that the server sends.
 
     Source: IAM User Guide, "Obtain the thumbprint for an OpenID Connect identity provider".
     """
@@ -125,17 +125,17 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
     if response.status_code != 200:
         raise SidecarError(
             f"{url} answers {response.status_code}",
-            fix="Publish it there, readable by everybody: STS sends no credentials",
+            fix="Publish the document there, readable without credentials: STS sends none",
         )
     return _json(url, body), thumbprint(chain)
 
 
 def presented_chain(connection: Any) -> list[bytes]:
-    """Return the certificates (DER) in the order in which the server sent them, its own first."""
+    """Return the certificates (DER) in the order in which the server sent them. The server's own is the first."""
     if sys.version_info >= (3, 13):
         chain: list[bytes] = connection.get_unverified_chain()
         return chain
-    # Private since Python 3.10, public since 3.13.
+    # The method is private since Python 3.10 and public since 3.13.
     certificates = connection._sslobj.get_unverified_chain()  # noqa: SLF001
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in certificates]
 
@@ -148,7 +148,7 @@ def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
 def _json(url: str, body: bytes | None) -> Any:
     if body is None:
         problem = f"{url} is longer than {MAX_DOCUMENT_BYTES} bytes"
-        raise SidecarError(problem, fix="Publish the issuer's document there: no issuer needs that much")
+        raise SidecarError(problem, fix="Publish the issuer's document there, which is much smaller")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:

@@ -1,10 +1,11 @@
 """
 Change the Pods in a stream of manifests and leave all other characters unchanged.
 
-A document without a Pod passes unchanged, even if it cannot be read. In a document with a Pod, `document_changes` edits
+A document without a Pod stays unchanged, even if it cannot be read. In a document with a Pod, `document_changes` edits
 the text part by part. Pure.
 
-Rule: a stream is changed completely or not at all. If a Pod asks for a sidecar and cannot get one, nothing is written.
+Rule: either all selected Pods of a stream are changed, or none. If a Pod requests a sidecar but cannot get one, nothing
+is written.
 """
 
 import re
@@ -38,14 +39,14 @@ from sidecar.setup.yaml import stream as yaml_stream
 from sidecar.setup.yaml.stream import read_document, split_stream
 
 _REQUEST_LINE = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s*[\"']?{INJECT_FALSE}\b)", re.MULTILINE)
-"""A line with a label or annotation of ours that requests a sidecar, in a document that cannot be read."""
+"""Pattern for a line with our label or annotation that requests a sidecar, in a document that cannot be read."""
 
 _TEMPLATE_MARK = "{{"
-"""The start of an action in a Helm template."""
+"""Pattern for the beginning of an action in a Helm template."""
 
 
 class Workload(NamedTuple):
-    """A Pod or Pod template, the title of its object, and its ServiceAccount if that is in the stream."""
+    """A Pod or Pod template, its object's title, and its ServiceAccount if the stream contains that."""
 
     title: str
     pod: Document
@@ -60,15 +61,14 @@ Progress = Callable[[int, int], None]
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """Show nothing."""
+    """Do not show any progress."""
 
 
 class Options(NamedTuple):
     """
-    The flags that say how to read a stream.
+    The flags that affect how a stream is read.
 
-    `namespace` is used for objects without one. `template_paths` lead to the Pod templates of objects that are not
-    Kubernetes' own.
+    `namespace` applies to objects without a namespace. `template_paths` lead to the Pod templates in custom resources.
     """
 
     namespace: str = ""
@@ -94,9 +94,9 @@ def change_pods(
     """
     Change the selected Pods of the stream.
 
-    If any Pod has our label, only the Pods with the label are selected. Otherwise the Pods of all Kubernetes' own
-    objects are, except those that opt out. `source` names the stream in messages. Raises ConfigurationError with one
-    line for each object that cannot be changed.
+    If any Pod has our label, only the Pods with the label are selected. Otherwise, all Pods in Kubernetes' own kinds
+    are selected, except those that opt out. `source` is the stream's name in messages. Raises ConfigurationError with
+    one line for each object that cannot be changed.
     """
     stream = _Stream(text, source, options)
     chosen = stream.choose()
@@ -105,7 +105,7 @@ def change_pods(
 
 
 class _Found(NamedTuple):
-    """A Pod of the stream: its document, its root in the document, and the path from the root to the object."""
+    """A Pod in the stream: its document, its root in the document, and the path from the root to the object."""
 
     document: int
     root: int
@@ -114,7 +114,7 @@ class _Found(NamedTuple):
 
 
 class _Stream:
-    """A stream of manifests, read once."""
+    """A stream of manifests that is read only once."""
 
     def __init__(self, text: str, source: str, options: Options) -> None:
         self._source = source
@@ -150,7 +150,7 @@ class _Stream:
         return chosen
 
     def check(self, chosen: list[_Found]) -> None:
-        """Raise ConfigurationError if something requests a sidecar but cannot get one, or if nothing can be read."""
+        """Raise ConfigurationError if a requested sidecar cannot be added, or if nothing can be read."""
         if not chosen and not self._notes:
             self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]
         for path in self._options.template_paths:
@@ -196,8 +196,8 @@ class _Stream:
             return
         if has_unselected_template(owner, places):
             self._unselected.append(
-                f"{title(owner)} is left unchanged: only Kubernetes' own kinds are changed automatically. Give its Pod "
-                f"template the label {INJECT_LABEL}, or give --template-path spec.template."
+                f"{title(owner)} is left unchanged: only Kubernetes' own kinds are changed automatically. Set the "
+                f"label {INJECT_LABEL} in its Pod template, or use --template-path spec.template."
             )
         self._found += [_Found(document, root, owner_path, place) for place in places]
         self._objections += [
@@ -206,7 +206,7 @@ class _Stream:
         ]
 
     def _record_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
-        """Record a document that cannot be read. It is an objection if it requests a sidecar."""
+        """Record a document that cannot be read. If the document requests a sidecar, it is an error."""
         line = document.line + getattr(error, "line", 0)
         remark = "; a template is YAML only after `helm template`" if _TEMPLATE_MARK in document.text else ""
         message = f"{self._source}, line {line}: this cannot be read as YAML ({error}){remark}."
@@ -223,7 +223,7 @@ class _Stream:
         return ServiceAccount(self._namespace(owner), str(metadata.get("name")), texts)
 
     def _namespace(self, owner: Document) -> str:
-        """Return the object's namespace, or --namespace, or an empty text."""
+        """Return the object's namespace, or the value of --namespace, or an empty text."""
         return str(mapping(owner.get("metadata")).get("namespace") or self._options.namespace)
 
     # Changing
@@ -255,7 +255,7 @@ class _Stream:
             raise ConfigurationError(error.problem, fix=sentences(error.fix, flag, hint)) from error
 
     def _hint_at_other_namespace(self, name: str, namespace: str, owner: Document) -> str:
-        """Return a hint at a ServiceAccount with a role that has the same name in another namespace."""
+        """Return a hint about a ServiceAccount with the same name and a role in another namespace."""
         for service_account in self._service_accounts.values():
             if service_account.name == name and EKS_ROLE_ARN in service_account.annotations:
                 return _mismatch(service_account, namespace, title(owner))
@@ -263,7 +263,7 @@ class _Stream:
 
 
 def service_account_name(pod: Document) -> str:
-    """Return the name of the Pod's ServiceAccount. The API server reads the field's old name last too."""
+    """Return the name of the Pod's ServiceAccount. Like the API server, read the field's old name last."""
     spec = mapping(pod.get("spec"))
     return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
 
@@ -293,7 +293,7 @@ def _advice(owner: Document, path: Path) -> str:
             "that with --template-path, or remove it."
         )
     steps = "".join("[]" if isinstance(step, int) else f".{step}" for step in template).removeprefix(".")
-    return f"which is changed only if you name the Pod template: give --template-path {steps}."
+    return f"which is changed only if you name the Pod template: use --template-path {steps}."
 
 
 def _matches(steps: tuple[str, ...], path: Path) -> bool:

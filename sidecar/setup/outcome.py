@@ -1,5 +1,7 @@
 """
-Report what a step of `setup` did, or would do with --dry-run: as JSON, as an exit status, and as commands to run next.
+Report the result of a `setup` step, as JSON, as an exit status, and as the next commands.
+
+With --dry-run, the result is what the step would do.
 
 Rule: the shape of the JSON document is stable. While `version` stays the same, keys are only added.
 """
@@ -15,10 +17,10 @@ from sidecar.errors import ConfigurationError
 from sidecar.printable import printable, printable_json
 
 VERSION = 1
-"""Version of the JSON document."""
+"""Version of the JSON document's schema."""
 
 WOULD_CHANGE = 2
-"""Exit status of --exit-code if something would change, as in `terraform plan -detailed-exitcode`."""
+"""Exit status under --exit-code if something would change, as in `terraform plan -detailed-exitcode`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Outcome:
     """
     The result of a step.
 
-    `changes` describe the changes in order; they are empty if nothing has to change. `before` is None for a new
-    resource. `effects` describe what the changes mean, such as which service accounts a role no longer trusts.
+    `changes` describe the changes in order. They are empty if nothing has to change. `before` is None for a new
+    resource. `effects` describe the meaning of the changes, such as the service accounts that a role no longer trusts.
     `next_commands` are shell commands.
     """
 
@@ -48,7 +50,7 @@ class Outcome:
 
 
 def add_outcome_arguments(parser: argparse.ArgumentParser, form: argparse._ActionsContainer | None = None) -> None:
-    """Add --json and --exit-code. `form` is the group of flags that exclude --json."""
+    """Add --json and --exit-code to the parser. `form` is the group of flags that exclude --json."""
     (form or parser).add_argument("--json", action="store_true", help="print the result as one JSON document")
     parser.add_argument(
         "--exit-code",
@@ -58,17 +60,17 @@ def add_outcome_arguments(parser: argparse.ArgumentParser, form: argparse._Actio
 
 
 def check_outcome_arguments(args: argparse.Namespace) -> None:
-    """Raise ConfigurationError if --exit-code is given without --dry-run."""
+    """Raise ConfigurationError if --exit-code is used without --dry-run."""
     if args.exit_code and not args.dry_run:
         raise ConfigurationError(
-            "--exit-code is given without --dry-run: it says what would change",
+            "--exit-code is used without --dry-run, but reports only changes that were not made",
             fix="Add --dry-run",
             setting="--exit-code",
         )
 
 
 def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
-    """Return the JSON document. `done` is the number of changes that were made."""
+    """Return the JSON document. `done` is the number of completed changes."""
     document = {
         "version": VERSION,
         "step": outcome.step,
@@ -85,7 +87,7 @@ def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
 
 
 def finish(outcome: Outcome, args: argparse.Namespace) -> int:
-    """Print the outcome as JSON, or the next commands. Returns the exit status."""
+    """Print the outcome as JSON, or print the next commands. Returns the exit status."""
     if args.json:
         print(as_json(outcome, dry_run=args.dry_run, done=0 if args.dry_run else len(outcome.changes)))
     elif args.dry_run and outcome.changes:
@@ -97,7 +99,7 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> int:
 
 
 def command(*words: str, **flags: str | Sequence[str] | None) -> str:
-    """Return a shell command without the flags that are None. The person replaces words in capitals."""
+    """Return a shell command without the flags whose value is None. The person replaces words in capitals."""
     arguments: list[str] = [*words]
     for name, value in flags.items():
         for item in [value] if isinstance(value, str) else value or ():
@@ -106,6 +108,6 @@ def command(*words: str, **flags: str | Sequence[str] | None) -> str:
 
 
 def issuer_flags(args: argparse.Namespace, issuer: str) -> Mapping[str, str | None]:
-    """Return the flags with which the next step finds the same issuer in the same account."""
+    """Return the flags that let the next step find the same issuer in the same account."""
     named = {"cluster": args.cluster} if args.cluster else {"issuer": issuer}
     return {**named, "profile": args.profile, "region": args.region}

@@ -1,7 +1,8 @@
 """
-Write a resource as text: JSON or YAML in the API's names, Terraform, or CloudFormation. Pure.
+Write a resource as text: JSON or YAML with the API's names, Terraform, or CloudFormation. Pure.
 
-Rule: no format reads a part of a value as an expression. Texts are quoted, and Terraform's `${` and `%{` are escaped.
+Rule: no format interprets a part of a value as an expression. Texts are quoted, and Terraform's `${` and `%{` are
+escaped.
 """
 
 import json
@@ -39,7 +40,7 @@ def as_terraform(resource: Resource) -> str:
 
 
 def as_cloudformation(resource: Resource) -> str:
-    """Return a template with this one resource. For a role it needs CAPABILITY_NAMED_IAM."""
+    """Return a template that contains only this resource. A role's template requires CAPABILITY_NAMED_IAM."""
     document = resource.document()
     if isinstance(resource, IamRole):
         name, kind = "Role", "AWS::IAM::Role"
@@ -80,7 +81,7 @@ def _terraform_role(role: IamRole) -> str:
 
 
 class _Expression(str):
-    """An HCL expression, which is written without quotes."""
+    """An HCL expression that is written without quotes."""
 
     __slots__ = ()
 
@@ -92,9 +93,9 @@ def _block(kind: str, label: str, **arguments: Any) -> str:
 
 def _assignments(values: Mapping[str, Any], depth: int) -> list[str]:
     """
-    Return `name = value` for each value, indented for the depth and laid out like `terraform fmt`.
+    Return `name = value` for each value, indented for the depth and formatted like `terraform fmt`.
 
-    The equals signs of neighbours are aligned, except next to a value of several lines.
+    The equals signs of adjacent lines are aligned, except next to a value with several lines.
     """
     written = [(name if _IDENTIFIER.fullmatch(name) else _quoted(name), _hcl(values[name], depth)) for name in values]
     lines: list[str] = []
@@ -109,7 +110,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def _hcl(value: Any, depth: int) -> str:
-    """Return a JSON value as an HCL expression. Its lines after the first are indented for the depth."""
+    """Return a JSON value as an HCL expression. The lines after the first are indented for the depth."""
     if isinstance(value, _Expression):
         return value
     indent = "  " * depth
@@ -122,7 +123,7 @@ def _hcl(value: Any, depth: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return an HCL quoted template. JSON's escapes are valid except two. `${` and `%{` are escaped."""
+    """Return an HCL quoted template. HCL accepts JSON's escapes except two. `${` and `%{` are escaped."""
     quoted = re.sub(r"\\(.)", lambda match: _NOT_IN_HCL.get(match[1], match[0]), json.dumps(text, ensure_ascii=False))
     return quoted.replace("${", "$${").replace("%{", "%%{")
 

@@ -1,8 +1,7 @@
 """
-Plan what a step changes: the current resource, the planned resource, and the calls between them. Pure.
+Plan the changes of a step: the current resource, the planned resource, and the calls that lead to it. Pure.
 
-Rule: a plan has calls if and only if the two resources differ. A plan names everything that the step does, and the
-step does nothing else.
+Rule: a plan has calls if and only if the two resources differ. A plan lists all actions of the step.
 """
 
 import difflib
@@ -15,14 +14,14 @@ import yaml
 from sidecar.setup.resources import Resource
 
 _CONTEXT_LINES = 3
-"""Number of unchanged lines that are shown around a change."""
+"""Number of unchanged lines that are shown before and after a change."""
 
 _HEADINGS = 3
-"""Number of lines before the first difference: two file names and a position."""
+"""Number of lines in a diff before the first difference: two file names and a position."""
 
 
 class Call(NamedTuple):
-    """A request to AWS, in AWS's own names. `what` describes it to a person, such as `attach …`."""
+    """A request to AWS, with AWS's own names. `what` describes the request to a person, such as `attach …`."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -34,8 +33,8 @@ class Plan:
     """
     The changes to one resource.
 
-    `current` is None for a resource that does not exist yet. `notes` are for the person, with or without changes.
-    `effects` describe what the changes mean, such as which service accounts they remove.
+    `current` is None for a resource that does not exist yet. `notes` are messages for the person, also if nothing
+    changes. `effects` describe the meaning of the changes, such as the service accounts that they remove.
     """
 
     planned: Resource
@@ -50,7 +49,7 @@ class Plan:
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of both documents as YAML. Lines that differ begin with + or -. Equal documents yield none."""
+    """Yield the lines of both documents as YAML. Lines that differ begin with + or -. Equal documents yield nothing."""
     old = [] if before is None else _lines(before)
     lines = [*difflib.unified_diff(old, _lines(after), n=_CONTEXT_LINES, lineterm="")]
     for line in lines[_HEADINGS:]:

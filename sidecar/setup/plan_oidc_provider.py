@@ -14,20 +14,20 @@ MAX_AUDIENCES = 100
 
 def plan_provider(current: OidcProvider | None, wanted: OidcProvider) -> Plan:
     """
-    Plan to add the audiences, thumbprints and tags that the provider lacks. Nothing is removed.
+    Plan the additions of audiences, thumbprints and tags that the provider lacks. Nothing is removed.
 
     Raises ConfigurationError if the provider would exceed IAM's limits.
     """
     planned = wanted if current is None else _joined(current, wanted)
     if len(planned.audiences) > MAX_AUDIENCES:
         raise ConfigurationError(
-            f"--audience would be number {len(planned.audiences)} of {planned.title}, and IAM takes {MAX_AUDIENCES}",
+            f"--audience would be number {len(planned.audiences)} of {planned.title}, but IAM accepts {MAX_AUDIENCES}",
             fix="Remove one that is not used (aws iam remove-client-id-from-open-id-connect-provider)",
             setting="--audience",
         )
     if len(planned.thumbprints) > MAX_THUMBPRINTS:
         raise ConfigurationError(
-            f"{planned.title} has {MAX_THUMBPRINTS} thumbprints, the most that IAM takes, and none is "
+            f"{planned.title} has {MAX_THUMBPRINTS} thumbprints, the maximum in IAM, and none is "
             f"{wanted.thumbprints[0]}",
             fix="Remove one (aws iam update-open-id-connect-provider-thumbprint)",
         )

@@ -11,7 +11,7 @@ from sidecar.setup.trust_policy import Change, TrustGrant, check_size, compact, 
 from sidecar.setup.trust_remarks import remarks_on, still_allowed
 
 ATTACHED_POLICIES = 10
-"""IAM's default quota for managed policies of one role. It can be raised to 20 at most."""
+"""IAM's default quota for managed policies on one role. AWS can raise this quota to 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class WantedRole:
     """
     The settings that a person wants for a role.
 
-    None keeps the current value. For a new role it means IAM's default.
+    None keeps the current value. For a new role, None means IAM's default.
     """
 
     name: str
@@ -93,7 +93,7 @@ def _creation(planned: IamRole) -> Iterator[Call]:
 
 
 def _update(current: IamRole, planned: IamRole) -> Iterator[Call]:
-    """Yield the calls that change an existing role. They remove no policies or tags that others gave it."""
+    """Yield the calls that change an existing role. They do not remove policies or tags from other sources."""
     role = {"RoleName": planned.name}
     if planned.trust_policy != current.trust_policy:
         document = {"PolicyDocument": compact(planned.trust_policy)}

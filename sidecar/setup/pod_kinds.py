@@ -1,9 +1,9 @@
 """
 Find Pods and Pod templates in Kubernetes objects.
 
-Rule: API group and kind together identify an object. For example, a `Job` of a group other than `batch` is unknown.
-Objects of unknown groups have a Pod template only where their author marks it: by our label or annotation in
-`spec.template`, or by --template-path. Pure.
+Rule: API group and kind together identify an object. For example, a `Job` in a group other than `batch` is unknown. In
+an object of an unknown group, a Pod template is used only if its author marks it. The mark is our label or annotation
+in `spec.template`, or --template-path. Pure.
 """
 
 import re
@@ -16,7 +16,7 @@ from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
 
 Path = tuple[str | int, ...]
-"""Keys and indices that lead from an object to a part of it."""
+"""Keys and indices that lead from an object to a part of the object."""
 
 _TEMPLATE: Path = ("spec", "template")
 
@@ -45,22 +45,22 @@ _NATIVE_GROUPS = frozenset(
         *("resource.k8s.io", "scheduling.k8s.io", "storage.k8s.io", "storagemigration.k8s.io"),
     }
 )
-"""Kubernetes' own API groups (API reference 1.34). Others end in `.k8s.io` too, such as Spark's operator."""
+"""Kubernetes' own API groups (API reference 1.34). Other groups, such as Spark operator's, also end in `.k8s.io`."""
 
 _SELECTS = re.compile(r"selector|matchlabels", re.IGNORECASE)
-"""Keys with labels that select Pods, and that are not set on Pods."""
+"""Keys with labels that select Pods. These labels are not set on Pods."""
 
 _MAX_TITLE_CHARACTERS = 600
-"""Longest title of an object in a message. Kubernetes allows 253 characters in a name and 63 in a namespace."""
+"""Maximum length of an object's title in a message. Kubernetes allows names of 253 and namespaces of 63 characters."""
 
 _STEP = re.compile(r"([A-Za-z0-9_-]+)(\[\])?")
 
 
 class PodPlace(NamedTuple):
     """
-    A Pod or Pod template, the object that has it, and the path from the object to it.
+    A Pod or Pod template, its object, and the path from the object to the Pod.
 
-    `is_requested` is true if our label or annotation marks the Pod template of an object that is not Kubernetes' own.
+    `is_requested` is true if our label or annotation marks the Pod template in a custom resource.
     """
 
     owner: Document
@@ -70,14 +70,14 @@ class PodPlace(NamedTuple):
 
 
 def objects_in(document: Any) -> Iterator[tuple[Path, Document]]:
-    """Yield each object of a document with its path. The document may be a List, and so may its items."""
+    """Yield each object in a document with its path. The document may be a List, which may contain Lists."""
     if not isinstance(document, dict):
         return
     items, kind = document.get("items"), str(document.get("kind", ""))
     if not (kind.endswith("List") and isinstance(items, list)):
         yield (), document
         return
-    # The API server leaves these out of the items of a typed list.
+    # The API server omits these fields in the items of a typed list.
     implied = {"apiVersion": document.get("apiVersion"), "kind": kind.removesuffix("List")} if kind != "List" else {}
     for index, item in enumerate(items):
         if isinstance(item, dict):
@@ -89,14 +89,14 @@ def template_path(setting: str, text: str) -> tuple[str, ...]:
     """
     Return the steps of a path such as `spec.driver.template` or `spec.tasks[].template`.
 
-    Raises ConfigurationError if it is not one.
+    Raises ConfigurationError if the text is not a path.
     """
     steps = text.removeprefix(".").split(".")
     if not all(_STEP.fullmatch(step) for step in steps):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}: it is not a path",
             fix=(
-                "Give keys with points between them, such as spec.driver.template, and [] behind a list, such as "
+                "Write keys with points between them, such as spec.driver.template, and [] behind a list, such as "
                 "spec.tasks[].template"
             ),
             setting=setting,
@@ -105,13 +105,17 @@ def template_path(setting: str, text: str) -> tuple[str, ...]:
 
 
 def native_path(owner: Document) -> Path | None:
-    """Return the path to the Pod in one of Kubernetes' own objects, else None. Without a group the kind decides."""
+    """
+    Return the path to the Pod in one of Kubernetes' own objects, or None.
+
+    An object without a group is identified by its kind.
+    """
     version, kind = owner.get("apiVersion"), str(owner.get("kind"))
     return _NATIVE.get((group_of(owner), kind)) if version else _BY_KIND.get(kind)
 
 
 def group_of(owner: Document) -> str:
-    """Return the API group of an object. The core group is empty."""
+    """Return an object's API group. The core group is empty."""
     return str(owner.get("apiVersion") or "").rpartition("/")[0]
 
 
@@ -119,8 +123,8 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     """
     Return the Pods of an object.
 
-    `paths` come from --template-path and apply to objects that are not Kubernetes' own. Raises ConfigurationError if
-    one of Kubernetes' own objects lacks its template.
+    `paths` are from --template-path and apply to custom resources. Raises ConfigurationError if one of Kubernetes' own
+    objects lacks its template.
     """
     native = native_path(owner)
     if native is not None:
@@ -136,7 +140,7 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
 
 
 def has_unselected_template(owner: Document, pods: list[PodPlace]) -> bool:
-    """Return whether an object that is not Kubernetes' own has a Pod template that is not selected."""
+    """Return whether a custom resource has a Pod template that is not selected."""
     is_other = native_path(owner) is None and not is_of_kubernetes(owner)
     return is_other and not pods and _is_template(part(owner, _TEMPLATE))
 
@@ -160,12 +164,12 @@ def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
 
 
 def requests_in_own_metadata(owner: Document) -> bool:
-    """Return whether the object itself has our label, and the label requests a sidecar."""
+    """Return whether the object's own metadata has our label with a value that requests a sidecar."""
     return INJECT_LABEL in _requesting(mapping(mapping(owner.get("metadata")).get("labels")))
 
 
 def template_around(owner: Document, path: Path) -> Path | None:
-    """Return the path of the Pod template whose label or annotation is at `path`; None if it is not a template."""
+    """Return the path of the Pod template around a label or annotation at `path`, or None if there is none."""
     template = path[:-3]
     is_metadata = path[-3:-1] in (("metadata", "labels"), ("metadata", "annotations"))
     return template if is_metadata and template and _is_template(part(owner, template)) else None
@@ -187,7 +191,7 @@ def title(owner: Document) -> str:
 
 
 def mapping(value: Any) -> Document:
-    """Return the value if it is a mapping, else an empty one."""
+    """Return the value if it is a mapping, or an empty mapping."""
     return value if isinstance(value, dict) else {}
 
 
@@ -196,7 +200,7 @@ def _template_of(owner: Document, path: Path) -> Document:
     if not isinstance(pod, dict):
         raise ConfigurationError(
             f"{title(owner)} has no {shown(path)}",
-            fix="Give it one",
+            fix=f"Add {shown(path)} to the object",
         )
     return pod
 
@@ -218,7 +222,7 @@ def _requesting(names: Document) -> list[str]:
 
 
 def part(owner: Any, path: Path) -> Any:
-    """Return the value at the path; None if there is none."""
+    """Return the value at the path, or None if the path does not exist."""
     for step in path:
         owner = owner.get(step) if isinstance(owner, dict) else _item(owner, step)
     return owner
@@ -229,7 +233,7 @@ def _item(items: Any, index: str | int) -> Any:
 
 
 def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield each value at the end of the steps. A step with `[]` leads to each item of a list."""
+    """Yield each value that the steps lead to. A step with `[]` leads to each item of a list."""
     if not steps:
         yield path, value
         return

@@ -1,7 +1,7 @@
 """
 Model the two AWS resources that IRSA needs, as values. Pure.
 
-Rule: a value holds only what a person can choose, so two values are equal if nothing has to change.
+Rule: a value contains only settings that a person can choose, so two values are equal if nothing has to change.
 """
 
 import re
@@ -13,7 +13,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.oidc.verification import issuer_key
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
-"""The audience of EKS's tokens in every partition, including China. It is an agreed name, not an address of STS."""
+"""The audience of EKS's tokens in every partition, including China. It is a fixed name and not an address of STS."""
 
 DEFAULT_SESSION_SECONDS = 3600
 """The maximum session duration that IAM gives a role by default."""
@@ -30,13 +30,13 @@ class Resource(Protocol):
         ...
 
     def document(self) -> dict[str, Any]:
-        """Return the resource in the names of the IAM API, without empty elements."""
+        """Return the resource with the names in the IAM API, without empty elements."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An AWS account. `partition` is the one in its ARNs, such as `aws` or `aws-cn`."""
+    """An AWS account. `partition` is the partition in its ARNs, such as `aws` or `aws-cn`."""
 
     account_id: str
     partition: str
@@ -51,7 +51,7 @@ class Account:
             raise ConfigurationError(
                 f"{setting} is {arn!r}, which is not the ARN of a managed policy",
                 fix=(
-                    "Give the ARN of a managed policy, such as "
+                    "Use the ARN of a managed policy, such as "
                     f"arn:{self.partition}:iam::aws:policy/AmazonS3ReadOnlyAccess or {self.arn('policy/NAME')}"
                 ),
                 setting=setting,
@@ -66,7 +66,7 @@ class Account:
         if match[2] not in ("aws", self.account_id):
             raise ConfigurationError(
                 f"{setting} is {arn!r}, of account {match[2]}",
-                fix=f"Give a policy of account {self.account_id} or of AWS: a role can have no other policies",
+                fix=f"Use a policy of account {self.account_id} or of AWS: a role accepts no other policies",
                 setting=setting,
             )
         return arn
@@ -74,7 +74,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class OidcProvider:
-    """An IAM OIDC provider: an issuer whose tokens the account accepts, for these audiences ("client ids")."""
+    """An IAM OIDC provider, with the audiences ("client ids") for which an account accepts an issuer's tokens."""
 
     arn: str
     issuer: str
@@ -97,7 +97,7 @@ class OidcProvider:
 
 @dataclass(frozen=True, slots=True)
 class IamRole:
-    """An IAM role. `policy_arns` are its attached managed policies; empty if they were not read."""
+    """An IAM role. `policy_arns` are its attached managed policies, or empty if they were not read."""
 
     arn: str
     name: str
@@ -129,7 +129,7 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def provider_arn(account: Account, issuer: str) -> str:
-    """Return the ARN of the issuer's provider. IAM names a provider after its issuer, without the scheme."""
+    """Return the ARN of the issuer's provider. IAM names a provider after its issuer's URL, without the scheme."""
     return account.arn(f"oidc-provider/{issuer_key(issuer)}")
 
 

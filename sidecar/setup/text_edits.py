@@ -1,8 +1,8 @@
 """
 Edit a text at known places, and show the edits as a unified diff.
 
-The diff comes from the edits. Comparing the texts with difflib takes minutes for a List of 1,600 Deployments, because
-their lines repeat. Pure.
+The diff is calculated from the edits. Comparing the texts with difflib takes minutes for a List of 1,600 Deployments,
+because their lines repeat. Pure.
 """
 
 from bisect import bisect_right
@@ -12,26 +12,26 @@ from itertools import accumulate
 from typing import NamedTuple
 
 _CONTEXT = 3
-"""Number of unchanged lines around a change, as in `diff -u`."""
+"""Number of unchanged lines before and after a change, as in `diff -u`."""
 
 _MAX_COMPARED_LINES = 1000
-"""Longest change, in lines, whose lines are compared. A longer change is shown as a whole."""
+"""Maximum number of lines in a change that is compared line by line. A longer change is shown as a whole."""
 
 
 class Edit(NamedTuple):
-    """A replacement of the characters from `start` to `end` by `text`."""
+    """An edit that replaces the characters from `start` to `end` with `text`."""
 
     start: int
     end: int
     text: str
 
     def moved(self, by: int) -> "Edit":
-        """Return the same edit in a text that has `by` more characters in front."""
+        """Return the same edit for a text with `by` additional characters at its beginning."""
         return Edit(self.start + by, self.end + by, self.text)
 
 
 class _Change(NamedTuple):
-    """A replacement of the lines from `start` to `end` by `lines`."""
+    """A change that replaces the lines from `start` to `end` with `lines`."""
 
     start: int
     end: int
@@ -49,7 +49,7 @@ def with_edits(text: str, edits: Iterable[Edit]) -> str:
 
 
 def unified_diff(text: str, edits: Iterable[Edit], source: str, result: str) -> str:
-    """Return the edits as a unified diff from `source` to `result`; empty if there are none."""
+    """Return the edits as a unified diff from `source` to `result`, or an empty text without edits."""
     old = text.splitlines(keepends=True)
     opcodes, new = _opcodes(old, list(_changes(old, sorted(edits, key=lambda each: each.start))))
     shown: list[str] = []
@@ -73,7 +73,7 @@ _Opcode = tuple[str, int, int, int, int]
 
 
 class _Opcodes(SequenceMatcher[str]):
-    """A matcher that is given the differences instead of computing them."""
+    """A matcher of difflib that gets the differences instead of computing them."""
 
     def __init__(self, opcodes: list[_Opcode]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def _changes(old: list[str], edits: list[Edit]) -> Iterator[_Change]:
 
 
 def _lines_of(starts: list[int], edit: Edit) -> tuple[int, int]:
-    """Return the first line that an edit touches, and the line after the last one."""
+    """Return the first line that an edit changes, and the line after the last changed line."""
     start = bisect_right(starts, edit.start) - 1
     is_insertion_of_lines = edit.start == edit.end == starts[start] and edit.text.endswith(("\n", "\r"))
     last = bisect_right(starts, max(edit.start, edit.end - 1)) - 1
@@ -117,7 +117,7 @@ def _change(old: list[str], starts: list[int], reach: tuple[int, int], edits: li
 
 
 def _opcodes(old: list[str], changes: list[_Change]) -> tuple[list[_Opcode], list[str]]:
-    """Return the differences as opcodes of difflib, and the new lines."""
+    """Return the differences as opcodes for difflib, and the new lines."""
     opcodes: list[_Opcode] = []
     new: list[str] = []
     position = 0
@@ -141,7 +141,7 @@ def _compared(before: list[str], after: list[str]) -> Iterable[_Opcode]:
 
 
 def _range(start: int, end: int) -> str:
-    """Return a range of lines in the form of a unified diff."""
+    """Return a range of lines in the format of a unified diff."""
     length = end - start
     if length == 1:
         return str(start + 1)

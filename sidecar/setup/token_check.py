@@ -1,4 +1,4 @@
-"""Verify the token of --token-file, or warn that it is not verified."""
+"""Verify the token in --token-file, or warn that the token is not verified."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,15 @@ from sidecar.oidc.verified_token import NotVerifiedError, verify_token
 from sidecar.token import Token
 
 EXPIRED = "ExpiredTokenException"
-"""STS's code for an expired token whose signature is valid. The issuer still vouches for its claims."""
+"""STS error code for an expired token with a valid signature. The token's claims are still trustworthy."""
 
 
 def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
     """
-    Check the token's signature with the keys that its issuer publishes.
+    Check the token's signature with its issuer's published keys.
 
-    Raises SidecarError if those keys refute it. If they cannot be fetched, a warning gives the reason.
+    Raises SidecarError if the keys do not verify the token. If the keys cannot be fetched, print a warning with the
+    reason.
     """
     try:
         verified = trio.run(lambda: verify_token(token, environ, "irsa-sidecar setup role --token-file"))
@@ -27,7 +28,7 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
         elif exc.is_refuted:
             raise SidecarError(
                 f"--token-file is {file!r}: STS would reject this token: {exc.reason}",
-                fix="Get a new token, or name the issuer with --issuer and the service account with --service-account",
+                fix="Get a new token, or set --issuer and --service-account instead",
                 setting="--token-file",
             ) from exc
         else:

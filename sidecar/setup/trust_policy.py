@@ -1,9 +1,9 @@
 """
 Add service accounts to a role's trust policy, and remove them. Pure.
 
-Rule: a statement is ours if it has exactly our Sid for this issuer and its Effect is Allow. All other statements keep
-their content and their place, and so do our statements for other issuers. So several clusters and several tools can
-share a role. If a person edited our statement, it changes only with --overwrite-edits.
+Rule: a statement is ours if its Sid is exactly our Sid for this issuer and its Effect is Allow. All other statements
+keep their content and their position, also our statements for other issuers. So several clusters and several tools can
+share a role. If a person edited our statement, this command changes it only with --overwrite-edits.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ VERSION = "2012-10-17"
 
 
 class Change(Enum):
-    """The change to the service accounts that our statement already names."""
+    """A change to the service accounts that our statement already names."""
 
     ADD = "add"
     REPLACE = "replace"
@@ -35,7 +35,7 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TrustGrant:
-    """The right of these subjects of this issuer to assume the role, with tokens for this audience."""
+    """The permission for these subjects of this issuer to assume the role, with tokens for this audience."""
 
     provider_arn: str
     issuer: str
@@ -48,14 +48,15 @@ class TrustGrant:
 
     @property
     def sid(self) -> str:
-        """Return the Sid of our statement. It depends only on the issuer. IAM accepts only letters and digits."""
+        """Return the Sid of our statement. It depends only on the issuer, and IAM accepts only letters and digits."""
         return SID_PREFIX + hashlib.sha256(self.issuer.encode()).hexdigest()[:12]
 
     def statement(self) -> dict[str, Any]:
         """
-        Return the statement of AWS's IRSA guide, with a Sid.
+        Return the statement in AWS's IRSA guide, with a Sid.
 
-        One wildcard puts all subjects under StringLike. There, a name without a wildcard matches only itself.
+        If any subject has a wildcard, all subjects are under StringLike. A subject without a wildcard still matches
+        only itself.
         """
         audience = {f"{self.key}:aud": self.audience}
         subjects = {f"{self.key}:sub": self.subjects[0] if len(self.subjects) == 1 else list(self.subjects)}
@@ -75,10 +76,10 @@ def with_grant(
     document: Mapping[str, Any] | None, grant: TrustGrant, change: Change = Change.ADD, *, overwrite_edits: bool = False
 ) -> dict[str, Any]:
     """
-    Return the trust policy with the subjects of `grant` added, as the only ones, or removed.
+    Return the trust policy with the subjects of `grant` added, as the only subjects, or removed.
 
-    Every other statement stays, in its place. A statement of another tool that grants the same is enough.
-    Raises ConfigurationError if our statement was edited, if our Sid is taken, or if nothing would be left.
+    Every other statement keeps its position. An equal statement from another tool is sufficient. Raises
+    ConfigurationError if our statement was edited, if our Sid is taken, or if no statement would remain.
     """
     if document is None:
         return {"Version": VERSION, "Statement": [grant.statement()]}
@@ -109,35 +110,35 @@ def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) ->
 
 
 def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[Any]:
-    """Return the statements with ours at its first place. Raises ConfigurationError if none is left."""
+    """Return the statements, with ours at its first position. Raises ConfigurationError if no statement remains."""
     place = own[0] if own else len(statements)
     ours = [grant.statement()] if grant.subjects else []
     kept = [statement for index, statement in enumerate(statements) if index not in own]
     result = [*kept[:place], *ours, *kept[place:]]
     if not result:
         raise ConfigurationError(
-            "--remove takes away the last statement of the trust policy, and IAM requires one",
-            fix="Name another service account with --replace, or delete the role: `aws iam delete-role`",
+            "--remove would delete the last statement of the trust policy, but IAM requires one",
+            fix="Use --replace with another service account, or delete the role: `aws iam delete-role`",
             setting="--remove",
         )
     return result
 
 
 def own_subjects(document: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...]:
-    """Return the subjects that our statement for this issuer names, sorted."""
+    """Return the subjects in our statement for this issuer, sorted."""
     own = (statement for statement in statements_of(document) if is_own(statement, grant))
     return tuple(sorted({subject for statement in own for subject in _subjects(statement, grant)}))
 
 
 def is_edited(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
-    """Return whether our statement differs from what this command writes, apart from its subjects."""
+    """Return whether our statement has edits in other parts than its subjects."""
     subjects = _subjects(statement, grant)
     return not subjects or not _grants_the_same(statement, replace(grant, subjects=subjects))
 
 
 def _subjects(statement: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...]:
     """
-    Return the subjects in the two forms that we write.
+    Return the subjects in the two forms that this command writes.
 
     A wildcard under StringEquals is a literal character, so such a subject must not move to StringLike.
     """
@@ -158,17 +159,17 @@ def _edit_problem(statement: Mapping[str, Any], grant: TrustGrant) -> str:
     differing = {name: statement.get(name) for name in {**ours, **statement} if statement.get(name) != ours.get(name)}
     return (
         f"Statement {grant.sid} of the trust policy was edited: it has {compact(differing)}, and this command writes "
-        f"{compact({name: ours.get(name) for name in differing})}. Give the statement another Sid to keep it as it is, "
-        "or give --overwrite-edits to lose these edits."
+        f"{compact({name: ours.get(name) for name in differing})}. Change the statement's Sid to keep it as it is, "
+        "or use --overwrite-edits to discard these edits."
     )
 
 
 def _check_sid(statements: list[Any], grant: TrustGrant) -> None:
-    """Raise ConfigurationError if a Deny statement has our Sid. IAM rejects a policy with the same Sid twice."""
+    """Raise ConfigurationError if a Deny statement has our Sid, because IAM rejects a policy with equal Sids."""
     if any(as_mapping(item).get("Sid") == grant.sid and not is_own(item, grant) for item in statements):
         raise ConfigurationError(
             f"Statement {grant.sid} of the trust policy is a Deny, and this command needs that Sid for its Allow",
-            fix="Give the Deny another Sid to keep it",
+            fix="Change the Sid of the Deny statement to keep it",
         )
 
 
@@ -177,9 +178,9 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
     size = len(compact(document))
     if size > limit:
         raise ConfigurationError(
-            f"The trust policy of {name} would have {size} characters, and IAM takes {limit}",
+            f"The trust policy of {name} would have {size} characters, but IAM accepts {limit}",
             fix=(
-                "Use a second role, let one pattern stand for several service accounts (--allow-wildcards), or have "
+                "Use a second role, use one pattern for several service accounts (--allow-wildcards), or have "
                 f"the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and name it with "
                 "--trust-policy-limit"
             ),
@@ -187,17 +188,17 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
 
 
 def compact(document: Mapping[str, Any]) -> str:
-    """Return the document as IAM counts it, without white space between elements."""
+    """Return the document in the form whose characters IAM counts, without white space between elements."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
 def is_own(statement: Any, grant: TrustGrant) -> bool:
-    """Return whether the statement is ours for this issuer. It must have exactly our Sid and be an Allow."""
+    """Return whether the statement is ours for this issuer: an Allow with exactly our Sid."""
     return isinstance(statement, Mapping) and statement.get("Sid") == grant.sid and statement.get("Effect") == "Allow"
 
 
 def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: TrustGrant, limit: int) -> Iterator[str]:
-    """Yield the service accounts that our statement gains and loses, and the size compared with IAM's limit."""
+    """Yield the service accounts that our statement gains and loses, and its size compared with IAM's limit."""
     previous, current = own_subjects(before or {}, grant), own_subjects(after, grant)
     for verb, subjects in (
         ("adds", {*current} - {*previous}),
@@ -211,12 +212,12 @@ def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: T
 
 
 def statements_of(document: Mapping[str, Any]) -> list[Any]:
-    """Return the statements. IAM accepts a single one without a list around it."""
+    """Return the statements as a list. IAM also accepts a single statement without a list."""
     return as_list(document.get("Statement"))
 
 
 def _grants_the_same(statement: Any, grant: TrustGrant) -> bool:
-    """Return whether the statement grants the same, apart from its Sid and the order and form of lists."""
+    """Return whether the statement grants the same, ignoring its Sid and the order and form of lists."""
     if not isinstance(statement, Mapping):
         return False
     return bool(_normal(statement) == _normal(grant.statement()))

@@ -1,7 +1,8 @@
 """
-Find problems in the statements of others in a role's trust policy. Pure.
+Find problems in the other statements of a role's trust policy. Pure.
 
-Rule: a remark is about a statement that allows more than this command's own statement. The statement is not changed.
+Rule: a remark concerns a statement from another source that allows more than this command's statement. The statement is
+not changed.
 """
 
 import re
@@ -29,18 +30,18 @@ _EQUALS, _LIKE = ("stringequals", "stringequalsignorecase", "arnequals"), ("stri
 _QUALIFIERS = re.compile(r"^(forallvalues:|foranyvalue:)|ifexists$")
 
 _FREE = re.compile(r"|[a-z_]+:")
-"""A start of a subject that names nothing yet. For example, GitHub's `repo:*` matches every repository."""
+"""Pattern for the unspecific beginning of a subject. For example, GitHub's `repo:*` matches every repository."""
 
 
 class _Value(NamedTuple):
-    """A value that a condition compares with a key. `is_pattern` is true if `*` and `?` are wildcards in it."""
+    """A value that a condition compares with a key. `is_pattern` is true if `*` and `?` are wildcards in the value."""
 
     text: str
     is_pattern: bool
 
 
 def remarks_on(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
-    """Yield a remark on each statement of others that is too wide, and on patterns that our own statement keeps."""
+    """Yield a remark about each other statement that is too wide, and about patterns in our own statement."""
     for index, statement in enumerate(statements_of(document), 1):
         if isinstance(statement, Mapping) and statement.get("Effect") == "Allow" and not is_own(statement, grant):
             label = f"{statement_label(statement, index)} of its trust policy, which another tool or person wrote,"
@@ -54,7 +55,7 @@ def remarks_on(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
 
 
 def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
-    """Yield a remark on each service account that was removed but that another statement still allows."""
+    """Yield a remark about each removed service account that another statement still allows."""
     policy = TrustPolicy(tuple(_readable(statements_of(after))))
     for subject in own_subjects(before, grant):
         if subject in own_subjects(after, grant):
@@ -67,7 +68,7 @@ def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Tr
 
 def _readable(statements: list[Any]) -> Iterator[Statement]:
     for index, statement in enumerate(statements, 1):
-        with suppress(ConfigurationError):  # the evaluator does not know all elements
+        with suppress(ConfigurationError):  # the evaluator does not know every element
             yield read_statement(statement, index, "the trust policy")
 
 
@@ -84,14 +85,13 @@ def _about_audience(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator
     key = f"{grant.key}:aud"
     if not _limits(statement, key, _names_audience):
         yield (
-            f"accepts tokens of {grant.issuer} for every audience that the provider accepts. Give it a condition on "
-            f"{key}."
+            f"accepts tokens of {grant.issuer} for every audience that the provider accepts. Add a condition on {key}."
         )
 
 
 def _about_subject(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
     key = f"{grant.key}:sub"
-    advice = f"Give it a condition on {key} that names service accounts in full, or delete it."
+    advice = f"Add a condition on {key} with the full names of service accounts, or delete the statement."
     values = [value for condition in _conditions(statement, key) for value in condition]
     if not _limits(statement, key, _names_namespace):
         is_every = not values or any(_matches_stranger(value) for value in values)
@@ -99,11 +99,14 @@ def _about_subject(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[
         condition = f" ({key} is {', '.join(value.text for value in values)})" if values else ""
         yield f"lets {subjects} of {grant.issuer} assume the role{condition}. {advice}"
     elif literals := [value.text for value in values if has_wildcard(value.text) and not value.is_pattern]:
-        yield f"compares {key} with {literals[0]} literally, so it matches no token. Use StringLike, or delete it."
+        yield (
+            f"compares {key} with {literals[0]} literally, so it matches no token. "
+            "Use StringLike, or delete the statement."
+        )
 
 
 def _is_for(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
-    """Return whether the statement allows an exchange of this provider's tokens."""
+    """Return whether the statement allows the exchange of this provider's tokens."""
     principal = statement.get("Principal")
     federated = [principal] if principal == "*" else as_list(as_mapping(principal).get("Federated"))
     actions = as_list(statement.get("Action"))
@@ -118,12 +121,12 @@ def _is_web_identity(pattern: Any) -> bool:
 
 
 def _limits(statement: Mapping[str, Any], key: str, is_narrow: Callable[[_Value], bool]) -> bool:
-    """Return whether a condition on `key` has only narrow values. One is enough, because all conditions must hold."""
+    """Return whether a condition on `key` has only narrow values. One is enough, because all must be true."""
     return any(all(map(is_narrow, condition)) for condition in _conditions(statement, key))
 
 
 def _conditions(statement: Mapping[str, Any], key: str) -> Iterator[list[_Value]]:
-    """Yield the values of each condition that compares `key` with texts."""
+    """Yield the values in each condition that compares `key` with texts."""
     for operator, keys in as_mapping(statement.get("Condition")).items():
         base = _QUALIFIERS.sub("", _QUALIFIERS.sub("", operator.lower()))
         if base not in _EQUALS + _LIKE:
@@ -134,12 +137,12 @@ def _conditions(statement: Mapping[str, Any], key: str) -> Iterator[list[_Value]
 
 
 def _names_audience(value: _Value) -> bool:
-    """Return whether the value names an audience, or a part of one."""
+    """Return whether the value contains an audience or a part of one."""
     return not has_variable(value.text) and not (value.is_pattern and value.text.strip("*?") == "")
 
 
 def _names_namespace(value: _Value) -> bool:
-    """Return whether the value names a namespace or a part of one. A policy variable can hold any text."""
+    """Return whether the value contains a namespace or a part of one. A policy variable can become any text."""
     if has_variable(value.text):
         return False
     if not value.is_pattern or not has_wildcard(value.text):

@@ -1,12 +1,12 @@
 """
 Run the steps of `irsa-sidecar setup`, one module per step.
 
-Input: the flags of the step. Output: the step's exit status. Each module has the flags (`add_arguments`), the step
-itself (`main`), its help text (the module docstring) and its examples (`EXAMPLE`).
+Input: the flags of the step. Output: the step's exit status. Each module contains the flags (`add_arguments`), the step
+(`main`), the help text (the module docstring) and examples (`EXAMPLE`).
 
-- oidc_provider: the IAM OIDC provider of a cluster
-- role: an IAM role and its trust policy
-- service_account: the annotations of a ServiceAccount
-- pod: the sidecar in the Pods of a manifest
-- issuer_documents: the discovery document and the keys of a cluster outside EKS
+- oidc_provider: create a cluster's IAM OIDC provider
+- role: create or change an IAM role and its trust policy
+- service_account: annotate a ServiceAccount
+- pod: add the sidecar to the Pods in a manifest
+- issuer_documents: write the discovery document and the keys of a cluster outside EKS
 """

@@ -1,9 +1,9 @@
 """
 Write the discovery document and the keys of a cluster outside EKS, so that you can publish them for STS.
 
-Writes both documents of the API server into a directory. Publish the directory at the issuer's URL, for example from a
-bucket or a web server. With --check, compares the published keys with the API server's keys, and exits with 1 if they
-differ. Run it after you add a signing key, and before you remove the old one.
+The command writes both documents from the API server into a directory. Publish the directory at the issuer's URL, for
+example from a bucket or a web server. With --check, the command compares the published keys with the API server's keys,
+and exits with 1 if they differ. Run it after you add a signing key, and before you remove the old key.
 """
 
 import argparse
@@ -39,7 +39,7 @@ examples:
 
 
 _BUCKET = re.compile(r"https://([a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(/.*)?")
-"""The URL of an S3 bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
+"""Pattern for the URL of an S3 bucket (Amazon S3 User Guide, Virtual hosting of general purpose buckets)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     check_outcome_arguments(args)
     if args.check and (args.json or args.dry_run):
         raise ConfigurationError(
-            "--check is given: it writes nothing, and ends with 1 for a difference",
+            "--check is used with --json or --dry-run, but writes nothing and exits with 1 if the keys differ",
             fix="Leave out --json and --dry-run",
             setting="--check",
         )
@@ -96,7 +96,7 @@ def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path]
 
 
 def _uploads(issuer: str, directory: Path) -> tuple[str, ...]:
-    """Return the command that publishes the documents, if the issuer's URL is that of an S3 bucket."""
+    """Return the command that publishes the documents, if the issuer's URL is an S3 bucket."""
     match = _BUCKET.fullmatch(issuer)
     if match is None:
         return ()
@@ -115,7 +115,7 @@ def _fetch(context: str | None) -> Documents:
 
 
 def _check(documents: Documents, ca_file: Path | None) -> int:
-    """Return 1 if the keys differ, else 0. Raises SidecarError if STS cannot use the published documents."""
+    """Return 1 if the keys differ, otherwise 0. Raises SidecarError if STS cannot use the published documents."""
     try:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)
     except UnreachableError as exc:
@@ -132,7 +132,7 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
 
 
 def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None:
-    """Write the file if it is missing or different. Returns its path if it was, or would be, written."""
+    """Write the file if it is missing or different. Returns the path of a file that changed, or would change."""
     path = directory / file.path
     try:
         if path.exists() and path.read_text() == file.content:
@@ -157,7 +157,7 @@ def _print(args: argparse.Namespace, text: str) -> None:
 
 
 def _replace(path: Path, content: str) -> None:
-    """Replace the file atomically, because a server may already serve it."""
+    """Replace the file atomically, because a web server may already serve it."""
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
     with os.fdopen(descriptor, "w") as file:
         file.write(content)

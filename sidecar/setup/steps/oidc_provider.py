@@ -1,9 +1,9 @@
 """
 Create the IAM OIDC provider of a cluster, so that an AWS account accepts the cluster's tokens.
 
-Creates the provider of the cluster's issuer, or adds what an existing provider lacks. Before that, it checks what STS
-requires of the issuer. The issuer is that of --cluster, --issuer or --token-file, or of the kubeconfig's cluster. Run
-it once for each cluster and account.
+The command checks the issuer as STS would. Then it creates the issuer's provider, or adds missing settings to an
+existing provider. The issuer comes from --cluster, --issuer or --token-file, or from the kubeconfig's cluster. Run the
+command once for each cluster and account.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _next_commands(args: argparse.Namespace, provider: OidcProvider) -> tuple[str, ...]:
-    """Return the command that creates a role for a service account of this provider."""
+    """Return the command that creates a role for a service account in the provider's cluster."""
     audience = None if DEFAULT_AUDIENCE in provider.audiences else provider.audiences[0]
     flags = issuer_flags(args, provider.issuer)
     return (
@@ -90,10 +90,10 @@ def _next_commands(args: argparse.Namespace, provider: OidcProvider) -> tuple[st
 
 def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
     """
-    Return the documents that the issuer publishes, after checking them.
+    Return the issuer's published documents, after checking them.
 
-    Returns None if the documents cannot be reached from here but the cluster vouches for its issuer. Raises
-    SidecarError if STS cannot use them.
+    Returns None if this machine cannot reach the documents but the cluster confirms its issuer. Raises SidecarError if
+    STS cannot use the documents.
     """
     try:
         published = trio.run(fetch_issuer, issuer.url, ca_file)
@@ -102,12 +102,12 @@ def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
         return None
     report_concerns(discovery_concerns(published.discovery, issuer.url))
     report_concerns(key_concerns(published.keys, issuer.url))
-    # EKS's certificates are public, so another certificate comes from a proxy of this network.
+    # EKS's certificates are public, so another certificate belongs to a proxy in this network.
     return published._replace(thumbprint=None) if issuer.eks_region else published
 
 
 def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
-    """Return the account's current provider; None if it does not exist. Raises SidecarError."""
+    """Return the account's current provider, or None if there is none. Raises SidecarError if AWS rejects the call."""
     try:
         response = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
     except AwsError as exc:
@@ -124,19 +124,19 @@ def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
 
 
 def check_audiences(audiences: tuple[str, ...]) -> None:
-    """Raise ConfigurationError for an unusable audience. Warn about one that is an address of STS."""
+    """Raise ConfigurationError if an audience is unusable. Warn if an audience is an address of STS."""
     for audience in audiences:
         if has_variable(audience) or not audience.isprintable():
             raise ConfigurationError(
                 f"--audience is {audience!r}: IAM reads ${{…}} as a policy variable, and a name has printable "
                 "characters only",
-                fix=f"Give the name in full, such as {DEFAULT_AUDIENCE}",
+                fix=f"Write the full name, such as {DEFAULT_AUDIENCE}",
                 setting="--audience",
             )
         if not 0 < len(audience) <= _MAX_AUDIENCE_CHARACTERS:
             raise ConfigurationError(
                 f"--audience is {audience!r}",
-                fix=f"Give 1 to {_MAX_AUDIENCE_CHARACTERS} characters, such as {DEFAULT_AUDIENCE}",
+                fix=f"Use 1 to {_MAX_AUDIENCE_CHARACTERS} characters, such as {DEFAULT_AUDIENCE}",
                 setting="--audience",
             )
         if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
@@ -147,7 +147,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
 
 
 def _check_reachable(issuer: Issuer, problem: str) -> None:
-    """Warn that EKS's issuer cannot be reached, if the cluster vouches for it. Otherwise raise SidecarError."""
+    """Warn that EKS's issuer is not reachable, if the cluster confirms the issuer. Otherwise raise SidecarError."""
     if issuer.eks_region is None:
         raise SidecarError(
             problem,
@@ -158,6 +158,6 @@ def _check_reachable(issuer: Issuer, problem: str) -> None:
     if not issuer.is_certain:
         raise SidecarError(
             reason,
-            fix="Use --cluster NAME, so that EKS vouches for the issuer, or --skip-checks, or run this outside the VPC",
+            fix="Use --cluster NAME, so that EKS confirms the issuer, or --skip-checks, or run this outside the VPC",
         )
-    warn(f"{reason}. The step continues, because the cluster vouches for its issuer.")
+    warn(f"{reason}. The step continues, because the cluster confirms its issuer.")

@@ -2,9 +2,9 @@
 Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
 
 If any Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", only those with the label are
-changed. If none has it, all Pods and templates of Kubernetes' own kinds are changed, except those where it is "false".
-Objects of other kinds are changed if spec.template has the label or an annotation of irsa-sidecar, or with
---template-path. The role is that of the Pod's annotation irsa-sidecar.io/role-arn, or of --role-arn, or of a
+changed. If none has the label, all Pods and templates in Kubernetes' own kinds are changed, except those with the value
+"false". A custom resource is changed if spec.template has the label or an annotation of irsa-sidecar, or with
+--template-path. The role comes from the Pod's annotation irsa-sidecar.io/role-arn, or from --role-arn, or from a
 ServiceAccount in the same stream. Everything else stays unchanged, including comments, and a second run changes
 nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
 """
@@ -46,10 +46,10 @@ examples:
 STDIN = "-"
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest manifest. A larger input is probably not a manifest."""
+"""Maximum size of a manifest. Larger input is probably not a manifest."""
 
 _MANY_PODS = 20
-"""The number of Pods from which a terminal shows progress."""
+"""Number of Pods from which progress is shown on a terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,8 @@ def main(args: argparse.Namespace) -> int:
         written = change_pods(text, source, change, options, show_pods_done)
     if not (written.workloads or written.notes):
         raise ConfigurationError(
-            f"{source} has no Pod and nothing that makes one",
-            fix="Give a manifest with a Deployment, say",
+            f"{source} has no Pod and no Pod template",
+            fix="Use a manifest with a Pod, for example a Deployment",
         )
     for line in (*warnings, *written.notes):
         warn(line)
@@ -103,14 +103,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _suggest(outcome: Outcome) -> None:
-    """Show the next commands on a terminal. They go to stderr, because stdout has the manifest."""
+    """Print the next commands if stdout is a terminal. They go to stderr, because stdout has the manifest."""
     if is_on_terminal():
         for line in outcome.next_commands:
             remark(f"next: {line}")
 
 
 def _outcome(source: str, text: str, written: ChangedStream, namespace: str | None) -> Outcome:
-    """Return the outcome. `before` and `after` have the manifest, because nothing is applied."""
+    """Return the outcome. `before` and `after` are the manifest, because the step applies nothing."""
     titles = written.workloads if written.edits else ()
     changes = tuple(f"add the sidecar to {title}" for title in titles)
     next_commands = (
@@ -126,7 +126,7 @@ def shown_difference(text: str, written: ChangedStream, source: str) -> str:
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of the flags, which apply to every Pod. Raises ConfigurationError."""
+    """Return the settings in the flags, which apply to every Pod. Raises ConfigurationError if a flag is invalid."""
     return flags.read_settings(args, environ)._replace(
         is_native=not args.no_native_sidecar,
         role_arn=parse_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
@@ -134,12 +134,12 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 
 def read_options(args: argparse.Namespace) -> Options:
-    """Return the options of the flags, which apply to the manifest. Raises ConfigurationError."""
+    """Return the options in the flags, which apply to the manifest. Raises ConfigurationError if a flag is invalid."""
     namespace = args.namespace or ""
     if args.namespace is not None and not re.fullmatch(NAMESPACE, namespace):
         raise ConfigurationError(
             f"--namespace is {namespace[:100]!r}: it is not a namespace's name",
-            fix="Give it as in kubectl",
+            fix="Use the same namespace as in kubectl",
             setting="--namespace",
         )
     return Options(namespace, tuple(template_path("--template-path", path) for path in args.template_path))
@@ -147,7 +147,7 @@ def read_options(args: argparse.Namespace) -> Options:
 
 @contextmanager
 def without_cycle_collection() -> Iterator[None]:
-    """Turn the garbage collector off. Documents have no cycles, and each collection would take longer."""
+    """Disable the garbage collector. Documents contain no reference cycles, and each collection would take longer."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -158,7 +158,7 @@ def without_cycle_collection() -> Iterator[None]:
 
 
 def show_pods_done(done: int, total: int) -> None:
-    """Show on a terminal how many Pods are finished, and clear the line at the end."""
+    """Show on a terminal how many Pods are finished, and clear that line at the end."""
     if total >= _MANY_PODS and (done == total or done % (total // 100 or 1) == 0):
         show_progress(f"{done} of {total} Pods" if done < total else "")
 
@@ -175,9 +175,11 @@ def _read(path: str) -> str:
         return content.decode()
     except OSError as exc:
         raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror or exc})", fix="Give a manifest, or - for stdin", setting=path
+            f"{path} cannot be read ({exc.strerror or exc})",
+            fix="Use the path of a manifest, or - for stdin",
+            setting=path,
         ) from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError(
-            f"{path} is not a UTF-8 text (byte {exc.start})", fix="Give a manifest", setting=path
+            f"{path} is not UTF-8 text (byte {exc.start})", fix="Use a manifest in UTF-8", setting=path
         ) from exc

@@ -1,9 +1,9 @@
 """
-Create an IAM role, or change an existing one, so that service accounts of a cluster can assume it.
+Create an IAM role, or change an existing role, so that a cluster's service accounts can assume it.
 
 The trust policy names this issuer, this audience and the full names of these service accounts. Service accounts are
-added. With --replace or --remove, some are removed and shown first. Statements of others and for other clusters stay.
-Policies and tags are only added.
+added. With --replace or --remove, some are removed, and the command lists them first. Statements from others and for
+other clusters are not changed. Policies and tags are only added.
 """
 
 import argparse
@@ -52,11 +52,11 @@ examples:
   irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json"""
 
 MAX_SESSION_SECONDS = 43_200
-"""Longest session that IAM accepts."""
+"""Maximum session duration that IAM accepts."""
 
 _NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _PATH = re.compile(r"/|/[\x21-\x7e]{1,510}/")
-"""A role's name and path (IAM API reference, CreateRole)."""
+"""Patterns for a role's name and path (IAM API reference, CreateRole)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--service-account",
         metavar="NAMESPACE/NAME",
         action="append",
-        help="a service account that may assume it; can be repeated",
+        help="a service account that may assume the role; can be repeated",
     )
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
@@ -117,7 +117,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
-    """Return the commands that annotate each service account with its role."""
+    """Return the commands that annotate each service account with the role."""
     if wanted.change is Change.REMOVE or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
@@ -158,7 +158,7 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
 
 
 def check_provider(aws: "Aws", grant: TrustGrant) -> None:
-    """Warn if the account's provider would prevent that anyone assumes the role."""
+    """Warn if nobody can assume the role, because of the account's provider."""
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
     except AwsError as exc:
@@ -168,8 +168,8 @@ def check_provider(aws: "Aws", grant: TrustGrant) -> None:
         return
     if provider is None:
         warn(
-            f"The account has no OIDC provider of {grant.issuer} yet. Without it IAM may reject the trust policy, and "
-            "the role cannot be assumed. Create it with `irsa-sidecar setup oidc-provider`."
+            f"The account has no OIDC provider of {grant.issuer} yet. Without the provider, IAM may reject the trust "
+            "policy, and no Pod can assume the role. Create the provider with `irsa-sidecar setup oidc-provider`."
         )
     elif grant.audience not in provider.audiences:
         warn(
@@ -179,7 +179,7 @@ def check_provider(aws: "Aws", grant: TrustGrant) -> None:
 
 
 def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> WantedRole:
-    """Return the settings of the flags. Raises SidecarError."""
+    """Return the settings in the flags. Raises SidecarError if a flag is invalid."""
     for arn in args.policy_arn:
         account.check_policy_arn("--policy-arn", arn)
     if args.permissions_boundary:
@@ -199,7 +199,11 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
 
 
 def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> TrustGrant:
-    """Return the grant. The token of --token-file gives what other flags do not. Raises SidecarError."""
+    """
+    Return the grant. The token in --token-file provides values for missing flags.
+
+    Raises SidecarError if the token is invalid.
+    """
     check_issuer(issuer.url)
     audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
     if issuer.token is not None:
@@ -213,7 +217,7 @@ def _audience(args: argparse.Namespace, token: Token | None) -> str:
         if token.audience is None:
             raise ConfigurationError(
                 f"--token-file is {args.token_file!r}: {token.audience_problem}",
-                fix="Name the audience with --audience",
+                fix="Set --audience",
                 setting="--token-file",
             )
         audience = token.audience
@@ -229,8 +233,8 @@ def _subjects(args: argparse.Namespace, issuer: Issuer) -> tuple[str, ...]:
         return subjects
     if token is None or not token.subject:
         raise ConfigurationError(
-            "--service-account is not given",
-            fix="Name who may assume the role, such as NAMESPACE/NAME",
+            "--service-account is not set",
+            fix="Set it to the service account that may assume the role, such as NAMESPACE/NAME",
             setting="--service-account",
         )
     is_kubernetes = issuer.eks_region is not None or token.namespace is not None
@@ -244,16 +248,16 @@ def _check_shape(args: argparse.Namespace) -> None:
     """Raise ConfigurationError for a value that IAM rejects in every account."""
     seconds, limit = args.max_session_duration, args.trust_policy_limit
     wrong = {
-        f"ROLE is {args.name!r}: give 1 to 64 letters, digits and _+=,.@- as its name, without path or ARN.": (
+        f"ROLE is {args.name!r}: use 1 to 64 letters, digits and _+=,.@- as its name, without path or ARN.": (
             not _NAME.fullmatch(args.name)
         ),
-        f"--path is {args.path!r}: begin and end it with a slash, as /pods/.": (
+        f"--path is {args.path!r}: begin and end it with a slash, such as /pods/.": (
             args.path is not None and not _PATH.fullmatch(args.path)
         ),
-        f"--max-session-duration is {seconds}: give {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS} seconds.": (
+        f"--max-session-duration is {seconds}: use {DEFAULT_SESSION_SECONDS} to {MAX_SESSION_SECONDS} seconds.": (
             seconds is not None and not DEFAULT_SESSION_SECONDS <= seconds <= MAX_SESSION_SECONDS
         ),
-        f"--trust-policy-limit is {limit}: give {DEFAULT_POLICY_CHARACTERS} to {MAX_POLICY_CHARACTERS}.": (
+        f"--trust-policy-limit is {limit}: use {DEFAULT_POLICY_CHARACTERS} to {MAX_POLICY_CHARACTERS}.": (
             not DEFAULT_POLICY_CHARACTERS <= limit <= MAX_POLICY_CHARACTERS
         ),
     }

@@ -1,8 +1,8 @@
 """
 Annotate a ServiceAccount with the IAM role of its Pods. Create the ServiceAccount if it does not exist.
 
-The cluster is that of the kubeconfig's current context, or of --context. Other labels and annotations stay. With
---dry-run, the API server checks whether it would allow the change.
+The cluster is the cluster of the kubeconfig's current context, or of --context. Other labels and annotations are not
+changed. With --dry-run, the API server checks whether it would allow the change.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
-    """Return the annotations of the flags. Raises ConfigurationError."""
+    """Return the annotations in the flags. Raises ConfigurationError if a flag is invalid."""
     annotations = {EKS_ROLE_ARN: parse_role_arn("--role-arn", args.role_arn)}
     if args.audience:
         annotations[EKS_AUDIENCE] = args.audience
@@ -77,7 +77,7 @@ def read_annotations(args: argparse.Namespace) -> dict[str, str]:
 
 
 def annotated(existing: Document | None, namespace: str, name: str, annotations: Mapping[str, str]) -> Document:
-    """Return the existing or a new ServiceAccount with these annotations."""
+    """Return the existing ServiceAccount, or a new one, with these annotations."""
     document = existing or {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -88,7 +88,7 @@ def annotated(existing: Document | None, namespace: str, name: str, annotations:
 
 
 def as_yaml(document: Document) -> str:
-    """Return the ServiceAccount without the fields that the API server manages."""
+    """Return the ServiceAccount as YAML, without the fields that the API server manages."""
     kept = ("name", "namespace", "labels", "annotations")
     metadata = {key: document["metadata"][key] for key in kept if document["metadata"].get(key)}
     shown: dict[str, Any] = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
@@ -136,7 +136,7 @@ def _show(outcome: Outcome, existing: Document | None, document: Document) -> No
 
 
 def _difference(before: str, after: str) -> str:
-    """Return a unified diff of both texts; empty if they are equal."""
+    """Return a unified diff of both texts, or an empty text if they are equal."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     return "".join(difflib.unified_diff(old, new, "now", "then"))
 
@@ -144,13 +144,16 @@ def _difference(before: str, after: str) -> str:
 def _remark_on_owner(existing: Document | None) -> None:
     owner = ((existing or {}).get("metadata", {}).get("labels") or {}).get("app.kubernetes.io/managed-by")
     if owner:
-        warn(f"It is managed by {owner}, which may revert the change. Put the output of --output yaml into its source.")
+        warn(
+            f"{owner} manages the ServiceAccount and may revert the change. "
+            "Put the output of --output yaml into its source."
+        )
 
 
 def _check(setting: str, text: str, pattern: str) -> None:
     if not re.fullmatch(pattern, text):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}",
-            fix="Give a name of lower-case letters, digits and -, such as cart",
+            fix="Use a name of lower-case letters, digits and -, such as cart",
             setting=setting,
         )

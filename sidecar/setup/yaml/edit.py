@@ -1,11 +1,11 @@
 """
 Change values in a YAML or JSON text and leave all other characters unchanged.
 
-Each difference between a node's value and the wanted value becomes an edit at the node's place. New lines get the
-indentation of their neighbours, and scalars are replaced. An alias or merge key keeps its form while it still has the
-wanted value. A node in `rewritten` is replaced as a whole.
+Each difference between a node's value and the wanted value becomes an edit at the node's position. New lines have the
+indentation of the adjacent lines, and scalars are replaced. An alias or merge key is kept while it still has the wanted
+value. A node in `rewritten` is replaced as a whole.
 
-Rule: the caller reads the result again and checks its value, because a rare form of YAML may come out wrong. Pure.
+Rule: the caller reads the result again and checks its value, because an edit to a rare form of YAML may be wrong. Pure.
 """
 
 import json
@@ -32,9 +32,9 @@ from sidecar.setup.yaml.reader import Alias, Mapping, Node, Sequence, merged_val
 
 class Place(NamedTuple):
     """
-    The place of a node.
+    A node's position.
 
-    `indent` is the column of the entries of its collection. `is_item` is true for an item of a list, and false for the
+    `indent` is the column of the entries in its collection. `is_item` is true for an item of a list, and false for the
     value of a key.
     """
 
@@ -56,7 +56,7 @@ def edits_for(text: str, changes: list[tuple[Node, Any]], rewritten: Collection[
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Return whether two JSON values are the same. Unlike in Python, true does not equal 1."""
+    """Return whether two JSON values are equal. Unlike in Python, true does not equal 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -65,7 +65,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 class _Editor:
-    """The collected edits of one document."""
+    """The edits to one document, collected node by node."""
 
     def __init__(self, lines: Lines, root: Node, rewritten: Collection[Node]) -> None:
         self.edits: list[Edit] = []
@@ -76,9 +76,9 @@ class _Editor:
         self._json = _json_style(lines.text, root)
         self._has_aliases = any(isinstance(each, Alias) for each in walk(root))
         self._anchored: dict[int, Any] = {}
-        """The new values of anchored nodes, by id."""
+        """The new values of nodes with an anchor, by the node's id."""
         self._removed_anchors: set[int] = set()
-        """Ids of the anchored nodes that the edits remove from the text."""
+        """The ids of nodes with an anchor that the edits remove from the text."""
 
     def visit(self, node: Node, wanted: Any, place: Place) -> None:
         """Edit the node so that it has the wanted value."""
@@ -102,7 +102,7 @@ class _Editor:
             self._replace(node, wanted, place)
 
     def _new_value(self, node: Node) -> Any:
-        """Return the node's value after the edits so far."""
+        """Return the node's value after the edits that are collected so far."""
         if isinstance(node, Alias):
             return self._anchored.get(id(node.target), node.value)
         return [self._new_value(each) for each in node.items] if isinstance(node, Sequence) else node.value
@@ -132,7 +132,7 @@ class _Editor:
             self._add_entries(node, added)
 
     def _inherited(self, node: Mapping) -> dict[str, Any] | None:
-        """Return the entries of the merge keys after the edits; None if one refers to a removed anchor."""
+        """Return the entries of the merge keys after the edits, or None if a merge key refers to a removed anchor."""
         found: dict[str, Any] = {}
         for merge in node.merges:
             parts = merge.items if isinstance(merge, Sequence) else [merge]
@@ -142,7 +142,7 @@ class _Editor:
         return found
 
     def _can_remove(self, node: Mapping, removed: list[str]) -> bool:
-        """Return whether each of these entries has lines of its own."""
+        """Return whether each of these entries is alone on its lines."""
         names = [name for name, (key, _) in node.own.items() if not self._lines.is_first(key.start)]
         has_duplicates = len(node.entries) != len(node.own)
         return (
@@ -182,7 +182,7 @@ class _Editor:
             next_old, next_new = old + 1, new + 1
 
     def _insert_items(self, node: Sequence, index: int, values: list[Any], dashes: list[int]) -> None:
-        """Insert items before the item at the index. The index may be that after the last item."""
+        """Insert items before the item at the index, or after the last item."""
         is_last = index == len(node.items)
         if node.is_flow:
             pieces = [self._flow(value, node.items[0].start) for value in values]
@@ -200,12 +200,12 @@ class _Editor:
     # Braces and brackets
 
     def _add_to_flow(self, start: int, end: int, pieces: list[str]) -> None:
-        """Add entries after the last one, which is at these positions."""
+        """Add entries after the last entry, which is at these positions."""
         comma = self._comma(start)
         self.edits.append(Edit(end, end, "".join(comma + piece for piece in pieces)))
 
     def _comma(self, start: int) -> str:
-        """Return the separator between two entries. It has a line break if the entry starts a line."""
+        """Return the separator between two entries, with a line break if entries begin on their own lines."""
         if self._lines.is_first(start):
             return "," + self._lines.newline + self._lines.margin(start)
         return self._json.comma if self._json else ", "
@@ -225,7 +225,7 @@ class _Editor:
     # Edits
 
     def _replace(self, node: Node, wanted: Any, place: Place) -> None:
-        """Replace the node by the value."""
+        """Replace the node's text with the value."""
         self._remove_anchors(node)
         if place.is_root:
             self._replace_root(node, wanted)
@@ -254,7 +254,7 @@ class _Editor:
 
     def _replace_inline(self, node: Node, text: str) -> None:
         start = node.start
-        if isinstance(node, Mapping | Sequence) and not node.is_flow:  # a block, which usually has its own lines
+        if isinstance(node, Mapping | Sequence) and not node.is_flow:  # a block, which usually begins on its own line
             while self._text[start - 1].isspace():
                 start -= 1
         is_apart = start == node.start < node.end
@@ -268,7 +268,7 @@ class _Editor:
         self.edits.append(Edit(node.start, node.end, text))
 
     def _replace_block(self, node: Node, wanted: Any, place: Place) -> None:
-        """Write a mapping or list on lines below its key. A comment after the key stays."""
+        """Write a mapping or list on the lines below its key. A comment after the key is kept."""
         layout = self._layout(node)
         inner = place.indent + (layout.step if isinstance(wanted, dict) else layout.list_offset)
         lines = block_lines(wanted, inner, layout)
@@ -315,7 +315,7 @@ class _JsonStyle(NamedTuple):
 
 
 def _json_style(text: str, root: Node) -> _JsonStyle | None:
-    """Return the layout of a JSON document; None for other YAML."""
+    """Return the layout of a JSON document, or None for other YAML."""
     if not (isinstance(root, Mapping) and root.is_flow and root.entries):
         return None
     (key, item), start = root.entries[0], root.start
@@ -327,7 +327,7 @@ def _json_style(text: str, root: Node) -> _JsonStyle | None:
 
 
 def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
-    """Return the index pairs of equal items. Items match by name, or by place if they have no names."""
+    """Return the index pairs of equal items. Items match by name, or by position if they have no names."""
     names = [each for each in (*before, *after) if isinstance(each, dict) and ("name" in each or "mountPath" in each)]
     if not names and len(before) == len(after):
         return [(index, index) for index in range(len(before))]
@@ -335,7 +335,7 @@ def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
 
 
 def json_text(text: str, value: Any) -> str:
-    """Return a JSON value in the layout of the text: on one line or on several, with the same indent."""
+    """Return a JSON value in the layout of the text, on one line or on several with the same indentation."""
     found = re.match(r"\s*\{\s*?[\r\n]+([ \t]*)", text)
     indent = found[1] if found else None
     end = text[len(text.rstrip()) :]

@@ -1,8 +1,8 @@
 """
 Write values as YAML or JSON.
 
-Rule: readers of YAML 1.1 and of YAML 1.2 get the same value. Text is written without quotes only if both read it as
-text. Integers are written only in decimal. Pure.
+Rule: readers of YAML 1.1 and of YAML 1.2 get the same value. Text is written without quotes only if readers of both
+versions interpret it as text. Integers are written only in decimal. Pure.
 """
 
 import json
@@ -16,16 +16,19 @@ from sidecar.setup.yaml.scalars import resolve_scalar
 
 _PLAIN = re.compile(r"[A-Za-z0-9/_.](?:[\w./@%+,-]|:(?=[^\s:]|:[^\s:]))*", re.ASCII)
 _PLAIN_IN_FLOW = re.compile(r"[A-Za-z0-9/_.][\w./@%+-]*", re.ASCII)
-"""Text that needs no quotes in braces. A colon needs quotes, because go-yaml and libyaml read it differently."""
+"""
+Pattern for text that needs no quotes in braces. Text with a colon does, because go-yaml and libyaml read it
+differently.
+"""
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that JSON does not escape, but that YAML rejects or reads as line breaks."""
+"""Pattern for characters that JSON does not escape, but that YAML rejects or reads as line breaks."""
 
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 
 
 class Layout(NamedTuple):
-    """The indentation of a document: `step` for a mapping in a mapping, `list_offset` for a list in a mapping."""
+    """The indentation in a document: `step` for a nested mapping, and `list_offset` for a list in a mapping."""
 
     step: int = 2
     list_offset: int = 0
@@ -37,14 +40,14 @@ def is_collection(value: Any) -> bool:
 
 
 def block_lines(value: Any, indent: int, layout: Layout) -> list[str]:
-    """Return the lines of a mapping or list that is not empty."""
+    """Return the lines for a mapping or list that is not empty."""
     if isinstance(value, dict):
         return [line for key, each in value.items() for line in entry_lines(key, each, indent, layout)]
     return [line for each in value for line in item_lines(each, indent, layout)]
 
 
 def entry_lines(key: str, value: Any, indent: int, layout: Layout) -> list[str]:
-    """Return the lines of one key with its value."""
+    """Return the lines for one key and its value."""
     head = f"{' ' * indent}{text_of(key)}:"
     if not is_collection(value):
         return [f"{head} {inline(value)}"]
@@ -53,7 +56,7 @@ def entry_lines(key: str, value: Any, indent: int, layout: Layout) -> list[str]:
 
 
 def item_lines(value: Any, indent: int, layout: Layout) -> list[str]:
-    """Return the lines of one item of a list."""
+    """Return the lines for one item of a list."""
     dash = f"{' ' * indent}- "
     if not is_collection(value):
         return [dash + inline(value)]
@@ -62,7 +65,7 @@ def item_lines(value: Any, indent: int, layout: Layout) -> list[str]:
 
 
 def inline(value: Any) -> str:
-    """Return the value as it is written on the line of its key."""
+    """Return the value in the form for the line of its key."""
     return flow(value) if is_collection(value) else _scalar(value, _PLAIN)
 
 
@@ -76,12 +79,12 @@ def flow(value: Any) -> str:
 
 
 def flow_entry(key: str, value: Any) -> str:
-    """Return one key with its value as it is written in braces."""
+    """Return one key and its value in the form for braces."""
     return f"{_text(key, _PLAIN_IN_FLOW)}: {flow(value)}"
 
 
 def text_of(text: str) -> str:
-    """Return the text, with quotes if it needs them."""
+    """Return the text, with quotes if they are necessary."""
     return _text(text, _PLAIN)
 
 
@@ -113,7 +116,7 @@ def _text(text: str, plain: re.Pattern[str]) -> str:
 
 
 def _is_text_to_all(text: str) -> bool:
-    """Return whether kubectl and readers of YAML 1.1 and 1.2 all read the unquoted text as text."""
+    """Return whether kubectl and readers of YAML 1.1 and 1.2 all interpret the unquoted text as text."""
     if not isinstance(resolve_scalar(text, None, is_implicit=True), str):
         return False
     resolvers = _RESOLVERS.get(text[0], [])

@@ -1,4 +1,4 @@
-"""Find lines, columns and the style of indentation in a YAML text. Pure."""
+"""Find lines, columns and the indentation style in a YAML text. Pure."""
 
 import re
 from bisect import bisect_right
@@ -8,7 +8,7 @@ from sidecar.setup.yaml.reader import Mapping, Node, Sequence, walk
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _GAP = re.compile(r"(?:\s|(?:(?<=\s)|^)#[^\r\n]*|[&!]\S*(?=\s))*")
-"""Text that may come before the dash of an item: blanks, comments, anchors and tags."""
+"""Pattern for text that may precede the dash of an item: spaces, comments, anchors and tags."""
 
 
 class Lines:
@@ -21,15 +21,15 @@ class Lines:
         self.newline = breaks[0][0] if breaks and breaks[0][0] in ("\r\n", "\r") else "\n"
 
     def start(self, at: int) -> int:
-        """Return the start of the line at this position."""
+        """Return the beginning of the line that contains this position."""
         return self._starts[bisect_right(self._starts, at) - 1]
 
     def is_start(self, at: int) -> bool:
-        """Return whether a line starts at this position."""
+        """Return whether this position is the beginning of a line."""
         return self.start(at) == at
 
     def after(self, at: int) -> int:
-        """Return the start of the next line, or the position itself if a line starts there."""
+        """Return the beginning of the next line, or the position itself if a line begins there."""
         if at and self.is_start(at):
             return at
         index = bisect_right(self._starts, at)
@@ -40,7 +40,7 @@ class Lines:
         return at - self.start(at)
 
     def margin(self, at: int) -> str:
-        """Return the blanks at the start of the line at this position."""
+        """Return the spaces at the beginning of the line that contains this position."""
         start = self.start(at)
         end = start
         while end < at and self.text[end] in " \t":
@@ -48,11 +48,11 @@ class Lines:
         return self.text[start:end]
 
     def is_first(self, at: int) -> bool:
-        """Return whether only blanks are before this position in its line."""
+        """Return whether only spaces precede this position in its line."""
         return len(self.margin(at)) == self.column(at)
 
     def above_comments(self, at: int, any_column: bool) -> int:  # noqa: FBT001
-        """Return the start of the line at this position, or of the comments directly above that belong to it."""
+        """Return the beginning of the line at this position, or of the comments directly above the line."""
         column, start = self.column(at), self.start(at)
         while start:
             above = self.start(start - 1)
@@ -65,7 +65,7 @@ class Lines:
 
 
 def column_of(lines: Lines, node: Mapping) -> int:
-    """Return the column of the keys of a mapping."""
+    """Return the column of a mapping's keys."""
     start = node.entries[0][0].start
     before = lines.text[lines.start(start) : start].rstrip()
     return len(before) - 1 if before.endswith("?") else lines.column(start)
@@ -79,7 +79,7 @@ def dash_of(text: str, node: Sequence, index: int) -> int:
 
 
 def layout_of(lines: Lines, node: Node, root: Node) -> Layout:
-    """Return the indentation inside the node, or else that of the whole document."""
+    """Return the indentation inside the node, or else of the whole document."""
     step = offset = None
     for area in (node, root):
         for each in walk(area):

@@ -1,9 +1,9 @@
 """
-Read YAML documents into nodes that have their position in the text.
+Read YAML documents into nodes with their positions in the text.
 
 Rule: a document has the same value here as in kubectl. libyaml (through PyYAML) finds the tokens, because go-yaml
-version 2 is a port of it. This module and scalars.py do the rest. The last of equal keys wins, merge keys apply in the
-order of the text, and text that is not YAML may follow a document. Pure.
+version 2 is a port of libyaml. This module and scalars.py do the rest. Of equal keys, the last one counts. Merge keys
+apply in the order of the text. Text that is not YAML may follow a document. Pure.
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,18 @@ from sidecar.setup.yaml.errors import TooDeepError, UnreadableError
 from sidecar.setup.yaml.scalars import is_merge_key, key_text, resolve_scalar
 
 MAX_DEPTH = 200
-"""Most levels of nesting that are read. The deepest custom resource definitions have about 60."""
+"""Maximum number of nested levels. The deepest custom resource definitions have about 60."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser of PyYAML. Without libyaml it works too, but it is slower and rejects a tab after a value."""
+"""
+The parser of PyYAML. Without libyaml, PyYAML uses its own parser, which is slower and rejects a tab after a value.
+"""
 
 _FEW_ALIASES, _FEW_NODES = 100, 1000
-"""Up to these numbers of expanded aliases and of nodes, go-yaml does not limit aliases."""
+"""Numbers of expanded aliases and of nodes up to which go-yaml does not limit aliases."""
 
 _SMALL, _LARGE = 400_000, 4_000_000
-"""Numbers of expanded nodes. Between them go-yaml lowers the allowed share from aliases from 99 % to 10 %."""
+"""Numbers of expanded nodes. Between these, go-yaml reduces the allowed share from aliases from 99 % to 10 %."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +36,8 @@ class Node:
     """
     A part of a document.
 
-    `start` is the start of its properties (anchor, tag). `end` is the position after its last character; blanks,
-    comments and line breaks do not count. `size` is the number of nodes after aliases are expanded.
+    `start` is the beginning of its properties (anchor, tag). `end` is the position after its last character. Spaces,
+    comments and line breaks do not count. `size` is the number of nodes with all aliases expanded.
     """
 
     start: int
@@ -58,7 +60,8 @@ class Mapping(Node):
     """
     A mapping of keys to values.
 
-    `own` has the valid entries, by key in JSON form. `merges` has the values of merge keys. `entries` has all entries.
+    `own` contains the valid entries, by key in JSON form. `merges` contains the values of merge keys. `entries`
+    contains all entries.
     """
 
     is_flow: bool = False
@@ -69,7 +72,7 @@ class Mapping(Node):
 
 @dataclass(slots=True, eq=False)
 class Sequence(Node):
-    """A list."""
+    """A list of nodes."""
 
     is_flow: bool = False
     items: list[Node] = field(default_factory=list)
@@ -92,9 +95,9 @@ class _Open:
 
 def read_documents(text: str) -> tuple[list[Node], UnreadableError | None]:
     """
-    Return the root of each document before the first unreadable one, and the error of that one.
+    Return the root of each document before the first unreadable document, and the error in that document.
 
-    kubectl reads only the first document, so a later error matters only to other readers.
+    kubectl reads only the first document, so an error in a later document matters only to other readers.
     """
     roots: list[Node] = []
     try:
@@ -132,7 +135,7 @@ def _line(exc: yaml.YAMLError) -> int:
 
 
 class _Composer:
-    """A builder of nodes from libyaml's events."""
+    """A builder that creates nodes from libyaml's events."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -141,7 +144,7 @@ class _Composer:
         self._count = 0
 
     def roots(self) -> Iterator[Node]:
-        """Yield the root of each document as soon as the document's end is read."""
+        """Yield the root of each document when the document's end is reached."""
         root: Node | None = None
         for event in yaml.parse(self._text, Loader=_LOADER):
             node = self._node(event)
@@ -155,7 +158,7 @@ class _Composer:
                 root, self._anchors, self._count = None, {}, 0
 
     def _node(self, event: Any) -> Node | None:
-        """Return the node that ends with this event, if one does."""
+        """Return the node that this event completes, or None."""
         kind = type(event)
         try:
             if kind is yaml.ScalarEvent:
@@ -172,7 +175,7 @@ class _Composer:
 
     def _begin(self, event: Any) -> None:
         if len(self._open) >= MAX_DEPTH:
-            raise TooDeepError(f"it is nested more than {MAX_DEPTH} levels deep")
+            raise TooDeepError(f"the document is nested more than {MAX_DEPTH} levels deep")
         opened = _Open(event, [])
         if event.anchor is not None:
             self._anchors[event.anchor] = opened
@@ -187,7 +190,9 @@ class _Composer:
         node = make(start, end, children)
         self._count += 1
         node.anchor = start.anchor
-        if node.anchor is not None and self._anchors[node.anchor] is opened:  # it may be a node inside instead
+        if (
+            node.anchor is not None and self._anchors[node.anchor] is opened
+        ):  # the anchor may belong to a node inside instead
             self._anchors[node.anchor] = node
         return node
 
@@ -204,7 +209,7 @@ class _Composer:
         return node
 
     def _content_end(self, event: Any, end: int) -> int:
-        """Return the end of a scalar. Blank lines after a block scalar belong to it only if `+` keeps them."""
+        """Return the end of a scalar. Blank lines after a block scalar are part of it only with the indicator `+`."""
         if event.style not in ("|", ">"):
             return int(end)
         found = self._text[event.start_mark.index : end]
@@ -255,7 +260,7 @@ def _mapping(start: Any, end: int, children: list[Node]) -> Node:
 
 
 def _enter(node: Mapping, key: Node, item: Node) -> None:
-    """Add an entry to the mapping's value. As in go-yaml, a later entry replaces an earlier or merged one."""
+    """Add an entry to the mapping's value. As in go-yaml, a later entry replaces an earlier or merged entry."""
     if isinstance(key, Scalar) and key.is_merge:
         node.merges.append(item)
         merged = merged_value(item, item.value)
@@ -268,17 +273,17 @@ def _enter(node: Mapping, key: Node, item: Node) -> None:
         raise UnreadableError("a mapping key is itself a mapping or a list")
     name = key_text(key.value)
     node.value[name] = item.value
-    node.own.pop(name, None)  # so that `own` is in the order of the text
+    node.own.pop(name, None)  # so that `own` has the order of the text
     node.own[name] = (key, item)
 
 
 def merged_value(item: Node, value: Any) -> dict[str, Any]:
-    """Return the entries that a merge key with this value adds. Raises UnreadableError if it is not a mapping."""
+    """Return the entries that a merge key with this value adds. Raises UnreadableError for another value."""
     is_list = isinstance(item, Sequence)
     values = value if is_list else [value]
     if not all(isinstance(each, dict) for each in values):
         raise UnreadableError("map merge requires map or sequence of maps as the value")
     merged: dict[str, Any] = {}
-    for each in reversed(values):  # earlier ones win
+    for each in reversed(values):  # earlier mappings have priority
         merged.update(each)
     return merged

@@ -1,8 +1,9 @@
 """
-Resolve YAML scalars to values as kubectl does.
+Convert YAML scalars to values as kubectl does.
 
 Rule: kubectl reads YAML with go-yaml version 2 (through sigs.k8s.io/yaml), so this module copies its resolution table.
-It is YAML 1.1 with octal `0400`, `yes` and `off`, plus `0o400`, but without base 60. Dates stay text. Pure.
+The table is YAML 1.1 with octal `0400`, `yes` and `off`, and with `0o400`, but without base 60. Dates remain text.
+Pure.
 """
 
 import base64
@@ -27,27 +28,27 @@ _WORDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), (_FLOAT, math.inf)),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), (_FLOAT, -math.inf)),
 }
-"""The plain scalars that are neither numbers nor text, from go-yaml's `resolveMap`."""
+"""The values of plain scalars that are neither numbers nor text, from go-yaml's `resolveMap`."""
 
 _NON_NUMBERS = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
-"""The YAML forms of these floats, by their Python forms."""
+"""The YAML forms of infinity and NaN, by their Python forms."""
 
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]([0-7]+)|0([0-7]+)|(0|[1-9][0-9]*))", re.ASCII)
-"""The texts that Go's `strconv.ParseInt(text, 0, 64)` accepts, without underscores."""
+"""Pattern for the texts that Go's `strconv.ParseInt(text, 0, 64)` accepts, without underscores."""
 
 _UNDERSCORE_IN_DIGITS = re.compile(r"(?<=[0-9])_(?=[0-9])")
 
 _FLOATING = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
 _MAX_EXACT_FLOAT = 2**53
-"""The largest float up to which every integer is exact."""
+"""The largest float up to which floats represent every integer exactly."""
 
 
 def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
     """
     Return the value of a scalar in its JSON form.
 
-    `is_implicit` is true for plain scalars without a tag. Raises UnreadableError if the tag does not fit the text.
+    `is_implicit` is true for plain scalars without a tag. Raises UnreadableError if the tag does not match the text.
     """
     if tag is None:
         return _resolved(text)[1] if is_implicit else text
@@ -63,7 +64,7 @@ def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
 
 
 def key_text(value: Any) -> str:
-    """Return a mapping key as JSON text. Raises UnreadableError for null and for numbers that Go rejects as keys."""
+    """Return a mapping key as JSON text. Raises UnreadableError for null, and for numbers that Go rejects as keys."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or (isinstance(value, int) and value >= 2**63):
@@ -72,13 +73,13 @@ def key_text(value: Any) -> str:
 
 
 def is_merge_key(text: str, tag: str | None, *, is_implicit: bool) -> bool:
-    """Return whether the key merges another mapping into this one."""
+    """Return whether the key merges another mapping into its mapping."""
     return text == MERGE and (is_implicit or tag == f"{_TAG}merge")
 
 
 @lru_cache(maxsize=4096)
 def _resolved(text: str) -> tuple[str, Any]:
-    """Return the type that go-yaml finds in a plain scalar, and the value."""
+    """Return the type and the value that go-yaml finds for a plain scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] == ".":
@@ -91,7 +92,7 @@ def _resolved(text: str) -> tuple[str, Any]:
 
 
 def _integer(digits: str) -> int | None:
-    """Return the integer; None if the text is not an integer or needs more than 64 bits."""
+    """Return the integer, or None if the text is not an integer or needs more than 64 bits."""
     found = _INTEGER.fullmatch(digits)
     if found is None or len(digits) > 70:  # 64 binary digits, a sign and a prefix
         return None

@@ -1,8 +1,8 @@
 """
-Split a stream of manifests into documents, and read each.
+Split a stream of manifests into documents, and read each document.
 
-As in kubectl, a line that begins with `---` starts a document. JSON values that follow each other are documents too.
-All parts joined give the stream, character for character. Pure.
+As in kubectl, a line that begins with `---` begins a document. Consecutive JSON values are also separate documents. All
+parts joined together equal the stream, character by character. Pure.
 """
 
 import json
@@ -18,16 +18,16 @@ _BYTE_ORDER_MARK = "\ufeff"
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _JSON_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
-"""Markers, directives, comments and blanks. The quantifiers are possessive to prevent slow backtracking."""
+"""Pattern for markers, directives, comments and spaces. The possessive quantifiers prevent slow backtracking."""
 
 
 class Document(NamedTuple):
     """
     One part of a stream.
 
-    `mark` is the byte order mark before `text`, or empty. `line` counts from 1. `values` has the values that kubectl
-    reads, and `roots` the same with positions. JSON that is not YAML has no roots. `error` is the reason why the rest
-    cannot be read.
+    `mark` is the byte order mark before `text`, or empty. `line` is counted from 1. `values` are the values that
+    kubectl reads. `roots` are the same values with positions; JSON that is not valid YAML has none. `error` is the
+    reason why the rest cannot be read.
     """
 
     mark: str
@@ -44,7 +44,7 @@ class Document(NamedTuple):
 
 
 def split_stream(stream: str) -> Iterator[tuple[str, int]]:
-    """Yield the text of each document, with the number of its first line."""
+    """Yield the text of each document, and the number of its first line."""
     line = 1
     for part in _MARKER.split(stream):
         for text in _json_values(part) or [part]:
@@ -65,14 +65,14 @@ def read_document(text: str, line: int = 1) -> Document:
 
 def _as_yaml(text: str) -> str:
     """
-    Return JSON in a form of equal length and value that libyaml can read. Other text stays unchanged.
+    Return JSON in a form of equal length and value that libyaml can read. Other text is not changed.
 
     libyaml rejects tabs between tokens and escaped surrogates. As in Go, a lone surrogate becomes U+FFFD.
     """
     is_rare = "\t" in text or "\\ud" in text.lower()
     if not (is_rare and text.lstrip().startswith("{") and _decoded(text)):
         return text
-    return _JSON_ESCAPE.sub(_yaml_escape, text.replace("\t", " "))  # strings in JSON have no tabs
+    return _JSON_ESCAPE.sub(_yaml_escape, text.replace("\t", " "))  # strings in JSON contain no tabs
 
 
 def _yaml_escape(found: re.Match[str]) -> str:
@@ -84,13 +84,13 @@ def _yaml_escape(found: re.Match[str]) -> str:
 
 
 def _whole_escape(found: re.Match[str]) -> str:
-    """Return the escape, or the escape of U+FFFD for a lone surrogate."""
+    """Return the escape, or U+FFFD's escape for a lone surrogate."""
     escape = found[0]
     return r"\ufffd" if _LONE_SURROGATE.fullmatch(escape) else escape
 
 
 def _json_values(part: str) -> list[str]:
-    """Return the texts of JSON values that follow each other; empty if the part has anything else."""
+    """Return the texts of consecutive JSON values, or nothing if the part contains other text."""
     if not part.lstrip(f"{_BYTE_ORDER_MARK} \t\r\n").startswith("{"):
         return []
     ends = [end for _, end in _decoded(part)]
@@ -99,7 +99,7 @@ def _json_values(part: str) -> list[str]:
 
 
 def _decoded(text: str) -> list[tuple[Any, int]]:
-    """Return each JSON value in the text with its end; empty if any part is not JSON."""
+    """Return each JSON value in the text with its end, or nothing if a part is not JSON."""
     decoder, found, at = json.JSONDecoder(), [], _blank_until(text, 0)
     while at < len(text):
         try:

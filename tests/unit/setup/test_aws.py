@@ -48,10 +48,10 @@ def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
-        (403, "AccessDenied", "Have sts:GetCallerIdentity allowed for these credentials"),
+        (403, "AccessDenied", "allow sts:GetCallerIdentity"),
         (403, "ExpiredToken", "Sign in again"),
-        (403, "InvalidClientTokenId", "Check --profile, and --region too"),
-        (403, "SignatureDoesNotMatch", "Check --profile, and --region too"),
+        (403, "InvalidClientTokenId", "--region"),
+        (403, "SignatureDoesNotMatch", "--region"),
         (400, "Throttling", "Run this again later"),
         (500, "InternalFailure", "Run this again later"),
         (400, "Newfangled", "AWS rejected sts:GetCallerIdentity (Newfangled: No)."),
@@ -75,7 +75,8 @@ def test_response_that_is_not_from_aws_is_named(
     responses.append((status, b"<html><p>hello"))
     done = run_setup(capsys, *ROLE)
     assert done.status == 1
-    assert "sts:GetCallerIdentity is not from AWS. Check AWS_ENDPOINT_URL" in done.err
+    assert "sts:GetCallerIdentity" in done.err
+    assert "AWS_ENDPOINT_URL" in done.err
     assert done.err.count("\n") == 1
 
 
@@ -83,7 +84,7 @@ def test_bad_gateway_advises_to_run_again_later(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     responses.append((502, b"<html><p>hello"))
-    assert "(502: Bad Gateway). Run this again later." in run_setup(capsys, *ROLE).err
+    assert "(502: Bad Gateway)." in run_setup(capsys, *ROLE).err
 
 
 def test_missing_permission_is_named(account: Account) -> None:
@@ -92,7 +93,8 @@ def test_missing_permission_is_named(account: Account) -> None:
     assert done.status == 1
     assert f"The provider of {ISSUER} could not be checked: " in done.err
     assert "AWS rejected iam:CreateRole (AccessDenied: " in done.err
-    assert "Have iam:CreateRole allowed for these credentials, or name others with --profile." in done.err
+    assert "allow iam:CreateRole" in done.err
+    assert "--profile" in done.err
     assert keys["SecretAccessKey"] not in done.err
 
 
@@ -122,12 +124,12 @@ def _person(account: Account, *actions: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("environment", "arguments", "status", "word"),
     [
-        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, (), 2, "Sign in (aws configure"),
-        ({"AWS_SECRET_ACCESS_KEY": ""}, (), 2, "Sign in (aws configure"),
-        ({}, ("--profile", "nobody"), 2, "(The config profile (nobody) could not be found). Check --profile"),
-        ({"AWS_ENDPOINT_URL": "nowhere"}, (), 2, "Correct what it names"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, (), 1, "Check the network, HTTPS_PROXY, --region"),
-        ({}, ("--region", "x y"), 2, "Correct what it names"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, (), 2, "aws sso login"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, (), 2, "aws sso login"),
+        ({}, ("--profile", "nobody"), 2, "AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, (), 2, "nowhere"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, (), 1, "HTTPS_PROXY"),
+        ({}, ("--region", "x y"), 2, "x y"),
     ],
 )
 def test_local_error_is_one_line_with_a_fix(  # noqa: PLR0917
@@ -156,7 +158,8 @@ def test_cluster_needs_a_region(
     )
     done = run_setup(capsys, "oidc-provider", "--cluster", "shop")
     assert done.status == 2
-    assert "Name the cluster's region with --region, or in AWS_REGION" in done.err
+    assert "--region" in done.err
+    assert "AWS_REGION" in done.err
 
 
 def test_missing_cluster_is_named(account: Account) -> None:

@@ -202,10 +202,10 @@ def test_output_has_the_whole_existing_role(ready: Account) -> None:
 def test_missing_provider_or_audience_is_a_warning(account: Account) -> None:
     done = account.setup(*CART)
     assert done.status == 0
-    assert f"no OIDC provider of {ISSUER} yet" in done.err
-    assert "Create it with `irsa-sidecar setup oidc-provider`." in done.err
+    assert ISSUER in done.err
+    assert "`irsa-sidecar setup oidc-provider`" in done.err
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["vault"])
-    assert "accepts the audiences vault: add the role's with" in account.setup(*CART).err
+    assert "`irsa-sidecar setup oidc-provider --audience sts.amazonaws.com`" in account.setup(*CART).err
 
 
 def test_path_of_a_role_cannot_be_changed(ready: Account) -> None:
@@ -217,7 +217,7 @@ def test_path_of_a_role_cannot_be_changed(ready: Account) -> None:
 
 def test_china_has_its_own_arns(account: Account) -> None:
     wrong = account.setup(*CART, "--region", "cn-north-1", "--policy-arn", "arn:aws:iam::aws:policy/ReadOnlyAccess")
-    assert (wrong.status, "Begin it with arn:aws-cn:" in wrong.err) == (2, True)
+    assert (wrong.status, "arn:aws-cn:" in wrong.err) == (2, True)
     done = account.setup(*CART, "--region", "cn-north-1")
     assert done.out.startswith("role arn:aws-cn:iam::123456789012:role/cart: to be created")
     (statement,) = account.client("iam", "cn-north-1").get_role(RoleName="cart")["Role"]["AssumeRolePolicyDocument"][
@@ -228,8 +228,9 @@ def test_china_has_its_own_arns(account: Account) -> None:
 
 
 def test_wrong_account_id_is_rejected(account: Account) -> None:
-    assert "12 digits" in account.setup(*CART, "--account-id", "1").err
+    assert "--account-id is '1'" in account.setup(*CART, "--account-id", "1").err
     done = account.setup(*CART, "--account-id", "111122223333")
     assert (done.status, done.out) == (2, "")
-    assert "the credentials are of 123456789012" in done.err
+    assert "--account-id is 111122223333" in done.err
+    assert "123456789012" in done.err
     assert account.setup(*CART, "--account-id", "123456789012").status == 0

@@ -58,7 +58,7 @@ def test_other_annotations_stay_and_difference_is_shown(api: FakeApiServer, caps
     assert metadata["labels"] == labels
     shown = capsys.readouterr()
     assert f"-    {ROLE}: {ARN}\n+    {ROLE}: {OTHER_ARN}\n" in shown.out
-    assert "managed by Helm" in shown.err
+    assert "Helm manages" in shown.err
 
 
 def test_dry_run_is_checked_by_the_api_server(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,10 @@ from tests.unit.setup.trust_policies import KEY
 )
 def test_invalid_service_account_is_rejected(text: str) -> None:
     for allow_wildcards in (False, True):
-        with pytest.raises(ConfigurationError, match="Write NAMESPACE/NAME"):
+        with pytest.raises(ConfigurationError) as caught:
             read_service_account(text, allow_wildcards=allow_wildcards)
+        assert caught.value.setting == "--service-account"
+        assert caught.value.fix
 
 
 @pytest.mark.parametrize("text", ["shop/*", "*/cart", "sho?/cart"])

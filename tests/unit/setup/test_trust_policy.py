@@ -151,7 +151,7 @@ def test_trust_policy_beyond_the_quota_is_rejected() -> None:
     document = with_grant(None, grant(*(f"system:serviceaccount:shop:cart-{number:02}" for number in range(50))))
     size = len(compact(document))
     with pytest.raises(
-        ConfigurationError, match=rf"would have {size} characters, and IAM takes 2048.*--trust-policy-limit"
+        ConfigurationError, match=rf"role app would have {size} characters.* 2048.*--trust-policy-limit"
     ):
         check_size(document, 2048, "role app")
     check_size(document, size, "role app")
@@ -184,7 +184,7 @@ def test_deny_whose_sid_begins_with_our_prefix_stays(sid: str, change: Change) -
 
 
 def test_deny_with_our_sid_is_named_and_stays() -> None:
-    with pytest.raises(ConfigurationError, match=f"Statement {grant().sid} of the trust policy is a Deny.*another Sid"):
+    with pytest.raises(ConfigurationError, match=f"Statement {grant().sid} .* Deny"):
         with_grant({"Statement": [deny(grant().sid)]}, grant())
 
 
@@ -241,7 +241,7 @@ def test_service_accounts_are_added_replaced_and_removed() -> None:
     assert own_subjects(removed, grant()) == (till,)
     assert [*summary(document, removed, grant(), 2048)][:2] == ["removes shop/cart", "keeps shop/till"]
     assert with_grant(document, grant(other), Change.REMOVE) == document
-    with pytest.raises(ConfigurationError, match="--remove takes away the last statement"):
+    with pytest.raises(ConfigurationError, match="--remove .*--replace"):
         with_grant(document, grant(cart, till), Change.REMOVE)
     emptied = with_grant({"Statement": [deny("A"), *document["Statement"]]}, grant(cart, till), Change.REMOVE)
     assert emptied == {"Statement": [deny("A")]}
