@@ -92,7 +92,7 @@ def test_second_run_has_no_changes_for_a_provider(current: OidcProvider | None, 
 
 def test_sixth_thumbprint_is_rejected() -> None:
     full = OidcProvider("arn", "https://x.example.com", ("a",), tuple("12345"))
-    with pytest.raises(ConfigurationError, match="arn has 5 thumbprints.* is 6"):
+    with pytest.raises(ConfigurationError, match=r"arn has 5 thumbprints.* is 6"):
         plan_provider(full, replace(full, thumbprints=("6",)))
 
 

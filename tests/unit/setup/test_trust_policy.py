@@ -241,7 +241,7 @@ def test_service_accounts_are_added_replaced_and_removed() -> None:
     assert own_subjects(removed, grant()) == (till,)
     assert [*summary(document, removed, grant(), 2048)][:2] == ["removes shop/cart", "keeps shop/till"]
     assert with_grant(document, grant(other), Change.REMOVE) == document
-    with pytest.raises(ConfigurationError, match="--remove .*--replace"):
+    with pytest.raises(ConfigurationError, match=r"--remove .*--replace"):
         with_grant(document, grant(cart, till), Change.REMOVE)
     emptied = with_grant({"Statement": [deny("A"), *document["Statement"]]}, grant(cart, till), Change.REMOVE)
     assert emptied == {"Statement": [deny("A")]}
