@@ -103,8 +103,7 @@ def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = Fal
     """
     Return the first failure with its next step, then every finding by group.
 
-    Lines are wrapped at `width`, except inside a path or an ARN. Skipped checks are counted, and listed if
-    `is_verbose`.
+    Paths and ARNs are not wrapped at `width`. Skipped checks are counted, and listed if `is_verbose`.
     """
     report = report._replace(rows=tuple(_printable(row) for row in report.rows))
     paint = _painted if colours else _plain

@@ -51,11 +51,7 @@ def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
 
 
 def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Edit], list[Any]]:
-    """
-    Return the edits, and the wanted value of each root.
-
-    The nodes need most of the memory. This function frees them before the result is read again.
-    """
+    """Return the edits, and the wanted value of each root. Free the nodes, which need most of the memory."""
     document = read_document(text)
     wanted = [
         _replaced(value, [(each.path, each.pod) for each in changes if each.root == root])

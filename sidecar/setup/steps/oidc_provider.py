@@ -128,8 +128,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
     for audience in audiences:
         if has_variable(audience) or not audience.isprintable():
             raise ConfigurationError(
-                f"--audience is {audience!r}: IAM reads ${{…}} as a policy variable, and a name has printable "
-                "characters only",
+                f"--audience is {audience!r}: IAM reads ${{…}} as a policy variable, and a name must be printable",
                 fix=f"Write the full name, such as {DEFAULT_AUDIENCE}",
                 setting="--audience",
             )
