@@ -72,5 +72,5 @@ def _filled(text: str) -> str:
 
 def _runbook(rule: Alert) -> str:
     """Return a link to the section of the runbooks that the rule's own annotation names."""
-    _, found, anchor = rule.runbook_url.partition(f"{RUNBOOKS}#")
-    return f"[{rule.name}](../{RUNBOOKS}#{anchor})" if found else ""
+    address, _, anchor = rule.runbook_url.partition("#")
+    return f"[{rule.name}](../{RUNBOOKS}#{anchor})" if "/runbooks" in address else ""

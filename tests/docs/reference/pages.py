@@ -3,7 +3,17 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.docs.reference import alerts, annotations, commands, doctor_checks, log_events, metrics, roles_file, settings
+from tests.docs.reference import (
+    alerts,
+    annotations,
+    commands,
+    doctor_checks,
+    endpoint,
+    log_events,
+    metrics,
+    roles_file,
+    settings,
+)
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 
@@ -14,6 +24,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "log-events": log_events.page,
     "alerts": alerts.page,
     "annotations": annotations.page,
+    "endpoint": endpoint.page,
     "doctor-checks": doctor_checks.page,
     "roles-file": roles_file.page,
 }

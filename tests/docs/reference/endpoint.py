@@ -1,0 +1,188 @@
+"""Write docs/reference/endpoint.md: paths, statuses, bodies and headers of every listener."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sidecar.metrics import Metrics
+from sidecar.role import CREDENTIALS_PATH
+from sidecar.serving import admin, http, imds
+from sidecar.serving.admin import STALLED_SECONDS, RoleState
+from sidecar.serving.http import MAX_FIELDS, MAX_HEAD_BYTES
+from sidecar.serving.server import Limits
+from sidecar.webhook.service import PATH
+from tests.docs.reference import markdown
+from tests.docs.reference.endpoint_notes import CREDENTIAL_FIELDS, DENIALS, HEADERS, IMDS_DOCUMENTS, STATUSES
+from tests.docs.reference.endpoint_responses import (
+    NOW,
+    SNAPSHOT,
+    Answer,
+    imds_answer,
+    of_imds,
+    of_the_credentials,
+    of_the_grammar,
+    of_the_server,
+    open_session,
+    parsed,
+    unique,
+)
+from tests.docs.reference.markdown import code, fenced, marked, section, sentences, table
+
+LIMITS = Limits()
+
+_LISTENERS = (
+    ("credentials endpoint", "`127.0.0.1:4772`", "[IRSA_SIDECAR_LISTEN](settings.md#irsa_sidecar_listen)"),
+    ("metadata service", "off", "[IRSA_SIDECAR_IMDS_LISTEN](settings.md#irsa_sidecar_imds_listen)"),
+    ("admin address", "`0.0.0.0:4773`", "[IRSA_SIDECAR_ADMIN_LISTEN](settings.md#irsa_sidecar_admin_listen)"),
+    ("webhook", "`:8443`, over TLS", "[--listen](commands.md#irsa-sidecar-webhook)"),
+    ("admin address of the webhook", "`:8080`", "[--admin-listen](commands.md#irsa-sidecar-webhook)"),
+)
+
+_REQUESTS = f"""
+A connection has one request, which is a GET without a body in HTTP/1.0 or 1.1.
+The query of the URL is ignored.
+The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or its own IP address.
+A request with a header that only proxies or browsers add, such as `X-Forwarded-For` or `Origin`, gets a 403.
+
+The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} headers.
+It must arrive within {LIMITS.head_seconds:.0f} seconds.
+A client must read its response within {LIMITS.write_seconds:.0f} seconds.
+The credentials endpoint serves at most {LIMITS.connections} slow clients at once.
+Beyond that, it closes the connection that was idle longest.
+"""
+
+_CREDENTIALS = f"""
+`GET {CREDENTIALS_PATH}` serves the role `default`, and `GET {CREDENTIALS_PATH}/NAME` any other role.
+If the role has a secret, the client sends it as the whole value of `Authorization`, without a scheme.
+Before the first credentials, a request waits for at most {LIMITS.hold_seconds} seconds.
+The response never has expired credentials, and `Expiration` is that of STS.
+"""
+
+_ERRORS = """
+The body of an error has the code and the message twice, because SDKs read one spelling or the other.
+`code` is the reason phrase of the status without spaces, or `CredentialsUnavailable`.
+"""
+
+_IMDS = """
+It is version 2 of EC2's instance metadata service, for clients that know no other form.
+Every client that can connect gets the role `default`, or else the first role of the file.
+Only `allow_uids` of that role restricts it.
+Version 1 does not work: a request without a session gets a 401.
+"""
+
+_SESSION = f"""
+`PUT /latest/api/token` opens a session.
+The header `X-aws-ec2-metadata-token-ttl-seconds` has its lifetime, from 1 to {imds.MAX_SESSION_SECONDS} seconds.
+The body of the response is the token, which each later request sends as `X-aws-ec2-metadata-token`.
+A session does not outlast the process of the daemon.
+"""
+
+_ADMIN = f"""
+It never serves credentials.
+`/livez` fails if the loop of a role has not run for {STALLED_SECONDS:.0f} seconds.
+`/readyz` fails until every role has valid credentials, and `/readyz/NAME` until that role has.
+"""
+
+_WEBHOOK = f"""
+`POST {PATH}` is for the API server, over TLS.
+It responds with 200 and the AdmissionReview, with 400 to another body, and with 503 if too many large Pods wait.
+
+`GET /livez`, `GET /readyz` and `GET /metrics` have the admin address of the webhook.
+`/livez` is 200 while the process runs.
+`/readyz` is 200 once the webhook has a certificate and knows the version of the API server.
+Otherwise, and while the webhook stops, it is 503 with the reasons.
+"""
+
+_REASONS = "The event [request_denied](log-events.md#request_denied) has one of these reasons."
+
+_SHARED = "The errors of the credentials endpoint about proxies, `Host` and users occur here too."
+
+
+def page() -> str:
+    return markdown.page(
+        "Endpoint",
+        "This page lists the paths, statuses, bodies and headers of every address that irsa-sidecar serves.",
+        table(("listener", "default", "setting"), _LISTENERS),
+        section(2, "Requests", sentences(_REQUESTS)),
+        section(2, "Credentials endpoint", sentences(_CREDENTIALS), _example(), _table(CREDENTIAL_FIELDS, "field")),
+        section(2, "Errors", sentences(_ERRORS), _error_example(), table(("status", "meaning"), _statuses())),
+        section(3, "Errors of the credentials endpoint", _answers(of_the_credentials())),
+        section(3, "Errors of every listener of the daemon", _answers(_of_every_listener())),
+        section(3, "Reasons in the log", _REASONS, _table(DENIALS, "reason")),
+        section(2, "Headers of responses", _table(HEADERS, "header")),
+        section(2, "Metadata service", sentences(_IMDS), sentences(_SESSION)),
+        section(3, "Documents", table(("path", "meaning"), _codes(IMDS_DOCUMENTS)), *_documents()),
+        section(3, "Errors of the metadata service", _SHARED, _answers(of_imds())),
+        section(2, "Admin address", sentences(_ADMIN), table(("path", "status", "body", "when"), _probes())),
+        section(2, "Webhook", sentences(_WEBHOOK)),
+    )
+
+
+def _of_every_listener() -> Iterator[Answer]:
+    yield from of_the_grammar(http.Grammar("GET"))
+    yield from of_the_server()
+
+
+def _table(notes: Mapping[str, str], name: str) -> str:
+    return table((name, "meaning"), _codes(notes))
+
+
+def _codes(notes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((code(name), text) for name, text in notes.items())
+
+
+def _statuses() -> Iterator[tuple[str, str]]:
+    return ((f"{status} {http.REASONS[status]}", text) for status, text in STATUSES.items())
+
+
+def _answers(answers: Iterable[Answer]) -> str:
+    rows = ((str(each.status), marked(each.message.replace("|", "\\|"))) for each in unique(answers))
+    return table(("status", "message"), rows)
+
+
+def _example() -> str:
+    request = f"GET {CREDENTIALS_PATH} HTTP/1.1\nHost: 127.0.0.1:4772\nAuthorization: SECRET"
+    return f"{fenced(request, 'http')}\n\n{fenced(_text(parsed(SNAPSHOT.response)), 'http')}"
+
+
+def _error_example() -> str:
+    return fenced(_text(next(answer for answer in of_the_credentials() if answer.status == 401)), "http")
+
+
+def _text(answer: Answer) -> str:
+    head = "\n".join(f"{name}: {value}" for name, value in answer.headers)
+    return f"HTTP/1.1 {answer.status} {http.REASONS[answer.status]}\n{head}\n\n{answer.body}"
+
+
+def _documents() -> Iterator[str]:
+    """Yield the body of each document that is JSON."""
+    session = open_session()
+    for path in IMDS_DOCUMENTS:
+        body = imds_answer("GET", path, session).body
+        if body.startswith("{"):
+            yield f"`GET {path}`:"
+            yield fenced(body, "json")
+
+
+def _probes() -> Iterator[tuple[str, str, str, str]]:
+    """Yield the responses of the admin address to a healthy and to a broken daemon."""
+    healthy = RoleState("default", True, None, NOW.monotonic, None, None, None, None)  # noqa: FBT003
+    waiting = healthy._replace(is_ready=False, last_error="AccessDenied: …")
+    stuck = healthy._replace(checked_at=NOW.monotonic - STALLED_SECONDS - 1)
+    for path, role, when in (
+        ("/livez", healthy, "the loop of every role runs"),
+        ("/livez", stuck, "the loop of a role is stuck"),
+        ("/readyz", healthy, "every role has valid credentials"),
+        ("/readyz", waiting, "a role has no valid credentials"),
+        ("/readyz/default", healthy, "this role has valid credentials"),
+        ("/readyz/other", healthy, "no role has this name"),
+        ("/metrics", healthy, "always"),
+        ("/other", healthy, "any other path"),
+    ):
+        answer = _admin_answer(path, role)
+        body = "the [metrics](metrics.md)" if path == "/metrics" else code(answer.body.strip())
+        yield code(path), str(answer.status), body, when
+
+
+def _admin_answer(path: str, role: RoleState) -> Answer:
+    request = http.parse(f"GET {path} HTTP/1.1\r\nHost: 10.0.0.7:4773\r\n\r\n".encode())
+    assert isinstance(request, http.Request)
+    return parsed(admin.respond(request, [role], Metrics(), 0, NOW).content)
