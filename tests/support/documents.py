@@ -28,7 +28,6 @@ PENDING = frozenset(
         "README.md",
         "docs/doctor.md",
         "docs/getting-started.md",
-        "docs/injection.md",
         "docs/kubernetes.md",
         "docs/setup.md",
     }

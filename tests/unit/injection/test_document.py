@@ -8,7 +8,7 @@ import yaml
 
 from sidecar.injection.app_container import OWN_CREDENTIALS, READ_WHEN_EMPTY
 from sidecar.injection.inject import inject
-from sidecar.injection.names import ADMIN_PORT, ANNOTATIONS, CREDENTIALS_PORT, INJECT_FALSE, INJECT_LABEL
+from sidecar.injection.names import ADMIN_PORT, CREDENTIALS_PORT, INJECT_FALSE, INJECT_LABEL
 from sidecar.injection.options import MAX_ROLES_CHARACTERS, MAX_ROLES_DEPTH
 from sidecar.injection.resources import GUARANTEED_CPU, RESOURCES
 from sidecar.injection.sidecar_container import LIVENESS_PROBE, STARTUP_PROBE
@@ -19,12 +19,6 @@ from tests.unit.injection.pods import ACCOUNT, PLAIN, SETTINGS, pod
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "injection.md").read_text()
 BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) for each in yaml.safe_load_all(block)]
-
-
-def test_table_contains_every_annotation() -> None:
-    rows = re.findall(r"^\| `(irsa-sidecar\.io/[a-z-]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE)
-    assert dict(rows) == ANNOTATIONS
-    assert [name for name, _ in rows] == list(ANNOTATIONS)
 
 
 def test_document_states_the_limits_of_the_roles_annotation() -> None:
