@@ -26,7 +26,6 @@ NOTES = {
 PENDING = frozenset(
     {
         "README.md",
-        "docs/doctor.md",
         "docs/getting-started.md",
         "docs/kubernetes.md",
         "docs/setup.md",
