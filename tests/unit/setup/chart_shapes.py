@@ -1,7 +1,7 @@
 """
 Provide manifests in the styles of well-known charts, with invented content.
 
-Each has one object with a Pod. A change may remove only the lines that end with ` # replaced`.
+Each manifest has one object with a Pod. A change may remove only the lines that end with ` # replaced`.
 """
 
 REDIS_HA = """\

@@ -1,4 +1,4 @@
-"""Provide an empty AWS account, an issuer on a fake internet, and a way to run the steps."""
+"""Provide an empty AWS account, an issuer on a fake internet, and a function that runs the steps."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ class CommandResult(NamedTuple):
     err: str
 
     def without_next(self) -> "CommandResult":
-        """Return the same without the commands to run next (test_outcome.py)."""
+        """Return the same result without the commands to run next (test_outcome.py)."""
         return self._replace(out=without_next(self.out))
 
 
@@ -51,13 +51,13 @@ def without_next(text: str) -> str:
 
 
 def run_setup(capsys: pytest.CaptureFixture[str], *arguments: str) -> CommandResult:
-    """Run `irsa-sidecar setup …` in this process."""
+    """Run `irsa-sidecar setup …` in the test's process."""
     status = cli.main(["setup", *arguments])
     return CommandResult(status, *capsys.readouterr())
 
 
 class Account:
-    """The AWS account of moto's server."""
+    """The AWS account in moto's server."""
 
     def __init__(self, server: MotoServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = server
@@ -66,7 +66,7 @@ class Account:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def client(self, service: str, region: str = "eu-west-1") -> Any:
-        """Return a client of boto3, to read or fill the account without `setup`."""
+        """Return a client of boto3 that reads or changes the account without `setup`."""
         if (service, region) not in self._clients:
             self._clients[service, region] = boto3.client(service, region_name=region)  # type: ignore[call-overload]
         return self._clients[service, region]
@@ -79,7 +79,7 @@ class Account:
         return run_setup(self._capsys, *arguments)
 
     def use(self, access_key_id: str, secret_access_key: str) -> None:
-        """Give the command these credentials, with the permissions of their owner's policies."""
+        """Give the command these credentials, with the permissions in their owner's policies."""
         self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key_id)
         self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_access_key)
         self.server.allow_requests(0)
@@ -107,7 +107,7 @@ def account(
 
 
 Offline = Callable[..., CommandResult]
-"""A function that runs `irsa-sidecar setup …` with --account-id and --output, so without calls to AWS."""
+"""A function that runs `irsa-sidecar setup …` with --account-id and --output, so without any call to AWS."""
 
 
 @pytest.fixture
@@ -122,13 +122,13 @@ def offline(aws_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @pytest.fixture(scope="session")
 def loader() -> Loader:
-    """Share botocore's loader of service models, because each new loader reads megabytes."""
+    """Share botocore's loader of service models, because each new loader reads several megabytes."""
     return Loader()
 
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies: None, loader: Loader) -> None:
-    """Set credentials in the environment, and hide the configuration of this machine."""
+    """Set credentials in the environment, and hide this machine's AWS configuration."""
     monkeypatch.setattr(botocore.session, "create_loader", lambda *_: loader)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ROLE_ARN"):
         monkeypatch.delenv(name, raising=False)
@@ -175,7 +175,7 @@ def net(monkeypatch: pytest.MonkeyPatch, no_proxies: None, authorities: Authorit
 
 @pytest.fixture
 def issuer(net: Internet, authorities: Authorities) -> Internet:
-    """Provide the fake internet with a valid ISSUER."""
+    """Provide a fake internet on which ISSUER is valid."""
     net.serve("oidc.example.com", authorities.server(authorities.public, "oidc.example.com"))
     net.publish(f"{ISSUER}/.well-known/openid-configuration", discovery())
     net.publish(KEYS_URI, {"keys": [KEY]})
@@ -184,7 +184,7 @@ def issuer(net: Internet, authorities: Authorities) -> Internet:
 
 @pytest.fixture
 def secured(authorities: Authorities) -> Iterator[FakeApiServer]:
-    """Provide an API server on 127.0.0.1 whose certificate is only for NAME."""
+    """Provide an API server on 127.0.0.1 whose certificate is valid only for NAME."""
     with api_server(authorities.server(authorities.private, NAME)) as fake:
         fake.broken[PATH] = (200, {"gitVersion": "v1"})
         yield fake

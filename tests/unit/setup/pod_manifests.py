@@ -1,4 +1,4 @@
-"""Provide manifests with Pods, and functions that inject them."""
+"""Provide manifests with Pods, and functions that inject a sidecar into them."""
 
 from typing import Any
 

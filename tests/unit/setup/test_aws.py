@@ -1,4 +1,4 @@
-"""Test that each error of AWS and botocore becomes one sentence with a fix."""
+"""Test that each error from AWS or botocore becomes one sentence with a fix."""
 
 import json
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ class Endpoint(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Write no log."""
+        """Write no log lines."""
 
 
 @pytest.fixture
 def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
-    """Return the list of responses of AWS's endpoint. Botocore does not retry."""
+    """Return the list of responses that the AWS endpoint gives. Botocore does not retry."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     responses: list[tuple[int, bytes]] = []
     with serving(type("Endpoint", (Endpoint,), {"queue": responses})) as url:
@@ -80,14 +80,14 @@ def test_response_that_is_not_from_aws_is_named(
     assert done.err.count("\n") == 1
 
 
-def test_bad_gateway_advises_to_run_again_later(
+def test_bad_gateway_suggests_a_later_run(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     responses.append((502, b"<html><p>hello"))
     assert "(502: Bad Gateway)." in run_setup(capsys, *ROLE).err
 
 
-def test_missing_permission_is_named(account: Account) -> None:
+def test_missing_permission_is_named_in_the_fix(account: Account) -> None:
     keys = _person(account, "sts:GetCallerIdentity", "iam:GetRole")
     done = account.setup(*ROLE)
     assert done.status == 1
@@ -110,7 +110,7 @@ def test_denied_read_is_an_error(account: Account, step: tuple[str, ...], action
 
 
 def _person(account: Account, *actions: str) -> dict[str, str]:
-    """Give the command the credentials of a user who has only these permissions."""
+    """Use the credentials of a user who has only these permissions."""
     account.iam.create_user(UserName="somebody")
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -148,7 +148,7 @@ def test_local_error_is_one_line_with_a_fix(  # noqa: PLR0917
     assert done.err.count("\n") == 1
 
 
-def test_cluster_needs_a_region(
+def test_cluster_flag_requires_a_region(
     responses: list[tuple[int, bytes]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("AWS_REGION")
@@ -174,7 +174,7 @@ def _all_errors(kind: type[Exception]) -> Iterator[type[Exception]]:
         yield from _all_errors(child)
 
 
-def test_every_botocore_error_becomes_one_of_ours() -> None:
+def test_every_botocore_error_becomes_a_sidecar_error() -> None:
     for kind in _all_errors(fault.BotoCoreError):
         exc = kind.__new__(kind)
         Exception.__init__(exc, "two\nlines.")

@@ -82,7 +82,7 @@ def test_public_issuer_url_is_accepted(url: str) -> None:
         (discovery(more=1), None, ""),
     ],
 )
-def test_discovery_document_concerns(document: Any, *, is_fatal: bool | None, word: str) -> None:
+def test_discovery_document_problems_are_found(document: Any, *, is_fatal: bool | None, word: str) -> None:
     concerns = list(discovery_concerns(document, ISSUER))
     assert bool(concerns) is (is_fatal is not None)
     assert any(concern.is_fatal for concern in concerns) is bool(is_fatal)
@@ -116,7 +116,7 @@ def test_discovery_document_concerns(document: Any, *, is_fatal: bool | None, wo
         ([KEY | {"use": "enc"}], True, "None of the 1 keys"),
     ],
 )
-def test_key_set_concerns(keys: Any, *, is_fatal: bool | None, word: str) -> None:
+def test_key_set_problems_are_found(keys: Any, *, is_fatal: bool | None, word: str) -> None:
     concerns = list(key_concerns({"keys": keys}, ISSUER))
     assert bool(concerns) is (is_fatal is not None)
     assert any(concern.is_fatal for concern in concerns) is bool(is_fatal)

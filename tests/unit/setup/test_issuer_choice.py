@@ -1,4 +1,4 @@
-"""Test that each flag leads to its issuer."""
+"""Test that each flag selects the right issuer."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.unit.setup.conftest import ISSUER, Offline, discovery
 CLUSTER = {"name": "shop", "status": "ACTIVE", "identity": {"oidc": {"issuer": ISSUER}}}
 
 
-def test_issuer_comes_from_the_eks_description() -> None:
+def test_issuer_of_an_eks_cluster_is_in_its_description() -> None:
     assert issuer_of_eks(CLUSTER) == ISSUER
 
 
@@ -88,7 +88,7 @@ def test_cluster_without_discovery_is_an_error(offline: Offline, cluster: FakeAp
 
 
 @pytest.mark.parametrize("step", [("oidc-provider",), ("role", "cart", "--service-account", "shop/cart")])
-def test_unusable_issuer_flag_exits_with_2(offline: Offline, step: tuple[str, ...]) -> None:
+def test_unusable_issuer_flag_exits_with_status_2(offline: Offline, step: tuple[str, ...]) -> None:
     done = offline(*step, "--issuer", "https://oidc.example.com:8443")
     assert (done.status, done.out) == (2, "")
     assert "https://oidc.example.com:8443" in done.err

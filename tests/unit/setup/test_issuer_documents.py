@@ -22,7 +22,7 @@ API_SERVERS_OWN = "https://172.18.0.2:6443/openid/v1/jwks"
 
 
 class Cluster:
-    """A fake API server, and the command for it."""
+    """A fake API server, and the command that reads from it."""
 
     def __init__(self, fake: FakeApiServer, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
         self.fake, self.documents = fake, fake.documents
@@ -84,7 +84,7 @@ def test_dry_run_writes_nothing(cluster: Cluster) -> None:
         (API_SERVERS_OWN, f"{ISSUER}/jwks.json", "jwks.json", f"{ISSUER}/jwks.json"),
     ],
 )
-def test_discovery_document_names_the_keys_url(
+def test_discovery_document_contains_the_url_of_the_keys(
     cluster: Cluster, configured: str | None, flag: str | None, written: str, url: str
 ) -> None:
     cluster.documents[DISCOVERY_PATH] = discovery(jwks_uri=configured)
@@ -171,7 +171,7 @@ def test_check_names_different_keys_and_exits_with_1(
     assert [line.split(" is ")[0] for line in done.out.splitlines()] == words
 
 
-def test_check_finds_another_key_of_the_same_kid(cluster: Cluster, issuer: Internet) -> None:
+def test_check_finds_another_key_with_the_same_kid(cluster: Cluster, issuer: Internet) -> None:
     issuer.publish(KEYS_URI, {"keys": [KEY | {"n": "other"}]})
     done = cluster.run("--check")
     assert done.status == 1
@@ -199,7 +199,7 @@ def test_each_key_of_only_one_set_is_a_difference(public: set[str], own: set[str
 
 
 @given(st.text(st.sampled_from("/.%a\\?#:"), max_size=12))
-def test_no_keys_url_leads_out_of_the_directory(path: str) -> None:
+def test_keys_url_never_leads_out_of_the_directory(path: str) -> None:
     documents = read_documents(json.dumps(discovery()).encode(), b'{"keys": []}')
     try:
         keys, _ = to_publish(documents, f"{ISSUER}/{path}")

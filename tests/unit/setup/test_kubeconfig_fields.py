@@ -1,4 +1,4 @@
-"""Test that each kubeconfig field is used as by kubectl, or named as unsupported."""
+"""Test that each kubeconfig field works as in kubectl, or is reported as unsupported."""
 
 import base64
 import os
@@ -26,7 +26,7 @@ SETUP = ("service-account", "--name", "cart", "--role-arn", "arn:aws:iam::111122
 # The server's certificate and the network path to it
 
 
-def test_tls_server_name_of_the_certificate_is_accepted(
+def test_tls_server_name_in_the_certificate_is_accepted(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None
 ) -> None:
     data = base64.b64encode(authorities.private_file.read_bytes()).decode()
@@ -35,7 +35,7 @@ def test_tls_server_name_of_the_certificate_is_accepted(
 
 
 @pytest.mark.parametrize("cluster", [{}, {"tls-server-name": "other.example.com"}, {"tls-server-name": "127.0.0.1"}])
-def test_tls_server_name_of_no_certificate_is_rejected(
+def test_tls_server_name_not_in_the_certificate_is_rejected(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None, cluster: Any
 ) -> None:
     fields = {"certificate-authority": str(authorities.private_file), **cluster}
@@ -44,7 +44,7 @@ def test_tls_server_name_of_no_certificate_is_rejected(
     assert secured.requests == []
 
 
-async def test_webhook_checks_the_server_name(
+async def test_webhook_verifies_the_server_name(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None
 ) -> None:
     fields = {"certificate-authority": str(authorities.private_file), "tls-server-name": NAME}
@@ -58,7 +58,7 @@ async def test_webhook_checks_the_server_name(
 
 
 @pytest.mark.parametrize("name", [None, NAME])
-def test_proxy_url_wins_over_the_environment(
+def test_proxy_url_overrides_the_environment(
     authorities: Authorities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_proxies: None, name: str | None
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -110,7 +110,7 @@ def test_server_without_a_scheme_is_read_like_kubectl(plain: FakeApiServer, tmp_
     assert config.cluster.server == "https://x.test"
 
 
-def test_compression_is_disabled(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_compression_of_responses_is_disabled(plain: FakeApiServer, tmp_path: Path) -> None:
     get_version(written(tmp_path / "config", plain.url, {"disable-compression": True}))
     assert plain.headers[-1]["Accept-Encoding"] == "identity"
 
@@ -118,7 +118,7 @@ def test_compression_is_disabled(plain: FakeApiServer, tmp_path: Path) -> None:
 # The user
 
 
-def test_impersonation_is_in_every_request(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_impersonation_headers_are_in_every_request(plain: FakeApiServer, tmp_path: Path) -> None:
     user = {
         "token": "t",
         "as": "jane",
@@ -150,7 +150,7 @@ def test_setup_acts_as_the_impersonated_user(
     assert {headers["Impersonate-User"] for headers in plain.headers} == {"jane"}
 
 
-def test_token_file_is_relative_to_its_kubeconfig_and_read_again(
+def test_token_file_is_relative_and_read_again(
     plain: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environ = written(tmp_path / "kube" / "config", plain.url, None, {"tokenFile": "token", "token": "old"})
@@ -172,7 +172,7 @@ def test_token_file_is_relative_to_its_kubeconfig_and_read_again(
 def test_secret_is_never_sent_unencrypted(
     user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: FakeApiServer
 ) -> None:
-    """Kubectl sends none over http:// either. Loopback is safe, for example for `kubectl proxy`."""
+    """Kubectl does not send secrets over http:// either. Loopback is safe, for example for `kubectl proxy`."""
     plain.broken["http://api.example.com/version"] = plain.broken[PATH]
     fields = {"proxy-url": plain.url}
     get_version(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))
@@ -182,13 +182,13 @@ def test_secret_is_never_sent_unencrypted(
     assert "Authorization" in plain.headers[-1]
 
 
-def test_insecure_with_an_authority_is_rejected(tmp_path: Path) -> None:
+def test_insecure_flag_with_an_authority_is_rejected(tmp_path: Path) -> None:
     fields = {"insecure-skip-tls-verify": True, "certificate-authority-data": "YQ=="}
     with pytest.raises(ConfigurationError, match="insecure-skip-tls-verify and a certificate-authority"):
         find_cluster(written(tmp_path / "config", "https://x.test", fields))
 
 
-def test_field_that_kubectl_does_not_know_is_shown(
+def test_field_unknown_to_kubectl_causes_a_warning(
     plain: FakeApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert get_version(written(tmp_path / "config", plain.url, {"tls-servername": "x"}, {"as-group": ["dev"]}))
@@ -240,7 +240,7 @@ def test_entries_of_several_files_are_merged(plain: FakeApiServer, tmp_path: Pat
 # Requests that the API server rejects
 
 
-def test_forbidden_names_the_permission_and_its_check(
+def test_forbidden_request_names_the_permission_and_a_test(
     plain: FakeApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain.forbidden.add(("get", "serviceaccounts"))

@@ -1,4 +1,4 @@
-"""Test the login plugins of a kubeconfig, and the errors of its users."""
+"""Test the login plugins in a kubeconfig, and errors in its users."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ INSISTS = "json.loads(os.environ['KUBERNETES_EXEC_INFO'])['spec']['cluster']['se
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_plugin_gets_requested_cluster_info(
+def test_plugin_gets_the_cluster_info_that_it_requests(
     secured: FakeApiServer, authorities: Authorities, tmp_path: Path, no_proxies: None, version: str
 ) -> None:
     seen = tmp_path / "seen"
@@ -142,7 +142,7 @@ PRINT = 'print("""{"status": {"token": "t"}}""")'
         ),
     ],
 )
-def test_unauthorized_has_a_next_step(user: Any, words: str, plain: FakeApiServer, tmp_path: Path) -> None:
+def test_unauthorized_request_names_a_next_step(user: Any, words: str, plain: FakeApiServer, tmp_path: Path) -> None:
     plain.broken[PATH] = (401, {"message": "Unauthorized"})
     with pytest.raises(KubernetesError, match=r"\(401\): Unauthorized\. ") as raised:
         get_version(written(tmp_path / "config", plain.url, None, user))

@@ -26,13 +26,13 @@ def provider(account: Account, arn: str = ARN) -> dict[str, Any]:
 
 
 def create_cluster(account: Account) -> str:
-    """Create an EKS cluster called shop, and return its issuer."""
+    """Create an EKS cluster with the name shop, and return its issuer."""
     role = "arn:aws:iam::123456789012:role/eks"
     cluster = account.client("eks").create_cluster(name="shop", roleArn=role, resourcesVpcConfig={})["cluster"]
     return str(cluster["identity"]["oidc"]["issuer"])
 
 
-def test_provider_is_created_once(account: Account, issuer: Internet) -> None:
+def test_provider_is_created_only_once(account: Account, issuer: Internet) -> None:
     first = account.setup("oidc-provider", "--issuer", ISSUER)
     shown = f"+ Url: {ISSUER}\n+ ClientIDList:\n+ - sts.amazonaws.com\n"
     assert first.without_next() == (0, f"OIDC provider {ARN}: to be created\n{shown}done: create the provider\n", "")
@@ -61,7 +61,7 @@ def test_dry_run_and_output_create_nothing(account: Account, issuer: Internet, f
     ("region", "partition"),
     [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-iso-east-1", "aws-iso")],
 )
-def test_each_partition_has_its_arns_and_one_audience(
+def test_each_partition_has_its_own_arns_and_one_audience(
     account: Account, issuer: Internet, region: str, partition: str
 ) -> None:
     done = account.setup("oidc-provider", "--issuer", ISSUER, "--region", region)
@@ -129,7 +129,7 @@ def privately(net: Internet, authorities: Authorities, **options: Any) -> None:
     net.publish(KEYS_URI, {"keys": [KEY]})
 
 
-def test_thumbprint_is_of_the_last_certificate_sent(
+def test_thumbprint_belongs_to_the_last_certificate_sent(
     account: Account, issuer: Internet, authorities: Authorities
 ) -> None:
     keys = "https://keys.example.net/jwks"
@@ -142,7 +142,9 @@ def test_thumbprint_is_of_the_last_certificate_sent(
     assert provider(account)["ThumbprintList"] == [topmost.fingerprint(SHA1()).hex()]
 
 
-def test_new_thumbprint_is_added_to_the_others(account: Account, net: Internet, authorities: Authorities) -> None:
+def test_new_thumbprint_is_added_to_the_existing_ones(
+    account: Account, net: Internet, authorities: Authorities
+) -> None:
     old = hashlib.sha1(b"before").hexdigest()
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"], ThumbprintList=[old])
     privately(net, authorities)
@@ -161,7 +163,7 @@ def test_new_thumbprint_is_added_to_the_others(account: Account, net: Internet, 
         ("nowhere", 2, "--ca-file is '/nowhere.pem'"),
     ],
 )
-def test_unverified_server_gives_no_thumbprint(  # noqa: PLR0917
+def test_unverified_server_gets_no_thumbprint(  # noqa: PLR0917
     offline: Offline, net: Internet, authorities: Authorities, ca_file: str | None, status: int, word: str
 ) -> None:
     privately(net, authorities)
@@ -180,9 +182,7 @@ def test_certificate_for_another_name_is_an_error(offline: Offline, net: Interne
     assert "--ca-file" not in done.err
 
 
-def test_proxy_certificate_gives_no_thumbprint_of_eks(
-    offline: Offline, net: Internet, authorities: Authorities
-) -> None:
+def test_proxy_certificate_gives_eks_no_thumbprint(offline: Offline, net: Internet, authorities: Authorities) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
     net.serve(url[8:-5], authorities.server(authorities.intermediate, url[8:-5]))
     net.publish(f"{url}/.well-known/openid-configuration", discovery(url))
@@ -229,7 +229,7 @@ def test_unusable_key_is_a_warning(offline: Offline, issuer: Internet) -> None:
 
 
 @pytest.mark.parametrize("speaks_tls", [True, False])
-async def test_silent_issuer_is_unreachable(  # the virtual clock jumps to the deadline
+async def test_silent_issuer_is_unreachable(  # the virtual clock advances to the deadline
     autojump_clock: object,
     monkeypatch: pytest.MonkeyPatch,
     no_proxies: None,
@@ -254,7 +254,7 @@ async def test_silent_issuer_is_unreachable(  # the virtual clock jumps to the d
         nursery.cancel_scope.cancel()
 
 
-def test_colours_are_only_for_terminals_without_no_color(
+def test_colours_need_a_terminal_without_no_color(
     account: Account, issuer: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)

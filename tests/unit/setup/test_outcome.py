@@ -50,7 +50,7 @@ def cluster(
 
 
 def apply(done: CommandResult, step: str) -> None:
-    """Save the output of `setup pod`, as a person does."""
+    """Save the output of `setup pod`, as a person would."""
     if step == "pod":
         Path("app.yaml").write_text(done.out)
 
@@ -82,7 +82,7 @@ def test_exit_code_is_1_on_errors(step: str, cluster: FakeApiServer, capsys: pyt
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_json_has_the_same_keys_for_every_step(
+def test_json_of_every_step_has_the_same_keys(
     step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dry = json.loads(run_setup(capsys, *STEPS[step], "--dry-run", "--json").out)
@@ -102,7 +102,7 @@ def test_json_has_the_same_keys_for_every_step(
     assert (again["action"], again["changes"], again["after"]) == ("none", [], applied["after"])
 
 
-def test_json_marks_changes_before_a_failure(account: Account) -> None:
+def test_json_marks_the_changes_made_before_a_failure(account: Account) -> None:
     done = account.setup(*ROLE, "--policy-arn", "arn:aws:iam::123456789012:policy/none", "--json")
     assert done.status == 1
     document = json.loads(done.out)
@@ -135,7 +135,9 @@ NEXT: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("step", NEXT)
-def test_next_command_has_real_names(step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_command_contains_the_real_names(
+    step: str, cluster: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = [f"next: {line}" for line in NEXT[step]]
     assert run_setup(capsys, *STEPS[step], "--dry-run").out.splitlines()[-1] == "next: run this again without --dry-run"
     for _ in range(2):
@@ -143,7 +145,7 @@ def test_next_command_has_real_names(step: str, cluster: FakeApiServer, capsys: 
     assert run_setup(capsys, *STEPS[step], "--dry-run").out.splitlines()[-len(lines) :] == lines
 
 
-def test_next_command_keeps_the_flags_that_matter(account: Account) -> None:
+def test_next_command_keeps_the_relevant_flags(account: Account) -> None:
     done = account.setup(*PROVIDER, "--audience", "vault", "--region", "eu-west-1")
     assert done.out.endswith(
         f"next: irsa-sidecar setup role ROLE --issuer {ISSUER} --region eu-west-1 "

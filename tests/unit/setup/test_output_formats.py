@@ -1,4 +1,4 @@
-"""Test the output formats with the parsers of others."""
+"""Test the output formats with independent parsers."""
 
 import json
 import re
@@ -37,7 +37,7 @@ PROVIDER = OidcProvider(GRANT.provider_arn, GRANT.issuer, ("sts.amazonaws.com", 
 
 
 def value_of(parsed: Any) -> Any:
-    """Return Terraform's value of python-hcl2's result, which keeps quotes, escapes and function calls."""
+    """Return the Terraform value for a result of python-hcl2, which keeps quotes, escapes and function calls."""
     if isinstance(parsed, list):
         return [value_of(item) for item in parsed]
     if isinstance(parsed, dict):
@@ -65,7 +65,7 @@ def blocks(text: str) -> list[tuple[str, str, Any]]:
     return found
 
 
-def test_terraform_has_the_role_and_each_attachment() -> None:
+def test_terraform_contains_the_role_and_each_attachment() -> None:
     role, *attachments = blocks(FORMATS["terraform"](ROLE))
     assert role == (
         "aws_iam_role",
@@ -86,7 +86,7 @@ def test_terraform_has_the_role_and_each_attachment() -> None:
     ]
 
 
-def test_terraform_has_the_provider() -> None:
+def test_terraform_contains_the_provider() -> None:
     assert blocks(FORMATS["terraform"](PROVIDER)) == [
         (
             "aws_iam_openid_connect_provider",
@@ -101,7 +101,7 @@ def test_terraform_has_the_provider() -> None:
     ]
 
 
-# python-hcl2 accepts an escaped template only if it is closed.
+# python-hcl2 accepts an escaped template only with its closing brace.
 _PIECES = ["a", "1", "$", "%", "{", "}", "${x}", "$${x}", "%{if x}", '"', "\\", "\n", "\t", "\b", "\f", "\x7f", "é☃ ~#"]
 _TEXTS = st.lists(st.sampled_from(_PIECES), max_size=5).map(" ".join)
 _VALUES = st.recursive(
@@ -113,7 +113,7 @@ _VALUES = st.recursive(
 
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(_TEXTS, _VALUES, max_size=3), min_size=1, max_size=3), st.dictionaries(_TEXTS, _TEXTS))
-def test_terraform_reads_no_text_as_an_expression(statements: Any, tags: dict[str, str]) -> None:
+def test_terraform_never_reads_text_as_an_expression(statements: Any, tags: dict[str, str]) -> None:
     document = {"Version": "2012-10-17", "Statement": statements}
     ((_, _, arguments),) = blocks(FORMATS["terraform"](IamRole("arn", "cart", "/", document, tags=tags)))
     assert arguments["assume_role_policy"] == document
@@ -134,7 +134,7 @@ def test_json_and_yaml_have_the_same_document(statements: Any, tags: dict[str, s
     assert yaml.safe_load(FORMATS["yaml"](role)) == role.document()
 
 
-def test_template_has_the_names_of_cloudformation() -> None:
+def test_template_uses_the_names_of_cloudformation() -> None:
     role = yaml.safe_load(FORMATS["cloudformation"](ROLE))["Resources"]["Role"]
     assert role["Type"] == "AWS::IAM::Role"
     assert set(role["Properties"]) == {

@@ -1,4 +1,4 @@
-"""Test plans with any current and any wanted resource."""
+"""Test plans from random current resources to random wanted resources."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def shown(plan: Plan) -> list[str]:
 
 
 @given(st.none() | _ROLES, _WANTED)
-def test_second_run_has_no_changes_for_a_role(current: IamRole | None, wanted: WantedRole) -> None:
+def test_second_plan_for_a_role_has_no_changes(current: IamRole | None, wanted: WantedRole) -> None:
     first = plan_role(current, wanted, ACCOUNT)
     planned = first.planned
     assert isinstance(planned, IamRole)
@@ -79,7 +79,7 @@ _PROVIDERS = st.builds(OidcProvider, st.just("arn"), st.just("https://x.example.
 
 
 @given(st.none() | _PROVIDERS, _PROVIDERS)
-def test_second_run_has_no_changes_for_a_provider(current: OidcProvider | None, wanted: OidcProvider) -> None:
+def test_second_plan_for_a_provider_has_no_changes(current: OidcProvider | None, wanted: OidcProvider) -> None:
     first = plan_provider(current, wanted)
     planned = first.planned
     assert isinstance(planned, OidcProvider)
@@ -96,7 +96,7 @@ def test_sixth_thumbprint_is_rejected() -> None:
         plan_provider(full, replace(full, thumbprints=("6",)))
 
 
-def test_policies_beyond_the_default_quota_are_noted() -> None:
+def test_policies_beyond_the_default_quota_cause_a_note() -> None:
     wanted = WantedRole("cart", _grant("a", "b", ["c"]), policy_arns=tuple("0123456789a"))
     assert "would have 11 managed policies" in plan_role(None, wanted, ACCOUNT).notes[0]
 

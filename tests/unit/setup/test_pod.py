@@ -1,4 +1,4 @@
-"""Test `setup pod` with manifests of people."""
+"""Test `setup pod` with manifests in the styles that people write."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from tests.unit.injection.pods import ARN
 from tests.unit.setup.pod_manifests import MANIFEST, SPEC, change, deployment, with_role, with_service_account
 
 
-def test_other_lines_stay_unchanged() -> None:
+def test_other_lines_of_a_manifest_stay_unchanged() -> None:
     written = change_pods(MANIFEST, "m.yaml", change).text
     lines = iter(written.splitlines())
     assert all(any(line == each for each in lines) for line in MANIFEST.splitlines()), written
@@ -34,7 +34,7 @@ def test_second_run_changes_nothing() -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "---\n", "--- # x\n", "\n# comment\n---\n"])
-def test_markers_and_line_ends_stay(start: str, line_end: str) -> None:
+def test_markers_and_line_ends_stay_unchanged(start: str, line_end: str) -> None:
     text = (start + "kind: Pod\nspec:\n  containers:\n    - name: app\n").replace("\n", line_end)
     written = change_pods(text, "m.yaml", with_role).text
     assert written.startswith(start.replace("\n", line_end) + "kind: Pod")
@@ -60,7 +60,7 @@ def test_every_native_kind_with_pods_is_changed(kind: str) -> None:
 
 def test_each_item_of_a_list_is_changed() -> None:
     items = [deployment(SPEC), {"kind": "Service", "metadata": {"name": "x"}}, deployment(SPEC, "Job")]
-    text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without aliases
+    text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without YAML aliases
     written = change_pods(text, "m.yaml", with_role)
     first, service, job = yaml.safe_load(written.text)["items"]
     for each in (first, job):
@@ -87,7 +87,7 @@ def spec_after_eks_webhook() -> Any:
     return amazons_webhook.mutated_for_pod_identity(before, region="eu-west-1")["spec"]
 
 
-def test_json_stays_json() -> None:
+def test_json_manifest_remains_json() -> None:
     text = json.dumps(deployment(SPEC), indent=4)
     written = change_pods(text, "m.json", with_role).text
     assert json.loads(written)["spec"]["template"]["spec"]["initContainers"][0]["name"] == "irsa-sidecar"
@@ -106,7 +106,7 @@ def test_only_labelled_pods_are_changed() -> None:
     assert len(change_pods(text, "m.yaml", with_role).workloads) == 1
 
 
-def test_pod_that_opts_out_stays_and_is_noted() -> None:
+def test_pod_that_opts_out_is_unchanged_and_causes_a_note() -> None:
     text = yaml.safe_dump_all([deployment(SPEC), labelled("false")])
     written = change_pods(text, "m.yaml", with_role)
     assert written.text.endswith(yaml.safe_dump(labelled("false")))
@@ -121,7 +121,7 @@ def test_other_value_of_the_label_is_rejected(value: Any) -> None:
 
 
 @given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
-def test_any_text_passes_or_is_rejected_with_a_message(text: str) -> None:
+def test_any_text_passes_or_causes_an_error_message(text: str) -> None:
     try:
         written = change_pods(text, "m.yaml", with_role).text
     except ConfigurationError as error:
@@ -146,7 +146,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_error_names_the_place(what: str) -> None:
+def test_error_names_the_line_and_object(what: str) -> None:
     text, words = BAD[what]
     with pytest.raises(ConfigurationError) as caught:
         change_pods(text, "m.yaml", with_role)
@@ -158,7 +158,7 @@ UNREADABLE += ["# " * 200 + "\na: [\n", "[" * 1000 + "\n", '{"a":' * 900 + "1" +
 
 
 @pytest.mark.parametrize("bad", UNREADABLE)
-def test_unreadable_document_passes_beside_a_pod(bad: str) -> None:
+def test_unreadable_document_beside_a_pod_passes(bad: str) -> None:
     good = yaml.safe_dump(deployment(SPEC))
     written = change_pods(f"{bad}---\n{good}---\n{bad}", "m.yaml", with_role)
     assert written.text.startswith(f"{bad}---\n")
@@ -225,11 +225,11 @@ def test_all_errors_are_reported_together() -> None:
     ],
 )
 def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
-    """In a conversion from v1, the API server copies the old field into the new one if the new one is empty."""
+    """The API server copies the old field into the new field on conversion from v1, if the new field is empty."""
     assert ARN in change_pods(with_service_account("", **spec), "m.yaml", change).text.split("---")[0]
 
 
-def test_old_name_of_the_service_account_does_not_win() -> None:
+def test_new_name_of_the_service_account_has_priority() -> None:
     text = with_service_account("", serviceAccountName="other", serviceAccount="cart")
     with pytest.raises(ConfigurationError, match=r"There is no role\..* Or use --role-arn\."):
         change_pods(text, "m.yaml", change)
@@ -243,7 +243,7 @@ def test_old_name_of_the_service_account_does_not_win() -> None:
         ("", "web", "no namespace, and Deployment web/cart is in web. Use --namespace web."),
     ],
 )
-def test_service_account_of_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
+def test_service_account_in_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         change_pods(with_service_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
     assert "There is no role" in str(caught.value)
@@ -253,7 +253,7 @@ def test_service_account_of_another_namespace_is_named(namespace: str, own_names
 @pytest.mark.parametrize(
     "name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "EKS.amazonaws.com/Role-ARN"]
 )
-def test_misspelt_annotation_is_named(name: str) -> None:
+def test_misspelt_annotation_is_named_in_the_error(name: str) -> None:
     text = with_service_account("shop", "shop", serviceAccountName="cart").replace("eks.amazonaws.com/role-arn", name)
     with pytest.raises(ConfigurationError) as caught:
         change_pods(text, "m.yaml", change)
@@ -264,7 +264,7 @@ def test_misspelt_annotation_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["irsa-sidecar.io/injected", "irsa-sidecar.com/inject", "irsa_sidecar.io/Inject"])
 def test_misspelt_label_is_an_error_beside_other_pods(name: str) -> None:
-    """Otherwise the Pod would stay unchanged without a message, because other Pods have the right label."""
+    """Without the error, the Pod would stay unchanged without any message, because other Pods have the right label."""
 
     def deployment(app: str, label: str) -> str:
         return yaml.safe_dump(
@@ -293,7 +293,7 @@ def test_misspelt_label_is_an_error_beside_other_pods(name: str) -> None:
 
 
 @pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
-def test_namespace_flag_is_for_objects_without_one(namespace: str, own_namespace: str) -> None:
+def test_namespace_flag_applies_to_objects_without_one(namespace: str, own_namespace: str) -> None:
     text = with_service_account(namespace, own_namespace, serviceAccountName="cart")
     assert ARN in change_pods(text, "m.yaml", change, Options("shop")).text.split("---")[0]
 
@@ -322,11 +322,11 @@ def calls_for(items: int) -> int:
 
 
 def test_work_grows_linearly_with_a_list() -> None:
-    calls_for(1)  # fills caches
+    calls_for(1)  # this run fills the caches
     assert calls_for(80) < 4.2 * calls_for(20)
 
 
-def test_progress_counts_the_pods() -> None:
+def test_progress_counts_the_finished_pods() -> None:
     seen: list[tuple[int, int]] = []
     change_pods(MANIFEST, "m.yaml", with_role, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 1), (1, 1)]

@@ -18,7 +18,7 @@ def run(*arguments: str) -> int:
     return run_command(pod, "irsa-sidecar setup pod", arguments)
 
 
-def test_manifest_is_on_stdout_and_warnings_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_manifest_goes_to_stdout_and_warnings_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {"containers": [*SPEC["containers"], {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}]}
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(deployment(spec)))
     flags = ["--image", "x:1", "--region", "eu-west-1", "--role-arn", ARN, "--env", "HTTPS_PROXY=http://p"]
@@ -87,7 +87,7 @@ def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: 
         run("m.yaml", "--image", "x:1")
 
 
-def test_flags_for_the_manifest_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_for_the_manifest_take_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(with_service_account("shop", serviceAccountName="cart"))
     assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
@@ -106,7 +106,7 @@ def test_rejected_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == ""
 
 
-def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     text = yaml.safe_dump_all([deployment(SPEC)] * 20)
     outputs = {}
     for is_terminal in (True, False):

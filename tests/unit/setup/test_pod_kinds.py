@@ -1,4 +1,4 @@
-"""Test which objects have Pods, and which of them are changed."""
+"""Test which objects have Pods, and which of these Pods are changed."""
 
 import copy
 from typing import Any
@@ -77,7 +77,9 @@ def test_native_kind_is_changed_without_a_label(api_version: str, kind: str) -> 
 
 @pytest.mark.parametrize("metadata", [REQUESTING, ANNOTATED])
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_other_kind_is_changed_if_its_template_has_it(api_version: str, kind: str, metadata: dict[str, Any]) -> None:
+def test_custom_resource_with_a_marked_template_is_changed(
+    api_version: str, kind: str, metadata: dict[str, Any]
+) -> None:
     written = run(workload(api_version, kind, metadata))
     assert written.workloads == (f"{kind} x",)
     found = yaml.safe_load(written.text)["spec"]["template"]["spec"]
@@ -85,7 +87,7 @@ def test_other_kind_is_changed_if_its_template_has_it(api_version: str, kind: st
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_other_kind_without_a_request_is_named(api_version: str, kind: str) -> None:
+def test_custom_resource_without_a_request_is_named(api_version: str, kind: str) -> None:
     written = run(workload(api_version, kind), PLAIN)
     assert written.workloads == ("Deployment x",)
     assert f"{kind} x is left unchanged" in written.notes[0]
@@ -94,13 +96,13 @@ def test_other_kind_without_a_request_is_named(api_version: str, kind: str) -> N
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_label_of_another_kind_selects_only_it(api_version: str, kind: str) -> None:
+def test_label_in_a_custom_resource_selects_only_that(api_version: str, kind: str) -> None:
     written = run(PLAIN, workload(api_version, kind, REQUESTING))
     assert written.workloads == (f"{kind} x",)
     assert written.text.startswith(yaml.safe_dump(PLAIN, sort_keys=False))
 
 
-def test_other_kind_that_opts_out_stays_unchanged() -> None:
+def test_custom_resource_that_opts_out_stays_unchanged() -> None:
     rollout = workload("argoproj.io/v1alpha1", "Rollout", {"labels": {LABEL: "false"}, **ANNOTATED})
     assert run(rollout, PLAIN).workloads == ("Deployment x",)
 
@@ -140,7 +142,7 @@ def test_request_outside_a_template_is_an_error(what: str) -> None:
 
 
 @pytest.mark.parametrize("found", [VOLCANO, RAY])
-def test_object_without_a_request_passes(found: Any) -> None:
+def test_object_without_a_request_passes_unchanged(found: Any) -> None:
     text = yaml.safe_dump(found).replace("irsa-sidecar.io/", "example.com/")
     written = run(yaml.safe_load(text), PLAIN)
     assert written.workloads == ("Deployment x",)
@@ -167,7 +169,7 @@ def test_template_path_must_be_a_path(text: str) -> None:
 
 
 def test_labels_on_all_objects_are_accepted() -> None:
-    """Kustomize puts labels on objects, templates and selectors."""
+    """Kustomize puts the same labels on objects, templates and selectors."""
     service = resource("v1", "Service", {"selector": REQUESTING["labels"]}, REQUESTING)
     rollout = workload("argoproj.io/v1alpha1", "Rollout", REQUESTING)
     rollout["metadata"] |= copy.deepcopy(REQUESTING)
@@ -175,7 +177,7 @@ def test_labels_on_all_objects_are_accepted() -> None:
     assert run(service, rollout, monitor).workloads == ("Rollout x",)
 
 
-def test_label_only_on_a_native_object_is_named() -> None:
+def test_label_only_on_a_native_object_causes_a_note() -> None:
     misplaced = workload("apps/v1", "StatefulSet")
     misplaced["metadata"] |= copy.deepcopy(REQUESTING)
     written = run(misplaced, workload("apps/v1", "Deployment", REQUESTING))
@@ -183,15 +185,15 @@ def test_label_only_on_a_native_object_is_named() -> None:
     assert "StatefulSet x is left unchanged" in written.notes[0]
 
 
-def test_items_of_a_typed_list_have_its_kind() -> None:
+def test_items_of_a_typed_list_have_the_kind_of_the_list() -> None:
     items = [{key: value for key, value in PLAIN.items() if key not in ("apiVersion", "kind")}]
     written = run({"apiVersion": "apps/v1", "kind": "DeploymentList", "items": items})
     assert written.workloads == ("Deployment x",)
     assert "kind" not in yaml.safe_load(written.text)["items"][0]
 
 
-def test_native_object_without_a_template_passes_beside_others() -> None:
-    """A kustomize patch is such an object."""
+def test_native_object_without_a_template_beside_others_passes() -> None:
+    """A patch for kustomize is such an object."""
     patch = resource("apps/v1", "Deployment", {"replicas": 3}, {"name": "patch"})
     written = run(patch, PLAIN)
     assert written.workloads == ("Deployment x",)
@@ -201,7 +203,7 @@ def test_native_object_without_a_template_passes_beside_others() -> None:
     assert "Deployment patch has no spec.template" in error_of(patch, PLAIN)
 
 
-def test_lists_in_lists_are_searched() -> None:
+def test_lists_inside_lists_are_searched() -> None:
     inner = {"apiVersion": "v1", "kind": "List", "items": [PLAIN]}
     written = run({"apiVersion": "v1", "kind": "List", "items": [inner, workload("batch/v1", "Job")]})
     assert written.workloads == ("Deployment x", "Job x")

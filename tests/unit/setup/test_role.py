@@ -1,4 +1,4 @@
-"""Test `setup role` with an account of moto."""
+"""Test `setup role` with an account in moto."""
 
 import json
 import re
@@ -14,7 +14,7 @@ CART = ("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart")
 
 @pytest.fixture
 def ready(account: Account) -> Account:
-    """Provide an account with the provider that the role needs."""
+    """Provide an account that already has the provider for the role."""
     account.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
     return account
 
@@ -35,7 +35,7 @@ def attached(account: Account) -> list[str]:
     return [item["PolicyArn"] for item in found]
 
 
-def test_role_is_created_once_with_all_settings(ready: Account) -> None:
+def test_role_is_created_once_with_every_setting(ready: Account) -> None:
     read, write, boundary = (policy(ready, name) for name in ("read", "write", "boundary"))
     flags = [*CART, "--path", "/pods/", "--policy-arn", read, "--policy-arn", write, "--max-session-duration", "43200"]
     flags += ["--permissions-boundary", boundary, "--tag", "team=shop", "--tag", "empty="]
@@ -60,7 +60,7 @@ def test_role_is_created_once_with_all_settings(ready: Account) -> None:
     assert ready.setup(*CART).out == again.out
 
 
-def test_existing_role_keeps_the_settings_of_others(ready: Account) -> None:
+def test_existing_role_keeps_its_other_settings(ready: Account) -> None:
     theirs = {
         "Sid": "Theirs",
         "Effect": "Allow",
@@ -99,7 +99,7 @@ def subjects(account: Account) -> Any:
     return statement["Condition"]["StringEquals"]["oidc.example.com/clusters/shop:sub"]
 
 
-def test_second_run_adds_its_service_account(ready: Account) -> None:
+def test_second_run_adds_another_service_account(ready: Account) -> None:
     ready.setup(*CART)
     done = ready.setup("role", "cart", "--issuer", ISSUER, "--service-account", "shop/till")
     lines = done.without_next().out.splitlines()
@@ -125,7 +125,7 @@ def test_service_account_is_removed_by_name(ready: Account, flag: str) -> None:
     assert "nothing to change" in ready.setup(*arguments).out
 
 
-def test_remove_keeps_the_last_statement(ready: Account) -> None:
+def test_remove_flag_keeps_the_last_statement(ready: Account) -> None:
     arguments = (*CART, "--remove")
     assert "there is no such role" in ready.setup(*arguments).err
     ready.setup(*CART)
@@ -148,7 +148,7 @@ def test_edited_statement_is_shown_and_kept(ready: Account) -> None:
     assert subjects(ready) == ["system:serviceaccount:shop:cart", "system:serviceaccount:shop:till"]
 
 
-def test_wide_statement_of_others_stays_with_a_warning(ready: Account) -> None:
+def test_wide_statement_of_another_tool_causes_a_warning(ready: Account) -> None:
     deny = {
         "Sid": "IrsaSidecarNeverDev",
         "Effect": "Deny",
@@ -171,7 +171,7 @@ def test_wide_statement_of_others_stays_with_a_warning(ready: Account) -> None:
     assert role(ready)["AssumeRolePolicyDocument"]["Statement"] == [wide, deny]
 
 
-def test_next_run_completes_a_failed_one(ready: Account) -> None:
+def test_next_run_completes_a_failed_run(ready: Account) -> None:
     missing = "arn:aws:iam::123456789012:policy/later"
     first = ready.setup(*CART, "--policy-arn", missing)
     assert (first.status, first.out.splitlines()[-1]) == (1, "done: create the role")
@@ -191,7 +191,7 @@ def test_dry_run_and_output_change_nothing(ready: Account, flag: str) -> None:
     assert role(ready) == before
 
 
-def test_output_has_the_whole_existing_role(ready: Account) -> None:
+def test_output_contains_the_whole_existing_role(ready: Account) -> None:
     ready.setup(*CART, "--tag", "a=b")
     other = ("role", "cart", "--issuer", "https://oidc.example.net", "--service-account", "shop/cart")
     printed = json.loads(ready.setup(*other, "--output", "json").out)
@@ -215,7 +215,7 @@ def test_path_of_a_role_cannot_be_changed(ready: Account) -> None:
     assert "which IAM cannot change" in done.err
 
 
-def test_china_has_its_own_arns(account: Account) -> None:
+def test_role_in_china_has_arns_of_its_partition(account: Account) -> None:
     wrong = account.setup(*CART, "--region", "cn-north-1", "--policy-arn", "arn:aws:iam::aws:policy/ReadOnlyAccess")
     assert (wrong.status, "arn:aws-cn:" in wrong.err) == (2, True)
     done = account.setup(*CART, "--region", "cn-north-1")

@@ -1,4 +1,4 @@
-"""Test `setup role` with --account-id and --output, so without calls to AWS."""
+"""Test `setup role` with --account-id and --output, so without any call to AWS."""
 
 import json
 import time
@@ -122,7 +122,7 @@ def signed(tmp_path: Path, key: Any = SIGNING_KEY, **changes: Any) -> str:
 
 @pytest.fixture
 def published(issuer: Internet, authorities: Authorities, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Internet:
-    """Provide an issuer that publishes the signing key, and an empty cache."""
+    """Provide an issuer that publishes the signing key, and an empty cache of keys."""
     issuer.publish(KEYS_URI, KeySet((signing_key(SIGNING_KEY),)).jwks())
     monkeypatch.setenv("AWS_CA_BUNDLE", str(authorities.public_file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -137,7 +137,7 @@ def test_token_is_verified_with_its_issuers_keys(published: Internet, offline: O
 
 
 @pytest.mark.parametrize("changes", [{}, {"sub": "system:serviceaccount:kube-system:admin"}], ids=str)
-def test_token_with_another_signature_is_rejected(
+def test_token_with_a_wrong_signature_is_rejected(
     published: Internet, offline: Offline, tmp_path: Path, changes: Any
 ) -> None:
     done = offline("role", "cart", "--token-file", signed(tmp_path, OTHER_KEY, **changes))
@@ -184,7 +184,7 @@ def test_expired_token_still_names_its_service_account(published: Internet, offl
         ),
     ],
 )
-def test_value_that_iam_rejects_is_one_line(offline: Offline, arguments: list[str], word: str) -> None:
+def test_value_that_iam_rejects_is_reported_in_one_line(offline: Offline, arguments: list[str], word: str) -> None:
     done = offline(*arguments, "--issuer", ISSUER)
     assert (done.status, done.out) == (2, "")
     assert word in done.err

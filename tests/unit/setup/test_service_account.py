@@ -30,7 +30,7 @@ def run(*arguments: str, role: str = ARN) -> int:
     return run_command(service_account, "irsa-sidecar setup service-account", flags)
 
 
-def test_missing_one_is_created_in_the_contexts_namespace(api: FakeApiServer) -> None:
+def test_missing_service_account_is_created_in_its_namespace(api: FakeApiServer) -> None:
     assert run("--audience", "sts.example", "--token-expiration", "3600") == 0
     assert api.documents[PATH]["metadata"]["annotations"] == {
         ROLE: ARN,
@@ -47,7 +47,9 @@ def test_second_run_changes_nothing(api: FakeApiServer, capsys: pytest.CaptureFi
     assert without_next(capsys.readouterr().out).endswith("ServiceAccount shop/cart (context lab): nothing to change\n")
 
 
-def test_other_annotations_stay_and_difference_is_shown(api: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_annotations_stay_and_the_difference_is_shown(
+    api: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels, annotations = {"app.kubernetes.io/managed-by": "Helm"}, {"owner": "me", ROLE: ARN}
     api.put(
         PATH, {"kind": "ServiceAccount", "metadata": {"name": "cart", "labels": labels, "annotations": annotations}}

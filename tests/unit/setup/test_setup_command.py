@@ -11,7 +11,7 @@ from sidecar.commands.setup import STEPS
 from tests.unit.setup.conftest import run_setup
 
 
-def test_help_lists_all_steps_with_examples(
+def test_help_of_setup_lists_all_steps_with_examples(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
@@ -29,7 +29,7 @@ def test_help_lists_all_steps_with_examples(
 
 
 @pytest.mark.parametrize("arguments", [["rol"], ["role"], ["role", "cart", "--issue", "x"], ["issuer-documents"]])
-def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["setup", *arguments])
     assert ended.value.code == 2
@@ -45,7 +45,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("step", ARGUMENTS)
-def test_missing_extra_is_named_with_its_install(
+def test_missing_extra_is_named_with_its_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
     for name in [
@@ -72,14 +72,14 @@ def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "--template-path" in capsys.readouterr().out
 
 
-def test_our_own_import_error_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_error_of_ours_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sidecar.setup.steps.role", None)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["setup", "role"])
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_is_a_module_with_an_example(step: str) -> None:
+def test_each_step_has_its_own_module_with_an_example(step: str) -> None:
     module = import_module(f"sidecar.setup.steps.{step.replace('-', '_')}")
     assert module.EXAMPLE.startswith("example")
     assert module.__doc__

@@ -19,7 +19,7 @@ def test_invalid_service_account_is_rejected(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["shop/*", "*/cart", "sho?/cart"])
-def test_wildcard_needs_the_flag(text: str) -> None:
+def test_wildcard_is_accepted_only_with_the_flag(text: str) -> None:
     with pytest.raises(ConfigurationError, match="--allow-wildcards"):
         read_service_account(text, allow_wildcards=False)
     assert read_service_account(text, allow_wildcards=True) == f"system:serviceaccount:{text.replace('/', ':')}"
@@ -38,7 +38,7 @@ def test_wildcard_needs_the_flag(text: str) -> None:
         "system:node:a", "shop/cart", "${aws:username}", f"${{{KEY}:sub}}", "system:serviceaccount:shop:${a}",
     ],
 )  # fmt: skip
-def test_subject_of_kubernetes_is_one_service_account(subject: str) -> None:
+def test_subject_from_kubernetes_is_one_service_account(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False)
 
@@ -47,7 +47,7 @@ def test_subject_of_kubernetes_is_one_service_account(subject: str) -> None:
     "subject",
     ["repo:acme/*", "repo:acme/shop:*", "*", "project?", "${x}", "a\nb", "a" * 256, "system:serviceaccount:*"],
 )
-def test_subject_of_a_ci_system_has_no_wildcard(subject: str) -> None:
+def test_subject_from_a_ci_system_has_no_wildcard(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False)
 

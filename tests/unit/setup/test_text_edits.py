@@ -1,4 +1,4 @@
-"""Test that a diff of edits shows the same change as the edits."""
+"""Test that a diff of edits shows the same changes as the edits."""
 
 import re
 
@@ -12,7 +12,7 @@ _NO_NEWLINE = "\\ No newline at end of file\n"
 
 
 def patched(text: str, diff: str) -> str:
-    """Return the text with the diff applied, like `patch` does."""
+    """Return the text with the diff applied, as `patch` would apply it."""
     old, new, position = text.splitlines(keepends=True), [], 0
     lines = diff.splitlines(keepends=True)[2:]
     for index, line in enumerate(lines):
@@ -40,7 +40,7 @@ def edits_of(draw: st.DrawFn, text: str) -> list[Edit]:
 
 
 @given(st.data(), st.text("abc\n", max_size=80))
-def test_patching_with_the_diff_equals_the_edits(data: st.DataObject, text: str) -> None:
+def test_applied_diff_equals_the_edits(data: st.DataObject, text: str) -> None:
     edits = data.draw(edits_of(text))
     result = with_edits(text, edits)
     diff = unified_diff(text, edits, "old", "new")
@@ -59,5 +59,5 @@ def test_patching_with_the_diff_equals_the_edits(data: st.DataObject, text: str)
         ("a\n", Edit(1, 1, ""), []),
     ],
 )
-def test_diff_has_only_the_changed_lines(text: str, edit: Edit, lines: list[str]) -> None:
+def test_diff_contains_only_the_changed_lines(text: str, edit: Edit, lines: list[str]) -> None:
     assert unified_diff(text, [edit], "old", "new").splitlines()[2:] == lines

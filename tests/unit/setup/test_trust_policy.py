@@ -1,4 +1,4 @@
-"""Test our statement in a trust policy with the strict evaluator of `local`, beside statements of others."""
+"""Test our statement in a trust policy, beside other statements, with the strict evaluator in `local`."""
 
 import json
 from fnmatch import fnmatchcase
@@ -46,7 +46,7 @@ def test_only_the_named_service_accounts_are_allowed(accounts: list[str], others
 
 
 @given(st.lists(_ACCOUNTS | _ACCOUNT_PATTERNS, min_size=1, max_size=4), st.lists(_SUBJECTS, min_size=1, max_size=8))
-def test_pattern_allows_exactly_its_matches(accounts: list[str], candidates: list[str]) -> None:
+def test_pattern_allows_only_matching_service_accounts(accounts: list[str], candidates: list[str]) -> None:
     subjects = subjects_of(accounts, allow_wildcards=True)
     document = with_grant(None, grant(*subjects))
     for candidate in candidates:
@@ -80,7 +80,7 @@ _DOCUMENTS = st.builds(
 
 
 def texts(document: Any, wanted: TrustGrant) -> list[str]:
-    """Return the exact texts of the statements that are not ours for this issuer."""
+    """Return the exact texts of all statements except ours for this issuer."""
     statements = document["Statement"]
     return [
         json.dumps(statement)
@@ -90,7 +90,7 @@ def texts(document: Any, wanted: TrustGrant) -> list[str]:
 
 
 @given(_DOCUMENTS, st.lists(_ACCOUNTS, min_size=1, max_size=3))
-def test_statements_of_others_stay_in_order(document: Any, accounts: list[str]) -> None:
+def test_other_statements_stay_in_their_order(document: Any, accounts: list[str]) -> None:
     wanted = grant(*subjects_of(accounts, allow_wildcards=False))
     before = json.dumps(document)
     after = with_grant(document, wanted)
@@ -105,13 +105,13 @@ def test_statements_of_others_stay_in_order(document: Any, accounts: list[str]) 
 
 
 @given(_OTHERS, st.lists(_ACCOUNTS, min_size=1, max_size=3))
-def test_single_statement_without_a_list_stays(statement: Any, accounts: list[str]) -> None:
+def test_single_statement_without_a_list_is_kept(statement: Any, accounts: list[str]) -> None:
     wanted = grant(*subjects_of(accounts, allow_wildcards=False))
     after = with_grant({"Version": "2012-10-17", "Statement": statement}, wanted)
     assert texts(after, wanted) == [json.dumps(statement)]
 
 
-def test_equal_statement_of_another_tool_is_enough() -> None:
+def test_equal_statement_of_another_tool_is_sufficient() -> None:
     wanted = grant("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till")
     theirs = {
         "Effect": "Allow",
@@ -157,7 +157,7 @@ def test_trust_policy_beyond_the_quota_is_rejected() -> None:
     check_size(document, size, "role app")
 
 
-# Our statements, and statements of others that look like ours
+# Our statements, and other statements that look like ours
 
 
 def deny(sid: str, **more: Any) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_deny_whose_sid_begins_with_our_prefix_stays(sid: str, change: Change) -
         assert [item["Sid"] for item in after["Statement"]][: len(statements)] == [item["Sid"] for item in statements]
 
 
-def test_deny_with_our_sid_is_named_and_stays() -> None:
+def test_deny_with_our_sid_is_an_error_and_unchanged() -> None:
     with pytest.raises(ConfigurationError, match=f"Statement {grant().sid} .* Deny"):
         with_grant({"Statement": [deny(grant().sid)]}, grant())
 

@@ -1,4 +1,4 @@
-"""Test the remarks on wide statements of others in a trust policy."""
+"""Test the remarks about wide statements from other sources in a trust policy."""
 
 from typing import Any
 
@@ -37,14 +37,14 @@ AUDIENCE = {f"{KEY}:aud": "sts.amazonaws.com"}
         ({"Effect": "Deny", "Principal": {"Federated": PROVIDER}}, None),
     ],
 )
-def test_statement_of_others_is_remarked_on(statement: Any, words: str | None) -> None:
+def test_statement_of_another_tool_causes_a_remark(statement: Any, words: str | None) -> None:
     document = with_grant({"Statement": [{"Sid": "Theirs", "Effect": "Allow"} | statement]}, grant())
     remarks = list(remarks_on(document, grant()))
     assert len(remarks) == (words is not None)
     assert all(words and words in remark and "Statement Theirs" in remark for remark in remarks)
 
 
-def test_pattern_that_stays_is_remarked_on() -> None:
+def test_pattern_that_remains_causes_a_remark() -> None:
     document = with_grant(None, grant("system:serviceaccount:shop:*"))
     after = with_grant(document, grant("system:serviceaccount:till:x"))
     assert own_subjects(after, grant()) == ("system:serviceaccount:shop:*", "system:serviceaccount:till:x")
@@ -87,7 +87,9 @@ def test_pattern_that_stays_is_remarked_on() -> None:
 @pytest.mark.parametrize(
     "action", [ASSUME_ROLE_WITH_WEB_IDENTITY, "sts:*", "*", ["sts:TagSession", "sts:assumerolewith*"]]
 )
-def test_wide_statement_of_others_is_remarked_on(operator: str, subject: Any, words: str | None, action: Any) -> None:
+def test_wide_statement_of_another_tool_causes_a_remark(
+    operator: str, subject: Any, words: str | None, action: Any
+) -> None:
     theirs = {
         "Sid": "Theirs",
         "Effect": "Allow",
@@ -104,7 +106,7 @@ def test_wide_statement_of_others_is_remarked_on(operator: str, subject: Any, wo
     "audience",
     [{}, {"StringLike": {f"{KEY}:aud": "*"}}, {"StringNotEquals": AUDIENCE}, {"Null": {f"{KEY}:aud": "false"}}],
 )
-def test_statement_of_others_without_an_audience_is_remarked_on(audience: Any) -> None:
+def test_statement_without_an_audience_causes_a_remark(audience: Any) -> None:
     theirs = {
         "Effect": "Allow",
         "Principal": {"Federated": PROVIDER},
@@ -116,7 +118,7 @@ def test_statement_of_others_without_an_audience_is_remarked_on(audience: Any) -
     assert [*remarks_on({"Statement": [theirs | {"Action": "sts:AssumeRole"}]}, grant())] == []
 
 
-def test_removed_account_that_others_allow_is_named() -> None:
+def test_removed_account_that_another_statement_allows_is_named() -> None:
     cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
     condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
     theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}

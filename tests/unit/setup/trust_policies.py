@@ -1,4 +1,4 @@
-"""Provide a grant for the tests of trust policies, and the strict evaluator of `local`."""
+"""Provide a grant for the tests of trust policies, and use the strict evaluator in `local`."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def grant(*subjects: str, issuer: str = ISSUER, audience: str = "sts.amazonaws.c
 
 
 def is_assumable(document: Any, subject: str, *, audience: str = "sts.amazonaws.com", provider: str = PROVIDER) -> bool:
-    """Return whether the local STS allows a verified token of that provider."""
+    """Return whether the local STS accepts a verified token from that provider."""
     key = provider.partition("/")[2].lower()
     context = {f"{key}:sub": (subject,), f"{key}:aud": (audience,)}
     policy = parse_policy(json.loads(json.dumps(document)), "it")

@@ -1,4 +1,4 @@
-"""Write a value as YAML in the different styles of people and tools."""
+"""Write a value as YAML in the styles that people and tools use."""
 
 from itertools import count
 from random import Random
@@ -13,7 +13,7 @@ _COMMENTS = ["# a comment", "#", "# name: not-an-entry", "#- item", "# {{ not a 
 
 class Writer:
     """
-    A writer of one value in a random style.
+    A writer that formats one value in a random style.
 
     `has_aliases` lets equal parts become aliases and merge keys. `has_flow` lets parts be in braces and brackets.
     """
@@ -27,7 +27,7 @@ class Writer:
         self._numbers = count()
 
     def document(self, value: Any) -> str:
-        """Return a YAML document."""
+        """Return the value as a YAML document."""
         random = self._random
         lines = self._block(value, 0)
         if random.random() < 0.2:
@@ -41,7 +41,7 @@ class Writer:
         return self._random.random() < share
 
     def _block(self, value: Any, indent: int) -> list[str]:
-        """Return the lines of a mapping or list that is not empty."""
+        """Return the lines for a mapping or list that is not empty."""
         lines: list[str] = []
         entries = self._entries(value) if isinstance(value, dict) else [("-", each) for each in value]
         for key, each in entries:
@@ -51,7 +51,7 @@ class Writer:
         return lines
 
     def _entries(self, value: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Return keys as they are written, with their values. A merge key may replace some of them."""
+        """Return the written keys with their values. A merge key may replace some of them."""
         for name, base in self._anchors:
             if self._has_aliases and isinstance(base, dict) and base and base.keys() <= value.keys():
                 own = {key: each for key, each in value.items() if key not in base or base[key] != each}
@@ -93,13 +93,13 @@ class Writer:
         return self._random.choice([" ", " ", " ", "  "])
 
     def _with_comment(self, lines: list[str]) -> list[str]:
-        """Return the lines with blanks or a comment after the last one, if YAML allows it there."""
+        """Return the lines with blank lines or a comment at the end, if YAML allows these there."""
         if len(lines) == 1 and self._chance(0.15):
             return [lines[0] + self._random.choice([" # c", "  # it's: a", " ", "\t", "\t# t"])]
         return lines
 
     def _inline(self, value: Any) -> list[str] | None:
-        """Return the value for the line of its key; None for a collection on its own lines."""
+        """Return the value for the line of its key, or None for a collection on its own lines."""
         if isinstance(value, _Alias):
             return [f"*{value.name}"]
         for name, known in self._anchors:
@@ -150,7 +150,7 @@ class _Alias:
 
 
 def _is_plain(text: str, *, in_flow: bool) -> bool:
-    """Return whether readers read the text unchanged without quotes."""
+    """Return whether all readers read the unquoted text as the same text."""
     if not text or text != text.strip() or any(each in text for each in ("#", ": ", "\t")) or text.endswith(":"):
         return False
     if text[0] in "-?:,[]{}#&*!|>'\"%@`" or (in_flow and set(text) & set(",[]{}:")):

@@ -1,4 +1,4 @@
-"""Test that edits change only the necessary lines, and give the wanted value."""
+"""Test that edits change only the necessary lines and lead to the wanted value."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def value_of(text: str) -> Any:
 
 
 def with_pod(value: Any) -> Any:
-    """Return the object with its Pod injected."""
+    """Return the object with a sidecar in its Pod."""
     if value["kind"] == "Pod":
         return injected(value)
     if value["kind"] == "List":
@@ -63,7 +63,7 @@ def assert_lines_stay(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_other_lines_stay(shape: str) -> None:
+def test_other_lines_of_the_text_stay_unchanged(shape: str) -> None:
     result = written(SHAPES[shape])
     assert_lines_stay(SHAPES[shape], result.text)
     assert equal(value_of(result.text), with_pod(value_of(SHAPES[shape])))
@@ -73,7 +73,7 @@ def test_other_lines_stay(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])
-def test_line_ends_stay(shape: str, newline: str) -> None:
+def test_line_ends_of_the_text_stay_unchanged(shape: str, newline: str) -> None:
     before = SHAPES[shape].replace("\n", newline)
     after = written(before).text
     assert after == written(SHAPES[shape]).text.replace("\n", newline)
@@ -106,10 +106,10 @@ def in_a_workload(pod: dict[str, Any], kind: str) -> Any:
     st.integers(0, 2**32),
     st.sampled_from([(False, False), (False, True), (True, True)]),
 )
-def test_result_has_the_value_of_the_injected_input(
+def test_result_has_the_value_of_the_injected_object(
     pod: dict[str, Any], kind: str, seed: int, allowed: tuple[bool, bool]
 ) -> None:
-    """PyYAML, which reads YAML 1.1, checks the result. Without aliases and braces, other lines stay too."""
+    """PyYAML reads the result as YAML 1.1. Without aliases and braces, other lines also stay unchanged."""
     has_aliases, has_flow = allowed
     value = json.loads(json.dumps(in_a_workload(pod, kind)))
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(value)
@@ -134,7 +134,7 @@ objects = st.dictionaries(st.sampled_from(["k", "l", "m"]), plain, min_size=1, m
 
 
 @given(objects, objects, st.integers(0, 2**32), st.booleans(), st.booleans())
-def test_any_value_becomes_any_other(
+def test_any_value_can_become_any_other_value(
     before: dict[str, Any],
     after: dict[str, Any],
     seed: int,
@@ -148,7 +148,7 @@ def test_any_value_becomes_any_other(
 
 
 @given(objects, objects, st.sampled_from([None, 2, 4, "\t"]), st.booleans())
-def test_json_stays_json(
+def test_json_text_remains_json(
     before: dict[str, Any],
     after: dict[str, Any],
     indent: int | str | None,
@@ -173,7 +173,7 @@ def test_json_stays_json(
     ],
 )
 def test_json_that_libyaml_rejects_is_edited_in_place(escaped: str, indent: str) -> None:
-    """Tabs and escaped surrogates are valid JSON. As in Go, a lone surrogate becomes U+FFFD."""
+    """Tabs and escaped surrogates are valid in JSON. As in Go, a lone surrogate becomes U+FFFD."""
     text = f'{{\n{indent}"kind": "Pod",\n{indent}"a": ["{escaped}", 1 ],\n{indent}"b": {{"c":\t"d"}}\n}}\n'
     old = json.loads(text)["a"][0].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     result = document_edits(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
@@ -187,8 +187,8 @@ def test_second_run_keeps_rewritten_json() -> None:
     assert written(once).text == once
 
 
-def test_surrogate_pairs_stay_in_rewritten_json() -> None:
-    """A YAML key must not have a line break, and U+2028 is a line break in YAML."""
+def test_surrogate_pairs_stay_in_json_that_is_rewritten() -> None:
+    """A YAML key must not contain a line break, and U+2028 is a line break in YAML."""
     labels = '{"a\u2028": "\\ud83d\\ude00", "b": "\\ud83d"}'
     text = f'{{"kind":"Pod","metadata":{{"labels":{labels}}},"spec":{{"containers":[{{"name":"a"}}]}}}}'
     result = json.loads(written(text).text)
@@ -230,14 +230,14 @@ IN_PLACE: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("what", IN_PLACE)
-def test_edit_in_place(what: str) -> None:
+def test_edit_changes_the_text_in_place(what: str) -> None:
     before, wanted, after = IN_PLACE[what]
     roots, _ = read_documents(before)
     assert with_edits(before, edits_for(before, [(roots[0], wanted)])) == after
 
 
-def test_pod_is_rewritten_if_it_cannot_be_edited() -> None:
-    """New lines after a block scalar add a line break to it, if the file does not end with one."""
+def test_pod_that_cannot_be_edited_is_written_as_new_text() -> None:
+    """New lines after a block scalar add a line break to the scalar, if the file does not end with a line break."""
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))
@@ -308,7 +308,7 @@ TEXTS += [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_reader_reads_written_text_as_text(text: str) -> None:
+def test_every_reader_reads_the_written_text_as_text(text: str) -> None:
     for line in (f"{inline(text)}: {inline(text)}\n", flow({text: [text]})):
         assert yaml.safe_load(line) in ({text: text}, {text: [text]})
         assert value_of(line) in ({text: text}, {text: [text]})
@@ -317,6 +317,6 @@ def test_every_reader_reads_written_text_as_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 256, -1, 1.5, 1e22, 1e-7, 2**63, True, False, None, float("inf")])
-def test_every_reader_reads_the_same_number(number: Any) -> None:
+def test_every_reader_reads_the_written_number(number: Any) -> None:
     assert equal(yaml.safe_load(inline(number)), number)
     assert equal(value_of(inline(number) + "\n"), number)

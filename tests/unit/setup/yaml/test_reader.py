@@ -64,7 +64,7 @@ SCALARS: dict[str, Any] = {
     "1,000": "1,000",
     "10m": "10m",
 }
-"""Plain scalars, and the values that kubectl reads."""
+"""Plain scalars, and the values that kubectl reads for them."""
 
 DOCUMENTS: dict[str, Any] = {
     "a: b\na: c\n": {"a": "c"},
@@ -81,7 +81,7 @@ DOCUMENTS: dict[str, Any] = {
     "a: b\n...\n}{\n": {"a": "b"},
     "a: b\r\nc: d\r\n": {"a": "b", "c": "d"},
     "a: b\rc: d\r": {"a": "b", "c": "d"},
-    # Anchors and merge keys. The order of the text counts, unlike in YAML 1.1.
+    # Anchors and merge keys. Unlike in YAML 1.1, the order of the text matters.
     "a: &x {b: c}\nd: *x\n": {"a": {"b": "c"}, "d": {"b": "c"}},
     "a: &x [&x 1]\nb: *x\n": {"a": [1], "b": 1},
     "a: &x 1\nb: &x 2\nc: *x\n": {"a": 1, "b": 2, "c": 2},
@@ -93,7 +93,7 @@ DOCUMENTS: dict[str, Any] = {
         "e": {"x": 1, "w": 1, "z": 1},
     },
     "'<<': {a: 1}\n": {"<<": {"a": 1}},
-    # Keys are text.
+    # Keys that become text.
     "1: x\n1.5: r\ntrue: z\n0x10: q\n2024-01-01: t\n0400: o\n": {
         "1": "x",
         "1.5": "r",
@@ -158,7 +158,7 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n ---\nc: d\n": [{"a": "b ---", "c": "d"}],
     "---": [],
     "": [],
-    # kubectl does not read all of the last two: a document on the line of its marker, and a lone CR.
+    # kubectl does not read all of the last two streams: a document on its marker's line, and a lone CR.
     "--- {a: b}\n": [{"a": "b"}],
     "a: b\r---\rc: d\r": [{"a": "b"}, {"c": "d"}],
 }
@@ -184,7 +184,7 @@ def test_document_has_the_value_of_kubectl(text: str) -> None:
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_reader_rejects_what_kubectl_rejects(what: str) -> None:
+def test_document_that_kubectl_rejects_is_rejected(what: str) -> None:
     with pytest.raises(UnreadableError):
         value_of(REFUSED[what])
 
@@ -202,7 +202,7 @@ def test_lines_of_documents_are_counted() -> None:
     assert [line for _, line in split_stream('{"a":\n1}\n{"b":2}\n')] == [1, 2]
 
 
-def test_error_names_its_line() -> None:
+def test_error_names_the_line_of_the_text() -> None:
     _, error = read_documents("a: b\nc: d\ne: {{ x }}\n")
     assert error is not None
     assert error.line == 2
@@ -217,7 +217,7 @@ def test_nodes_have_their_positions() -> None:
 
 
 def test_reader_works_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML can be built without it."""
+    """PyYAML can be built without libyaml."""
     text = "a: &x {b: c}\nd:\n- *x\n- |\n  e\n"
     fast = [(type(node), node.start, node.end) for node in walk(read_documents(text)[0][0])]
     monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
