@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.docs.reference import (
     alerts,
     annotations,
+    chart_values,
     commands,
     doctor_checks,
     endpoint,
@@ -26,6 +27,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "annotations": annotations.page,
     "endpoint": endpoint.page,
     "doctor-checks": doctor_checks.page,
+    "chart-values": chart_values.page,
     "roles-file": roles_file.page,
 }
 """For each page, by its name without the suffix, the function that returns its text."""
