@@ -1,5 +1,5 @@
 """
-Start and stop a real Kubernetes cluster on this machine, and run commands in it. Tests use a running one.
+Start and stop a real Kubernetes cluster on this machine, and run commands in it. Tests use a running cluster.
 
     python -m tests.cluster up [control|full]
     python -m tests.cluster kubectl get pods --all-namespaces

@@ -1,4 +1,4 @@
-"""Run Pods of the manifests in k8s/ in tests: with programs as applications, and an STS beside the node."""
+"""Adapt the Pods of k8s/ for tests: their containers run small programs, and their STS runs beside the node."""
 
 from copy import deepcopy
 from typing import Any
@@ -26,11 +26,11 @@ def until_told_to_stop(then=lambda: None):
     while True:
         time.sleep(0.2)
 """
-"""Code that precedes each application's program."""
+"""The code at the beginning of each application's program."""
 
 
 def pod(file: str, name: str, sts: ClusterSts, **programs: str) -> dict[str, Any]:
-    """Return the Pod of that manifest, in which each container runs the program given under its name."""
+    """Return the Pod of that manifest. Each container runs the program that is passed under the container's name."""
     (found,) = pods(read(file))
     made = deepcopy(found)
     made["metadata"]["name"] = name
@@ -39,7 +39,7 @@ def pod(file: str, name: str, sts: ClusterSts, **programs: str) -> dict[str, Any
 
 
 def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> None:
-    """Change a Pod's spec so that it can run here."""
+    """Change a Pod's spec so that the Pod can run in the cluster of the tests."""
     endpoint = {"name": "AWS_ENDPOINT_URL_STS", "value": sts.url}
     for container in [*spec.get("initContainers", ()), *spec["containers"]]:
         container.setdefault("env", []).append(endpoint)
@@ -50,7 +50,7 @@ def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> 
 
 
 def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
-    """Return the spec that the author of a Pod writes when injection adds the rest."""
+    """Return the spec that a Pod's author writes. Injection adds the sidecar."""
     return {
         "serviceAccountName": "app",
         "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -86,6 +86,6 @@ def _variables(made: dict[str, Any], container_name: str) -> list[dict[str, Any]
 
 
 def set_token_lifetime(made: dict[str, Any], seconds: int) -> None:
-    """Set the lifetime of the service account token. The API server issues none under 600 seconds."""
+    """Set the lifetime of the service account token. The API server issues tokens of at least 600 seconds."""
     (volume,) = [volume for volume in made["spec"]["volumes"] if volume["name"] == "irsa-sidecar-token"]
     volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] = seconds

@@ -1,9 +1,9 @@
 """
 Build Kubernetes, Helm, cert-manager and kube-router's policy controller from their Go modules.
 
-No release can be downloaded from a package registry. The build keeps each program by the hash of its sources. The first
-build takes 8 to 18 minutes on a small machine, at the lowest priority: 2 of them for Helm, 3 for cert-manager. It needs
-about 7 GB for Go's caches.
+Package registries do not have the released programs. Each program is kept by the hash of its sources. The first build
+takes 8 to 18 minutes on a small machine, at the lowest priority, including 2 for Helm and 3 for cert-manager. The build
+needs about 7 GB for Go's caches.
 """
 
 import re
@@ -19,11 +19,11 @@ VERSION_VARIABLES = (
     "k8s.io/component-base/version.gitTreeState=clean",
     "k8s.io/client-go/pkg/version.gitVersion=v{version}",
 )
-"""Variables that a release build sets, so that the components report their version."""
+"""Go variables that a release build sets. With them the components report their version."""
 
 
 def kubelab() -> Path:
-    """Return the program that holds Kubernetes, etcd and kubectl."""
+    """Return the program that contains Kubernetes, etcd and kubectl."""
     version = kubernetes_version()
     major, minor, _ = version.split(".")
     variables = " ".join(f"-X {v.format(version=version, major=major, minor=minor)}" for v in VERSION_VARIABLES)
@@ -31,7 +31,7 @@ def kubelab() -> Path:
 
 
 def pause() -> Path:
-    """Return the program that holds a Pod's namespaces. On other clusters it is an image that every node pulls."""
+    """Return the pause program, which keeps a Pod's namespaces open. Other clusters pull it as an image."""
     return built(GoProgram(HERE / "pause"))
 
 

@@ -1,4 +1,4 @@
-"""Run cert-manager beside a cluster: its certificates and issuers, and its component that writes the caBundles."""
+"""Run cert-manager beside a cluster: the controllers of certificates and issuers, and the one that writes caBundles."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS
 
 REPLACING, ADDING = "CAInjectorMerging=false", "CAInjectorMerging=true"
-"""Versions before cert-manager 1.18 replace a caBundle. Since 1.18 a new CA is added to it."""
+"""Feature gates for a caBundle. cert-manager before 1.18 replaces it, and since 1.18 adds the new CA."""
 
 
 @contextmanager
 def cert_manager(cluster: Cluster, features: str) -> Iterator[None]:
-    """Run cert-manager with these feature gates until the block ends, and show its output with the tests."""
+    """Run cert-manager with these feature gates until the block ends. Its output is shown with the test's output."""
     program = binaries.cert_manager()
     install(cluster, CERT_MANAGER)
     running = subprocess.Popen([*cluster.inside(), str(program), str(cluster.kubeconfig), features])
@@ -31,7 +31,7 @@ def cert_manager(cluster: Cluster, features: str) -> Iterator[None]:
 
 
 def renew(namespace: Namespace, certificate: str) -> None:
-    """Have the certificate issued again, as `cmctl renew` does."""
+    """Request a new certificate from cert-manager, as `cmctl renew` does."""
     condition = {
         "type": "Issuing",
         "status": "True",

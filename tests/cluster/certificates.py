@@ -23,7 +23,7 @@ CLIENTS = {
     "node": ("system:node:node", "system:nodes"),
     "apiserver-to-kubelet": ("apiserver-to-kubelet", ADMINISTRATORS),
 }
-"""User and group of each client, by the name of its files."""
+"""The user and group of each client, by the name of the client's files."""
 
 _LIFETIME = timedelta(days=30)
 
@@ -50,7 +50,7 @@ class Certificates:
         self._make(name, _name(name), x509.SubjectAlternativeName(alternatives))
 
     def make_token_key(self) -> None:
-        """Create the key that signs service account tokens: RSA, as at AWS."""
+        """Create the key that signs service account tokens. It is an RSA key, as in EKS."""
         key = rsa.generate_private_key(65537, 2048)
         self._write("service-accounts", key)
         public = key.public_key().public_bytes(

@@ -1,8 +1,8 @@
 """
 Start and stop a Kubernetes cluster on this machine, and run commands in it for tests.
 
-Each checkout has its own cluster, so several can run beside each other. Other machines cannot reach it. In full mode
-nothing leaves it, because its network namespace has no route to the outside.
+Each checkout has its own cluster, so several clusters can run at the same time. Other machines cannot connect to a
+cluster. In full mode the cluster cannot connect to other machines, because its network namespace has no route.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from tests.support.prerequisites import require
 REPOSITORY = Path(__file__).parents[2]
 
 CHECKOUT = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]
-"""Hash that separates the clusters of several checkouts on the same machine."""
+"""A hash of the checkout's path, which separates the clusters of several checkouts on one machine."""
 
 NODE_PROGRAMS = {
     "containerd": "containerd",
@@ -50,7 +50,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 class Cluster:
-    """A running cluster. `kubeconfig` is the administrator's."""
+    """A running cluster. `kubeconfig` is the file of the administrator."""
 
     def __init__(self, kubectl: list[str], kubeconfig: Path, layout: Layout | None = None) -> None:
         self._kubectl = kubectl
@@ -59,14 +59,14 @@ class Cluster:
 
     @property
     def has_node(self) -> bool:
-        """Return whether Pods run on a node whose network and images are ours."""
+        """Return whether the cluster has a node of the tests, with its own network and images."""
         return self.layout is not None and self.layout.mode == "full"
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
         """
         Run kubectl until it exits.
 
-        Raises AssertionError with its output if it fails, unless `check` is off.
+        Raises AssertionError with the output if kubectl fails, unless `check` is False.
         """
         command = [*self.inside(), *self.kubectl_command(), *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
@@ -77,17 +77,17 @@ class Cluster:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
 
     def put_kubectl(self, folder: Path) -> None:
-        """Write a program `kubectl` into the folder. It follows KUBECONFIG, as kubectl does."""
+        """Write a program `kubectl` into the folder. It reads KUBECONFIG, as the real kubectl does."""
         program = folder / "kubectl"
         program.write_text(f'#!/bin/sh\nexec {" ".join(self._kubectl)} "$@"\n')
         program.chmod(0o755)
 
     def get(self, *arguments: str) -> Any:
-        """Return the object, or the list, that `kubectl get` finds."""
+        """Return the object or the list that `kubectl get` returns."""
         return json.loads(self.kubectl("get", *arguments, "--output=json").stdout)
 
     def inside(self) -> list[str]:
-        """Return the command prefix that runs a command in the cluster's network, which has the Pods and Services."""
+        """Return the prefix for commands that run in the cluster's network, which has the Pods and Services."""
         return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self.has_node else []
 
     def load_image(self, archive: Path) -> None:
@@ -103,7 +103,7 @@ class Cluster:
 
 def up(mode: Mode) -> Cluster:
     """
-    Return this checkout's cluster, and start it unless it runs.
+    Return this checkout's cluster, and start it if it is not running.
 
     Raises SystemExit with the missing prerequisite.
     """
@@ -114,7 +114,7 @@ def up(mode: Mode) -> Cluster:
             raise SystemExit(f"The cluster runs in {running.layout.mode} mode: python -m tests.cluster down")
         return running
     _require(mode)
-    down()  # remove what a killed cluster left
+    down()  # remove the remains of a killed cluster
     binaries.kubelab()
     layout = _prepare(mode)
     _start(layout)
@@ -122,7 +122,7 @@ def up(mode: Mode) -> Cluster:
 
 
 def find() -> Cluster | None:
-    """Return this checkout's cluster if it runs."""
+    """Return this checkout's cluster if it is running, or None."""
     state = _state()
     if not (state / "ready").exists() or _supervisor(state) is None:
         return None
@@ -130,7 +130,7 @@ def find() -> Cluster | None:
 
 
 def existing() -> Cluster:
-    """Return the cluster that KUBECONFIG names, for tests that need no node of ours."""
+    """Return the cluster that KUBECONFIG names. Tests that need a node of the tests cannot use it."""
     require({"kubectl": "kubectl"}, "A cluster of yours")
     if "KUBECONFIG" not in os.environ:
         raise SystemExit("CLUSTER=existing takes the cluster that KUBECONFIG names, and that is not set.")
@@ -138,7 +138,7 @@ def existing() -> Cluster:
 
 
 def down() -> None:
-    """Stop the cluster if it runs, and remove its files."""
+    """Stop the cluster if it is running, and remove its files."""
     state = _state()
     if not state.exists():
         return
@@ -205,11 +205,11 @@ def _start(layout: Layout) -> None:
         if process.poll() is not None:
             raise SystemExit(f"The cluster did not start: {log.read_text().strip()} (see {layout.logs})")
         time.sleep(0.1)
-    process.returncode = 0  # the process continues without us
+    process.returncode = 0  # the process continues after this program ends, so Python must not wait for it
 
 
 def _supervisor(state: Path) -> int | None:
-    """Return the id of the supervisor, if that is still the process that we started."""
+    """Return the process id of the supervisor, or None if another process has that id now."""
     try:
         pid, started_at = (state / "pid").read_text().split()
     except FileNotFoundError:
@@ -218,19 +218,19 @@ def _supervisor(state: Path) -> int | None:
 
 
 def _first_process(layout: Layout | None) -> int:
-    """Return the machine's id of process 1 in the namespaces: the only child of the process that created them."""
+    """Return the id, on the machine, of process 1 in the namespaces. It is the only child of their creator."""
     assert layout is not None
     pid = _supervisor(layout.state)
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of proc(5)'s stat after the name, because the name may hold any character."""
+    """Return the fields of /proc/PID/stat after the name (proc(5)). The name may contain any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _runs(pid: int) -> bool:
-    """Return whether the process runs. A dead process may wait long until its parent reaps it."""
+    """Return whether the process is running. A dead process may exist for a long time until its parent reaps it."""
     try:
         return _stat(pid)[0] not in "XZ"
     except (FileNotFoundError, ProcessLookupError):
@@ -238,7 +238,7 @@ def _runs(pid: int) -> bool:
 
 
 def _started_at(pid: int) -> str:
-    """Return the start time in ticks since boot. It tells a process from a later one with the same number."""
+    """Return the start time in ticks since boot. It differs between two processes with the same id."""
     return _stat(pid)[19]
 
 
@@ -254,7 +254,7 @@ def _make_cgroup(group: Path) -> None:
     group.mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
         above, own = group.parent / setting, group / setting
-        if above.exists() and own.exists():  # version 1 creates it empty, and then no process can run there
+        if above.exists() and own.exists():  # version 1 creates the file empty, and then the cgroup is unusable
             own.write_text(above.read_text())
 
 
@@ -285,7 +285,7 @@ def _restore_kernel_settings(state: Path) -> None:
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
-    """Return the running cluster, or start one that stops after the tests. `wanted` is a mode, or `existing`."""
+    """Yield the running cluster, or a new one that stops after the tests. `wanted` is a mode, or `existing`."""
     if wanted == "existing":
         yield existing()
         return

@@ -9,11 +9,11 @@ import yaml
 from tests.cluster.layout import CGROUP, FAMILIES, IPV4, ISSUER, NODE, PAUSE_IMAGE, Layout, of_each
 
 CNI_PLUGINS = "/usr/lib/cni"
-"""Folder of the plugins in Debian."""
+"""The folder of the CNI plugins in Debian."""
 
 
 class Component(NamedTuple):
-    """A process of the cluster. `ready`, if given, succeeds once the process is up."""
+    """A process of the cluster. `ready` is None, or a check that succeeds when the process is ready."""
 
     name: str
     command: list[str]
@@ -21,7 +21,7 @@ class Component(NamedTuple):
 
 
 def control_plane(layout: Layout, kubelab: Path) -> list[Component]:
-    """Return the components of the control plane, each after those that it needs."""
+    """Return the components of the control plane in an order in which each can start."""
     etcd = f"http://127.0.0.1:{layout.ports.etcd}"
     kubernetes = str(kubelab)
     return [
@@ -140,7 +140,7 @@ def _proxy(layout: Layout) -> list[str]:
 
 
 def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
-    """Return the kubelet's configuration for a shared machine: no eviction, the existing cgroups, no raised limits."""
+    """Return the kubelet's configuration for a shared machine, without eviction and without changes to its limits."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -160,14 +160,13 @@ def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
         "oomScoreAdj": 0,
         "podLogsDir": str(layout.logs / "pods"),
         "resolvConf": str(layout.state / "resolv.conf"),
-        # The kubelet renews projected tokens when it syncs a Pod. With this interval a test does not wait a minute
-        # longer.
+        # The kubelet renews projected tokens when it syncs a Pod. The default of a minute would make tests wait longer.
         "syncFrequency": "10s",
     }
 
 
 def _network(layout: Layout) -> dict[str, Any]:
-    """Return the CNI configuration: a bridge of the Pods that reaches only the node."""
+    """Return the CNI configuration: a bridge that connects the Pods only with the node."""
     ranges = [[{"subnet": family.pods}] for family in FAMILIES.values()]
     addresses = {"type": "host-local", "dataDir": str(layout.state / "addresses"), "ranges": ranges}
     bridge = {"type": "bridge", "bridge": "pods", "isGateway": True, "isDefaultGateway": True, "ipam": addresses}

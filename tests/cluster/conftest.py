@@ -1,8 +1,9 @@
 """
-Provide a real cluster, and AWS's side of it, to the tests of this folder. Not part of `make test`.
+Provide a real cluster and a fake AWS to the tests of this folder. `make test` does not run them.
 
-CLUSTER selects the cluster. `full` (the default) or `control` is started here, unless `python -m tests.cluster up` did
-so before. `existing` is the cluster that KUBECONFIG names. Tests that use `node` are skipped if no node is ours.
+CLUSTER selects the cluster. `full` (the default) or `control` is started here, unless it is running already because of
+`python -m tests.cluster up`. `existing` is the cluster that KUBECONFIG names. Tests that use `node` are skipped if the
+cluster has no node of the tests.
 """
 
 import faulthandler
@@ -46,7 +47,7 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
     """
     Run a Pod `web` whose token is renewed after eight minutes, the shortest time that Kubernetes allows.
 
-    The sidecar saves no credentials, so it uses its token again when it restarts.
+    The sidecar saves no credentials, so it exchanges its token again when it restarts.
     """
     if "ROTATION" not in os.environ:
         pytest.skip("waits eight minutes for the kubelet: ROTATION=1")
@@ -60,13 +61,13 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _start_renewal(request: pytest.FixtureRequest) -> None:
-    """Start the slow renewal before all other tests. Its own test runs last."""
+    """Start the slow renewal before all other tests. The test of the renewal runs last."""
     if "ROTATION" in os.environ and any("rotating" in item.fixturenames for item in _items(request.session)):
         request.getfixturevalue("rotating")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of charts before those of the webhook, because both create objects of the same names."""
+    """Run the tests of the chart before the tests of the webhook, because both create objects with the same names."""
     items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("rotating", "webhook")])
 
 
@@ -76,7 +77,7 @@ def _items(session: pytest.Session) -> list[pytest.Function]:
 
 @pytest.fixture(scope="module")
 def in_force(node: Cluster) -> Iterator[None]:
-    """Enforce network policies."""
+    """Enforce network policies until the tests of the module end."""
     with policies_in_force(node):
         yield
 
@@ -110,5 +111,5 @@ def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Lift the time limit, because a cluster is built and awaited for minutes."""
+    """Remove the time limit, because the build and the start of a cluster take minutes."""
     faulthandler.cancel_dump_traceback_later()

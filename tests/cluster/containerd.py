@@ -1,4 +1,4 @@
-"""Load images into the node's containerd, because this node can pull none, and kill containers."""
+"""Load images into the node's containerd, because the node cannot pull images, and kill containers."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ def answers(layout: Layout) -> bool:
 
 
 def load_images(layout: Layout, archive: Path) -> None:
-    """Load an archive of `docker save` or `podman save`. Podman's images get docker.io's name, which Pods use."""
+    """Load an archive of `docker save` or `podman save`. Podman's images get names of docker.io, as in Pods."""
     _ctr(layout, "images", "import", str(archive))
     for name in _ctr(layout, "images", "list", "--quiet").stdout.split():
         if name.startswith("localhost/"):

@@ -1,8 +1,8 @@
 """
-Create Pods with a sidecar without pause and in parallel: through admission only, with a dry run.
+Create Pods with a sidecar without pause and in parallel. Dry runs are used, so that the Pods only pass admission.
 
-The program runs in the cluster's network, because one kubectl per Pod would cost 0.1 s of processor time. It prints one
-line for each Pod: an empty one if the Pod got its sidecar, otherwise the error.
+The program runs in the cluster's network, because one kubectl per Pod would use 0.1 s of processor time. It prints one
+line for each Pod: an empty line if the Pod got its sidecar, otherwise the error.
 """
 
 import json
@@ -50,7 +50,7 @@ class Creations:
 
 @contextmanager
 def creations(cluster: Cluster, namespace: Namespace, pod: dict[str, Any], folder: Path) -> Iterator[Creations]:
-    """Create Pods in the background until the block ends. Each gets a name that begins with the Pod's name."""
+    """Create copies of the Pod in the background until the block ends. Their names begin with the Pod's name."""
     metadata = {name: value for name, value in pod["metadata"].items() if name != "name"}
     named = pod | {"metadata": metadata | {"generateName": f"{pod['metadata']['name']}-"}}
     command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.creations"]
@@ -86,7 +86,7 @@ def _create_from(kubeconfig: str, path: str, pod: dict[str, Any], stop: threadin
     """
     Create Pods in one thread, with its own TLS context.
 
-    Of eight handshakes in a shared context, one failed (once).
+    With a shared context, one of eight handshakes failed once.
     """
     with open_cluster(find_cluster({"KUBECONFIG": kubeconfig})) as kubernetes:
         _create(kubernetes, path, pod, stop)

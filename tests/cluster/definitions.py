@@ -1,4 +1,4 @@
-"""Install resource definitions of other projects, so that a cluster accepts their objects."""
+"""Install custom resource definitions of other projects, so that a cluster accepts their objects."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.cluster.waiting import wait_until
 
 
 class Definitions(NamedTuple):
-    """Definitions in a Go module: the folder, and the file of each kind (plural, with its group)."""
+    """Definitions in a Go module: the folder, and the file of each kind. A kind is a plural with its group."""
 
     module: str
     folder: str

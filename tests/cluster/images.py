@@ -1,4 +1,4 @@
-"""Build the images for a cluster's node: this checkout's, and an application that has boto3 and none of our code."""
+"""Build the images for a cluster's node: the images of this checkout, and an application with boto3."""
 
 import shutil
 import subprocess

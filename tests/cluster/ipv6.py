@@ -1,4 +1,4 @@
-"""Give the cluster, whose first family is IPv4, the parts of an IPv6 cluster."""
+"""Add the parts of an IPv6 cluster to the cluster of the tests, whose first family is IPv4."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ HOST = "KUBERNETES_SERVICE_HOST"
 
 @contextmanager
 def apiserver_of_ipv6(node: Cluster) -> Iterator[None]:
-    """Create an IPv6 Service of the API server. `kubernetes` has only the first family."""
+    """Create an IPv6 Service of the API server. The Service `kubernetes` has only the first family."""
     default = Namespace(node, "default")
     default.apply(_service(), _endpoints(node))
     place = {"it": Place(IPV6.apiserver, 443)}

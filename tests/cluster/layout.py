@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 
 Mode = Literal["control", "full"]
 """
-Kind of cluster.
+The kind of cluster.
 
 `control` has etcd, API server, controllers and scheduler on loopback. `full` adds a node that runs Pods.
 """
 
 ISSUER = "https://oidc.irsa-sidecar.test/id/CLUSTER"
-"""Issuer of service account tokens. As at EKS, its keys are not published at the API server."""
+"""The issuer of service account tokens. As in EKS, the API server does not publish the issuer's keys."""
 
 NODE = "node"
 
@@ -22,7 +22,7 @@ class Addresses(NamedTuple):
     """
     The cluster's addresses of one family, which exist only in its network namespace.
 
-    Pods reach the servers that a test runs beside the node at `node`. `apiserver` is the Service of the API server.
+    A test may run servers beside the node, and Pods connect to them at `node`. `apiserver` is the API server's Service.
     """
 
     node: str
@@ -34,11 +34,11 @@ class Addresses(NamedTuple):
 IPV4 = Addresses("10.200.0.1", "10.96.0.1", "10.96.0.0/16", "10.244.0.0/24")
 IPV6 = Addresses("fd00:10:200::1", "fd00:10:96::1", "fd00:10:96::/112", "fd00:10:244::/64")
 FAMILIES = {"IPv4": IPV4, "IPv6": IPV6}
-"""Address families. Every Pod has an address of each, in this order."""
+"""The address families. Every Pod has an address of each family, in this order."""
 
 
 def adding(address: str, device: str) -> str:
-    """Return the command that adds the address. It skips IPv6's duplicate detection, which takes a second."""
+    """Return the command that adds the address without IPv6's duplicate detection, which takes a second."""
     return f"ip address add {address} dev {device}" + (" nodad" if ":" in address else "")
 
 
@@ -53,7 +53,7 @@ CGROUP = "irsa-sidecar-test-{}"
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports of the cluster. In control mode they are the machine's own, so free ones are chosen."""
+    """The ports of the cluster. In control mode they are ports of the machine, so free ports are chosen."""
 
     apiserver: int = 6443
     etcd: int = 2379

@@ -1,4 +1,4 @@
-"""Give each test a namespace with the strictest Pod Security level, and access to its Pods and logs."""
+"""Provide each test with a namespace of the strictest Pod Security level, and with its Pods and logs."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from tests.cluster.cluster import Cluster, Done
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-"""Labels of the namespace. `warn` reports about a Deployment at once what `enforce` reports about its Pods later."""
+"""The namespace's labels. `warn` reports problems of a Deployment, and `enforce` later those of its Pods."""
 
 LOOKS = 600
-"""Number of checks until a deadline. It is limited because each kubectl costs 0.1 s of processor time."""
+"""Number of checks until a deadline. There is a limit because each kubectl uses 0.1 s of processor time."""
 
 
 class Namespace:
-    """A namespace by its name, and kubectl in it."""
+    """A namespace, and the kubectl commands that use it."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
@@ -36,7 +36,7 @@ class Namespace:
         return self._cluster.get(f"--namespace={self.name}", *arguments)
 
     def apply(self, *objects: dict[str, Any], dry_run: bool = False) -> Done:
-        """Apply the manifests. Unknown fields are rejected. `dry_run` stops after admission."""
+        """Apply the manifests, and reject unknown fields. With `dry_run` the API server stores nothing."""
         flags = ["--dry-run=server"] if dry_run else []
         text = yaml.safe_dump_all(objects)
         return self.kubectl("apply", "--server-side", "--validate=strict", *flags, "--filename=-", stdin=text)
@@ -90,7 +90,7 @@ class Namespace:
         return wait_until(look, what, seconds=seconds, pause_seconds=seconds / LOOKS, details=lambda: self.details(pod))
 
     def details(self, pod: str) -> str:
-        """Return everything about a Pod that helps to explain its state."""
+        """Return the description, events and logs of a Pod, for the message of a failed test."""
         described = self.kubectl("describe", "pod", pod, check=False).stdout
         return described + self.kubectl("logs", pod, "--all-containers", "--prefix", check=False).stdout
 
@@ -115,7 +115,7 @@ def address_of(pod: dict[str, Any], family: str) -> str:
 
 
 def container_state(pod: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the state of a container of any kind as the kubelet reports it, or nothing before the first report."""
+    """Return the state of a container as the kubelet reports it, or an empty state before the first report."""
     status = pod["status"]
     statuses = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     return next((state for state in statuses if state["name"] == name), {})

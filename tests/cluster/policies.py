@@ -1,4 +1,4 @@
-"""Enforce network policies with kube-router's controller, because the bridge of the Pods enforces none."""
+"""Enforce network policies with kube-router's controller, because the Pods' bridge does not enforce them."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ places = json.loads(sys.argv[1])
 with concurrent.futures.ThreadPoolExecutor(len(places)) as at_once:
     print(json.dumps([name for name, found in zip(places, at_once.map(answers, places.values())) if found]))
 """
-"""Program that prints the places that answer."""
+"""A program that prints the places that respond."""
 
 
 @contextmanager
@@ -69,12 +69,12 @@ def policies_in_force(node: Cluster) -> Iterator[None]:
 
 
 def reached_by(namespace: Namespace, pod: str, container: str, places: Mapping[str, Place]) -> set[str]:
-    """Return the places that answer this Pod."""
+    """Return the places that respond to this Pod."""
     program = ["python", "-c", TRIAL, json.dumps(places)]
     return set(json.loads(namespace.kubectl("exec", pod, f"--container={container}", "--", *program).stdout))
 
 
 def reached_from(network: Sequence[str], places: Mapping[str, Place]) -> set[str]:
-    """Return the places that answer in that network. `network` is the prefix of a command that runs there."""
+    """Return the places that respond in a network. `network` is the prefix of commands that run in that network."""
     program = [*network, sys.executable, "-c", TRIAL, json.dumps(places)]
     return set(json.loads(subprocess.check_output(program)))

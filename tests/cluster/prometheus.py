@@ -34,7 +34,7 @@ class Prometheus:
 
     def query(self, expression: str) -> list[Any]:
         """
-        Return the current result.
+        Return the current result of the query.
 
         Raises AssertionError if the query is invalid.
         """

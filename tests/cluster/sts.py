@@ -1,5 +1,5 @@
 """
-Run AWS's side for a cluster: the STS of `irsa-sidecar local` in the cluster's network, for tokens of its issuer.
+Run the STS of `irsa-sidecar local` in the cluster's network. It accepts tokens of the cluster's issuer.
 
 Its roles trust the ServiceAccount `app` of any namespace, except one role that trusts another ServiceAccount.
 """
@@ -25,7 +25,7 @@ from tests.support.processes import GUARD_SECONDS
 ACCOUNT = "111122223333"
 REGION = "us-east-1"
 ROLES = {"app": "app", "reporting": "app", "foreign": "somebody-else"}
-"""ServiceAccount that each role trusts."""
+"""The ServiceAccount that each role trusts, by the role's name."""
 
 SHORTEST_SECONDS = 900
 
@@ -35,7 +35,7 @@ def role_arn(name: str) -> str:
 
 
 class ClusterSts:
-    """The log and the address of the STS."""
+    """A running STS, with its log and its address."""
 
     def __init__(self, url: str, log: Path) -> None:
         self.url = url
@@ -62,7 +62,7 @@ class ClusterSts:
 
 @contextmanager
 def cluster_sts(cluster: Cluster, folder: Path, address: str = IPV4.node) -> Iterator[ClusterSts]:
-    """Start the STS with the cluster's current keys, at that address of the node if the cluster has one."""
+    """Start the STS with the cluster's current keys. Its address is on the node if the cluster has a node."""
     signer = issuer(cluster)
     roles = [{"name": name, "trust_policy": _trusting(signer, account)} for name, account in ROLES.items()]
     host = address if cluster.has_node else "127.0.0.1"
@@ -78,7 +78,7 @@ def strict_sts(
     """
     Run the STS of `irsa-sidecar local` with these settings, for the cluster's tokens.
 
-    `inside` is its command prefix.
+    `inside` is the prefix of the STS's command.
     """
     keys, config, log = folder / "keys.json", folder / "local.yaml", folder / "sts.log"
     keys.write_text(cluster.kubectl("get", "--raw", "/openid/v1/jwks").stdout)

@@ -1,10 +1,10 @@
 """
-Start all processes of a cluster in order, as their one parent, and stop if one of them exits or a signal arrives.
+Start all processes of a cluster in order, as their parent, and stop if one of them exits or a signal arrives.
 
     python -m tests.cluster.supervisor STATE
 
-In full mode this is process 1 of its own namespaces: network, mounts and processes. So the kernel removes everything
-that kubelet and containerd start and mount. In control mode the components die with this process.
+In full mode this program is process 1 of its own namespaces: network, mounts and processes. So at the end the kernel
+removes all processes and mounts of kubelet and containerd. In control mode the components end with this process.
 """
 
 import json
@@ -29,16 +29,16 @@ NODE_NETWORK = (
     "ip link set lo up",
     "ip link add node0 type bridge",
     "ip link set node0 up",
-    # Services have addresses that no device has. Rules of kube-proxy rewrite them.
+    # The addresses of Services belong to no device. Rules of kube-proxy rewrite them.
     *(adding(family.node, "node0") for family in FAMILIES.values()),
     *(f"ip route add {family.services} dev node0" for family in FAMILIES.values()),
 )
 
 FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
-"""Network settings with which a node forwards the packets of Pods."""
+"""Kernel settings that a node needs to forward the packets of Pods."""
 
 NODE_FOLDERS = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-"""Folders where the components of a node write regardless of their settings."""
+"""Folders in which the components of a node always write, because no setting changes them."""
 
 
 class ComponentError(Exception):
@@ -94,7 +94,7 @@ def _start_all(layout: Layout, running: dict[int, Component]) -> None:
 
 
 def _prepare_namespaces(layout: Layout) -> None:
-    """Prepare a network, and file systems in memory for the node's files. Both end with this process."""
+    """Prepare a network, and file systems in memory for the node's files. The kernel removes both with this process."""
     for folder in (*NODE_FOLDERS, str(layout.containerd)):
         os.makedirs(folder, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
@@ -105,7 +105,7 @@ def _prepare_namespaces(layout: Layout) -> None:
 
 
 def _spawn(component: Component, layout: Layout) -> int:
-    """Start the component, bound to our lifetime. `subprocess` is not usable, because it reaps processes too."""
+    """Start the component, which ends with this process. `subprocess` is not used, because it also reaps processes."""
     command = ["setpriv", "--pdeathsig", "KILL", *component.command]
     log = str(layout.logs / f"{component.name}.log")
     files = [
@@ -131,7 +131,7 @@ def _reap(running: dict[int, Component], *, block: bool) -> None:
 
 
 class Api:
-    """The API server, as the administrator sees it."""
+    """Requests to the API server with the administrator's certificate."""
 
     def __init__(self, layout: Layout) -> None:
         self._server = layout.server

@@ -1,8 +1,8 @@
 """
-Test Amazon's webhook beside ours, in both orders, as on an EKS cluster.
+Test Amazon's webhook together with ours, in both orders, as on an EKS cluster.
 
-The names of the configurations decide the order: Amazon's is `pod-identity-webhook`, after ours. Its manifest sets the
-reinvocation policy Never, and some clusters use IfNeeded.
+The API server calls webhooks in the order of their configurations' names. Amazon's is `pod-identity-webhook`, after
+ours. Amazon's manifest sets the reinvocation policy Never, and some clusters use IfNeeded.
 """
 
 import base64
@@ -35,7 +35,7 @@ METHOD = "tell(boto3.Session().get_credentials().method, who_am_i())\nuntil_told
 
 
 class Amazons:
-    """Amazon's webhook, which serves. `reviews` has a line for each call."""
+    """Amazon's webhook while it is running. `reviews` has a line for each call."""
 
     def __init__(self, url: str, authority: trustme.CA, results: Path) -> None:
         self.url = url
@@ -87,7 +87,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def webhooks_side_by_side(
     namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
 ) -> Iterator[None]:
-    """Run Amazon's webhook beside ours, and return it once the API server calls it."""
+    """Run Amazon's webhook beside ours, and yield it when the API server calls it."""
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:
@@ -123,7 +123,7 @@ def test_second_admission_changes_nothing(
     with webhooks_side_by_side(annotated, sts, amazons, order, policy):
         before = len(amazons.reviews)
         first = _ask(annotated, _pod(sts))
-        # Ours changes the Pod after Amazon's has seen it, so the API server calls Amazon's again. The reverse never
+        # Our webhook changes the Pod after Amazon's webhook, so the API server calls Amazon's again. The reverse never
         # happens.
         assert len(amazons.reviews) - before == (2 if (order, policy) == ("before ours", "IfNeeded") else 1)
         _assert_right(first)
@@ -137,7 +137,7 @@ def test_second_admission_changes_nothing(
 
 
 def _pod(sts: ClusterSts) -> dict[str, Any]:
-    """Return a Pod in which `app` and an init container use our credentials, and `plain` is excluded."""
+    """Return a Pod whose containers `app` and an init container use our credentials, and whose `plain` is excluded."""
     spec = authored_spec(sts, program=METHOD)
     spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
     spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})

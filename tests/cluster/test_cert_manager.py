@@ -61,9 +61,9 @@ def delete(issued: Namespace) -> None:
 
 def renew_the_authority_first(issued: Namespace) -> None:
     """
-    Renew the CA first, as seven years later.
+    Renew the CA first, as happens after seven years.
 
-    The API server then trusts the new CA, whoever signed the served certificate.
+    The API server then trusts the new CA, even if the old CA signed the served certificate.
     """
     before, known = in_secret(issued, AUTHORITY, "tls.crt"), trusted(issued)
     renew(issued, "webhook-ca")
@@ -85,7 +85,7 @@ def test_pods_are_admitted_while_cert_manager_renews(
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
 
 
-def test_webhook_was_denied_no_request(issued: Namespace) -> None:
+def test_cert_manager_webhook_has_all_necessary_rights(issued: Namespace) -> None:
     output = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
     assert output.count("certificate_activated") >= 2
     assert "forbidden" not in output
@@ -104,7 +104,7 @@ def trusted(issued: Namespace) -> str:
 
 
 def running(issued: Namespace) -> list[tuple[str, int]]:
-    """Return the replicas, and how often each was restarted."""
+    """Return the replicas with their numbers of restarts."""
     pods = issued.get("pods", COMPONENT)["items"]
     return [(pod["metadata"]["name"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in pods]
 

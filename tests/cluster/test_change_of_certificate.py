@@ -1,4 +1,4 @@
-"""Test the move of a running webhook from its own certificate to one of cert-manager, and back."""
+"""Test a running webhook that changes from its own certificate to a certificate of cert-manager, and back."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.cluster.sts import ClusterSts
 from tests.cluster.webhook import ROLE, apply_webhook, asking_pod, deployed_webhook, served, write_kustomization
 
 
-def test_pods_are_admitted_during_the_move(
+def test_pods_are_admitted_while_the_issuer_changes(
     node: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path
 ) -> None:
     pod = asking_pod(authored_spec(sts), annotations=ROLE)

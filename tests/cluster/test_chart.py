@@ -1,8 +1,8 @@
 """
 Test the chart k8s/chart in a cluster.
 
-It creates the same objects as k8s/webhook, an API server accepts its options, and an installed chart injects.
-tests/chart has the tests that need no cluster.
+The chart creates the same objects as k8s/webhook, an API server accepts its options, and an installed chart injects
+sidecars. tests/chart has the tests that need no cluster.
 """
 
 import base64
@@ -29,7 +29,7 @@ from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, node_ports, repli
 from tests.support.manifests import K8S, documents, patches_for_other_ports, sidecar_of
 
 VERSION = "--kube-version=1.34.0"
-"""Version of Kubernetes that a Helm without a cluster assumes."""
+"""The flag for the version of Kubernetes that Helm assumes without a cluster."""
 
 OF_HELM = {
     "app.kubernetes.io/instance",
@@ -139,7 +139,7 @@ def test_api_server_accepts_every_option(knowing: Cluster, namespace: Namespace,
 
 
 def test_host_network_install_fails_in_a_restricted_namespace(namespace: Namespace, helm: Helm) -> None:
-    """Check that the chart gives the reason. Helm itself would only wait for the Pods."""
+    """Check that the chart shows the reason. Helm itself would only wait for the Pods."""
     command = (
         "install",
         "irsa-sidecar",
@@ -207,7 +207,7 @@ def test_hook_reports_that_the_webhook_injects(installed: Namespace, helm: Helm)
 def test_mounted_certificate_is_reloaded_without_a_restart(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Trust two CAs first, and then only the second one: reviews then show which of them signed."""
+    """Trust two CAs first, and then only the second one. A review then fails if the first CA signed the certificate."""
     first, second = (_authority(tmp_path / name) for name in ("first", "second"))
     _put_secret(installed, first)
     (tmp_path / "ca.pem").write_bytes(b"".join((each / "ca.crt").read_bytes() for each in (first, second)))
@@ -243,7 +243,7 @@ def test_host_network_webhook_injects_one_replica_per_node(
 
 
 def _unscheduled(installed: Namespace) -> str:
-    """Return the reasons why its Pods have no node."""
+    """Return the reasons why Pods of the webhook have no node."""
     found = installed.get("pods", COMPONENT)["items"]
     conditions = [each for pod in found for each in pod["status"].get("conditions", ())]
     return " ".join(each.get("message", "") for each in conditions if each["type"] == "PodScheduled")
@@ -263,7 +263,7 @@ def _put_secret(installed: Namespace, folder: Path) -> None:
 
 
 def _webhook_pod(installed: Namespace) -> str:
-    """Return the Pod that does not terminate."""
+    """Return the webhook's Pod that is not terminating."""
     (found,) = replicas(installed)
     return str(found["metadata"]["name"])
 

@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar doctor --pod` as a person runs it beside a real cluster, with Pods that work and broken ones."""
+"""Test `irsa-sidecar doctor --pod` as a person uses it for a real cluster, with working and broken Pods."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TELL = "tell(who_am_i())\nuntil_told_to_stop()"
 
 
 class Person:
-    """A person who has a kubeconfig, kubectl and irsa-sidecar."""
+    """A person with a kubeconfig, kubectl and irsa-sidecar."""
 
     def __init__(self, node: Cluster, folder: Path) -> None:
         self._inside = node.inside()
@@ -64,7 +64,7 @@ def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, s
     assert f"system:serviceaccount:{annotated.name}:app, Pod web" in output
     assert re.search("STS issues ASIA\\w+ for", output), output
     assert "200 with ASIA" in output
-    assert "needs the package botocore" in output  # a Pod's image has no botocore to request the caller's identity
+    assert "needs the package botocore" in output  # images for Pods lack a part of botocore
     assert "FAILED" not in output
 
 

@@ -1,9 +1,9 @@
 """
-Follow docs/getting-started.md from nothing to credentials: run its commands unchanged, except for the names.
+Follow docs/getting-started.md from an empty account to credentials. Its commands run unchanged, except for names.
 
 moto provides IAM, S3 and EKS, and the API server is real. A TLS server has the issuer's name and serves the files that
-the commands upload. The STS is ours, because moto's accepts any token. It trusts the roles that `setup role` created in
-IAM.
+the commands upload. The STS is that of `irsa-sidecar local`, because moto's STS accepts any token. It trusts the roles
+that `setup role` created in IAM.
 """
 
 import json
@@ -39,13 +39,13 @@ POD_IDENTITY = {
     "Principal": {"Service": "pods.eks.amazonaws.com"},
     "Action": ["sts:AssumeRole", "sts:TagSession"],
 }
-"""EKS user guide, "How EKS Pod Identity works"."""
+"""The trust policy for EKS Pod Identity (EKS user guide, "How EKS Pod Identity works")."""
 
 ASKS_THE_API_SERVER = re.compile("kubectl |irsa-sidecar setup (issuer-documents|service-account) ")
 
 
 class World:
-    """A person's machine and everything that it reaches. The account is empty and the namespace is new."""
+    """A person's machine and the servers that it uses. The account is empty and the namespace is new."""
 
     def __init__(self, cluster: Cluster, namespace: Namespace, folder: Path, moto_url: str, net: Internet) -> None:
         self._cluster, self._namespace, self.folder, self._net = cluster, namespace, folder, net
@@ -96,8 +96,7 @@ class World:
         namespace = self._namespace.name
         text = text.replace("https://shop-oidc.s3.eu-west-1.amazonaws.com", ISSUER).replace("111122223333", ACCOUNT_ID)
         text = re.sub(r"(?<![\w-])shop(?![\w-])", namespace, text)
-        # This issuer's certificate has a private CA, which no client trusts by default. A public issuer has a public
-        # CA.
+        # This issuer's certificate has a private CA, which no client trusts by default. Real issuers have a public CA.
         return re.sub(
             "(setup oidc-provider --issuer)", rf"setup oidc-provider --ca-file {self._authority} --issuer", text
         )
@@ -127,7 +126,7 @@ class World:
         """
         Backdate the files.
 
-        S3 has times in whole seconds, so a file seems newer than an upload in the same second.
+        S3 stores times in whole seconds, so a file looks newer than an upload in the same second.
         """
         for path in (self.folder / "public").rglob("*"):
             os.utime(path, (0, 0))
@@ -144,14 +143,14 @@ class World:
         return found
 
     def state(self) -> Mapping[str, Any]:
-        """Return everything that the commands create: in the account, the bucket, the cluster and the folder."""
+        """Return all results of the commands: in the account, the bucket, the cluster and the folder."""
         objects = self.s3.list_objects_v2(Bucket=BUCKET)["Contents"]
         deployments = self._namespace.get("deployments")["items"]
         return {
             **self.account(),
             "objects": [(found["Key"], found["LastModified"], found["ETag"]) for found in objects],
             "accounts": self._namespace.get("serviceaccounts")["items"],
-            # Controllers update the status meanwhile.
+            # The status is excluded, because controllers update it at any time.
             "deployments": [(found["metadata"]["generation"], found["spec"]) for found in deployments],
             "manifest": (self.folder / "cart.yaml").read_text(),
         }

@@ -1,8 +1,8 @@
 """
 Test the webhook on the network of its nodes, as in k8s/webhook/host-network, for API servers that cannot reach Pods.
 
-The module test_chart.py tests the limit of one replica per node and the wait of the next version, with the same
-objects.
+The module test_chart.py tests two more properties of the same objects: a node runs only one replica, and the Pods of a
+new version wait for the ports.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Apply every manifest of k8s/ to a real API server: no field is unknown, and no Pod is too permissive."""
+"""Apply every manifest of k8s/ to a real API server, which rejects unknown fields and Pods with too many rights."""
 
 import json
 import re
@@ -23,12 +23,12 @@ ELSEWHERE = {"pod", "monitoring", "monitoring/webhook", "webhook", "webhook/cert
 """
 Manifests that other tests cover, below and in test_monitoring.py, test_webhook.py and test_chart.py.
 
-They are a component, need the Prometheus operator or cert-manager, have a namespace, or are less strict.
+They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
 
 
 def test_every_manifest_is_covered() -> None:
-    """A kustomization counts as one manifest, by its name."""
+    """Count a kustomization as one manifest."""
     folders = {str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml")}
     assert folders == {*KUSTOMIZATIONS, *ELSEWHERE}
     parts = {f"{folder}/{name}" for folder in folders for name in _named_in(K8S / folder / "kustomization.yaml")}
@@ -47,7 +47,7 @@ def test_manifest_and_its_pods_are_admitted(cluster: Cluster, namespace: Namespa
 
 
 def test_less_strict_pod_is_rejected(namespace: Namespace) -> None:
-    """Show that the test above can fail."""
+    """Show that the previous test fails for a less strict Pod."""
     (pod,) = pods(read("pod/example.yaml"))
     pod["metadata"]["name"] = "loose"
     del sidecar_of(pod)["securityContext"]["capabilities"]
@@ -64,7 +64,7 @@ ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
     [
         (ALL, {}, "Guaranteed"),
         ({}, {"resources": ALL}, "Guaranteed"),
-        # The Pod's request then equals the sum of its containers, so an additional request would not fit.
+        # The Pod's request then equals the sum of its containers' requests, so another request would exceed it.
         ({"requests": {"cpu": "1"}}, {"resources": {**ALL, "requests": {"cpu": "1"}}}, "Guaranteed"),
         ({}, {}, "Burstable"),
     ],
@@ -88,7 +88,7 @@ def test_sidecar_keeps_the_qos_class_of_the_pod(
 
 
 def test_documented_overlay_names_images_and_accepts_flags(cluster: Cluster, tmp_path: Path) -> None:
-    """Use the overlay of the documents in a folder beside k8s/, with the patch for the webhook's settings."""
+    """Use the documented overlay in a folder beside k8s/, with the patch for the webhook's settings."""
     shutil.copytree(K8S / "webhook", tmp_path / "k8s/webhook")
     (overlay,) = overlays("docs/kubernetes.md")
     (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Test alerts and dashboard with Prometheus itself: over invented hours, and with the metrics of a real Pod."""
+"""Test alerts and dashboards with a real Prometheus: with invented series, and with the metrics of a real Pod."""
 
 import subprocess
 from pathlib import Path
@@ -62,7 +62,7 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "25m",
     ),
 ]
-"""Series by the minute, in promtool's notation, and the minutes at which the alert is active."""
+"""For each alert, series by the minute in promtool's notation, and the minutes at which the alert is active."""
 
 QUIET = {
     f"irsa_sidecar_credentials_available{{{ROLE}}}": "1x120",
@@ -72,7 +72,7 @@ QUIET = {
     'irsa_sidecar_credentials_expiration_timestamp_seconds{namespace="shop", pod="short", role="default"}': " ".join(
         f"{900 + 480 * n}x7" for n in range(16)
     ),
-    # Throttled sometimes, and throttled always.
+    # The first Pod is throttled sometimes, and the second one always.
     f'{REFRESHES}"Throttling"}}': "0+1x120",
     f'{REFRESHES}"success"}}': "0x9 1x9 2x9 3x9 4x9 5x9 6x9 7x9 8x9 9x9 10x9 11x9",
     f"irsa_sidecar_token_expiration_timestamp_seconds{{{ROLE}}}": "86400x120",
@@ -91,13 +91,13 @@ QUIET = {
     f'{REVIEW_SECONDS}"0.01"}}': "0+9.5x120",
     f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
 }
-"""Two hours of healthy Pods and a healthy webhook."""
+"""Series of healthy Pods and a healthy webhook for two hours."""
 
 LIVES = [1, 48, 90 * 24, 365 * 24]
 """Lifetimes of certificates in hours: cert-manager's minimum, and longer ones."""
 
 OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpiresSoon": 0.1}
-"""Share of the remaining lifetime at which each alert starts."""
+"""The alerts about certificates, each with the share of the lifetime that is left when it fires."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'
 
@@ -125,7 +125,7 @@ def test_no_alert_fires_for_healthy_series(rules: Path) -> None:
 
 @pytest.mark.parametrize("hours", LIVES)
 def test_certificate_renewed_in_time_fires_no_alert(rules: Path, hours: int) -> None:
-    """Renew at two thirds of the lifetime, which is one hour here, and use the new certificate two minutes later."""
+    """Renew at two thirds of a lifetime of one hour, and use the new certificate two minutes later."""
     life = hours * 3600
     begins_at, renewed_at = 3600 - life * 2 // 3, 3600
     series = {
@@ -140,7 +140,7 @@ def test_certificate_renewed_in_time_fires_no_alert(rules: Path, hours: int) -> 
 def test_certificate_not_renewed_fires_by_its_remaining_share(
     rules: Path, alert: str, share: float, hours: int
 ) -> None:
-    """That moment is one hour after the start here."""
+    """Let the share fall to the limit one hour after the start of the series."""
     life = hours * 3600
     expires_at = 3600 + round(life * share)
     series = {BEGINS_AT: f"{expires_at - life}x120", EXPIRES_AT: f"{expires_at}x120"}
@@ -176,7 +176,7 @@ def test_every_panel_shows_metrics_of_a_real_pod(
 
 
 def _check(rules: Path, series: dict[str, str], expected: list[dict[str, Any]]) -> None:
-    """Run promtool's unit test of rules. `expected` has queries with their results."""
+    """Run promtool's unit test for rules. `expected` has queries and their results."""
     test = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in (READY | series).items()],

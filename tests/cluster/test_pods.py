@@ -44,7 +44,7 @@ def test_application_starts_after_the_first_credentials(node: Cluster, namespace
     assert refreshed["time"] < container_state(namespace.pod("web"), "app")["state"]["running"]["startedAt"]
 
 
-def test_untrusted_role_holds_the_application_with_an_event(
+def test_untrusted_role_delays_the_application_with_an_event(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     made = pod(EXAMPLE, "web", sts, app=TELL)
@@ -60,7 +60,7 @@ def test_application_waits_for_an_injected_plain_sidecar(node: Cluster, namespac
     """
     Inject as for Kubernetes before 1.29.
 
-    This kubelet supports native sidecars too, but starts containers in order.
+    This kubelet also supports native sidecars, but it starts plain containers in the same order as old kubelets.
     """
     namespace.apply(_injected_plainly(sts, "web", role="app"))
     assert session_arn(namespace, "web") in namespace.logged("web", "app", "arn:aws")
@@ -70,7 +70,7 @@ def test_application_waits_for_an_injected_plain_sidecar(node: Cluster, namespac
     assert [container["name"] for container in found["spec"]["containers"]] == ["irsa-sidecar", "app"]
 
 
-def test_plain_sidecar_without_credentials_holds_the_application(
+def test_plain_sidecar_without_credentials_delays_the_app(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     namespace.apply(_injected_plainly(sts, "web", role="foreign"))
@@ -126,7 +126,7 @@ def test_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: Cl
 def test_stopping_application_still_gets_credentials(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
 ) -> None:
-    """Request them in the preStop hook and after SIGTERM, because open connections and queues still need them."""
+    """Request credentials in the preStop hook and after SIGTERM, because open connections and queues need them."""
     made = pod(file, "web", sts, app="until_told_to_stop(lambda: (time.sleep(3), tell('at the end', who_am_i())))")
     (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
     hook = app["args"][0].partition("def until")[0] + 'print("in the hook", who_am_i(), file=open("/proc/1/fd/1", "w"))'
@@ -166,7 +166,7 @@ until_told_to_stop()
 def test_application_has_no_sts_token_and_sidecar_no_api_token(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
-    """Include a Pod that mounts the API server's token."""
+    """Use a Pod that mounts the API server's token."""
     find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"
     made = pod(EXAMPLE, "web", sts, app="until_told_to_stop()")
     made["spec"]["automountServiceAccountToken"] = True
@@ -193,7 +193,7 @@ def test_sidecar_needs_at_most_its_memory_request(node: Cluster, namespace: Name
 
 
 def _injected_plainly(sts: ClusterSts, name: str, role: str) -> dict[str, Any]:
-    """Return a Pod as the webhook changes it for an API server that is older than native sidecars."""
+    """Return a Pod as the webhook changes it for an API server before 1.29, which lacks native sidecars."""
     settings = Settings(IMAGE, REGION, is_native=False, environment=(("AWS_ENDPOINT_URL_STS", sts.url),))
     metadata = {"name": name, "annotations": {"irsa-sidecar.io/role-arn": role_arn(role)}}
     authored = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts, TELL)}

@@ -1,4 +1,4 @@
-"""Test the network policies of k8s/ with enforcement: they block what they should, and nothing else."""
+"""Test that the network policies of k8s/ block the intended traffic, and no other traffic."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ TELL = "tell(who_am_i())\nuntil_told_to_stop()"
 METADATA_POLICY, WEBHOOK_POLICY = "network-policy.yaml", "webhook/network-policy.yaml"
 
 OTHER_PORT = 9000
-"""Additional port of a webhook Pod, on which the test listens."""
+"""A port on which the test listens in a Pod of the webhook, and which no policy allows."""
 
 
 LISTEN = """
@@ -42,7 +42,7 @@ ENDPOINTS = {"IPv4": "http://127.0.0.1:4772/v1/credentials", "IPv6": "http://[::
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request: pytest.FixtureRequest, node: Cluster) -> Iterator[str]:
-    """Return the address family for all tests, in which the API server has a Service."""
+    """Return the address family of a test run. The API server has a Service of this family."""
     with apiserver_of_ipv6(node) if request.param == "IPv6" else nullcontext():
         yield request.param
 
@@ -51,7 +51,7 @@ def family(request: pytest.FixtureRequest, node: Cluster) -> Iterator[str]:
 def sts_there(
     family: str, node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ClusterSts]:
-    """Run STS at an address of the family."""
+    """Run STS at an address of this family."""
     if family == "IPv4":
         yield sts
         return
@@ -61,7 +61,7 @@ def sts_there(
 
 @pytest.fixture(scope="module")
 def webhook_there(family: str, webhook: Namespace) -> Iterator[Namespace]:
-    """Return the webhook's namespace in a cluster of the family."""
+    """Return the webhook's namespace in a cluster of this family."""
     with webhook_of_ipv6(webhook) if family == "IPv6" else nullcontext():
         yield webhook
 
@@ -93,7 +93,7 @@ def test_policy_blocks_only_the_metadata_service(
 def test_pod_without_metadata_service_gets_credentials(
     namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
-    """Use an STS endpoint of the family, and no saved credentials."""
+    """Use an STS endpoint of this family, and no saved credentials."""
     made = pod("pod/example.yaml", "web", sts_there, app=TELL)
     set_variable(made, "IRSA_SIDECAR_STATE_DIR", "")
     set_variable(made, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
@@ -111,7 +111,7 @@ def test_pod_without_metadata_service_gets_credentials(
 def test_webhook_may_connect_only_to_api_server_and_dns(
     family: str, webhook_there: Namespace, sts_there: ClusterSts
 ) -> None:
-    """Its Service has port 443. The policy sees 6443, because kube-proxy's translation comes first."""
+    """Use port 443 of the API server's Service. The policy applies to 6443, because kube-proxy translates the port."""
     beyond, name = BEYOND[family], _names(webhook_there)[0]
     places = {
         "the API server": Place(FAMILIES[family].apiserver, 443),
@@ -159,7 +159,7 @@ def _sts(sts: ClusterSts) -> Place:
 
 
 def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everything: set[str]) -> set[str]:
-    """Check reachability without the policy (everything) and with it."""
+    """Return the reachable places with the policy, after a check that all are reachable without the policy."""
     webhook.kubectl("delete", "networkpolicy", "webhook")
     try:
         wait_until(lambda: look() == everything, "all, without the policy")
@@ -171,7 +171,7 @@ def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everythi
 
 @contextmanager
 def _listening(webhook: Namespace, replica: str, address: str) -> Iterator[None]:
-    """Listen on one more port in a Pod of the webhook until the block ends."""
+    """Listen on OTHER_PORT in a Pod of the webhook until the block ends."""
     command = webhook.command("exec", "--stdin", replica, "--", "python", "-u", "-c", LISTEN, address, str(OTHER_PORT))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdin is not None

@@ -1,7 +1,7 @@
 """
-Test the kubelet's own renewal of a token.
+Test that the kubelet renews a token.
 
-It takes minutes, so it starts before all other tests and is checked last.
+The renewal takes minutes, so it starts before all other tests and is checked last.
 """
 
 import json
@@ -12,10 +12,10 @@ from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import ClusterSts
 
 RENEWED_SECONDS = 700.0
-"""Deadline for the renewal. It happens at 80 % of 600 seconds, or a little later when the kubelet syncs the Pod."""
+"""Deadline for the renewal, which is due at 80 % of 600 seconds and happens when the kubelet syncs the Pod."""
 
 GOOD_AT_RENEWAL_SECONDS = 480.0
-"""Least remaining lifetime of a new token when the sidecar finds it, so that the old one is still valid then."""
+"""Least remaining lifetime of a new token when the sidecar finds it. The old token is then still valid."""
 
 
 def test_renewed_token_is_found_and_used_after_a_restart(node: Cluster, rotating: Namespace, sts: ClusterSts) -> None:

@@ -1,4 +1,4 @@
-"""Test tokens that a real API server signed, at a strict STS that knows only the published keys."""
+"""Test tokens of a real API server at a strict STS that knows only the published keys."""
 
 import json
 import os
@@ -24,7 +24,7 @@ AWS = str(Path(sys.executable).parent / "aws")
 def run(
     cluster: Cluster, sts: ClusterSts, token: Path, *command: str, role: str = "app"
 ) -> "subprocess.CompletedProcess[str]":
-    """Run one of our commands with a Pod's environment, where STS can be reached."""
+    """Run one of our commands with a Pod's environment, in the network that has the STS."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
         "AWS_ROLE_ARN": role_arn(role),
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
@@ -114,7 +114,7 @@ def test_token_command_shows_its_service_account(
 
 
 def _make_unscheduled_pod(namespace: Namespace) -> None:
-    """Create a Pod to which a token can be bound. No node accepts it."""
+    """Create a Pod to which a token can be bound. No node runs the Pod."""
     strict = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     user = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
     namespace.apply(
@@ -133,7 +133,7 @@ def _make_unscheduled_pod(namespace: Namespace) -> None:
 
 
 def _shape(value: Any) -> Any:
-    """Return names and types, without the values that differ from token to token."""
+    """Return names and types of the claims, because the values differ between tokens."""
     if isinstance(value, dict):
         return {name: _shape(item) for name, item in value.items()}
     return [_shape(item) for item in value] if isinstance(value, list) else type(value)

@@ -47,7 +47,7 @@ def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namesp
 
 
 def test_other_label_values_are_rejected_except_false(annotated: Namespace, sts: ClusterSts) -> None:
-    """Check that the API server calls the webhook for them, which a selector for the right value would prevent."""
+    """Check that the API server calls the webhook for these values. A selector for `true` would prevent the call."""
     refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
     assert "irsa-sidecar.io/inject is 'yes'" in refused
     annotated.apply(asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
@@ -68,7 +68,7 @@ def test_excluded_container_is_an_event_of_its_owner(annotated: Namespace, sts: 
 
 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
-    """No node accepts the Pods, because only their creation matters here."""
+    """Create Pods that no node runs, because only their creation matters."""
     spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
     template = {"metadata": {"labels": ASKS}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
@@ -111,7 +111,7 @@ def test_webhook_may_read_only_its_own_secret(node: Cluster, webhook: Namespace)
 
 
 def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
-    """The webhook does both with its own rights."""
+    """Check that the webhook's rights suffice for both."""
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     wait_until(lambda: authorities(webhook) != before, "another CA")
@@ -121,7 +121,7 @@ def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotat
 def test_alerts_and_panels_find_the_metrics_of_replicas(
     node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Check both replicas, because the API server keeps its connection to one of them."""
+    """Check both replicas. The API server keeps its connection to one replica, so only that one gets reviews."""
     pods = {
         f"{replica['status']['podIP']}:8080": {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
         for replica in webhook.get("pods")["items"]
@@ -141,7 +141,7 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
         assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
-def test_webhook_was_denied_no_request(webhook: Namespace) -> None:
+def test_webhook_has_all_necessary_rights(webhook: Namespace) -> None:
     output = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
     assert "service_accounts_listed" in output
     assert "certificate_activated" in output

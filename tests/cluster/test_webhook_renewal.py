@@ -28,7 +28,7 @@ def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -
 
 
 def make_due(webhook: Namespace) -> None:
-    """Make the certificate due for renewal, as 61 days later."""
+    """Make the certificate due for renewal, as if 61 days had passed."""
     held = bundle(webhook)
     put(webhook, renewed(held, [NAME], datetime.now(UTC) - timedelta(days=61)))
 
@@ -54,7 +54,7 @@ def test_pods_are_admitted_while_the_certificate_changes(
 
 
 def test_pods_are_admitted_while_replicas_are_replaced(webhook: Namespace, made: Creations) -> None:
-    """New replicas serve the latest certificate from their start."""
+    """Check that new replicas serve the latest certificate from their start."""
     webhook.kubectl("rollout", "restart", "deployment/webhook")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
     wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the removal of the previous replicas")

@@ -19,7 +19,7 @@ ROLE = "clusterrole/irsa-sidecar-webhook"
 
 @pytest.fixture
 def trimmed(webhook: Namespace) -> Iterator[Namespace]:
-    """Remove rights: it may get but not list ServiceAccounts, create no Event, and only read its configuration."""
+    """Remove rights: the webhook may not list ServiceAccounts, create Events or change its configuration."""
     rules = webhook.get(ROLE)["rules"]
     left = [
         rule | {"verbs": [verb for verb in rule["verbs"] if verb in {"get", *_kept(rule)}]}

@@ -1,8 +1,8 @@
 """
 Provide the network outside an EC2 node: an address of the VPC, and the link-local addresses of each node.
 
-It is a network namespace of its own, with the node as the router. So packets of Pods are forwarded, as on EC2. Requests
-to Pods from there do not come from the node, which every policy allows.
+The network is a separate network namespace with the node as the router. So packets of Pods are forwarded, as on EC2.
+Requests from this network do not come from the node, whose requests every policy allows.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 class Beyond(NamedTuple):
-    """Addresses of one family: one of the VPC, EC2's instance metadata service, and the EKS Pod Identity agent."""
+    """Addresses of one family: a VPC address, EC2's instance metadata service, and the EKS Pod Identity agent."""
 
     address: str
     metadata: str
@@ -30,13 +30,13 @@ BEYOND = {
     "IPv6": Beyond("fd00:10:201::1", "fd00:ec2::254", "fd00:ec2::23"),
 }
 CONTAINERS = "169.254.170.2"
-"""Address of the ECS agent's credentials. It has no IPv6 form."""
+"""The address of the ECS agent's credentials endpoint, which exists only in IPv4."""
 
 GATEWAY = "fe80::1"
-"""Address of the node in the VPC. With IPv6 the node does not answer for the addresses of its other devices."""
+"""The node's IPv6 address in the VPC. With IPv6 the node does not respond for addresses of its other devices."""
 
 PORTS = [53, 80, 443, 5432]
-"""Ports of the listeners: TCP, and the first also UDP."""
+"""The ports of the listeners. All use TCP, and the first port also UDP."""
 
 SERVER = """
 import json, socket, socketserver, sys, threading
@@ -57,7 +57,7 @@ print("serving", flush=True)
 
 
 class Vpc:
-    """A network outside the node. `inside` is the prefix of a command that runs there."""
+    """A network outside the node. `inside` is the prefix of commands that run in that network."""
 
     def __init__(self, process: int) -> None:
         self.inside = ["nsenter", f"--net=/proc/{process}/ns/net", "--"]
@@ -75,7 +75,7 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
         made = Vpc(server.pid)
         _connect(node.inside(), made.inside, server.pid)
         yield made
-        _run(node.inside(), "ip link delete vpc")  # at once, because the deletion of the namespace does it with a delay
+        _run(node.inside(), "ip link delete vpc")  # the kernel would delete it with a delay
     finally:
         server.kill()
         server.wait(GUARD_SECONDS)

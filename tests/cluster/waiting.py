@@ -1,11 +1,11 @@
-"""Wait for a condition that becomes true without our action."""
+"""Wait for conditions that other processes make true."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 GUARD_SECONDS = 120.0
-"""Deadline for a wait. A test that reaches it fails."""
+"""Deadline for a wait, after which the test fails."""
 
 Found = TypeVar("Found")
 
@@ -19,9 +19,9 @@ def wait_until(
     details: Callable[[], str] = str,
 ) -> Found:
     """
-    Return the first non-empty result of `check`.
+    Repeat `check` until its result is not empty, and return the result.
 
-    Raises TimeoutError with `what` and the output of `details` if the deadline passes.
+    Raises TimeoutError with `what` and the output of `details` at the deadline.
     """
     deadline = time.monotonic() + seconds
     while not (found := check()):

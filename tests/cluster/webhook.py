@@ -20,7 +20,7 @@ from tests.support.manifests import K8S
 CONFIGURATION = "mutatingwebhookconfiguration/irsa-sidecar"
 SECRET = "secret/irsa-sidecar-webhook"
 COMPONENT = "--selector=app.kubernetes.io/component=webhook"
-"""Label of its Pods."""
+"""The kubectl flag that selects the webhook's Pods."""
 
 ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
 ASKS = {"irsa-sidecar.io/inject": "true"}
@@ -30,7 +30,7 @@ ASKS = {"irsa-sidecar.io/inject": "true"}
 def deployed_webhook(
     node: Cluster, sts: ClusterSts, folder: Path, components: Sequence[str] = (), **more: Any
 ) -> Iterator[Namespace]:
-    """Deploy the webhook, and return its namespace once the replicas are ready. At the end, delete everything in it."""
+    """Deploy the webhook, and yield its namespace when the replicas are ready. At the end, delete the deployment."""
     kustomization = write_kustomization(folder, sts, components, **more)
     deployed = Namespace(node, "irsa-sidecar")
     try:
@@ -48,7 +48,7 @@ def deployed_webhook(
 
 
 def apply_webhook(deployed: Namespace, kustomization: str) -> None:
-    """Apply the kustomization, and return once the requested replicas run."""
+    """Apply the kustomization, and return when the requested replicas run."""
     applied = deployed.kubectl("apply", kustomization, "--validate=strict")
     assert "Warning" not in applied.stderr
     deployed.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
@@ -101,7 +101,7 @@ def asking_deployment(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def tried(namespace: Namespace, pod: dict[str, Any]) -> str:
-    """Return kubectl's output for the Pod, which goes through admission only."""
+    """Return kubectl's output for a dry run of the Pod's creation."""
     done = namespace.kubectl("create", "--dry-run=server", "--filename=-", stdin=yaml.safe_dump(pod), check=False)
     return done.stdout + done.stderr
 
@@ -128,13 +128,13 @@ def served(node: Cluster, webhook: Namespace) -> set[str]:
 
 
 def node_ports(webhook: Namespace) -> list[int]:
-    """Return the ports of the one replica, which is on the network of its node."""
+    """Return the ports of the only replica, which uses the network of its node."""
     (replica,) = replicas(webhook)
     assert replica["status"]["podIP"] == replica["status"]["hostIP"]
     return [port["hostPort"] for port in replica["spec"]["containers"][0]["ports"]]
 
 
 def replicas(webhook: Namespace) -> list[dict[str, Any]]:
-    """Return its Pods, except those that terminate."""
+    """Return the webhook's Pods, except terminating ones."""
     found = webhook.get("pods", COMPONENT)["items"]
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]

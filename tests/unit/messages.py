@@ -1,9 +1,9 @@
 """
-List every message of our errors, as the code has them: `python -m tests.unit.messages` rewrites messages.txt.
+List every message of our errors from the source code: `python -m tests.unit.messages` rewrites messages.txt.
 
-A message is the `problem` and `fix` of an error class of ours where it is created, with `{…}` for values. Functions
-that return such an error count as well, and the name of a text stands for what is assigned to it. A reviewer reads
-changes of wording in that file, so other tests need not repeat sentences.
+A message is the `problem` and `fix` in a call of one of our error classes, with `{…}` for values. Calls of functions
+that return such an error count too, and a variable is replaced by its text. A reviewer reads changes of wording in
+that file, so other tests need not repeat sentences.
 """
 
 import ast
@@ -27,7 +27,7 @@ ERRORS = frozenset(
 
 
 class Message(NamedTuple):
-    """One message: where it is, its problem, its fix, and the setting that it names."""
+    """One message: its module and line, its problem, and its fix."""
 
     module: str
     line: int
@@ -88,7 +88,7 @@ class _Texts:
                 yield from self._pairs(one, its_value)
 
     def of(self, node: ast.expr, line: int) -> str:
-        """Return the text of an expression. A name has its last text before the line, else a later one."""
+        """Return the text of an expression. A name has the text of its last assignment before the line."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return node.value.replace("\n", r"\n")
         if isinstance(node, ast.JoinedStr):

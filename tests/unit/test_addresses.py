@@ -20,7 +20,7 @@ SETTING = "IRSA_SIDECAR_LISTEN"
         (" 10.1.2.3:65535 ", ("10.1.2.3", 65535)),
     ],
 )
-def test_parse_address_reads_what_people_write(text: str, address: tuple[str, int]) -> None:
+def test_parse_address_accepts_common_forms(text: str, address: tuple[str, int]) -> None:
     assert parse_address(SETTING, text) == address
 
 
@@ -57,7 +57,7 @@ def test_parse_address_error_names_setting_and_example(text: str) -> None:
         ("localhost", False),
     ],
 )
-def test_is_loopback(host: str, *, expected: bool) -> None:
+def test_is_loopback_accepts_only_loopback_addresses(host: str, *, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
@@ -80,7 +80,7 @@ def test_format_address_brackets_ipv6() -> None:
         ("10.0.0.1.evil.example", False),
     ],
 )
-def test_is_address_expects_the_form_of_a_url(host: str, *, expected: bool) -> None:
+def test_is_address_requires_the_form_of_a_url(host: str, *, expected: bool) -> None:
     assert is_address(host) is expected
 
 

@@ -37,7 +37,7 @@ def crypto() -> Path:
 
 
 def package(directory: Path, *cas: trustme.CA) -> Path:
-    """Write a certifi package with these authorities, in the form of PyPI's."""
+    """Write a package `certifi` with these authorities, in the form of the package on PyPI."""
     (directory / "certifi").mkdir()
     (directory / "certifi" / "__init__.py").touch()
     bundle = directory / "certifi" / "cacert.pem"
@@ -66,7 +66,7 @@ def trusts(context: ssl.SSLContext, ca: trustme.CA) -> bool:
 def test_authority_is_loaded_only_when_it_is_needed(
     tmp_path: Path, crypto: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This includes two authorities of one name, which a renewal leads to."""
+    """Include two authorities with one name, as after a renewal."""
     ours, renewed = [trustme.CA(organization_name="A", organization_unit_name="Ä  root") for _ in range(2)]
     bundle = package(tmp_path, trustme.CA(), ours, renewed)
     authorities.lay_out(bundle, bundle.with_suffix(".d"), crypto)
@@ -97,7 +97,7 @@ def test_users_bundle_replaces_the_public_authorities(
     assert [trusts(trust, ca) for ca in (ours, theirs)] == [True, False]
 
 
-def test_folder_has_all_of_certifis_authorities(tmp_path: Path, crypto: Path) -> None:
+def test_folder_has_all_authorities_of_certifi(tmp_path: Path, crypto: Path) -> None:
     authorities.lay_out(Path(certifi.where()), tmp_path / "all.d", crypto)
     whole = ssl.create_default_context(cafile=certifi.where()).get_ca_certs(binary_form=True)
     laid_out = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in (tmp_path / "all.d").iterdir()]

@@ -95,8 +95,8 @@ async def test_task_that_returns_is_not_started_again(autojump_clock: MockClock)
     assert trio.current_time() == 0
 
 
-async def test_exception_while_cancelled_stays_inside(autojump_clock: MockClock) -> None:
-    """A child task raises in its cleanup, so trio raises a group with the exception and Cancelled."""
+async def test_exception_during_cancellation_does_not_spread(autojump_clock: MockClock) -> None:
+    """Let a child task raise in its cleanup. Trio then raises a group with the exception and Cancelled."""
     failures: list[Exception] = []
 
     async def cleanup() -> None:
@@ -135,7 +135,7 @@ async def test_failing_report_does_not_end_the_task(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize("owner", [CredentialsFile, ServedRoles])
-async def test_failing_task_of_the_daemon_ends_nothing(
+async def test_failing_task_does_not_end_the_daemon(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type[Any]
 ) -> None:
     run, starts = owner.run, 0
@@ -160,7 +160,7 @@ async def test_failing_task_of_the_daemon_ends_nothing(
     assert starts == 4
 
 
-async def test_failing_flush_of_the_audit_ends_nothing(
+async def test_failing_flush_of_the_audit_does_not_end_the_daemon(
     autojump_clock: MockClock, pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon = pod.daemon()
@@ -192,7 +192,7 @@ log.LineWriter.info = out_of_memory
 
 
 async def test_stop_survives_a_failing_log_and_audit(tmp_path: Path) -> None:
-    """No signal is lost, and the exit status is that of a normal stop."""
+    """Check that no signal is lost, and that the exit status is that of a normal stop."""
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=RAISES_AT_THE_END) as running,
@@ -213,7 +213,7 @@ CONTAINED = {
 
 @pytest.mark.parametrize("module", CONTAINED, ids=lambda module: module.__name__)
 def test_every_background_task_runs_in_keep_running(module: ModuleType) -> None:
-    """Every task in the nursery of background tasks runs in `keep_running`, so that it cannot end the process."""
+    """Check every task in the nursery of background tasks, because an exception there would end the process."""
     nursery, containing = CONTAINED[module]
     assert module.__file__ is not None
     calls = [
@@ -249,7 +249,7 @@ async def test_reload_that_raises_keeps_the_roles(
     assert entry["exc"] is bug
 
 
-async def test_no_roles_file_ends_a_running_daemon(tmp_path: Path) -> None:
+async def test_running_daemon_survives_any_roles_file(tmp_path: Path) -> None:
     volume = FakeVolume(tmp_path)
     volume.write(one())
     environment = {"IRSA_SIDECAR_CONFIG": volume.path}

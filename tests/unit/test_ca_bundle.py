@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 class Rotation:
-    """Two authorities, a file with the first one, and a server of each."""
+    """Two authorities, a file with the first one, and a server for each authority."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "old").mkdir()
@@ -119,7 +119,7 @@ async def test_second_swap_of_a_config_map_is_noticed(rotation: Rotation) -> Non
 
 
 class Reported(CaBundle):
-    """A list of the reports."""
+    """The reports in the order in which they arrived."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -149,7 +149,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_unreadable_bundle_keeps_the_old_and_is_reported_once(rotation: Rotation, kind: str) -> None:
+async def test_unreadable_bundle_is_reported_once_and_not_used(rotation: Rotation, kind: str) -> None:
     bundle = Reported(str(rotation.path))
     context = bundle.context
     BROKEN[kind](rotation.path)
@@ -175,7 +175,7 @@ async def test_repaired_bundle_is_used(rotation: Rotation, kind: str) -> None:
     assert bundle.context is not before
 
 
-async def test_bundle_written_in_parts_is_complete_in_the_end(rotation: Rotation) -> None:
+async def test_bundle_written_in_parts_is_read_again_when_complete(rotation: Rotation) -> None:
     bundle = Reported(str(rotation.path))
     pem = rotation.old_pem + rotation.new_pem
     for end in (10, len(pem) // 4, len(rotation.old_pem), len(pem) - 30, len(pem)):
@@ -218,7 +218,7 @@ async def hanging(
         await operation.ended.wait()
 
 
-async def test_hung_volume_keeps_the_old_and_is_reported_once(
+async def test_hung_volume_is_reported_once_and_changes_nothing(
     rotation: Rotation, hanging: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.05)
@@ -252,7 +252,7 @@ async def test_regions_and_their_proxy_use_the_new_authorities(
 
 
 async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> None:
-    """The transport that it uses is not closed before it ends."""
+    """Check that the transport of a running exchange stays open until the exchange ends."""
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     slow = hour_long_reply("ASIASLOW")
     async with (
@@ -274,7 +274,7 @@ async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> Non
 
 
 async def test_run_survives_a_rotation_of_its_authority(tmp_path: Path, rotation: Rotation) -> None:
-    """It needs no restart, and survives a broken file in between."""
+    """Check that `run` needs no restart, and survives a broken file during the rotation."""
     async with scripted(hour_long_reply("ASIANEW"), tls=rotation.new.server("127.0.0.1")) as sts:
         environment = pod_environment(tmp_path / "token", sts.url, AWS_CA_BUNDLE=str(rotation.path))
         async with run_daemon(environment) as running:

@@ -1,8 +1,8 @@
 """
 Test the watch on real directories, with events of the kernel.
 
-Nothing here waits for real time: trio's clock stands still until a test moves it, and the kernel has queued an event
-when the call that caused it returns.
+These tests never wait for real time. Trio's clock moves only when a test moves it, and the kernel queues an event
+before the call that causes the event returns.
 """
 
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="in
 
 
 class Watch:
-    """A running watch. `calls` counts its reports. Only the test moves the clock."""
+    """A running watch. `calls` counts the calls of `changed`. Only the test moves the clock."""
 
     def __init__(self, clock: MockClock) -> None:
         self.calls = 0
@@ -57,12 +57,12 @@ async def watching(path: str | Path, clock: MockClock) -> AsyncIterator[Watch]:
         nursery.cancel_scope.cancel()
 
 
-async def test_new_watch_calls_once(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_new_watch_calls_the_follower_once(tmp_path: Path, mock_clock: MockClock) -> None:
     async with watching(tmp_path, mock_clock) as watch:
         assert watch.calls == 1
 
 
-async def test_rotation_calls_once_after_the_new_token_is_in_place(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_rotation_causes_one_call_after_the_token_changed(volume: FakeVolume, mock_clock: MockClock) -> None:
     volume.write("token 0")
     async with watching(volume.directory, mock_clock) as watch:
         for turn in range(1, 6):
@@ -71,7 +71,7 @@ async def test_rotation_calls_once_after_the_new_token_is_in_place(volume: FakeV
             assert (volume.directory / "token").read_text() == f"token {turn}"
 
 
-async def test_rotations_in_quick_succession_call_once(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_quick_rotations_cause_one_call(volume: FakeVolume, mock_clock: MockClock) -> None:
     async with watching(volume.directory, mock_clock) as watch:
         for turn in range(10):
             volume.write(f"token {turn}")
@@ -85,21 +85,21 @@ async def test_watch_waits_for_the_end_of_a_rotation(volume: FakeVolume, mock_cl
         assert await watch.after(SETTLE_SECONDS / 2) == 2
 
 
-async def test_file_rewritten_in_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_file_rewritten_in_place_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "token").write_text("one")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "token").write_text("two")
         assert await watch.after() == 2
 
 
-async def test_file_renamed_into_place_calls(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_file_renamed_into_place_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "draft").write_text("two")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "draft").rename(tmp_path / "token")
         assert await watch.after() == 2
 
 
-async def test_reading_a_file_does_not_call(volume: FakeVolume, mock_clock: MockClock) -> None:
+async def test_read_of_a_file_causes_no_call(volume: FakeVolume, mock_clock: MockClock) -> None:
     volume.write("token")
     async with watching(volume.directory, mock_clock) as watch:
         (volume.directory / "token").read_text()
@@ -152,7 +152,7 @@ async def test_unmounted_volume_is_watched_again(tmp_path: Path, mock_clock: Moc
         assert await watch.after() == 4
 
 
-async def test_watch_without_descriptors_tries_again(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_watch_without_free_descriptors_tries_again(tmp_path: Path, mock_clock: MockClock) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -170,7 +170,7 @@ def _instances() -> list[str]:
 
 
 def _watches() -> int:
-    """Return the number of the kernel's watches for the instance (proc(5), fdinfo)."""
+    """Return the number of watches that the kernel has for the instance (proc(5), fdinfo)."""
     (instance,) = _instances()
     text = Path(instance.replace("/fd/", "/fdinfo/")).read_text()
     return sum(line.startswith("inotify wd:") for line in text.splitlines())
@@ -228,7 +228,7 @@ async def test_lost_instance_is_opened_again(
 async def test_bug_in_the_watch_does_not_end_the_run(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, bug: Exception
 ) -> None:
-    """The task that reads the events is a system task of trio, whose exceptions would end the process."""
+    """Let the system task raise that reads the events. Exceptions of trio's system tasks would end the process."""
 
     def fail(_events: bytes) -> dict[int, int]:
         raise bug
@@ -243,7 +243,7 @@ async def test_bug_in_the_watch_does_not_end_the_run(
         assert await watch.after() == 3
 
 
-async def test_bug_in_adding_a_watch_tries_again(
+async def test_watch_is_added_again_after_a_bug(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -265,7 +265,7 @@ async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_c
     if most > 20_000:
         pytest.skip("fs.inotify.max_queued_events is too large to fill the queue")
     async with watching(directories[0], mock_clock) as busy, watching(directories[1], mock_clock) as quiet:
-        for number in range(most + 1):  # each causes an event that differs from the one before
+        for number in range(most + 1):  # each causes an event that differs from the previous one
             (directories[0] / f"{number % 2}").write_bytes(b"")
         assert (await busy.after(), quiet.calls) == (2, 2)
 

@@ -1,4 +1,4 @@
-"""The two parts of an error, and the text that a person reads."""
+"""Test the two parts of an error, and the text that a person reads."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_parts_have_no_full_stop() -> None:
         (("", ""), ""),
     ],
 )
-def test_sentences_end_once(texts: tuple[str, ...], joined: str) -> None:
+def test_sentences_adds_only_missing_full_stops(texts: tuple[str, ...], joined: str) -> None:
     assert sentences(*texts) == joined
 
 

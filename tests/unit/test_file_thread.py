@@ -41,7 +41,7 @@ async def test_in_thread_raises_what_the_function_raises(error: BaseException) -
 async def test_no_thread_is_left_after_an_operation() -> None:
     before = _thread._count()
     await in_thread(HEALTHY, os.stat, "/")
-    while _thread._count() > before:  # the thread reported its result and is about to end
+    while _thread._count() > before:  # the thread has reported its result and will end soon
         await trio.lowlevel.checkpoint()
 
 
@@ -136,7 +136,7 @@ async def test_directory_is_usable_again_after_the_volume_returned(
     with hanging_volume() as volume:
         await _expect_timeout(HUNG, volume.read)
     autojump_clock.autojump_threshold = float("inf")
-    while file_thread._operations_of_this_run().running:  # until the abandoned thread reported its end
+    while file_thread._operations_of_this_run().running:  # wait until the abandoned thread has reported its end
         await trio.lowlevel.checkpoint()
     assert await in_thread(HUNG, volume.read) == "read at last"
 
@@ -168,10 +168,10 @@ def test_event_loop_ends_while_an_operation_hangs() -> None:
         volume.has_read.wait()
         threads = _thread._count()
     while _thread._count() >= threads:
-        pass  # the thread ends, and does not raise because the loop is gone
+        pass  # the thread ends without an exception, although the loop has ended
 
 
-def test_next_run_is_unaffected_by_a_hung_directory_of_the_last() -> None:
+def test_hung_directory_does_not_affect_the_next_trio_run() -> None:
     with hanging_volume() as volume:
 
         async def next_main() -> str:
@@ -181,7 +181,7 @@ def test_next_run_is_unaffected_by_a_hung_directory_of_the_last() -> None:
         assert trio.run(next_main) == "read"
 
 
-async def test_no_thread_available_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_thread_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_operation: Operation) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -217,7 +217,7 @@ async def test_calls_at_the_same_moment_share_one_operation() -> None:
     assert await shared_check(HEALTHY, check) == 3
 
 
-async def test_error_is_not_shared() -> None:
+async def test_error_of_a_shared_operation_is_not_shared() -> None:
     calls: list[str] = []
 
     def fail(path: str) -> None:
@@ -234,7 +234,7 @@ async def test_error_is_not_shared() -> None:
     assert len(calls) == 5
 
 
-async def test_cancelled_call_does_not_cancel_the_others(autojump_clock: MockClock, real_file_threads: None) -> None:
+async def test_cancelled_call_does_not_cancel_other_calls(autojump_clock: MockClock, real_file_threads: None) -> None:
     autojump_clock.autojump_threshold = float("inf")
     results: list[str] = []
     with hanging_volume() as volume:
@@ -261,7 +261,7 @@ async def test_cancelled_call_does_not_cancel_the_others(autojump_clock: MockClo
 
 
 class Threads:
-    """Count the threads that are started."""
+    """A counter of the started threads."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -299,7 +299,7 @@ async def test_check_of_a_file_in_memory_needs_no_thread(
 async def test_each_file_is_checked_for_memory_separately(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
 ) -> None:
-    """A symlink next to a tmpfs file may point to a volume that hangs."""
+    """Use a symlink in a tmpfs that points to a volume that hangs."""
     link = f"{path}-link"
     monkeypatch.setattr(file_thread, "is_in_memory", lambda found: found == path)
     await check(path, file_version, path)
@@ -336,7 +336,7 @@ async def test_missing_file_is_checked_in_a_thread_until_it_exists(
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mountinfo"), reason="Linux")
 def test_is_in_memory_follows_links_to_the_file(tmp_path: Path) -> None:
-    """/proc is neither in memory nor on a disk; /dev/shm is a tmpfs wherever it is mounted."""
+    """Use links to /proc, which counts as not in memory, and to /dev/shm, which is always a tmpfs."""
     (tmp_path / "link").symlink_to("/proc/self/status")
     assert not mounts.is_in_memory(str(tmp_path / "link"))
     assert not mounts.is_in_memory(str(tmp_path / "missing"))

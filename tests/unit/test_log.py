@@ -1,4 +1,4 @@
-"""Test log lines, and that a slow, closed or full stderr neither delays nor breaks anything."""
+"""Test log lines. A slow, closed or full stderr must not delay the process or cause an error."""
 
 import json
 import os
@@ -17,7 +17,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 class Pipe(NamedTuple):
-    """Return a pipe that is read without waiting."""
+    """A pipe that the test reads without waiting."""
 
     reader: int
     writer: int
@@ -41,7 +41,7 @@ def pipe() -> Iterator[Pipe]:
         try:
             os.close(fd)
         except OSError:
-            continue  # some tests close one of them
+            continue  # some tests close one end
 
 
 # The content of a line
@@ -219,7 +219,7 @@ def test_full_pipe_drops_lines_without_waiting(pipe: Pipe) -> None:
     assert [event["event"] for event in pipe.events()] == ["read_again"]
 
 
-def test_missing_reader_drops_lines_only(pipe: Pipe) -> None:
+def test_missing_reader_drops_lines_without_an_error(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     os.close(pipe.reader)
     log.info("happened")
@@ -227,7 +227,7 @@ def test_missing_reader_drops_lines_only(pipe: Pipe) -> None:
     assert writer.dropped == 2
 
 
-def test_closed_descriptor_drops_lines_only(pipe: Pipe) -> None:
+def test_closed_descriptor_drops_lines_without_an_error(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     os.close(pipe.writer)
     log.info("happened")
@@ -243,7 +243,7 @@ def test_full_disk_drops_lines_without_an_error() -> None:
     assert writer.dropped == 1
 
 
-def test_process_without_stderr_drops_lines_only() -> None:
+def test_process_without_stderr_drops_lines_without_an_error() -> None:
     writer = LineWriter(-1)
     writer.msg("happened")
     assert writer.dropped == 1

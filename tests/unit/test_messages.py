@@ -1,12 +1,12 @@
-"""The messages of our errors: their wording is in messages.txt, and each has the same form."""
+"""Test the messages of our errors: messages.txt has their wording, and all have the same form."""
 
 import pytest
 
 from tests.unit.messages import GOLDEN, Message, golden_text, messages
 
 
-def test_messages_are_those_of_the_golden_file() -> None:
-    """`make messages` writes the file. Its diff shows what people will read."""
+def test_golden_file_has_all_messages() -> None:
+    """Compare with the file that `make messages` writes. Its diff shows reviewers the new wording."""
     assert golden_text() == GOLDEN.read_text()
 
 

@@ -1,4 +1,4 @@
-"""Compare the exposition with prometheus-client: its parser, and its registry with the same values."""
+"""Compare the exposition with prometheus-client: with its parser, and with its output for the same values."""
 
 import re
 from collections.abc import Iterable
@@ -122,7 +122,7 @@ def test_buckets_are_cumulative_and_end_at_infinity() -> None:
     ]
 
 
-def test_bounds_rise_to_the_deadline_of_an_attempt() -> None:
+def test_bucket_bounds_increase_up_to_the_deadline() -> None:
     assert list(STS_SECONDS_BUCKETS) == sorted(set(STS_SECONDS_BUCKETS))
     assert STS_SECONDS_BUCKETS[-1] == 10.0
 
@@ -138,7 +138,7 @@ def test_outcomes_are_counted_by_role() -> None:
 
 
 @given(st.lists(st.text(max_size=3), max_size=300))
-def test_invented_outcomes_are_bounded_and_counted(outcomes: list[str]) -> None:
+def test_number_of_unknown_outcomes_is_limited(outcomes: list[str]) -> None:
     metrics = Metrics()
     for outcome in outcomes:
         metrics.count_refresh("default", outcome)

@@ -1,4 +1,4 @@
-"""Test the authorities that a person named, on each Python and for each connection to the outside."""
+"""Test the authorities that a person named, on each version of Python and for each outgoing connection."""
 
 import ssl
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies", "strict")
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create contexts with the flags of Python 3.13 on older Pythons too."""
+    """Create contexts with the flags of Python 3.13, also on older versions."""
     monkeypatch.setattr(ssl, "create_default_context", strict_as_in_python_3_13())
 
 
@@ -35,7 +35,7 @@ async def resolver() -> None:
 
 
 def test_strict_check_rejects_each_lax_authority(lax: LaxAuthority) -> None:
-    """Without `accept_named` all of these fail, so the tests below prove something."""
+    """Check that all handshakes fail without `accept_named`. So the next tests can fail."""
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(ssl.create_default_context(cafile=lax.bundle), lax.server(STS_HOST), STS_HOST)
 
@@ -50,10 +50,10 @@ async def test_published_keys_with_a_lax_named_authority_are_read(resolver: None
     async with scripted(Reply(404, b"{}"), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         with pytest.raises(published_keys.IssuerError) as caught:
             await published_keys.fetch(server.url, ca_bundle=lax.bundle)
-    assert caught.value.reason == "status"  # TLS succeeded
+    assert caught.value.reason == "status"  # the handshake succeeded, so the error is the HTTP status
 
 
-async def test_doctor_reaches_sts_with_a_lax_named_authority(resolver: None, lax: LaxAuthority) -> None:
+async def test_doctor_calls_sts_with_a_lax_named_authority(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(302, b""), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         path = await collect(server.url, lax.bundle)
     assert (path.failed_step, path.reason) == ("", "")
@@ -66,7 +66,7 @@ async def test_issuer_with_a_lax_named_authority_gets_a_thumbprint(resolver: Non
 
 
 async def test_named_intermediate_is_trusted_on_every_python(resolver: None, tmp_path: Path) -> None:
-    """Python 3.13 accepts an intermediate as the anchor. Older ones require the root."""
+    """Use an intermediate authority as the anchor. Python before 3.13 would require the root."""
     server, intermediate = LaxAuthority(tmp_path).server_of_an_intermediate(STS_HOST)
     async with scripted(tls=server, host=STS_HOST) as sts:
         await exchange(sts.url, ca_bundle=intermediate)
@@ -99,7 +99,7 @@ async def test_missing_authority_is_reported_with_the_bundle(resolver: None, tmp
     assert "set AWS_CA_BUNDLE to a file with its authority" in public.message
 
 
-async def test_wrong_name_is_not_blamed_on_the_bundle(resolver: None, tmp_path: Path) -> None:
+async def test_error_about_a_wrong_name_does_not_name_the_bundle(resolver: None, tmp_path: Path) -> None:
     authority = LaxAuthority(tmp_path)
     async with scripted(tls=authority.server("sts.example.com"), host=STS_HOST) as sts:
         error = await failure(sts.url, ca_bundle=authority.bundle)

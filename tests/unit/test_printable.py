@@ -1,4 +1,4 @@
-"""Test that no text from outside reaches a terminal with characters that it obeys, hides or reorders."""
+"""Test that texts from outside are printed without characters that a terminal obeys, hides or reorders."""
 
 import argparse
 import ast
@@ -65,7 +65,7 @@ def assert_harmless(text: str, allowed: str = "\n") -> None:
 
 
 @pytest.mark.parametrize("character", HOSTILE.values(), ids=HOSTILE)
-def test_printable_escapes_what_a_terminal_obeys(character: str) -> None:
+def test_printable_escapes_characters_that_terminals_obey(character: str) -> None:
     shown = printable(f"a{character}b")
     assert_harmless(shown, allowed="")
     assert shown.startswith("a\\")
@@ -87,7 +87,7 @@ def test_printable_escapes_what_a_terminal_obeys(character: str) -> None:
         "a\u3000b",
     ],
 )
-def test_printable_leaves_ordinary_text_as_it_is(text: str) -> None:
+def test_printable_does_not_change_ordinary_text(text: str) -> None:
     assert printable(text) == text
 
 
@@ -103,11 +103,11 @@ def test_printable_cuts_between_escapes() -> None:
     assert printable("\x1b\x1b", max_length=8) == r"\x1b\x1b"
 
 
-def test_printable_keeps_named_characters() -> None:
+def test_printable_does_not_escape_the_characters_of_keep() -> None:
     assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
 
 
-def test_printable_lines_indents_so_no_line_looks_like_ours() -> None:
+def test_printable_lines_indents_every_line_after_the_first() -> None:
     assert printable_lines("first\nirsa-sidecar: all is well\x1b") == "first\n  irsa-sidecar: all is well\\x1b"
 
 
@@ -120,7 +120,7 @@ def test_remark_has_a_maximum_length(capsys: pytest.CaptureFixture[str]) -> None
     assert len(capsys.readouterr().err) <= MAX_LENGTH + len("irsa-sidecar: \n")
 
 
-# Each output
+# All outputs of the program
 
 
 def test_error_of_a_command_is_printable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +193,7 @@ def test_console_log_is_printable(value: object) -> None:
 
 
 async def test_probe_escapes_the_response_of_any_daemon(tmp_path: Path) -> None:
-    """Another program may listen on the admin address."""
+    """Use a response of another program, which may listen on the admin address."""
     from tests.support.fakes.scripted_sts import Reply  # noqa: PLC0415
 
     async with scripted_sts(Reply(503, b"\x1b[31mnot ready\xc2\x9b2J\x80\n" + "\u202e".encode())) as sts:
@@ -222,7 +222,7 @@ def test_plan_of_setup_is_printable(
 
 
 def test_stderr_is_written_in_two_modules_only() -> None:
-    """One module escapes messages and writes progress. `cli` writes tracebacks through it."""
+    """Check that only two modules write: the one that escapes messages, and `cli`, which writes tracebacks."""
     found = {
         path.relative_to(SIDECAR).as_posix()
         for path in SIDECAR.rglob("*.py")

@@ -138,7 +138,7 @@ def test_long_no_proxy_gives_a_short_warning_without_passwords() -> None:
 
 @given(st.text(st.sampled_from("a.*:/1 [];%\"'-_,fd")), st.sampled_from([STS, "sts.example:8443", "[fd00::7]"]))
 def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str) -> None:
-    """If the host is appended to a valid list, Python connects to it directly."""
+    """Append the host to a list without a warning, and check that Python connects to the host directly."""
     if no_proxy_warning(text, netloc) is None and text != "*":
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HTTPS_PROXY", "http://proxy:1")
@@ -146,7 +146,7 @@ def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str
             assert proxy_for(f"https://{netloc}/") is None
 
 
-# At the start and in doctor
+# The checks at the start and in doctor
 
 
 def test_no_proxy_is_checked_only_if_a_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ async def test_unresolvable_proxy_is_reported(monkeypatch: pytest.MonkeyPatch) -
     assert "AWS_REGION" not in error.message
 
 
-def test_run_ends_with_the_proxys_setting(tmp_path: Path) -> None:
+def test_error_of_run_names_the_proxys_setting(tmp_path: Path) -> None:
     proxy = {"HTTPS_PROXY": "http://user:p@ss#w%rd@127.0.0.1:1"}
     status, errors = run_to_its_end(pod_environment(tmp_path / "token", f"https://{STS}/", **proxy))
     assert status == 2
@@ -225,7 +225,7 @@ async def test_commands_name_the_proxys_setting(tmp_path: Path, command: list[st
     assert "w%rd" not in shown
 
 
-async def test_app_id_goes_into_the_user_agent_of_run(tmp_path: Path) -> None:
+async def test_user_agent_of_run_contains_the_app_id(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, AWS_SDK_UA_APP_ID="shop cart")
         async with run_daemon(environment) as running:
@@ -236,7 +236,7 @@ async def test_app_id_goes_into_the_user_agent_of_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["credentials", "--no-daemon"], ["exec", "true"], ["doctor", "--no-imds"]])
-async def test_app_id_goes_into_the_user_agent_of_commands(tmp_path: Path, command: list[str]) -> None:
+async def test_user_agent_of_commands_contains_the_app_id(tmp_path: Path, command: list[str]) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, AWS_SDK_UA_APP_ID="cart")
         await trio.run_process(

@@ -62,7 +62,7 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
 @pytest.mark.parametrize("setting", ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"])
-def test_url_with_a_user_is_rejected_unseen(url: str, flags: dict[str, str], setting: str) -> None:
+def test_rejected_url_with_a_user_is_not_shown(url: str, flags: dict[str, str], setting: str) -> None:
     environ = environment(**flags, **{setting: url})
     with pytest.raises(ConfigurationError) as caught:
         read_config(environ, {})
@@ -74,7 +74,7 @@ def test_url_with_a_user_is_rejected_unseen(url: str, flags: dict[str, str], set
 
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_settings_are_checked_before_anything_is_printed(url: str) -> None:
+def test_settings_are_checked_before_the_first_output(url: str) -> None:
     settings = read_sts_settings(environment())._replace(endpoint_url=url, use_fips=True)
     with pytest.raises(ConfigurationError) as caught:
         endpoint_of(settings)

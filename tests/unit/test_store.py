@@ -1,4 +1,4 @@
-"""Test the store: credentials are replaced as a whole, and never by ones that expire sooner."""
+"""Test the store: credentials are replaced as a whole, and never by credentials that expire sooner."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def test_snapshot_holds_credentials_and_their_response() -> None:
 
 
 SHOWN = [timedelta(days=-1), timedelta(seconds=-1), timedelta(0), timedelta(seconds=1), timedelta(days=1)]
-"""Seconds by which STS's clock was moved between two responses. Its Expiration moves by the same time."""
+"""Steps of STS's clock between two responses. The Expiration changes by the same time."""
 
 
 @pytest.mark.parametrize("shown", SHOWN)
@@ -57,8 +57,8 @@ def test_replace_accepts_credentials_that_expire_later(seconds: float, shown: ti
 
 
 @pytest.mark.parametrize("stepped_seconds", [60, 1700, 3600])
-def test_replace_compares_on_the_current_clocks(stepped_seconds: float) -> None:
-    """The wall clock was set forward, so the first credentials seem to expire too early on it."""
+def test_replace_compares_with_the_current_clocks(stepped_seconds: float) -> None:
+    """Set the wall clock forward, so that the first credentials seem to expire too early."""
     store, later = Store(render), Instant(NOW.wall + stepped_seconds, NOW.monotonic)
     store.replace(SET, ENDS, NOW)
     same_end = ENDS._replace(wall=ENDS.wall + stepped_seconds)
@@ -67,7 +67,7 @@ def test_replace_compares_on_the_current_clocks(stepped_seconds: float) -> None:
 
 
 @pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
-def test_replace_accepts_any_over_credentials_hidden_by_a_clock(now: Instant) -> None:
+def test_replace_ignores_credentials_that_a_clock_step_hides(now: Instant) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
     shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))

@@ -1,4 +1,4 @@
-"""Test token files as they occur in a Pod: complete, partial, huge, missing, or not readable."""
+"""Test token files of all kinds in a Pod: complete, partial, huge, missing and unreadable."""
 
 import os
 import threading
@@ -71,7 +71,7 @@ def test_missing_file_is_reported_with_its_variable(volume: FakeVolume) -> None:
 
 
 @pytest.mark.parametrize("misses", [1, 2])
-def test_file_missing_for_a_moment_is_tried_twice(
+def test_file_that_is_missing_for_a_moment_is_read_again(
     volume: FakeVolume, monkeypatch: pytest.MonkeyPatch, misses: int
 ) -> None:
     volume.write(service_account_token(NOW))
@@ -114,7 +114,7 @@ def test_read_during_a_rotation_returns_a_whole_token(volume: FakeVolume) -> Non
     reader.join()
     assert set(seen) <= set(tokens)
     assert seen == sorted(seen, key=tokens.index)  # an older token never follows a newer one
-    # A read that meets two renames in a row may find no file and report it. There is no other result.
+    # If two renames happen during a read, the file may be reported as missing. No other error is possible.
     assert {error.reason for error in failures} <= {"missing"}
 
 
@@ -152,7 +152,7 @@ def test_loop_of_links_is_rejected(tmp_path: Path) -> None:
 
 @contextmanager
 def as_somebody_else() -> Iterator[None]:
-    """Root may read everything, so the test becomes another user for a while if it runs as root."""
+    """Run the test as another user if it runs as root, because root may read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -171,7 +171,7 @@ def as_somebody_else() -> Iterator[None]:
 def test_unreadable_file_is_reported_with_mode_and_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_mode: int, seen: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # only root may enter the directories above
+    monkeypatch.chdir(tmp_path)  # only root may enter the parent directories
     (tmp_path / "token").write_text(service_account_token(NOW))
     (tmp_path / "token").chmod(0o000)
     tmp_path.chmod(directory_mode)

@@ -50,7 +50,7 @@ def test_byte_order_mark_and_spaces_are_stripped(around: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
-def test_empty_file_has_the_reason_empty(content: bytes) -> None:
+def test_error_for_an_empty_file_has_the_reason_empty(content: bytes) -> None:
     error = refusal_of(content)
     assert error.reason == "empty"
     assert "waiting" not in str(error)
@@ -84,7 +84,7 @@ def test_claims_that_are_not_an_object_are_rejected(claims: Any) -> None:
 
 @pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
 def test_deeply_nested_claims_are_rejected(nested: str) -> None:
-    """The limit depends on Python: 3.11 rejects a depth that 3.13 reads."""
+    """Use a depth beyond every limit. Python 3.11 rejects a depth that 3.13 accepts."""
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
     with suppress(TokenError):
@@ -134,14 +134,14 @@ def test_any_header_raises_only_token_errors(header: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(_CLAIM, _JSON))
-def test_any_claims_lead_to_the_declared_types(claims: dict[str, Any]) -> None:
+def test_parsed_claims_always_have_the_declared_types(claims: dict[str, Any]) -> None:
     token = decode_token(jwt_of(claims).encode(), PATH)
     for number in (token.issued_at, token.not_before, token.expires_at):
         assert number is None or (type(number) is float and math.isfinite(number))
     for text in (token.issuer, token.subject, token.namespace, token.service_account, token.pod):
         assert text is None or (type(text) is str and text)
     assert all(type(audience) is str for audience in token.audiences)
-    warning_from_claims(token, NOW)  # no claim is too unusual for the warnings
+    warning_from_claims(token, NOW)  # the warnings must not raise for any claims
 
 
 def _with_number(text: str) -> bytes:
@@ -224,7 +224,7 @@ def test_audience_is_azp_if_the_token_has_one(claims: dict[str, Any], audience: 
 
 @pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
 def test_audience_is_the_one_that_local_sts_accepts(claims: dict[str, Any]) -> None:
-    """Our local STS matches recorded responses of the real one, so both must find the same audience."""
+    """Compare with our local STS, whose behaviour matches recorded responses of the real STS."""
     token = token_with(**claims)
     provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")
     sts_audience = None

@@ -106,7 +106,7 @@ def test_mistake_in_a_token_file_is_reported(code: str, content: str | bytes) ->
     assert not any(secret in str(error) for secret in TOKEN.split("."))
 
 
-def test_every_code_has_a_case() -> None:
+def test_table_has_a_case_for_every_code() -> None:
     assert set(MISTAKES) == CODES
 
 
@@ -125,14 +125,14 @@ def test_member_with_the_token_is_reported(document: Any, names: tuple[str, str]
 
 
 def test_unusual_member_name_is_not_shown() -> None:
-    """The name can be the secret itself."""
+    """Check that the name is hidden, because the name can be the secret."""
     assert "odd" not in str(refusal_of(json.dumps({"an odd name": TOKEN})))
     assert TOKEN[:20] not in str(refusal_of(json.dumps({TOKEN: TOKEN})))
 
 
 @pytest.mark.parametrize("end", range(1, TOKEN.rindex("."), 7))
 def test_truncated_token_is_not_a_mistake(end: int) -> None:
-    """Its writer may not have finished, so the next read may succeed."""
+    """Accept that the writer may not have finished, so that the next read may succeed."""
     error = refusal_of(RAW[:end])
     assert (error.reason, error.mistake) == ("malformed", None)
 
@@ -162,6 +162,6 @@ def test_longer_unknown_content_is_too_long() -> None:
 @example(("ey-------- " * 1_800).encode())
 @example(f"{part([1])}.{part([1])}.c.d.e".encode())
 @example(jwt_of({"sub": "x"}).encode())
-def test_any_content_has_a_known_mistake_or_none(content: bytes) -> None:
+def test_any_content_has_a_known_code_or_no_mistake(content: bytes) -> None:
     mistake = find_mistake(content)
     assert mistake is None or (mistake.code in CODES and mistake.problem and mistake.fix)

@@ -1,4 +1,4 @@
-"""Pods of users, and Pods that other webhooks changed."""
+"""Create Pods as users write them, and Pods that other webhooks have changed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Properties of injection that hold for every Pod."""
+"""Test properties of injection that are true for every Pod."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ from tests.support.fakes import amazons_webhook
 from tests.unit.injection.pods import ACCOUNT, ARN, PLAIN, SETTINGS, container, pods, variables
 
 fewer = hypothesis.settings(max_examples=hypothesis.settings().max_examples // 3)
-"""The number of examples, which is small because a whole Pod takes long to create."""
+"""Settings with a third of the examples, because the generation of a whole Pod is slow."""
 
 settings_of_both_kinds = st.sampled_from([SETTINGS, PLAIN])
 
@@ -104,7 +104,7 @@ def is_amazons(item: Document, container: Document) -> bool:
 
 
 def is_misread(item: Document) -> bool:
-    """Return whether it is an empty variable that SDKs read."""
+    """Return whether the variable is empty but read by SDKs."""
     return item["name"] in READ_WHEN_EMPTY and item.get("value") == ""
 
 
@@ -187,7 +187,7 @@ def test_sidecar_and_containers_agree_on_paths_and_secrets(pod: Document, settin
 @given(pods(), settings_of_both_kinds)
 def test_result_is_a_pod_by_the_kubernetes_model(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
-    # The model drops an unknown field, and rejects a value of the wrong type.
+    # The model removes unknown fields, and rejects values of a wrong type.
     assert_holds(Pod.from_dict(result).to_dict(), result)
 
 
@@ -221,7 +221,7 @@ plain = st.recursive(
 @fewer
 @given(pods(), settings_of_both_kinds)
 def test_eks_webhook_changes_none_of_our_containers(pod: Document, settings: Settings) -> None:
-    """The result stays the same when both webhooks run again, any number of times."""
+    """Check that the result stays the same if both webhooks run again, any number of times."""
 
     def amazons(found: Document) -> Document:
         return amazons_webhook.mutated(found, role_arn=ARN, region="eu-west-1")
@@ -239,7 +239,7 @@ def test_eks_webhook_changes_none_of_our_containers(pod: Document, settings: Set
 @fewer
 @given(pods(), settings_of_both_kinds)
 def test_unused_pod_identity_is_removed_in_either_order(pod: Document, settings: Settings) -> None:
-    """The label and the volume stay if and only if a container mounts the volume."""
+    """Check that the label and the volume stay if and only if a container mounts the volume."""
 
     def amazons(found: Document) -> Document:
         return amazons_webhook.mutated_for_pod_identity(found, region="eu-west-1")
@@ -261,7 +261,7 @@ def test_malformed_pod_is_rejected_with_a_message(document: Document, settings: 
 
 
 def test_generator_creates_each_important_case() -> None:
-    """The cases are containers with and without credentials, and both kinds of Amazon's additions."""
+    """Look for containers with and without credentials, and for both kinds of Amazon's additions."""
     seen: set[str] = set()
 
     @given(pods())

@@ -1,4 +1,4 @@
-"""The variables of the application's containers: sources of credentials, regions and proxies."""
+"""Test the variables of the application's containers: sources of credentials, regions and proxies."""
 
 from typing import Any
 
@@ -135,7 +135,7 @@ def test_variable_with_value_from_is_a_credential_source(name: str, source: Docu
 
 @pytest.mark.parametrize(("first", "last", "is_served"), [("", "AKIA", False), ("AKIA", "", True)])
 def test_last_variable_with_a_name_counts(first: str, last: str, is_served: bool) -> None:  # noqa: FBT001
-    """The kubelet reads the last one too."""
+    """Check that injection reads the same variable as the kubelet."""
     mine = {**app(("AWS_ACCESS_KEY_ID", first), ("AWS_ACCESS_KEY_ID", last)), "name": "mine"}
     result = inject(pod(mine, app()), ACCOUNT, SETTINGS)
     assert (result.warnings == ()) is is_served

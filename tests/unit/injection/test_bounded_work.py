@@ -1,4 +1,4 @@
-"""Tenants' input takes a limited amount of work, counted in calls and not in time."""
+"""Test that the work for a tenant's input is limited. The work is counted in calls, because times vary."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 CALLS = 700_000
-"""The limit of calls. PyYAML makes about 80 for each character of the worst text within the limits, in 0.25 s."""
+"""Limit for the number of calls. PyYAML makes about 80 per character of the worst text, which takes 0.25 s."""
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -96,7 +96,7 @@ class CountedText(str):
 
 
 def test_work_for_mounts_of_the_eks_webhook_is_limited() -> None:
-    """The work grows with the sum of the numbers of mounts and variables, not with their product."""
+    """Check that the work grows with the number of mounts plus the number of variables, not with the product."""
     count = 3000
     found = pod()
     found["spec"]["containers"][0] |= {
@@ -123,7 +123,7 @@ def test_file_is_in_a_mount_if_its_path_starts_with_it(directories: list[str], f
 
 @pytest.mark.parametrize("size", [MAX_NAME_CHARACTERS, 1_000_000])
 def test_work_for_similar_names_is_limited(size: int) -> None:
-    """Webhooks run before the API server checks the length of names."""
+    """Use long names, because the API server checks the length of names only after the webhooks."""
     found = pod()
     found["metadata"]["annotations"] = {"irsa-sidecar.io/" + "ab" * (size // 2): "x"}
 

@@ -1,4 +1,4 @@
-"""docs/injection.md describes the code correctly."""
+"""Test that docs/injection.md describes the code correctly."""
 
 import json
 import re

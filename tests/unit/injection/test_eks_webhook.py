@@ -1,4 +1,4 @@
-"""Additions of Amazon's webhook, before and after injection."""
+"""Test the removal of the additions of Amazon's webhook."""
 
 import jsonpatch
 import pytest
@@ -106,7 +106,7 @@ def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_
 
 @pytest.mark.parametrize("value", ["enabled", "disabled", "x"])
 def test_pod_identity_label_of_the_user_stays(value: str) -> None:
-    """A selector may need it. Amazon's webhook sets its label together with its volume."""
+    """Keep a label without the volume, because a user set it and a selector may need it."""
     original = pod()
     original["metadata"]["labels"] = {POD_IDENTITY: value}
     assert labels_of(injected(original)) == {POD_IDENTITY: value}

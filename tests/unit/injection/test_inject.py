@@ -1,4 +1,4 @@
-"""The whole injection: the sidecar, its annotations, and the containers that get credentials."""
+"""Test the whole injection: the sidecar, its annotations, and the containers that get credentials."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_plain_sidecar_is_the_first_container() -> None:
     assert "runs before the sidecar" in result.warnings[0]
 
 
-def test_sidecar_meets_the_restricted_pod_security_standard() -> None:
+def test_sidecar_complies_with_the_restricted_standard() -> None:
     sidecar = container(injected(pod()), "irsa-sidecar")
     security = sidecar["securityContext"]
     assert security["runAsNonRoot"]
@@ -59,7 +59,7 @@ def test_sidecar_meets_the_restricted_pod_security_standard() -> None:
     assert set(sidecar["resources"]["limits"]) == {"memory"}
 
 
-def test_annotations_reach_the_sidecar_and_its_token() -> None:
+def test_annotations_configure_the_sidecar_and_its_token() -> None:
     values = {
         "audience": "vault",
         "token-expiration": "600",
@@ -76,7 +76,7 @@ def test_annotations_reach_the_sidecar_and_its_token() -> None:
     assert source["serviceAccountToken"] == {"audience": "vault", "expirationSeconds": 600, "path": "token"}
 
 
-def test_service_account_annotations_mean_what_eks_means() -> None:
+def test_service_account_annotations_have_the_meaning_of_eks() -> None:
     eks_values = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
     service_account = ServiceAccount(
         "shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in eks_values.items()}
@@ -148,7 +148,7 @@ def test_stub_in_the_template_sets_variables_of_the_sidecar() -> None:
     assert first["image"] == container(injected(pod()), "irsa-sidecar")["image"]
 
 
-def test_container_mounts_only_the_secret_of_its_role() -> None:
+def test_container_mounts_only_its_own_roles_secret() -> None:
     roles = f"- {{name: default, role_arn: '{ARN}'}}\n- {{name: reports, role_arn: '{OTHER_ARN}', containers: [log]}}"
     result = injected(pod(app(), {"name": "log", "image": "i"}, annotations={f"{P}roles": roles}))
     mounts = {name: container(result, name)["volumeMounts"] for name in ("app", "log")}

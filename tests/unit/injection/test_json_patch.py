@@ -1,4 +1,4 @@
-"""Our patches, applied by another implementation of RFC 6902."""
+"""Test our patches with another implementation of RFC 6902, which applies them."""
 
 import copy
 from typing import Any
@@ -41,7 +41,7 @@ def test_true_differs_from_one() -> None:
 
 
 def test_items_with_one_name_take_linear_time() -> None:
-    """A user who can create a Pod can send such a list. difflib, whose time grows with the square, took minutes."""
+    """Use a list that any creator of a Pod can send. difflib, whose time grows with the square, took minutes."""
     first, last, many = {"name": "first"}, {"name": "last"}, [{"name": "A"}] * 20_000
     assert json_patch([first, *many], [*many, last]) == [
         {"op": "remove", "path": "/0"},

@@ -1,4 +1,4 @@
-"""Misspelt labels and annotations are named, and those of other products are not."""
+"""Test that misspelt labels and annotations are reported, and that those of other products are not."""
 
 import difflib
 from typing import Any
@@ -57,7 +57,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
     ],
 )
 def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
-    """Otherwise the Pod would silently get the ServiceAccount's role instead of the one that its author wrote."""
+    """Check the rejection. Without it, the Pod would silently get the ServiceAccount's role."""
     message = rejection(pod(annotations={name: "x"}))
     assert message == f"annotation {name} is not a name that irsa-sidecar uses. Did you mean irsa-sidecar.io/{meant}?"
 
@@ -112,7 +112,7 @@ def test_names_of_others_are_accepted(name: str) -> None:
 
 
 def test_names_that_are_not_texts_are_ignored() -> None:
-    """YAML allows such keys, and Kubernetes rejects them."""
+    """Use keys that YAML allows and Kubernetes rejects."""
     assert inject(labelled(1, 2.5, None), ACCOUNT, SETTINGS)
 
 
@@ -170,7 +170,7 @@ def test_rejection_names_no_unrelated_annotation(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])
 def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
-    """Amazon's annotation works only on a ServiceAccount."""
+    """Use Amazon's annotation on a Pod. It has an effect only on a ServiceAccount."""
     hint = f"The Pod has {name}, which is not read. Did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
     assert without_role(name, service_account=ACCOUNT._replace(annotations={})).endswith(hint)
@@ -188,7 +188,7 @@ def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
     ],
 )
 def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
-    """Without a warning the Pod gets the default, and its author may never notice."""
+    """Check the warning. Without it, the Pod gets the default, and its author may never notice."""
     sentence = (
         f"The ServiceAccount has the annotation {name}, which has no effect. Did you mean eks.amazonaws.com/{meant}?"
     )
@@ -205,14 +205,14 @@ def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
     "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
 )
 def test_unrelated_annotations_are_not_warnings(name: str) -> None:
-    """The Pod has a role, so a misspelt annotation has no effect. kube2iam's annotation stays during a migration."""
+    """Use annotations of other products, such as kube2iam's, which stays during a migration."""
     service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
     assert inject(pod(), service_account, SETTINGS).warnings == ()
 
 
 @pytest.mark.parametrize("unit", ["irsa-sidecar.com/", "irsa-", "role-arn/", "eks.amazonaws.com/rol", "a"])
 def test_number_of_compared_names_is_limited(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API server checks the size of annotations only after the webhooks."""
+    """Use very many names, because the API server checks the size of annotations only after the webhooks."""
     count = 0
 
     class Counted(difflib.SequenceMatcher[str]):

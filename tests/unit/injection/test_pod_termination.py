@@ -1,4 +1,4 @@
-"""The time for which a terminating Pod has credentials."""
+"""Test the time for which a terminating Pod has credentials."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ def test_grace_period_is_compared_with_token_and_session(
 
 
 @given(token=st.integers(600, 2**32), session=st.integers(900, 43_200))
-def test_longer_tokens_and_sessions_never_shorten_the_service(token: int, session: int) -> None:
+def test_longer_tokens_and_sessions_never_shorten_the_time(token: int, session: int) -> None:
     served = served_while_terminating_seconds(token, session)
     assert served >= session
     assert served_while_terminating_seconds(token + 1, session) > served

@@ -1,4 +1,4 @@
-"""Pods that are rejected, each with the message that says what to change."""
+"""Test Pods that are rejected, each with a message that names the necessary change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The sidecar's resources: the operator's choice, and those that keep a Guaranteed Pod in its class."""
+"""Test the sidecar's resources: the operator's choice, and the resources in a Guaranteed Pod."""
 
 import json
 import sys
@@ -207,13 +207,13 @@ def test_sidecar_has_no_cpu_limit_in_other_pods(place: str, resources: Any) -> N
     assert resources_of(original) == RESOURCES
 
 
-def test_pod_with_its_own_resources_gives_the_sidecar_none() -> None:
-    """tests/cluster/test_manifests.py shows on a real API server why."""
+def test_sidecar_has_no_resources_if_the_pod_has_its_own() -> None:
+    """Set resources of the Pod itself. tests/cluster/test_manifests.py shows the reason with a real API server."""
     for of_operator in (SETTINGS, with_resources("requests: {cpu: 1}")):
         assert resources_of(pod(GUARANTEED, resources=LIMITS), of_operator) == {}
 
 
-def test_limit_of_the_operator_is_the_guaranteed_request() -> None:
+def test_guaranteed_request_equals_the_operators_limit() -> None:
     of_operator = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
     both = {"cpu": "250m", "memory": "96Mi"}
     assert resources_of(pod(GUARANTEED), of_operator) == {"requests": both, "limits": both}
@@ -222,7 +222,7 @@ def test_limit_of_the_operator_is_the_guaranteed_request() -> None:
     assert resources_of(pod(GUARANTEED), larger) == {"requests": {**both, "ephemeral-storage": "1Mi"}, "limits": both}
 
 
-def test_pod_that_loses_its_class_has_the_usual_sidecar() -> None:
+def test_pod_that_is_no_longer_guaranteed_has_the_usual_sidecar() -> None:
     once = inject(pod(GUARANTEED), ACCOUNT, SETTINGS).pod
     assert resources_of(once)["limits"]["cpu"] == "100m"
     once["spec"]["containers"][0]["resources"] = {}

@@ -1,4 +1,4 @@
-"""The settings of injection: the kind of sidecar, the image, and variables for the sidecar."""
+"""Test the settings of injection: the kind of sidecar, the image, and variables for the sidecar."""
 
 import pytest
 
@@ -81,12 +81,12 @@ def test_rejection_of_our_variable_names_the_alternative(name: str, ending: str)
     ],
 )
 def test_variable_that_stops_every_sidecar_is_rejected(variables: dict[str, str], words: str) -> None:
-    """Otherwise it would be in every Pod of a cluster."""
+    """Check the rejection. Without it, the variable would be in every Pod of a cluster."""
     with pytest.raises(ConfigurationError) as caught:
         check_environment("--env", "eu-west-1", tuple(variables.items()))
     assert words in str(caught.value)
 
 
-def test_variables_that_a_sidecar_can_start_with_are_taken() -> None:
+def test_variables_with_which_a_sidecar_starts_are_accepted() -> None:
     right = {"HTTPS_PROXY": "http://p", "IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "ANY": "thing"}
     check_environment("--env", "eu-west-1", tuple(right.items()))

@@ -1,4 +1,4 @@
-"""Warnings about shared processes and long terminations."""
+"""Test the warnings about shared processes and long terminations."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def root(**capabilities: list[str]) -> Document:
     ],
 )
 @pytest.mark.parametrize("is_init", [False, True])
-def test_container_that_can_read_the_token_is_a_warning(
+def test_container_that_can_read_the_token_causes_a_warning(
     of_container: Document,
     of_pod: Document,
     is_warned: bool,  # noqa: FBT001
@@ -76,13 +76,13 @@ def test_container_that_can_read_the_token_is_a_warning(
     assert all(warning.startswith("Container mine ") and "65532" in warning for warning in warnings)
 
 
-def test_skipped_container_can_read_the_token_too() -> None:
+def test_skipped_container_that_reads_the_token_causes_a_warning() -> None:
     original = pod(app() | user(7), {"name": "log", "image": "i"}, shareProcessNamespace=True)
     original["metadata"]["annotations"] = {f"{P}skip-containers": "log"}
     assert [reason_of(warning) for warning in inject(original, ACCOUNT, SETTINGS).warnings] == [SHARED]
 
 
-def test_init_container_before_plain_sidecar_reads_no_token() -> None:
+def test_init_container_before_plain_sidecar_causes_no_warning() -> None:
     original = pod(app() | user(7), initContainers=[{"name": "setup", "image": "i"}], shareProcessNamespace=True)
     assert SHARED not in [reason_of(warning) for warning in inject(original, ACCOUNT, PLAIN).warnings]
 
@@ -108,7 +108,7 @@ CHAINED = f"[{{name: a, role_arn: '{ARN}', chain: [{{role_arn: '{OTHER_ARN}', du
         ({"token-expiration": "3600", "roles": CHAINED}, 720 + 900),
     ],
 )
-def test_termination_longer_than_credentials_is_a_warning(annotations: dict[str, str], most: int) -> None:
+def test_termination_longer_than_credentials_causes_a_warning(annotations: dict[str, str], most: int) -> None:
     def warnings(grace: int | None) -> tuple[str, ...]:
         original = pod(app(), {"name": "log", "image": "i"}, terminationGracePeriodSeconds=grace)
         original["metadata"]["annotations"] = {P + name: value for name, value in annotations.items()}

@@ -1,4 +1,4 @@
-"""A fake API server, and a webhook that runs against it, for tests."""
+"""Run a webhook with a fake API server for tests."""
 
 import base64
 import json

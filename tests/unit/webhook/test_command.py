@@ -1,4 +1,4 @@
-"""The command `irsa-sidecar webhook`: its flags, and its exit codes."""
+"""Test the flags and the exit status of the command `irsa-sidecar webhook`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Events that repeat warnings to the owner of a Pod."""
+"""Test the Events that repeat warnings for the owner of a Pod."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ServiceAccounts in memory: only usable ones, and within the limit of each namespace."""
+"""Test the ServiceAccounts in memory: only usable ones are kept, within the limit of each namespace."""
 
 import sys
 
@@ -48,7 +48,7 @@ def test_service_account_is_kept_only_if_injection_can_use_it(annotations: dict[
 
 
 def test_unread_names_are_limited_and_counted() -> None:
-    """The rejection of a Pod names a misspelt annotation of the role, so the webhook keeps such names."""
+    """Check the names of misspelt annotations, which the webhook keeps to name them in the rejection of a Pod."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
     found = read_service_account(
         {"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}}
@@ -59,7 +59,7 @@ def test_unread_names_are_limited_and_counted() -> None:
     assert known.get("shop", "cart") == found
 
 
-def test_counted_size_is_at_least_the_real_one() -> None:
+def test_counted_size_is_at_least_the_real_size() -> None:
     """Compare with CPython's sizes, for the largest ServiceAccounts and for those with the shortest names."""
     values = {ROLE: ARN, AUDIENCE: "a" * 255, EXPIRATION: "86400", REGIONAL: "true"}
     for annotations in ({}, {ROLE: ARN}, values):
@@ -112,7 +112,7 @@ def test_memory_for_all_namespaces_is_limited(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 500))))
 def test_counted_bytes_equal_the_kept_service_accounts(steps: list[tuple[bool, str, str, int]]) -> None:
-    """The counts stay correct after any sequence of additions and removals."""
+    """Check the counts after any sequence of additions and removals."""
     known = KnownServiceAccounts()
     for is_put, namespace, name, length in steps:
         if is_put:

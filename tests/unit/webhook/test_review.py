@@ -1,4 +1,4 @@
-"""Decisions on reviews, as a pure function."""
+"""Test the pure function that decides on reviews."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def test_injected_pod_needs_no_patch() -> None:
 
 
 def test_deeply_nested_pod_is_patched() -> None:
-    """Injection passes unchanged parts on, and the comparison skips them."""
+    """Use a Pod too deep for recursion. Injection keeps unchanged parts, and the comparison skips them."""
     body = json.dumps(admission_review(pod(affinity="DEEP"))).replace('"DEEP"', "[" * 600 + "]" * 600)
     assert decide(read_review(body.encode()), ACCOUNT, SETTINGS).outcome is Outcome.INJECTED
 
@@ -66,7 +66,7 @@ def test_review_with_too_many_values_is_not_parsed(part: str) -> None:
 
 
 def test_largest_pod_with_short_variables_is_parsed() -> None:
-    """It has 3 MiB, the largest object that the API server accepts."""
+    """Use a Pod of 3 MiB, the largest object that the API server accepts."""
     variable = '{"name":"A","value":"b"}'
     count = 3 * 1024 * 1024 // (len(variable) + 1)
     body = json.dumps(admission_review(pod(env="ENV"))).replace('"ENV"', f"[{','.join([variable] * count)}]")
@@ -84,7 +84,7 @@ def test_denied_pod_gets_a_message_and_no_patch() -> None:
 
 @pytest.mark.parametrize("kind", ["containers", "initContainers"])
 def test_longest_warning_about_a_container_is_not_cut(kind: str) -> None:
-    """The API server cuts each warning at 256 characters."""
+    """Check the limit of 256 characters, at which the API server cuts each warning."""
     env = [{"name": max(OWN_CREDENTIALS, key=len), "value": "x"}]
     own = {"name": "x" * MAX_NAME_CHARACTERS, "image": "i", "env": env}
     app = {"name": "app", "image": "i"}
@@ -200,7 +200,7 @@ def test_any_labelled_object_gets_a_response(found: Any) -> None:
 
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
 def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
-    """The daemon survives the same texts in a roles file."""
+    """Use the texts that the tests of the roles file use for the daemon."""
     document = admission_review()
     document["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
     result = decide(parsed(document), ACCOUNT, SETTINGS)
@@ -240,7 +240,7 @@ HUGE = {
 
 @pytest.mark.parametrize("kind", HUGE)
 def test_response_has_a_limited_size(kind: str) -> None:
-    """The API server reads the whole response, and the log contains the reason, so both are limited."""
+    """Check both limits: the API server reads the whole response, and the log contains the reason."""
     found = admission_review(pod())
     key, value = HUGE[kind]
     found["request"]["object"]["spec"][key] = value

@@ -1,4 +1,4 @@
-"""The webhook without one permission of k8s/webhook/rbac.yaml: it names it, and works as far as possible."""
+"""Test the webhook without one permission of k8s/webhook/rbac.yaml. It reports the permission and continues."""
 
 import base64
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CONFIGURATIONS = "mutatingwebhookconfigurations"
 
 
 class Without(NamedTuple):
-    """The result without a permission: the log event, the readiness, and the message to rejected Pods."""
+    """The expected result without a permission: the log event, the readiness, and the message of rejections."""
 
     event: str
     is_ready: bool = True
@@ -64,7 +64,7 @@ async def test_missing_permission_is_named_with_its_manifest(
     without = RIGHTS[right]
     api.forbidden.add(right)
     if right == ("get", "serviceaccounts"):
-        api.forbidden.add(("list", "serviceaccounts"))  # otherwise the watch knows it
+        api.forbidden.add(("list", "serviceaccounts"))  # otherwise the watch would know the ServiceAccount
     if right == ("update", "secrets"):
         put_due_certificate(api)
     async with webhook(api, tmp_path) as hook:
@@ -85,7 +85,7 @@ async def test_missing_permission_is_named_with_its_manifest(
 
 
 def put_due_certificate(api: FakeApiServer) -> None:
-    """Return a certificate that is 61 days old: it is due, and valid for another month."""
+    """Store a certificate that is 61 days old. Its renewal is due, and it is valid for another month."""
     data = to_secret(renewed(None, ["127.0.0.1"], datetime.now(UTC) - timedelta(days=61)))
     encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
     api.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": encoded})

@@ -1,4 +1,4 @@
-"""ServiceAccounts from a watch that breaks and restarts, and the limited queue of Events."""
+"""Test the watch of ServiceAccounts, which breaks and restarts, and the limited queue of Events."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -75,7 +75,7 @@ async def test_known_service_account_is_not_requested(fake: FakeApiServer, api: 
         nursery.cancel_scope.cancel()
 
 
-async def test_each_is_requested_without_a_watch(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_every_service_account_is_requested_without_a_watch(fake: FakeApiServer, api: KubernetesApi) -> None:
     followed = Followed(api)
     assert await followed.role() == ARN
     assert followed.metrics.lookups == {"fetched": 1}
@@ -86,7 +86,7 @@ async def test_each_is_requested_without_a_watch(fake: FakeApiServer, api: Kuber
 
 
 async def test_only_annotations_that_are_read_are_kept(fake: FakeApiServer, api: KubernetesApi) -> None:
-    """Otherwise a user who can create ServiceAccounts in one namespace could take the memory that all others need."""
+    """Check that a user who can create ServiceAccounts in one namespace cannot use the memory for all namespaces."""
     read = {
         "eks.amazonaws.com/role-arn": ARN,
         "eks.amazonaws.com/audience": "sts.cn",
@@ -163,7 +163,7 @@ async def test_simultaneous_requests_are_limited(
 async def test_wait_for_a_request_has_a_deadline(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The API server waits for the webhook only for a limited time too."""
+    """Check that the webhook responds before the API server stops waiting for it."""
     followed = Followed(api)
 
     async def read(_path: str, _keep: object) -> None:
@@ -332,7 +332,7 @@ async def test_remembered_owners_are_limited(api: KubernetesApi, monkeypatch: py
 
 @pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
 async def test_malformed_owner_gets_no_event(api: KubernetesApi, field: str) -> None:
-    """The API server validates ownerReferences after the webhook, so the webhook may receive fields of any length."""
+    """Use fields of any length, because the API server validates ownerReferences only after the webhook."""
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:

@@ -1,4 +1,4 @@
-"""One expensive review at a time, in a queue that namespaces share fairly."""
+"""Test the queue of expensive reviews: one runs at a time, and namespaces share the queue fairly."""
 
 import pytest
 import trio
@@ -95,7 +95,7 @@ async def test_namespaces_take_turns() -> None:
 
 
 async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
-    """The namespace with the most places loses its latest one."""
+    """Check that the namespace with the most places loses its latest place."""
     hostile = [f"evil-{number % 3}" for number in range(MAX_WAITING)]
     order = await order_of(Turns(), [*hostile, "shop"])
     assert order.count("(evil-0)") + order.count("(evil-1)") + order.count("(evil-2)") == 1
@@ -104,7 +104,7 @@ async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
 
 
 async def test_burst_of_one_namespace_is_served() -> None:
-    """A ReplicaSet creates up to eight Pods at once in its fourth step."""
+    """Use eight Pods, as many as a ReplicaSet creates at once in its fourth step."""
     assert await order_of(Turns(), ["shop"] * 8) == ["shop"] * 8
 
 

@@ -1,4 +1,4 @@
-"""The whole webhook over TLS, with a fake API server."""
+"""Test the whole webhook over TLS, with a fake API server."""
 
 import base64
 import os
@@ -137,7 +137,7 @@ async def test_misspelt_annotation_of_the_service_account_is_named(
 
 
 async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
-    """A parsed Pod of 3 MiB takes 65 MiB, and stays in memory while its ServiceAccount is requested."""
+    """Use Pods of 3 MiB. Parsed, each uses 65 MiB while the webhook requests the ServiceAccount."""
     large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
@@ -159,7 +159,7 @@ async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path
 
 
 def test_queue_of_the_listener_is_short() -> None:
-    """An honest connection waits behind all others. The eighth number of tcp_info is the length of the queue."""
+    """Read the queue's length from tcp_info, its eighth number. An honest connection waits behind the whole queue."""
     for listener in chain(*open_listeners(OPTIONS)):
         with listener:
             numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))
@@ -176,7 +176,7 @@ SLOW = {
 async def test_slow_review_does_not_delay_others(
     api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A thread decides on it while the event loop responds to others."""
+    """Check that a thread decides on a slow review while the event loop responds to other reviews."""
     is_worked_on, may_end = trio.Event(), threading.Event()
     token = trio.lowlevel.current_trio_token()
 

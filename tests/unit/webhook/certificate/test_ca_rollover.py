@@ -1,4 +1,4 @@
-"""Test the rotation of a CA: the API server trusts a new CA before it sees a certificate of it."""
+"""Test the rotation of a CA: the API server trusts a new CA before it sees a certificate that the CA signed."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ from sidecar.webhook.certificate.issue import renewed
 OLD, NEW, OTHER = b"old", b"new", b"other"
 
 
-def test_certificate_of_a_new_authority_waits() -> None:
+def test_certificate_of_a_new_authority_is_not_served_at_once() -> None:
     trust = updated_trust(Trust(), [(OLD,)], (NEW, OLD), now=0.0)
     assert authorities_to_trust(trust, (NEW, OLD), now=0.0) == (NEW, OLD)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=1.0)
@@ -30,7 +30,7 @@ def test_certificate_of_a_new_authority_waits() -> None:
     assert seconds_until_settled(trust, NEW, now=1.0 + SETTLED_SECONDS) == 0.0
 
 
-def test_removed_authority_waits_again() -> None:
+def test_authority_that_was_removed_and_added_waits_again() -> None:
     trust = updated_trust(Trust(), [(NEW,)], (NEW,), now=0.0)
     trust = updated_trust(trust, [()], (NEW,), now=10.0)
     assert seconds_until_settled(trust, NEW, now=10.0) == SETTLED_SECONDS
@@ -48,7 +48,7 @@ def test_unneeded_authority_stays_for_an_hour() -> None:
     trust = updated_trust(Trust(), [(NEW, OLD)], (NEW,), now=0.0)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS - 1) == (NEW, OLD)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS) == (NEW,)
-    # If it was needed in between, the hour starts again.
+    # If the authority was needed in between, the hour starts again.
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=KEPT_SECONDS - 1)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW,), now=KEPT_SECONDS)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS + 1) == (NEW, OLD)

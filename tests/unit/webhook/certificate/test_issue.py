@@ -1,4 +1,4 @@
-"""Authorities and certificates over the years."""
+"""Test the renewal of authorities and certificates over years."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -85,7 +85,7 @@ def test_previous_authority_signs_during_the_first_day() -> None:
     assert signer_of(renewed(bundle, NAMES[:1], began_at + timedelta(hours=25))) == 1
 
 
-def test_clock_that_goes_back_gets_a_valid_certificate() -> None:
+def test_certificate_is_valid_after_the_clock_goes_back() -> None:
     bundle = renewed(None, NAMES, START)
     earlier = renewed(bundle, NAMES, START - timedelta(days=1))
     assert x509.load_pem_x509_certificate(earlier.serving.certificate).not_valid_before_utc < START - timedelta(days=1)

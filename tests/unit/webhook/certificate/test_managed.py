@@ -1,4 +1,4 @@
-"""The webhook's own certificate, in a Secret that replicas share."""
+"""Test the webhook's own certificate, which is in a Secret that replicas share."""
 
 import base64
 import random
@@ -216,7 +216,7 @@ async def test_renewed_certificate_is_served_at_once(
     assert await replica.reconcile() == CHECK_SECONDS
     assert replica.serves.serving != old.serving
     assert from_secret(held(fake)) == replica.serves
-    assert len(fake.bodies) == changes + 1  # it wrote the Secret, and no other caBundle
+    assert len(fake.bodies) == changes + 1  # the replica wrote the Secret, but did not change the caBundle
 
 
 async def test_expired_certificate_is_replaced_at_once(
@@ -237,7 +237,7 @@ async def test_starting_replica_removes_no_trusted_authority(
     running, starting = Replica(api), Replica(api)
     await running.reconcile()
     fake.remove(SECRET)
-    await starting.reconcile()  # without a previous certificate, it serves the new one at once
+    await starting.reconcile()  # without a previous certificate, the replica serves the new one at once
     assert trusted(fake) == {running.signer, starting.signer}
 
 
@@ -258,7 +258,7 @@ async def test_restored_ca_bundle_has_the_served_authority(
 async def test_replicas_serve_only_trusted_certificates(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
-    """Check against the current configuration, and against one that is some seconds old."""
+    """Check against the current configuration, and against the configuration of some seconds ago."""
     seed = 7
     print("seed", seed)
     chance = random.Random(seed)

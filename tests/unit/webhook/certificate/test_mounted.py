@@ -1,4 +1,4 @@
-"""A mounted certificate that changes while the webhook runs. A usable one always stays active."""
+"""Test a mounted certificate that changes while the webhook runs. A usable certificate always stays active."""
 
 import os
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def bundle() -> CertificateBundle:
 
 
 class Mounted:
-    """Two files in a folder, and the certificate that reads them."""
+    """Two files in a folder, and the object that reads the certificate from them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,6 +95,6 @@ async def test_hung_volume_leaves_the_certificate_active(
         assert mounted.tls.context is in_use
         (logged,) = mounted.events.of("certificate_read_failed")
         assert "its volume hangs" in logged["reason"]
-    await trio.testing.wait_all_tasks_blocked(0.01)  # until the abandoned thread reported its end
+    await trio.testing.wait_all_tasks_blocked(0.01)  # wait until the abandoned thread has reported its end
     await mounted.certificate.check()
     assert mounted.tls.context is not in_use
