@@ -14,11 +14,11 @@ APPLICATION_IMAGE = f"application:cluster-test-{CHECKOUT}"
 PRELUDE = """
 import boto3, json, signal, sys, time, urllib.error, urllib.request, os
 def who_am_i():
-    # A new session each time: it asks the sidecar, where another would use what it has.
+    # A new session each time, because a session caches its credentials.
     return boto3.session.Session().client("sts").get_caller_identity()["Arn"]
-def tell(*words):
+def report(*words):
     print(time.time(), *words, flush=True)
-def until_told_to_stop(then=lambda: None):
+def until_stopped(then=lambda: None):
     def stop(*_):
         then()
         sys.exit(0)
@@ -31,11 +31,11 @@ def until_told_to_stop(then=lambda: None):
 
 def pod(file: str, name: str, sts: ClusterSts, **programs: str) -> dict[str, Any]:
     """Return the Pod of that manifest. Each container runs the program that is passed under the container's name."""
-    (found,) = pods(read(file))
-    made = deepcopy(found)
-    made["metadata"]["name"] = name
-    prepare(made["spec"], sts, programs)
-    return made
+    (template,) = pods(read(file))
+    document = deepcopy(template)
+    document["metadata"]["name"] = name
+    prepare(document["spec"], sts, programs)
+    return document
 
 
 def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> None:
@@ -49,7 +49,7 @@ def prepare(spec: dict[str, Any], sts: ClusterSts, programs: dict[str, str]) -> 
             container |= {"image": APPLICATION_IMAGE, "args": [PRELUDE + programs[container["name"]]]}
 
 
-def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dict[str, Any]:
+def authored_spec(sts: ClusterSts, program: str = "until_stopped()") -> dict[str, Any]:
     """Return the spec that a Pod's author writes. Injection adds the sidecar."""
     return {
         "serviceAccountName": "app",
@@ -66,26 +66,26 @@ def authored_spec(sts: ClusterSts, program: str = "until_told_to_stop()") -> dic
     }
 
 
-def set_variable(made: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
+def set_variable(document: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
     """Set an environment variable of the container `of`."""
-    remove_variable(made, name, of=of)
-    _variables(made, of).append({"name": name, "value": value})
+    remove_variable(document, name, of=of)
+    _variables(document, of).append({"name": name, "value": value})
 
 
-def remove_variable(made: dict[str, Any], name: str, *, of: str = SIDECAR) -> None:
+def remove_variable(document: dict[str, Any], name: str, *, of: str = SIDECAR) -> None:
     """Remove an environment variable of the container `of`."""
-    variables = _variables(made, of)
+    variables = _variables(document, of)
     variables[:] = [variable for variable in variables if variable["name"] != name]
 
 
-def _variables(made: dict[str, Any], container_name: str) -> list[dict[str, Any]]:
-    containers = [*made["spec"].get("initContainers", ()), *made["spec"]["containers"]]
+def _variables(document: dict[str, Any], container_name: str) -> list[dict[str, Any]]:
+    containers = [*document["spec"].get("initContainers", ()), *document["spec"]["containers"]]
     (variables,) = [container["env"] for container in containers if container["name"] == container_name]
     found: list[dict[str, Any]] = variables
     return found
 
 
-def set_token_lifetime(made: dict[str, Any], seconds: int) -> None:
+def set_token_lifetime(document: dict[str, Any], seconds: int) -> None:
     """Set the lifetime of the service account token. The API server issues tokens of at least 600 seconds."""
-    (volume,) = [volume for volume in made["spec"]["volumes"] if volume["name"] == "irsa-sidecar-token"]
+    (volume,) = [volume for volume in document["spec"]["volumes"] if volume["name"] == "irsa-sidecar-token"]
     volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] = seconds

@@ -51,12 +51,12 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
     """
     if "ROTATION" not in os.environ:
         pytest.skip("waits eight minutes for the kubelet: ROTATION=1")
-    with new_namespace(node) as made:
-        rotating_pod = pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()")
+    with new_namespace(node) as new:
+        rotating_pod = pod("pod/example.yaml", "web", sts, app="report(who_am_i())\nuntil_stopped()")
         set_token_lifetime(rotating_pod, 600)
         remove_variable(rotating_pod, "IRSA_SIDECAR_STATE_DIR")
-        made.apply(rotating_pod)
-        yield made
+        new.apply(rotating_pod)
+        yield new
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,15 +84,15 @@ def in_force(node: Cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def vpc(node: Cluster) -> Iterator[Vpc]:
-    with new_vpc(node) as made:
-        yield made
+    with new_vpc(node) as new:
+        yield new
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
     """Return a new namespace with the strictest Pod Security level and the ServiceAccount `app`."""
-    with new_namespace(cluster) as made:
-        yield made
+    with new_namespace(cluster) as new:
+        yield new
 
 
 @pytest.fixture(scope="session")

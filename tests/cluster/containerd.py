@@ -13,7 +13,7 @@ from tests.cluster.layout import PAUSE_IMAGE, Layout
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def answers(layout: Layout) -> bool:
+def is_ready(layout: Layout) -> bool:
     return _ctr(layout, "version", check=False).returncode == 0
 
 

@@ -14,7 +14,7 @@ from tests.cluster.waiting import GUARD_SECONDS, wait_until
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 """The namespace's labels. `warn` reports problems of a Deployment, and `enforce` later those of its Pods."""
 
-LOOKS = 600
+CHECKS = 600
 """Number of checks until a deadline. There is a limit because each kubectl uses 0.1 s of processor time."""
 
 
@@ -53,11 +53,11 @@ class Namespace:
     def wait_for(self, name: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the condition holds, and return the Pod."""
 
-        def look() -> dict[str, Any] | None:
+        def check() -> dict[str, Any] | None:
             pod = self.pod(name)
             return pod if condition(pod) else None
 
-        return wait_until(look, f"the condition of Pod {name}", details=lambda: self.details(name))
+        return wait_until(check, f"the condition of Pod {name}", details=lambda: self.details(name))
 
     def kill(self, pod: str, container: str) -> dict[str, Any]:
         """
@@ -82,12 +82,14 @@ class Namespace:
     def logged(self, pod: str, container: str, text: str, *, seconds: float = GUARD_SECONDS) -> str:
         """Wait until the text is in the container's log, and return the log."""
 
-        def look() -> str | None:
+        def check() -> str | None:
             found = self.logs(pod, container)
             return found if text in found else None
 
         what = f"{text!r} in the log of {container}"
-        return wait_until(look, what, seconds=seconds, pause_seconds=seconds / LOOKS, details=lambda: self.details(pod))
+        return wait_until(
+            check, what, seconds=seconds, pause_seconds=seconds / CHECKS, details=lambda: self.details(pod)
+        )
 
     def details(self, pod: str) -> str:
         """Return the description, events and logs of a Pod, for the message of a failed test."""
@@ -99,9 +101,9 @@ class Namespace:
 def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
     """Create a namespace with the ServiceAccount `app`. It is deleted in the background at the end."""
     namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": RESTRICTED}}
+    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": RESTRICTED}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace.name}}
-    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all([made, account]))
+    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=yaml.safe_dump_all([document, account]))
     try:
         yield namespace
     finally:

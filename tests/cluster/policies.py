@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 TRIAL = """
 import concurrent.futures, json, socket, sys
-def answers(place):
+def responds(place):
     address, port, protocol = place
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
@@ -41,7 +41,7 @@ def answers(place):
         return True
 places = json.loads(sys.argv[1])
 with concurrent.futures.ThreadPoolExecutor(len(places)) as at_once:
-    print(json.dumps([name for name, found in zip(places, at_once.map(answers, places.values())) if found]))
+    print(json.dumps([name for name, found in zip(places, at_once.map(responds, places.values())) if found]))
 """
 """A program that prints the places that respond."""
 

@@ -83,9 +83,9 @@ def _start_all(layout: Layout, running: dict[int, Component]) -> None:
     for component in components.control_plane(layout, kubelab):
         start(component)
         if component.ready is not None:
-            wait_for(component.name, lambda url=component.ready: api.answers(url))  # type: ignore[misc]
+            wait_for(component.name, lambda url=component.ready: api.responds(url))  # type: ignore[misc]
     if layout.mode == "full":
-        wait_for("containerd", lambda: containerd.answers(layout))
+        wait_for("containerd", lambda: containerd.is_ready(layout))
         containerd.load_pause(layout, binaries.pause())
         for component in components.node(layout, kubelab):
             start(component)
@@ -141,7 +141,7 @@ class Api:
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
         ).open
 
-    def answers(self, url: str) -> bool:
+    def responds(self, url: str) -> bool:
         return self._get(url) is not None
 
     def node_is_ready(self) -> bool:
@@ -150,12 +150,12 @@ class Api:
         return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
     def has_default_service_account(self) -> bool:
-        return self.answers(f"{self._server}/api/v1/namespaces/default/serviceaccounts/default")
+        return self.responds(f"{self._server}/api/v1/namespaces/default/serviceaccounts/default")
 
     def _get(self, url: str) -> bytes | None:
         try:
-            with self._open(url, timeout=10) as answer:
-                found: bytes = answer.read()
+            with self._open(url, timeout=10) as response:
+                found: bytes = response.read()
                 return found
         except (OSError, urllib.error.URLError):
             return None

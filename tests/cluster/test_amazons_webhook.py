@@ -24,14 +24,14 @@ from tests.cluster.layout import IPV4
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts, role_arn
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
-from tests.cluster.webhook import asking_pod
+from tests.cluster.webhook import labelled_pod
 from tests.support.fakes.amazons_webhook import VOLUME
 from tests.support.manifests import SIDECAR, sidecar_of, variables_of
 
 ORDERS = {"before ours": "amazons-pod-identity-webhook", "after ours": "pod-identity-webhook"}
 WEB_IDENTITY = {"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"}
 
-METHOD = "tell(boto3.Session().get_credentials().method, who_am_i())\nuntil_told_to_stop()"
+METHOD = "report(boto3.Session().get_credentials().method, who_am_i())\nuntil_stopped()"
 
 
 class Amazons:
@@ -66,7 +66,7 @@ class Amazons:
 @pytest.fixture(scope="module")
 def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazons]:
     folder, authority = tmp_path_factory.mktemp("amazons"), trustme.CA()
-    certificate, results = folder / "certificate.pem", folder / "told"
+    certificate, results = folder / "certificate.pem", folder / "reviews"
     authority.issue_cert(IPV4.node).private_key_and_cert_chain_pem.write_to_path(str(certificate))
     command = [*node.inside(), sys.executable, "-m", "tests.support.fakes.amazons_webhook", f"--host={IPV4.node}"]
     command += [f"--certificate={certificate}", f"--role-arn={role_arn('app')}", f"--region={REGION}"]
@@ -99,7 +99,7 @@ def webhooks_side_by_side(
 
 def _is_called(namespace: Namespace, sts: ClusterSts, amazons: Amazons) -> bool:
     before = len(amazons.reviews)
-    _ask(namespace, asking_pod(authored_spec(sts), labels={}))
+    _admitted(namespace, labelled_pod(authored_spec(sts), labels={}))
     return len(amazons.reviews) > before
 
 
@@ -122,14 +122,14 @@ def test_second_admission_changes_nothing(
 ) -> None:
     with webhooks_side_by_side(annotated, sts, amazons, order, policy):
         before = len(amazons.reviews)
-        first = _ask(annotated, _pod(sts))
+        first = _admitted(annotated, _pod(sts))
         # Our webhook changes the Pod after Amazon's webhook, so the API server calls Amazon's again. The reverse never
         # happens.
         assert len(amazons.reviews) - before == (2 if (order, policy) == ("before ours", "IfNeeded") else 1)
         _assert_right(first)
         again = {key: first[key] for key in ("apiVersion", "kind", "spec")}
         again["metadata"] = {key: first["metadata"][key] for key in ("name", "labels", "annotations")}
-        second = _ask(annotated, again)
+        second = _admitted(annotated, again)
         for found in (first, second):
             found["spec"]["volumes"].sort(key=lambda volume: volume["name"])
         assert second["spec"] == first["spec"]
@@ -141,7 +141,7 @@ def _pod(sts: ClusterSts) -> dict[str, Any]:
     spec = authored_spec(sts, program=METHOD)
     spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
     spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})
-    return asking_pod(spec, annotations={"irsa-sidecar.io/skip-containers": "plain"})
+    return labelled_pod(spec, annotations={"irsa-sidecar.io/skip-containers": "plain"})
 
 
 def _assert_right(pod: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def _assert_right(pod: dict[str, Any]) -> None:
     assert mounting == {"plain"}
 
 
-def _ask(namespace: Namespace, pod: dict[str, Any]) -> dict[str, Any]:
+def _admitted(namespace: Namespace, pod: dict[str, Any]) -> dict[str, Any]:
     """Return the Pod after admission."""
     flags = ["--dry-run=server", "--output=json", "--filename=-"]
     found: dict[str, Any] = yaml.safe_load(namespace.kubectl("create", *flags, stdin=yaml.safe_dump(pod)).stdout)

@@ -17,7 +17,7 @@ from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, authorities, deployed_webhook, served
+from tests.cluster.webhook import COMPONENT, ROLE, authorities, deployed_webhook, labelled_pod, served
 
 SECRET = "secret/webhook-certificate"
 AUTHORITY = "secret/webhook-ca"
@@ -32,20 +32,20 @@ def issued(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def made(
+def created(
     node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> Iterator[Creations]:
     """Create Pods all the time."""
     del issued
-    with creations(node, namespace, asking_pod(authored_spec(sts), annotations=ROLE), tmp_path) as found:
+    with creations(node, namespace, labelled_pod(authored_spec(sts), annotations=ROLE), tmp_path) as found:
         yield found
 
 
 def test_pod_has_credentials_with_a_cert_manager_certificate(
     node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts
 ) -> None:
-    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
-    namespace.apply(asking_pod(spec, annotations=ROLE))
+    spec = authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")
+    namespace.apply(labelled_pod(spec, annotations=ROLE))
     assert "assumed-role/app/" in namespace.logged("web", "app", "arn:aws")
     assert served(node, issued) == {in_secret(issued, SECRET, "tls.crt")}
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
@@ -74,13 +74,13 @@ def renew_the_authority_first(issued: Namespace) -> None:
 
 @pytest.mark.parametrize("change", [issue_again, delete, renew_the_authority_first])
 def test_pods_are_admitted_while_cert_manager_renews(
-    node: Cluster, issued: Namespace, made: Creations, change: Callable[[Namespace], None]
+    node: Cluster, issued: Namespace, created: Creations, change: Callable[[Namespace], None]
 ) -> None:
     before, replicas = served(node, issued), running(issued)
     change(issued)
     wait_until(lambda: is_another_served(node, issued, before), "another certificate, the same at both replicas")
-    made.wait_for_more()
-    assert made.failed == []
+    created.wait_for_more()
+    assert created.failed == []
     assert running(issued) == replicas
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
 

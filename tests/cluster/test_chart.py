@@ -25,7 +25,7 @@ from tests.cluster.definitions import CERT_MANAGER, OPERATOR, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import REGION, ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, ROLE, asking_pod, node_ports, replicas
+from tests.cluster.webhook import COMPONENT, ROLE, labelled_pod, node_ports, replicas
 from tests.support.manifests import K8S, documents, patches_for_other_ports, sidecar_of
 
 VERSION = "--kube-version=1.34.0"
@@ -274,7 +274,7 @@ def _certificates_taken(installed: Namespace, pod: str) -> int:
 
 def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
     """Return the sidecar's image in an admitted Pod, or an empty text if the Pod is rejected."""
-    pod = asking_pod(authored_spec(sts), annotations=ROLE)
+    pod = labelled_pod(authored_spec(sts), annotations=ROLE)
     create = ["create", "--dry-run=server", "--output=json", "--filename=-"]
     done = namespace.kubectl(*create, stdin=yaml.safe_dump(pod), check=False)
     return str(sidecar_of(json.loads(done.stdout))["image"]) if done.returncode == 0 else ""

@@ -14,11 +14,11 @@ from tests.cluster.applications import authored_spec, pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts, role_arn
-from tests.cluster.webhook import asking_pod
+from tests.cluster.webhook import labelled_pod
 from tests.support.documents import commands
 from tests.support.manifests import variables_of
 
-TELL = "tell(who_am_i())\nuntil_told_to_stop()"
+REPORT = "report(who_am_i())\nuntil_stopped()"
 
 
 class Person:
@@ -52,7 +52,7 @@ def person(node: Cluster, tmp_path: Path) -> Person:
 
 def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
     """Include the last command of docs/getting-started.md."""
-    annotated.apply(asking_pod(authored_spec(sts, program=TELL)))
+    annotated.apply(labelled_pod(authored_spec(sts, program=REPORT)))
     annotated.logged("web", "app", "arn:aws")
     status, output = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
     assert status == 0, output
@@ -72,7 +72,7 @@ def test_trust_policy_for_another_account_is_named_with_the_fix(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
-    annotated.apply(asking_pod(authored_spec(sts, program=TELL), annotations=role))
+    annotated.apply(labelled_pod(authored_spec(sts, program=REPORT), annotations=role))
     annotated.logged("web", "irsa-sidecar", "refresh_failed")
     outside = f"irsa-sidecar doctor --pod {annotated.name}/web"
     found = person.first_failure(outside)
@@ -90,11 +90,11 @@ def test_trust_policy_for_another_account_is_named_with_the_fix(
 def test_web_identity_settings_of_a_container_are_named(
     node: Cluster, namespace: Namespace, sts: ClusterSts, person: Person
 ) -> None:
-    made = pod("pod/example.yaml", "web", sts, app=TELL)
-    (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
+    web = pod("pod/example.yaml", "web", sts, app=REPORT)
+    (app,) = [container for container in web["spec"]["containers"] if container["name"] == "app"]
     app["env"].append({"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/left/token"})
     assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in variables_of(app)
-    namespace.apply(made)
+    namespace.apply(web)
     namespace.logged("web", "irsa-sidecar", "credentials_refreshed")
     for more in ("", " --exec"):
         found = person.first_failure(f"irsa-sidecar doctor --pod {namespace.name}/web{more}")
@@ -106,7 +106,7 @@ def test_pod_without_injection_gets_advice_to_recreate_it(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     """Add the label after the Pod was created, so the webhook never saw it."""
-    annotated.apply(asking_pod(authored_spec(sts), labels={}))
+    annotated.apply(labelled_pod(authored_spec(sts), labels={}))
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
     found = person.first_failure(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")
     assert (found["group"], found["check"]) == ("pod", "sidecar")

@@ -41,7 +41,7 @@ POD_IDENTITY = {
 }
 """The trust policy for EKS Pod Identity (EKS user guide, "How EKS Pod Identity works")."""
 
-ASKS_THE_API_SERVER = re.compile("kubectl |irsa-sidecar setup (issuer-documents|service-account) ")
+CALLS_THE_API_SERVER = re.compile("kubectl |irsa-sidecar setup (issuer-documents|service-account) ")
 
 
 class World:
@@ -108,7 +108,7 @@ class World:
             return ""
         if command.startswith("aws s3 sync "):
             self._backdate()
-        inside = self._cluster.inside() if ASKS_THE_API_SERVER.match(command) else []
+        inside = self._cluster.inside() if CALLS_THE_API_SERVER.match(command) else []
         done = subprocess.run(
             [*inside, "bash", "-e", "-o", "pipefail", "-c", self.ours(command)],
             cwd=self.folder,
@@ -134,9 +134,9 @@ class World:
     def _publish(self) -> None:
         """Serve the bucket's objects at the issuer's URL."""
         for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-            answer = self.s3.get_object(Bucket=BUCKET, Key=found["Key"])
-            assert answer["ContentType"] == "application/json"
-            self._net.publish(f"{ISSUER}/{found['Key']}", answer["Body"].read())
+            response = self.s3.get_object(Bucket=BUCKET, Key=found["Key"])
+            assert response["ContentType"] == "application/json"
+            self._net.publish(f"{ISSUER}/{found['Key']}", response["Body"].read())
 
     def role(self) -> dict[str, Any]:
         found: dict[str, Any] = self.iam.get_role(RoleName="cart")["Role"]
@@ -187,12 +187,12 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
 ) -> None:
     steps = [*commands(PAGE, "On any other cluster"), *commands(PAGE, "The Pods")]
     first = [world.run(step) for step in steps]
-    made = world.state()
+    created = world.state()
     assert not any("nothing to change" in printed for printed in first)
-    assert [provider["ClientIDList"] for provider in made["providers"]] == [["sts.amazonaws.com"]]
+    assert [provider["ClientIDList"] for provider in created["providers"]] == [["sts.amazonaws.com"]]
 
     assert_nothing_changes(world, steps)
-    assert world.state() == made
+    assert world.state() == created
 
     role = {"name": "cart", "trust_policy": world.role()["AssumeRolePolicyDocument"]}
     with strict_sts(cluster, tmp_path, {"account_id": ACCOUNT_ID, "region": REGION, "roles": [role]}) as sts:
@@ -222,9 +222,9 @@ def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace:
     assert ours["Principal"] == {"Federated": f"arn:aws:iam::{ACCOUNT_ID}:oidc-provider/{issuer}"}
     assert ours["Condition"]["StringEquals"][f"{issuer}:sub"] == f"system:serviceaccount:{namespace.name}:cart"
 
-    made = world.account()
+    created = world.account()
     assert_nothing_changes(world, commands(PAGE, "On an empty EKS cluster"))
-    assert world.account() == made
+    assert world.account() == created
 
 
 def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) -> None:

@@ -20,8 +20,8 @@ from tests.cluster.waiting import wait_until
 from tests.cluster.webhook import (
     ROLE,
     apply_webhook,
-    asking_pod,
     deployed_webhook,
+    labelled_pod,
     node_ports,
     tried,
     write_kustomization,
@@ -46,8 +46,8 @@ def test_webhook_listens_on_its_node_and_pods_have_credentials(
     assert node_ports(on_its_node) == [8443, 8080]
     places = {f"{port} by {name}": Place(by.node, port) for name, by in FAMILIES.items() for port in (8443, 8080)}
     assert reached_from(node.inside(), places) == set(places)
-    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
-    namespace.apply(asking_pod(spec, annotations=ROLE))
+    spec = authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")
+    namespace.apply(labelled_pod(spec, annotations=ROLE))
     assert f"assumed-role/app/{namespace.name}.web\n" in namespace.logged("web", "app", "arn:aws")
 
 
@@ -57,5 +57,5 @@ def test_documented_patches_change_the_ports(
     more = AS_MANY_AS_NODES | {"patches": patches_for_other_ports()}
     apply_webhook(on_its_node, write_kustomization(tmp_path, sts, COMPONENTS, **more))
     assert node_ports(on_its_node) == [9443, 9080]
-    pod = asking_pod(authored_spec(sts), annotations=ROLE)
+    pod = labelled_pod(authored_spec(sts), annotations=ROLE)
     wait_until(lambda: "created" in tried(namespace, pod), "an admitted Pod")

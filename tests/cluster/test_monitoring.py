@@ -164,7 +164,7 @@ def test_monitoring_resources_match_the_operators_definitions(cluster: Cluster, 
 def test_every_panel_shows_metrics_of_a_real_pod(
     node: Cluster, namespace: Namespace, sts: ClusterSts, rules: Path, tmp_path: Path
 ) -> None:
-    namespace.apply(pod("pod/example.yaml", "web", sts, app="tell(who_am_i())\nuntil_told_to_stop()"))
+    namespace.apply(pod("pod/example.yaml", "web", sts, app="report(who_am_i())\nuntil_stopped()"))
     namespace.logged("web", "app", "arn:aws")
     address = namespace.pod("web")["status"]["podIP"]
     pods = {f"{address}:4773": {"namespace": namespace.name, "pod": "web"}}

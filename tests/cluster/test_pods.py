@@ -16,7 +16,7 @@ from tests.support.manifests import K8S, documents, pods
 
 EXAMPLE, BEFORE_1_29, ROLES = "pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"
 
-TELL = "tell(who_am_i())\nuntil_told_to_stop()"
+REPORT = "report(who_am_i())\nuntil_stopped()"
 
 
 def session_arn(namespace: Namespace, pod_name: str, role: str = "app") -> str:
@@ -31,14 +31,14 @@ def is_running(found: dict[str, Any], container: str = "app") -> bool:
 def test_sdk_has_credentials_from_the_kubelets_token(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
 ) -> None:
-    namespace.apply(pod(file, "web", sts, app=TELL))
+    namespace.apply(pod(file, "web", sts, app=REPORT))
     assert session_arn(namespace, "web") in namespace.logged("web", "app", "arn:aws")
     (granted,) = sts.events("exchange_granted", arn=session_arn(namespace, "web"))
     assert granted["subject"] == f"system:serviceaccount:{namespace.name}:app"
 
 
 def test_application_starts_after_the_first_credentials(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
-    namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
+    namespace.apply(pod(EXAMPLE, "web", sts, app=REPORT))
     namespace.wait_for("web", is_running)
     refreshed = _event(namespace, "web", "credentials_refreshed")
     assert refreshed["time"] < container_state(namespace.pod("web"), "app")["state"]["running"]["startedAt"]
@@ -47,9 +47,9 @@ def test_application_starts_after_the_first_credentials(node: Cluster, namespace
 def test_untrusted_role_delays_the_application_with_an_event(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
-    made = pod(EXAMPLE, "web", sts, app=TELL)
-    set_variable(made, "AWS_ROLE_ARN", role_arn("foreign"))
-    namespace.apply(made)
+    web = pod(EXAMPLE, "web", sts, app=REPORT)
+    set_variable(web, "AWS_ROLE_ARN", role_arn("foreign"))
+    namespace.apply(web)
     namespace.logged("web", "irsa-sidecar", "refresh_failed")
     found = namespace.wait_for("web", lambda _: "AccessDenied" in _events(namespace, "web"))
     assert not is_running(found)
@@ -70,9 +70,7 @@ def test_application_waits_for_an_injected_plain_sidecar(node: Cluster, namespac
     assert [container["name"] for container in found["spec"]["containers"]] == ["irsa-sidecar", "app"]
 
 
-def test_plain_sidecar_without_credentials_delays_the_app(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
+def test_plain_sidecar_without_credentials_delays_the_app(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     namespace.apply(_injected_plainly(sts, "web", role="foreign"))
 
     def is_refused(_: dict[str, Any]) -> bool:
@@ -88,14 +86,14 @@ def test_killed_sidecar_restarts_unnoticed_by_the_application(
     program = """
 client = boto3.client("sts")
 def stop(*_):
-    tell("stopped")
+    report("stopped")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
 count = 0
 while True:
     client.get_caller_identity()
     count += 1
-    tell(f"call {count}")
+    report(f"call {count}")
     time.sleep(0.2)
 """
     namespace.apply(pod(EXAMPLE, "web", sts, app=program))
@@ -127,11 +125,11 @@ def test_stopping_application_still_gets_credentials(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
 ) -> None:
     """Request credentials in the preStop hook and after SIGTERM, because open connections and queues need them."""
-    made = pod(file, "web", sts, app="until_told_to_stop(lambda: (time.sleep(3), tell('at the end', who_am_i())))")
-    (app,) = [container for container in made["spec"]["containers"] if container["name"] == "app"]
+    web = pod(file, "web", sts, app="until_stopped(lambda: (time.sleep(3), report('at the end', who_am_i())))")
+    (app,) = [container for container in web["spec"]["containers"] if container["name"] == "app"]
     hook = app["args"][0].partition("def until")[0] + 'print("in the hook", who_am_i(), file=open("/proc/1/fd/1", "w"))'
     app["lifecycle"] = {"preStop": {"exec": {"command": ["python", "-c", f"import time; time.sleep(2)\n{hook}"]}}}
-    namespace.apply(made)
+    namespace.apply(web)
     namespace.wait_for("web", is_running)
     logs = namespace.command("logs", "--follow", "web", "--container=app")
     following = subprocess.Popen(logs, stdout=subprocess.PIPE, text=True)
@@ -143,24 +141,25 @@ def test_stopping_application_still_gets_credentials(
 
 def test_each_container_has_only_its_own_role(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     program = """
-tell(who_am_i())
-def ask(path, **headers):
+report(who_am_i())
+def status_of(path, **headers):
     try:
         request = urllib.request.Request(f"http://127.0.0.1:4772/v1/credentials{path}", headers=headers)
         return urllib.request.urlopen(request).status
     except urllib.error.HTTPError as error:
         return error.code
 own = open(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read()
-tell("asked", [ask(path, Authorization=own) for path in ("", "/reporting")], ask(""), os.listdir("/run/irsa-sidecar"))
-until_told_to_stop()
+with_secret = [status_of(path, Authorization=own) for path in ("", "/reporting")]
+report("statuses", with_secret, status_of(""), os.listdir("/run/irsa-sidecar"))
+until_stopped()
 """
     namespace.apply(pod(ROLES, "web", sts, app=program, reporting=program))
-    output = namespace.logged("web", "app", "asked")
+    output = namespace.logged("web", "app", "statuses")
     assert session_arn(namespace, "web") in output
-    assert "asked [200, 403] 401 ['default']" in output
-    output = namespace.logged("web", "reporting", "asked")
+    assert "statuses [200, 403] 401 ['default']" in output
+    output = namespace.logged("web", "reporting", "statuses")
     assert session_arn(namespace, "web", role="reporting") in output
-    assert "asked [403, 200] 401 ['reporting']" in output
+    assert "statuses [403, 200] 401 ['reporting']" in output
 
 
 def test_application_has_no_sts_token_and_sidecar_no_api_token(
@@ -168,9 +167,9 @@ def test_application_has_no_sts_token_and_sidecar_no_api_token(
 ) -> None:
     """Use a Pod that mounts the API server's token."""
     find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"
-    made = pod(EXAMPLE, "web", sts, app="until_told_to_stop()")
-    made["spec"]["automountServiceAccountToken"] = True
-    namespace.apply(made)
+    web = pod(EXAMPLE, "web", sts, app="until_stopped()")
+    web["spec"]["automountServiceAccountToken"] = True
+    namespace.apply(web)
     namespace.wait_for("web", is_running)
     found = {
         container: namespace.kubectl(
@@ -185,7 +184,7 @@ def test_application_has_no_sts_token_and_sidecar_no_api_token(
 
 
 def test_sidecar_needs_at_most_its_memory_request(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
-    namespace.apply(pod(EXAMPLE, "web", sts, app=TELL))
+    namespace.apply(pod(EXAMPLE, "web", sts, app=REPORT))
     namespace.logged("web", "app", "arn:aws")
     used = _working_set_mebibytes(node, namespace, "web", "irsa-sidecar")
     print(f"the sidecar's working set: {used:.1f} MiB")
@@ -196,7 +195,7 @@ def _injected_plainly(sts: ClusterSts, name: str, role: str) -> dict[str, Any]:
     """Return a Pod as the webhook changes it for an API server before 1.29, which lacks native sidecars."""
     settings = Settings(IMAGE, REGION, is_native=False, environment=(("AWS_ENDPOINT_URL_STS", sts.url),))
     metadata = {"name": name, "annotations": {"irsa-sidecar.io/role-arn": role_arn(role)}}
-    authored = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts, TELL)}
+    authored = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": authored_spec(sts, REPORT)}
     return inject(authored, None, settings).pod
 
 
@@ -216,7 +215,7 @@ def _events(namespace: Namespace, name: str) -> str:
 def _apply_jobs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     objects = documents(node.kubectl("kustomize", str(K8S / "job")).stdout)
     for found in pods(objects):
-        prepare(found["spec"], sts, {"app": "tell(who_am_i())"})
+        prepare(found["spec"], sts, {"app": "report(who_am_i())"})
     namespace.apply(*objects)
 
 

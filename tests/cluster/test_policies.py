@@ -16,12 +16,12 @@ from tests.cluster.policies import Place, reached_by, reached_from
 from tests.cluster.sts import ClusterSts, cluster_sts
 from tests.cluster.vpc import BEYOND, CONTAINERS, Vpc
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import asking_pod, replicas, tried
+from tests.cluster.webhook import labelled_pod, replicas, tried
 from tests.support.manifests import SIDECAR, read, sidecar_of
 
 pytestmark = pytest.mark.usefixtures("in_force", "vpc")
 
-TELL = "tell(who_am_i())\nuntil_told_to_stop()"
+REPORT = "report(who_am_i())\nuntil_stopped()"
 
 METADATA_POLICY, WEBHOOK_POLICY = "network-policy.yaml", "webhook/network-policy.yaml"
 
@@ -70,7 +70,7 @@ def test_policy_blocks_only_the_metadata_service(
     node: Cluster, namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
     for name in ("web", "another"):
-        namespace.apply(pod("pod/example.yaml", name, sts_there, app=TELL))
+        namespace.apply(pod("pod/example.yaml", name, sts_there, app=REPORT))
         namespace.logged(name, "app", "arn:aws")
     beyond = BEYOND[family]
     places = {
@@ -94,17 +94,17 @@ def test_pod_without_metadata_service_gets_credentials(
     namespace: Namespace, family: str, sts_there: ClusterSts
 ) -> None:
     """Use an STS endpoint of this family, and no saved credentials."""
-    made = pod("pod/example.yaml", "web", sts_there, app=TELL)
-    set_variable(made, "IRSA_SIDECAR_STATE_DIR", "")
-    set_variable(made, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
-    namespace.apply(*read(METADATA_POLICY), made)
+    web = pod("pod/example.yaml", "web", sts_there, app=REPORT)
+    set_variable(web, "IRSA_SIDECAR_STATE_DIR", "")
+    set_variable(web, "AWS_CONTAINER_CREDENTIALS_FULL_URI", ENDPOINTS[family], of="app")
+    namespace.apply(*read(METADATA_POLICY), web)
     arn = f"assumed-role/app/{namespace.name}.web\n"
     namespace.logged("web", "app", arn)
     metadata = {"metadata": Place(BEYOND[family].metadata, 80)}
     wait_until(lambda: not reached_by(namespace, "web", "app", metadata), "the policy's effect")
     namespace.kill("web", SIDECAR)
     assert len(sts_there.events("exchange_granted", arn=f"arn:aws:sts::111122223333:{arn.strip()}")) == 2
-    done = namespace.kubectl("exec", "web", "--container=app", "--", "python", "-c", f"{PRELUDE}tell(who_am_i())")
+    done = namespace.kubectl("exec", "web", "--container=app", "--", "python", "-c", f"{PRELUDE}report(who_am_i())")
     assert arn in done.stdout
 
 
@@ -142,8 +142,8 @@ def test_webhook_that_starts_under_its_policy_injects(
     for name in _names(webhook_there):
         wait_until(lambda: not reached_by(webhook_there, name, "webhook", places), "the policy's effect")  # noqa: B023
         webhook_there.kill(name, "webhook")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
-    annotated.apply(asking_pod(authored_spec(sts)))
+    wait_until(lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod")
+    annotated.apply(labelled_pod(authored_spec(sts)))
     assert sidecar_of(annotated.pod("web"))
 
 
@@ -158,15 +158,15 @@ def _sts(sts: ClusterSts) -> Place:
     return Place(url.hostname, url.port)
 
 
-def _under_its_policy(webhook: Namespace, look: Callable[[], set[str]], everything: set[str]) -> set[str]:
+def _under_its_policy(webhook: Namespace, reached: Callable[[], set[str]], everything: set[str]) -> set[str]:
     """Return the reachable places with the policy, after a check that all are reachable without the policy."""
     webhook.kubectl("delete", "networkpolicy", "webhook")
     try:
-        wait_until(lambda: look() == everything, "all, without the policy")
+        wait_until(lambda: reached() == everything, "all, without the policy")
     finally:
         webhook.apply(*read(WEBHOOK_POLICY))
-    wait_until(lambda: look() != everything, "the policy's effect")
-    return look()
+    wait_until(lambda: reached() != everything, "the policy's effect")
+    return reached()
 
 
 @contextmanager

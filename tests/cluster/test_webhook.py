@@ -11,7 +11,16 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.prometheus import prometheus, rules_file
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import ASKS, CONFIGURATION, SECRET, asking_deployment, asking_pod, authorities, pod_of, tried
+from tests.cluster.webhook import (
+    CONFIGURATION,
+    INJECT_LABEL,
+    SECRET,
+    authorities,
+    labelled_deployment,
+    labelled_pod,
+    pod_of,
+    tried,
+)
 from tests.support.manifests import sidecar_of
 from tests.support.monitoring import alerts, as_chosen, panel_queries
 
@@ -22,7 +31,7 @@ TOGETHER = 16
 
 
 def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    annotated.apply(asking_deployment(authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")))
+    annotated.apply(labelled_deployment(authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")))
     name = pod_of(annotated, "app=web")["metadata"]["name"]
     arn = f"arn:aws:sts::111122223333:assumed-role/app/{annotated.name}.{name}"
     assert arn in annotated.logged(name, "app", "arn:aws")
@@ -30,15 +39,15 @@ def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterS
 
 
 def test_wrong_annotation_is_rejected_with_a_message(annotated: Namespace, sts: ClusterSts) -> None:
-    done = tried(annotated, asking_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
+    done = tried(annotated, labelled_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
 def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = authored_spec(sts, program="tell(who_am_i())\nuntil_told_to_stop()")
+    spec = authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")
     spec["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "128Mi"}}
-    annotated.apply(asking_pod(spec))
+    annotated.apply(labelled_pod(spec))
     assert "assumed-role/app/" in annotated.logged("web", "app", "arn:aws")
     found = annotated.pod("web")
     assert found["status"]["qosClass"] == "Guaranteed"
@@ -48,9 +57,9 @@ def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namesp
 
 def test_other_label_values_are_rejected_except_false(annotated: Namespace, sts: ClusterSts) -> None:
     """Check that the API server calls the webhook for these values. A selector for `true` would prevent the call."""
-    refused = tried(annotated, asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
+    refused = tried(annotated, labelled_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
     assert "irsa-sidecar.io/inject is 'yes'" in refused
-    annotated.apply(asking_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
+    annotated.apply(labelled_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))
     assert [each["name"] for each in annotated.pod("web")["spec"].get("initContainers", ())] == []
 
 
@@ -58,7 +67,7 @@ def test_excluded_container_is_an_event_of_its_owner(annotated: Namespace, sts: 
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)
-    annotated.apply(asking_deployment(spec))
+    annotated.apply(labelled_deployment(spec))
 
     def output() -> bool:
         events = annotated.get("events", "--field-selector=reason=ContainerLeftAlone")["items"]
@@ -70,21 +79,21 @@ def test_excluded_container_is_an_event_of_its_owner(annotated: Namespace, sts: 
 def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     """Create Pods that no node runs, because only their creation matters."""
     spec = authored_spec(sts) | {"restartPolicy": "Never", "nodeSelector": {"nowhere": ""}}
-    template = {"metadata": {"labels": ASKS}, "spec": spec}
+    template = {"metadata": {"labels": INJECT_LABEL}, "spec": spec}
     job = {"parallelism": BURST, "completions": BURST, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "burst"}, "spec": job})
 
     def all_made() -> list[dict[str, Any]]:
-        made: list[dict[str, Any]] = annotated.get("pods", "--selector=job-name=burst")["items"]
-        return made if len(made) == BURST else []
+        found: list[dict[str, Any]] = annotated.get("pods", "--selector=job-name=burst")["items"]
+        return found if len(found) == BURST else []
 
     assert all(sidecar_of(pod)["image"] == IMAGE for pod in wait_until(all_made, "all of the burst"))
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 
 def test_pods_that_start_together_all_have_credentials(annotated: Namespace, sts: ClusterSts) -> None:
-    spec = authored_spec(sts, program="tell(who_am_i())") | {"restartPolicy": "Never"}
-    template = {"metadata": {"labels": ASKS}, "spec": spec}
+    spec = authored_spec(sts, program="report(who_am_i())") | {"restartPolicy": "Never"}
+    template = {"metadata": {"labels": INJECT_LABEL}, "spec": spec}
     job = {"parallelism": TOGETHER, "completions": TOGETHER, "backoffLimit": 0, "template": template}
     annotated.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "together"}, "spec": job})
     annotated.kubectl("wait", "--for=condition=Complete", "job/together", "--timeout=300s")
@@ -115,7 +124,7 @@ def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotat
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     wait_until(lambda: authorities(webhook) != before, "another CA")
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
+    wait_until(lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod")
 
 
 def test_alerts_and_panels_find_the_metrics_of_replicas(
@@ -131,7 +140,7 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
     with prometheus(node, rules_file(tmp_path), tmp_path, pods) as server:
         server.wait_for("count_over_time(irsa_sidecar_webhook_ready[1m]) > 5")
         requested = "increase(irsa_sidecar_webhook_review_duration_seconds_count[10s]) > 0"
-        pod = asking_pod(authored_spec(sts))
+        pod = labelled_pod(authored_spec(sts))
         wait_until(lambda: "created" in tried(annotated, pod) and bool(server.query(requested)), "a review in a scrape")
         assert [title for title, query in panel_queries("webhook") if not server.query(as_chosen(query))] == []
         assert [name for name in sorted(metrics) if not server.query(f"{name}{{pod=~'.+'}}")] == []
@@ -163,11 +172,11 @@ def test_without_the_webhook_only_labelled_pods_are_rejected(
     webhook.kubectl("scale", "deployment/webhook", "--replicas=0")
     wait_until(lambda: not webhook.get("pods")["items"], "the removal of both replicas")
     try:
-        assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, asking_pod(authored_spec(sts)))
-        assert "created" in tried(annotated, asking_pod(authored_spec(sts), labels={}))
+        assert 'failed calling webhook "inject.irsa-sidecar.io"' in tried(annotated, labelled_pod(authored_spec(sts)))
+        assert "created" in tried(annotated, labelled_pod(authored_spec(sts), labels={}))
     finally:
         webhook.kubectl("scale", "deployment/webhook", "--replicas=2")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
     wait_until(
-        lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod after the outage"
+        lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod after the outage"
     )

@@ -15,15 +15,15 @@ from tests.cluster.creations import Creations, creations
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, SECRET, asking_pod, served
+from tests.cluster.webhook import COMPONENT, SECRET, labelled_pod, served
 
 NAME = "webhook.irsa-sidecar.svc"
 
 
 @pytest.fixture
-def made(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
+def created(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
     """Create Pods all the time."""
-    with creations(node, annotated, asking_pod(authored_spec(sts)), tmp_path) as found:
+    with creations(node, annotated, labelled_pod(authored_spec(sts)), tmp_path) as found:
         yield found
 
 
@@ -44,22 +44,22 @@ def replace_with_another(webhook: Namespace) -> None:
 
 @pytest.mark.parametrize("change", [delete, replace_with_another, make_due])
 def test_pods_are_admitted_while_the_certificate_changes(
-    node: Cluster, webhook: Namespace, made: Creations, change: Callable[[Namespace], None]
+    node: Cluster, webhook: Namespace, created: Creations, change: Callable[[Namespace], None]
 ) -> None:
     before = served(node, webhook)
     change(webhook)
     wait_until(lambda: is_another_served(node, webhook, before), "another certificate, the same at both replicas")
-    made.wait_for_more()
-    assert made.failed == []
+    created.wait_for_more()
+    assert created.failed == []
 
 
-def test_pods_are_admitted_while_replicas_are_replaced(webhook: Namespace, made: Creations) -> None:
+def test_pods_are_admitted_while_replicas_are_replaced(webhook: Namespace, created: Creations) -> None:
     """Check that new replicas serve the latest certificate from their start."""
     webhook.kubectl("rollout", "restart", "deployment/webhook")
     webhook.kubectl("rollout", "status", "deployment/webhook", "--timeout=120s")
     wait_until(lambda: len(webhook.get("pods", COMPONENT)["items"]) == 2, "the removal of the previous replicas")
-    made.wait_for_more()
-    assert made.failed == []
+    created.wait_for_more()
+    assert created.failed == []
 
 
 def bundle(webhook: Namespace) -> CertificateBundle:

@@ -11,7 +11,7 @@ from tests.cluster.applications import authored_spec
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import ClusterSts
 from tests.cluster.waiting import wait_until
-from tests.cluster.webhook import COMPONENT, CONFIGURATION, asking_deployment, asking_pod, pod_of, tried
+from tests.cluster.webhook import COMPONENT, CONFIGURATION, labelled_deployment, labelled_pod, pod_of, tried
 from tests.support.manifests import SIDECAR
 
 ROLE = "clusterrole/irsa-sidecar-webhook"
@@ -40,7 +40,7 @@ def test_missing_right_is_named_and_the_webhook_continues(
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(deepcopy(spec["containers"][0]) | own)
-    annotated.apply(asking_deployment(spec))
+    annotated.apply(labelled_deployment(spec))
     assert SIDECAR in {each["name"] for each in pod_of(annotated, "app=web")["spec"]["initContainers"]}
     wait_until(lambda: "event_send_failed" in _log(trimmed), "the report of the denied Event")
     trimmed.kubectl(
@@ -58,7 +58,7 @@ def test_missing_right_is_named_and_the_webhook_continues(
 
 
 def test_webhook_recovers_with_its_rights(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
-    wait_until(lambda: "created" in tried(annotated, asking_pod(authored_spec(sts))), "an admitted Pod")
+    wait_until(lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod")
 
 
 def _kept(rule: dict[str, Any]) -> set[str]:

@@ -72,25 +72,25 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
         assert server.stdout is not None
         with server.stdout:
             assert server.stdout.readline() == "serving\n"
-        made = Vpc(server.pid)
-        _connect(node.inside(), made.inside, server.pid)
-        yield made
+        vpc = Vpc(server.pid)
+        _connect(node.inside(), vpc.inside, server.pid)
+        yield vpc
         _run(node.inside(), "ip link delete vpc")  # the kernel would delete it with a delay
     finally:
         server.kill()
         server.wait(GUARD_SECONDS)
 
 
-def _connect(node: list[str], there: list[str], process: int) -> None:
+def _connect(node: list[str], inside: list[str], process: int) -> None:
     _run(node, f"ip link add vpc type veth peer name eth0 netns {process}")
     _run(node, "ip link set vpc up")
     _run(node, adding(f"{GATEWAY}/64", "vpc"))
-    _run(there, "ip link set eth0 up")
+    _run(inside, "ip link set eth0 up")
     for address in (CONTAINERS, *BEYOND["IPv4"], *BEYOND["IPv6"]):
-        _run(there, adding(address, "eth0"))
+        _run(inside, adding(address, "eth0"))
         _run(node, f"ip route add {address} dev vpc")
-    _run(there, f"ip -4 route add default via {IPV4.node} dev eth0 onlink src {BEYOND['IPv4'].address}")
-    _run(there, f"ip -6 route add default via {GATEWAY} dev eth0 src {BEYOND['IPv6'].address}")
+    _run(inside, f"ip -4 route add default via {IPV4.node} dev eth0 onlink src {BEYOND['IPv4'].address}")
+    _run(inside, f"ip -6 route add default via {GATEWAY} dev eth0 src {BEYOND['IPv6'].address}")
 
 
 def _run(network: list[str], command: str) -> None:

@@ -23,7 +23,7 @@ COMPONENT = "--selector=app.kubernetes.io/component=webhook"
 """The kubectl flag that selects the webhook's Pods."""
 
 ROLE = {"irsa-sidecar.io/role-arn": role_arn("app")}
-ASKS = {"irsa-sidecar.io/inject": "true"}
+INJECT_LABEL = {"irsa-sidecar.io/inject": "true"}
 
 
 @contextmanager
@@ -36,7 +36,10 @@ def deployed_webhook(
     try:
         apply_webhook(deployed, kustomization)
         # The user is an existing ServiceAccount. Without one, the API server rejects the Pod before it calls a webhook.
-        elsewhere, pod = Namespace(node, "default"), asking_pod(authored_spec(sts) | {"serviceAccountName": "default"})
+        elsewhere, pod = (
+            Namespace(node, "default"),
+            labelled_pod(authored_spec(sts) | {"serviceAccountName": "default"}),
+        )
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's rule for the webhook")
         yield deployed
     finally:
@@ -90,12 +93,17 @@ def _overlay(folder: Path, sts: ClusterSts, components: Sequence[str]) -> dict[s
     }
 
 
-def asking_pod(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": ASKS} | metadata, "spec": spec}
+def labelled_pod(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "labels": INJECT_LABEL} | metadata,
+        "spec": spec,
+    }
 
 
-def asking_deployment(spec: dict[str, Any]) -> dict[str, Any]:
-    template = {"metadata": {"labels": {"app": "web", **ASKS}}, "spec": spec}
+def labelled_deployment(spec: dict[str, Any]) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "web", **INJECT_LABEL}}, "spec": spec}
     whole = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": whole}
 

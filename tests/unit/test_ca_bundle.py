@@ -49,7 +49,7 @@ def rotation(tmp_path: Path) -> Rotation:
 
 
 def rename(path: Path, content: bytes) -> None:
-    """Replace the file by a rename, like the kubelet and careful tools."""
+    """Replace the file by a rename, as careful tools do."""
     (path.parent / "next").write_bytes(content)
     (path.parent / "next").replace(path)
 
@@ -59,7 +59,7 @@ def rewrite(path: Path, content: bytes) -> None:
 
 
 def swap(path: Path, content: bytes) -> None:
-    """Replace the file like the change of a mounted ConfigMap, which swaps the directory `..data`."""
+    """Replace the file as in a mounted ConfigMap, by a swap of the directory `..data`."""
     directory = path.parent / "..2026"
     directory.mkdir()
     (directory / path.name).write_bytes(content)

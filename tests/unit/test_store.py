@@ -67,7 +67,8 @@ def test_replace_compares_with_the_current_clocks(stepped_seconds: float) -> Non
 
 
 @pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
-def test_replace_ignores_credentials_that_a_clock_step_hides(now: Instant) -> None:
+def test_replace_treats_hidden_credentials_as_expired(now: Instant) -> None:
+    """Let one of the clocks step to the expiration, so that the stored credentials look expired."""
     store = Store(render)
     store.replace(SET, ENDS, NOW)
     shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))

@@ -205,7 +205,7 @@ def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
     "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
 )
 def test_unrelated_annotations_are_not_warnings(name: str) -> None:
-    """Use annotations of other products, such as kube2iam's, which stays during a migration."""
+    """Use annotations that need no change: the ServiceAccount has a role, and kube2iam's stays during a migration."""
     service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
     assert inject(pod(), service_account, SETTINGS).warnings == ()
 
