@@ -22,6 +22,8 @@ FOREIGN = {
     "`Could not load credentials from any providers`": "aws-sdk-js-v3",
     "`Unable to load credentials from any of the providers in the chain`": "aws-sdk-java-v2",
     "`Error when retrieving credentials from container-role`": "botocore",
+    "`WebIdentityErr: failed to retrieve credentials`": "aws-sdk-go",
+    "`You must specify a region`": "botocore",
     "`connection refused` at `127.0.0.1:4772`": "the kernel",
     "`Unsupported host`": "botocore",
     "`ExpiredToken`": "STS",
