@@ -8,6 +8,7 @@ from tests.docs.reference import (
     annotations,
     chart_values,
     commands,
+    compatibility,
     doctor_checks,
     endpoint,
     log_events,
@@ -28,6 +29,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "endpoint": endpoint.page,
     "doctor-checks": doctor_checks.page,
     "chart-values": chart_values.page,
+    "compatibility": compatibility.page,
     "roles-file": roles_file.page,
 }
 """For each page, by its name without the suffix, the function that returns its text."""

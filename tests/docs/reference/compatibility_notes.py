@@ -1,0 +1,72 @@
+"""Say what is supported, and what is tested where. A test checks that each named place exists."""
+
+from typing import NamedTuple
+
+
+class Environment(NamedTuple):
+    """One environment: how it is tested, and the folder or file of the tests, or the reason why there is none."""
+
+    what: str
+    how: str
+    where: str = ""
+
+
+KUBERNETES: tuple[Environment, ...] = (
+    Environment(
+        "Kubernetes {kubernetes}",
+        "API server, controllers, scheduler, kubelet and containerd run on one machine, with our images",
+        "tests/cluster",
+    ),
+    Environment(
+        "Kubernetes {first} to {newest}",
+        "Objects of the chart are validated with the schemas of each version",
+        "tests/chart/test_versions.py",
+    ),
+    Environment(
+        "Kubernetes {chart} and newer, before 1.29",
+        "Injection of an ordinary container is tested on {kubernetes}, and no older kubelet ran",
+        "tests/cluster/test_pods.py",
+    ),
+    Environment("Helm {helm_3} and {helm_4}", "The chart is rendered, linted and validated with both", "tests/chart"),
+    Environment(
+        "cert-manager {cert_manager}",
+        "It issues and renews the webhook's certificate",
+        "tests/cluster/test_cert_manager.py",
+    ),
+    Environment(
+        "Amazon's EKS Pod identity webhook",
+        "A fake with its rules runs before or after our webhook, with either reinvocation policy",
+        "tests/cluster/test_amazons_webhook.py",
+    ),
+    Environment("AWS, EKS and EKS Fargate", "Not tested, because the tests have no AWS account"),
+    Environment(
+        "OpenShift, k3s, k0s, Talos, kOps and EKS Anywhere", "Not tested. Their pages follow the documentation"
+    ),
+)
+
+AWS: tuple[Environment, ...] = (
+    Environment(
+        "requests to STS and its responses",
+        "Generated requests and responses are compared with botocore's serializer and parser",
+        "tests/against/botocore",
+    ),
+    Environment(
+        "URLs of STS",
+        "They are compared with botocore's rules for endpoints, in every partition",
+        "tests/unit/sts/test_endpoint.py",
+    ),
+    Environment(
+        "IAM in `setup`", "The commands run against moto, which is a server of other authors", "tests/unit/setup"
+    ),
+    Environment("AWS itself", "Not tested, because the tests have no AWS account"),
+)
+
+SYSTEMS: tuple[Environment, ...] = (
+    Environment("Linux on x86-64", "All suites run here", "tests"),
+    Environment(
+        "Linux on arm64", "Every locked package has a wheel. No suite runs there", "tests/image/test_architectures.py"
+    ),
+    Environment("macOS", "Supported for every command except `run` and `webhook`. No suite runs there"),
+    Environment("Windows", "Not supported"),
+)
+"""Operating systems and architectures."""
