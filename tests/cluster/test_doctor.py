@@ -51,14 +51,14 @@ def person(node: Cluster, tmp_path: Path) -> Person:
 
 
 def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
-    """Include the last command of docs/getting-started.md."""
+    """Include the last command of the tutorial."""
     annotated.apply(labelled_pod(authored_spec(sts, program=REPORT)))
     annotated.logged("web", "app", "arn:aws")
     status, output = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
     assert status == 0, output
     assert "the daemon reports that it has credentials" in output
     assert "Add --exec" in output
-    (documented,) = [command for command in commands("docs/getting-started.md", "Does it work?") if "--pod" in command]
+    (documented,) = [command for command in commands("docs/first-pod.md", "5. See it work") if "--pod" in command]
     status, output = person.run(re.sub(r"shop/\S+", f"{annotated.name}/web --verbose", documented))
     assert status == 0, output
     assert f"system:serviceaccount:{annotated.name}:app, Pod web" in output

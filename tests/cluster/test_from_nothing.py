@@ -1,5 +1,5 @@
 """
-Follow docs/getting-started.md from an empty account to credentials. Its commands run unchanged, except for names.
+Follow the tutorials from an empty account to credentials. Their commands run unchanged, except for names.
 
 moto provides IAM, S3 and EKS, and the API server is real. A TLS server has the issuer's name and serves the files that
 the commands upload. The STS is that of `irsa-sidecar local`, because moto's STS accepts any token. It trusts the roles
@@ -24,13 +24,22 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.layout import ISSUER
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import strict_sts
-from tests.support.documents import blocks, commands
+from tests.support.documents import blocks, commands, lines_of
 from tests.support.fakes.internet import Internet, internet
 from tests.support.fakes.moto_server import ACCOUNT_ID, moto_server
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.setup.conftest import Authorities
 
-PAGE = "docs/getting-started.md"
+FIRST_POD, OWN_ISSUER = "docs/first-pod.md", "docs/own-issuer.md"
+CLUSTER = "1. Let the account accept the cluster's tokens"
+SERVICE_ACCOUNT = "2. Name the role on the ServiceAccount"
+CHECK = "3. Check the role before a Pod runs"
+SIDECAR = "4. Add the sidecar"
+"""Headings of docs/first-pod.md."""
+
+PUBLISH, ACCEPT = "2. Publish the keys", "3. Let the account accept the tokens"
+"""Headings of docs/own-issuer.md."""
+
 REGION = "eu-west-1"
 BUCKET = "shop-oidc"
 EKS_ROLE_ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/eks"
@@ -97,9 +106,7 @@ class World:
         text = text.replace("https://shop-oidc.s3.eu-west-1.amazonaws.com", ISSUER).replace("111122223333", ACCOUNT_ID)
         text = re.sub(r"(?<![\w-])shop(?![\w-])", namespace, text)
         # This issuer's certificate has a private CA, which no client trusts by default. Real issuers have a public CA.
-        return re.sub(
-            "(setup oidc-provider --issuer)", rf"setup oidc-provider --ca-file {self._authority} --issuer", text
-        )
+        return re.sub(r"(setup oidc-provider(?= --issuer)|--check)", rf"\1 --ca-file {self._authority}", text)
 
     def run(self, command: str) -> str:
         """Run one command of the document, and return its output."""
@@ -174,9 +181,9 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
     with moto_server() as moto, internet() as net:
         world = World(cluster, namespace, tmp_path, moto.url, net)
         world.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        manifest, *_ = blocks(PAGE, "The Pods", "yaml")
+        (manifest,) = blocks(FIRST_POD, "Before you start", "yaml")
         (tmp_path / "app.yaml").write_text(world.ours(manifest.text))
-        for variables in commands(PAGE, "What to choose"):
+        for variables in _documented("On EKS"):
             world.run(variables)
         yield world
         world.close()
@@ -185,7 +192,11 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
 def test_all_steps_lead_to_credentials_and_repeat_without_change(
     world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
-    steps = [*commands(PAGE, "On any other cluster"), *commands(PAGE, "The Pods")]
+    published = [
+        *commands(OWN_ISSUER, "2. Publish the keys"),
+        *commands(OWN_ISSUER, "3. Let the account accept the tokens"),
+    ]
+    steps = [*published, *_documented(SERVICE_ACCOUNT), *_documented(SIDECAR)]
     first = [world.run(step) for step in steps]
     created = world.state()
     assert not any("nothing to change" in printed for printed in first)
@@ -197,7 +208,7 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
     role = {"name": "cart", "trust_policy": world.role()["AssumeRolePolicyDocument"]}
     with strict_sts(cluster, tmp_path, {"account_id": ACCOUNT_ID, "region": REGION, "roles": [role]}) as sts:
         world.environment["AWS_ENDPOINT_URL_STS"] = sts.url
-        token, variables, who_am_i, doctor, *_ = commands(PAGE, "Does it work?")
+        token, variables, who_am_i, doctor = _documented(CHECK)
         world.run(token)
         world.run(variables)
         arn = json.loads(world.run(who_am_i))["Arn"]
@@ -214,7 +225,7 @@ def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace:
     created = world.eks.create_cluster(name=namespace.name, roleArn=EKS_ROLE_ARN, resourcesVpcConfig={})["cluster"]
     trust_policy = {"Version": "2012-10-17", "Statement": [POD_IDENTITY]}
     world.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(trust_policy))
-    for step in commands(PAGE, "On an empty EKS cluster"):
+    for step in _documented(CLUSTER):
         world.run(step)
     theirs, ours = world.role()["AssumeRolePolicyDocument"]["Statement"]
     issuer = created["identity"]["oidc"]["issuer"].removeprefix("https://")
@@ -223,16 +234,29 @@ def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace:
     assert ours["Condition"]["StringEquals"][f"{issuer}:sub"] == f"system:serviceaccount:{namespace.name}:cart"
 
     created = world.account()
-    assert_nothing_changes(world, commands(PAGE, "On an empty EKS cluster"))
+    assert_nothing_changes(world, _documented(CLUSTER))
     assert world.account() == created
 
 
 def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) -> None:
-    (setup_pod,) = (step for step in commands(PAGE, "The Pods") if "setup pod" in step)
-    (dry_run,) = (step for step in commands(PAGE, "From plain IRSA") if "setup pod" in step)
+    setup_pod, _ = _documented(SIDECAR)
+    dry_run = setup_pod.replace(">cart.yaml", "--dry-run")
     world.run(setup_pod)
     assert "+        - name: irsa-sidecar\n" in world.run(dry_run)
     assert world.run(dry_run.replace("app.yaml", "cart.yaml")) == ""
+
+
+def test_published_keys_are_those_of_the_cluster(world: World) -> None:
+    for step in commands(OWN_ISSUER, PUBLISH):
+        world.run(step)
+    (check,) = commands(OWN_ISSUER, "When the signing key changes")
+    assert "missing" not in world.run(check)
+
+
+def _documented(section: str) -> list[str]:
+    """Return the commands of that section of the tutorial that a test runs."""
+    found = blocks(FIRST_POD, section, "sh")
+    return [line for block in found if "not run" not in block.notes for line in lines_of(block)]
 
 
 def assert_nothing_changes(world: World, steps: list[str]) -> None:

@@ -90,8 +90,8 @@ def test_sidecar_keeps_the_qos_class_of_the_pod(
 def test_documented_overlay_names_images_and_accepts_flags(cluster: Cluster, tmp_path: Path) -> None:
     """Use the documented overlay in a folder beside k8s/, with the patch for the webhook's settings."""
     shutil.copytree(K8S / "webhook", tmp_path / "k8s/webhook")
-    (overlay,) = overlays("docs/kubernetes.md")
-    (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)
+    (overlay,) = overlays("docs/install.md")
+    (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/install.md").read_text(), re.DOTALL)
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster/kustomization.yaml").write_text(overlay + flags)
     objects = documents(cluster.kubectl("kustomize", str(tmp_path / "cluster")).stdout)

@@ -10,6 +10,7 @@ from sidecar import __version__
 from sidecar.config.settings import unknown_variables
 from sidecar.injection.inject import inject
 from sidecar.injection.settings import Settings
+from tests.support.documents import blocks
 from tests.support.manifests import K8S, ROOT, SIDECAR, overlays, pods, read, sidecar_of, variables_of
 
 FILES = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "pod/patch.yaml", "pod/patch-cronjob.yaml"]
@@ -91,10 +92,9 @@ def test_both_webhook_deployments_have_this_version() -> None:
     assert not service["metadata"]["name"].startswith(SIDECAR)
 
 
-def test_every_document_shows_the_same_webhook_overlay() -> None:
+def test_page_and_comment_show_the_same_webhook_overlay() -> None:
     """tests/cluster/test_manifests.py builds the overlay with kustomize."""
-    (shown,) = overlays("docs/kubernetes.md")
-    assert overlays("README.md") == [shown]
+    (shown,) = overlays("docs/install.md")
     lines = (K8S / "webhook/kustomization.yaml").read_text().splitlines()
     comment = "".join(line.removeprefix("#     ") + "\n" for line in lines if line.startswith("#     "))
     assert comment == shown
@@ -105,10 +105,9 @@ def test_every_document_shows_the_same_webhook_overlay() -> None:
     assert f"SIDECAR_IMAGE={image['newName']}:{__version__}" in generator["literals"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/kubernetes.md"])
-def test_images_of_the_overlay_are_built_and_pushed(document: str) -> None:
-    text = (ROOT / document).read_text()
-    name = yaml.safe_load(overlays(document)[0])["images"][0]["newName"]
+def test_images_of_the_overlay_are_built_and_pushed() -> None:
+    text = (ROOT / "docs/install.md").read_text()
+    name = yaml.safe_load(overlays("docs/install.md")[0])["images"][0]["newName"]
     assert f"make images IMAGE={name}:{__version__}\n" in text
     for tag in (__version__, f"{__version__}-tools"):
         assert f"docker push {name}:{tag}\n" in text
@@ -123,10 +122,9 @@ def test_documents_apply_only_existing_folders_and_images() -> None:
         assert (ROOT / folder / "kustomization.yaml").exists()
 
 
-def test_short_form_in_the_readme_sets_what_the_example_sets() -> None:
-    text = (K8S.parent / "README.md").read_text()
-    (block,) = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "initContainers" in found]
-    short: dict[str, Any] = yaml.safe_load(block)
+def test_short_form_on_the_page_sets_what_the_example_sets() -> None:
+    (block,) = blocks("docs/manifests.md", "By hand", "yaml")
+    short: dict[str, Any] = yaml.safe_load(block.text)
     whole = the_pod("pod/example.yaml")["spec"]
     for key in ("initContainers", "containers"):
         assert [variables_of(each) for each in short[key]] == [variables_of(each) for each in whole[key]]

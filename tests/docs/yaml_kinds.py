@@ -98,7 +98,7 @@ def check_texts(document: Mapping[str, Any]) -> None:
 
 
 def check_roles(document: object) -> None:
-    parse_roles(yaml.safe_dump(document), "roles.yaml", RoleDefaults())
+    parse_roles(yaml.safe_dump(document), "roles.yaml", RoleDefaults(token_file="/token"))
 
 
 def check_local(document: object) -> None:
@@ -120,13 +120,22 @@ KINDS: dict[str, Callable[[Any], None]] = {
 }
 """The check of each kind, by the name that notes use."""
 
+_MARKS = {
+    "apiVersion": "object",
+    "services": "compose file",
+    "patches": "kustomization",
+    "components": "kustomization",
+    "configMapGenerator": "kustomization",
+}
+"""The kind of a document, by a key that only this kind has."""
+
 
 def kind_of(document: Any) -> str:
     """Return the kind of a document without a note. Raises ValueError if it does not say its kind."""
     keys = document if isinstance(document, dict) else {}
     if "kustomize.config.k8s.io" in keys.get("apiVersion", ""):
         return "kustomization"
-    for key, kind in (("apiVersion", "object"), ("services", "compose file"), ("resources", "kustomization")):
+    for key, kind in _MARKS.items():
         if key in keys:
             return kind
     raise ValueError(f"the block needs a note: <!-- yaml: KIND --> with one of {', '.join(KINDS)}")

@@ -23,16 +23,6 @@ NOTES = {
 }
 """The keys of notes, and what their values say."""
 
-PENDING = frozenset(
-    {
-        "README.md",
-        "docs/getting-started.md",
-        "docs/kubernetes.md",
-        "docs/setup.md",
-    }
-)
-"""Pages whose blocks are not all tested yet. Remove a page when you rewrite it."""
-
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 _HEADING = re.compile(r"#{2,6} +(.+?) *")
 _NOTE = re.compile(r" *<!-- (?P<key>[a-z ]+): (?P<value>.+) -->")
@@ -53,15 +43,10 @@ class Block(NamedTuple):
         return f"{self.page}:{self.line}"
 
 
-def all_pages() -> list[str]:
+def pages() -> list[str]:
     """Return the pages for users: README.md and docs/, without the generated reference and the decisions."""
     paths = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
     return [str(path.relative_to(ROOT)) for path in paths]
-
-
-def pages() -> list[str]:
-    """Return the pages whose blocks are tested."""
-    return [page for page in all_pages() if page not in PENDING]
 
 
 def read(page: str) -> str:

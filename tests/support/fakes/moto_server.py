@@ -16,7 +16,7 @@ import httpx
 from tests.support.processes import GUARD_SECONDS
 
 ACCOUNT_ID = "123456789012"
-"""The number of the account that moto's server simulates."""
+"""The account number of moto's server by default."""
 
 _SERVER = """
 import hashlib
@@ -71,9 +71,10 @@ class MotoServer:
 
 
 @contextmanager
-def moto_server() -> Iterator[MotoServer]:
+def moto_server(**settings: str) -> Iterator[MotoServer]:
+    """Run a server with these environment variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9)}
+    environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9)} | settings
     command = [sys.executable, "-c", _SERVER]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -1,0 +1,43 @@
+"""Check the index of the documentation: it lists every page once, and each page ends with where to go next."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from tests.support.documents import ROOT, read
+
+INDEX = "docs/README.md"
+LISTED = re.findall(r"^- \[[^\]]+\]\(([^)#]+)\)", read(INDEX), re.MULTILINE)
+"""The pages of the index, as paths below docs/."""
+
+COMPLETE = frozenset(
+    {
+        "docs/first-pod.md",
+        "docs/install.md",
+        "docs/local.md",
+        "docs/manifests.md",
+        "docs/migrate.md",
+        "docs/own-issuer.md",
+        "docs/setup.md",
+        "docs/uninstall.md",
+        "docs/upgrade.md",
+    }
+)
+"""The pages that lead the reader to the next page."""
+
+
+def test_index_lists_every_page_once() -> None:
+    pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+    own = {path for path in pages if not re.match(r"README|decisions/\d", path)}
+    assert Counter(LISTED) == Counter(own)
+
+
+def test_index_has_the_four_kinds_of_pages() -> None:
+    assert re.findall(r"^## (.+)", read(INDEX), re.MULTILINE) == ["Tutorials", "How-to guides", "Reference", "Explanation"]
+
+
+@pytest.mark.parametrize("page", sorted(COMPLETE))
+def test_page_ends_with_where_to_go_next(page: str) -> None:
+    *_, last = re.split(r"^## (.+)\n", read(page), flags=re.MULTILINE)[1::2]
+    assert last == "Where to go next"
