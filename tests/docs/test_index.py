@@ -1,4 +1,4 @@
-"""Check the index of the documentation: it lists every page once, and each page ends with where to go next."""
+"""Check the index of the documentation, and that guides lead the reader to the next page."""
 
 import re
 from collections import Counter
@@ -34,7 +34,12 @@ def test_index_lists_every_page_once() -> None:
 
 
 def test_index_has_the_four_kinds_of_pages() -> None:
-    assert re.findall(r"^## (.+)", read(INDEX), re.MULTILINE) == ["Tutorials", "How-to guides", "Reference", "Explanation"]
+    assert re.findall(r"^## (.+)", read(INDEX), re.MULTILINE) == [
+        "Tutorials",
+        "How-to guides",
+        "Reference",
+        "Explanation",
+    ]
 
 
 @pytest.mark.parametrize("page", sorted(COMPLETE))
