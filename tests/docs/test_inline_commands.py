@@ -13,7 +13,7 @@ import pytest
 from sidecar import cli
 from sidecar.commands.setup import STEPS
 from tests.docs.test_shell_blocks import parsed  # noqa: F401  a fixture
-from tests.support.documents import all_pages, read
+from tests.support.documents import pages, read
 
 _BLOCK = re.compile(r"^( *)```.*?^\1```[^\n]*$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
@@ -30,7 +30,7 @@ def inline_commands(text: str) -> Iterator[list[str]]:
                 yield arguments
 
 
-CALLS = [(page, arguments) for page in all_pages() for arguments in inline_commands(read(page))]
+CALLS = [(page, arguments) for page in pages() for arguments in inline_commands(read(page))]
 
 
 @pytest.mark.usefixtures("parsed")
