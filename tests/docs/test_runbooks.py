@@ -26,7 +26,8 @@ def base_url() -> str:
 
 def test_runbooks_are_part_of_the_site() -> None:
     settings = (ROOT / "website/mkdocs.yml").read_text(encoding="utf-8")
-    assert f"site_url: {base_url().removesuffix('runbooks/')}\n" in settings
+    assert "use_directory_urls: false" in settings
+    assert f"site_url: {base_url().removesuffix('runbooks.html')}\n" in settings
 
 
 def sections() -> dict[str, str]:
