@@ -3,8 +3,8 @@ Build a base image without an image registry, and print its name, for `make imag
 
     python -m tests.image.base
 
-Debian itself is installed from the machine's own package mirror, and the Python packages from its own index. Both are
-kept, and nothing is done if the image exists.
+Debian's packages come from the package mirror of this machine, and the Python packages from its index. Both are cached.
+If the image exists already, only its name is printed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]
 SUITE = "trixie"
 PYTHON_VERSION = "3.13"
-"""Version of Python in that Debian suite."""
+"""The version of Python in this release of Debian."""
 
 PACKAGES = "python3,python3-venv,ca-certificates"
 
@@ -68,7 +68,7 @@ def _build(engine: str, debian: str, name: str) -> None:
 
 
 def _download(requirements: Path, wheels: Path) -> None:
-    """Download the wheels for the image's Python, which differs from ours."""
+    """Download the wheels for the image's Python, which differs from the Python of this process."""
     machine = {"arm64": "aarch64"}.get(machine := platform.machine(), machine)
     platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_28", "_2_34")]
     wanted = [f"--python-version={PYTHON_VERSION}", "--only-binary=:all:", "--no-deps", "--require-hashes"]
@@ -77,7 +77,7 @@ def _download(requirements: Path, wheels: Path) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    """Run the command with its output on stderr, because stdout must have only the name."""
+    """Run the command with its output on stderr, because stdout must contain only the image's name."""
     subprocess.run(command, stdout=sys.stderr, check=True)
 
 

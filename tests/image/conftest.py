@@ -1,4 +1,4 @@
-"""Provide the image that `make image` built, run by docker or podman. Not part of `make test`."""
+"""Provide the image that `make image` built, run by docker or podman. `make test` does not run these tests."""
 
 import faulthandler
 import os
@@ -18,5 +18,5 @@ def engine() -> Engine:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Lift the time limit, because images start and stop for minutes."""
+    """Remove the time limit, because the tests start and stop images for minutes."""
     faulthandler.cancel_dump_traceback_later()

@@ -1,4 +1,4 @@
-"""Run docker or podman, whichever works here, with the few commands that both have."""
+"""Run docker or podman, if one of them works, with the few commands that both have."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def find_engine() -> str:
-    """Return ENGINE if that is set. A docker client without a daemon does not count."""
+    """Return ENGINE, or else a working engine. A docker client without a daemon does not work."""
     if engine := os.environ.get("ENGINE"):
         return engine
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:

@@ -1,4 +1,4 @@
-"""Check, as far as this machine can, that images for other architectures have the same packages."""
+"""Check that every locked package has a wheel for the images of other architectures."""
 
 import subprocess
 import sys
@@ -9,10 +9,10 @@ import pytest
 LOCKS = Path(__file__).parents[2] / "requirements"
 
 PYTHON = "3.13"
-"""Python version of the default base image."""
+"""The version of Python in the default base image."""
 
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
-"""glibc version that Debian 13 and all later systems have (PEP 600)."""
+"""Platform tags of wheels whose glibc version Debian 13 and all later systems have (PEP 600)."""
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

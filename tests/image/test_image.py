@@ -1,4 +1,4 @@
-"""Test the image as Pods run it: without a shell, a system user, a writable file or a network."""
+"""Test the image as in a Pod: without a shell, an entry for its user, a writable file or a network."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.support.fakes.tokens import service_account_claims, service_account_t
 from tests.support.processes import GUARD_SECONDS, ROLE_ARN
 
 MOST_BYTES = 60_000_000
-"""Largest size in bytes, because a Pod waits for the image on every new node."""
+"""Maximum size of the image in bytes. A Pod waits for the image on every new node."""
 
 TOKEN_PATH = "/var/run/secrets/irsa-sidecar/token"
 CREDENTIALS_URL = "http://127.0.0.1:4772/v1/credentials"
@@ -48,7 +48,7 @@ def token(tmp_path: Path) -> Path:
     return path
 
 
-def test_any_user_may_run_it_without_rights(engine: Engine) -> None:
+def test_any_user_may_run_the_image_without_rights(engine: Engine) -> None:
     assert engine.run("--version").stdout.strip() == f"irsa-sidecar {__version__}"
 
 
@@ -143,7 +143,7 @@ def test_only_python_and_our_program_are_executable(listing: dict[str, list[str]
     assert {Path(path).name.rstrip("0123456789.") for path in listing["programs"]} == {"python", "irsa-sidecar"}
 
 
-def test_user_may_write_nothing(listing: dict[str, list[str]]) -> None:
+def test_user_may_not_write_any_file(listing: dict[str, list[str]]) -> None:
     given_by_the_engine = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"}
     assert set(listing["writable"]) <= given_by_the_engine
 
@@ -174,7 +174,7 @@ print(json.dumps({name: flags(path) for name, path in cached.items()}))
 """
 
 UNCHECKED_HASH = 0b01
-"""Header of PEP 552: Python never compares with the source, whose time an image may not keep."""
+"""Flag in the header of compiled code: Python never compares with the source, whose time may differ (PEP 552)."""
 
 
 def test_every_module_that_run_imports_is_compiled(engine: Engine) -> None:
@@ -214,13 +214,13 @@ def test_image_has_labels_and_a_health_check(engine: Engine) -> None:
 
 
 def _jwk(key: RSAPrivateKey) -> dict[str, Any]:
-    """Return the JWK without `key_ops`, because AWS rejects it for another use."""
+    """Return the JWK without `key_ops`, because AWS rejects JWKs with an unsuitable `key_ops`."""
     public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
     return {"kty": "RSA", "kid": "1", "n": public["n"], "e": public["e"]}
 
 
 def _account() -> dict[str, Any]:
-    """Return the configuration of the local STS: its own role, and one that trusts the issuer of the test."""
+    """Return the configuration of the local STS, with a role that trusts the issuer of the test."""
     trust = {
         "Version": "2012-10-17",
         "Statement": [

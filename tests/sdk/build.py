@@ -20,20 +20,20 @@ from tests.sdk.catalogue import BY_NAME, CLIENTS, ROOT, Client
 
 BUILDS = ROOT / ".sdks"
 AT_ONCE = 3
-"""Number of parallel builds. Those that wait for the network leave the cores to those that compile."""
+"""Number of parallel builds. Some builds wait for the network while others use the cores to compile."""
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 """The only Maven plugin that the build needs and downloads."""
 
 
 class BuildError(Exception):
-    """A missing toolchain, or the output of one that failed."""
+    """A missing toolchain, or the output of a failed toolchain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """
-    How clients of one kind are built and run: required commands, build steps in a copy of the folder, and the program.
+    The build and the command of one kind of client: required tools, build steps in a copy of the folder, and program.
 
     {python} is this Python, {target} the build folder, {program} the client's program.
     """
@@ -66,16 +66,27 @@ RECIPES = {
         ("java", "javac", "mvn"),
         (
             ("mvn", "--batch-mode", "--quiet", "--strict-checksums", _COPY_DEPENDENCIES, "-DoutputDirectory=lib"),
-            ("javac", "-Xlint:all", "-Werror", "-cp", "lib/*", "-d", "classes", "Answering.java", "V1.java", "V2.java"),
+            (
+                "javac",
+                "-Xlint:all",
+                "-Werror",
+                "-cp",
+                "lib/*",
+                "-d",
+                "classes",
+                "RequestLoop.java",
+                "V1.java",
+                "V2.java",
+            ),
         ),
-        # A client that runs for seconds gains nothing from the optimizing compiler or from a parallel collector.
+        # A client runs for seconds, so the optimizing compiler and a parallel garbage collector would not help.
         ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{target}/classes:{target}/lib/*", "{program}"),
     ),
     "rust": Recipe(("cargo",), (("cargo", "build", "--locked", "--quiet"),), ("{target}/target/debug/{program}",)),
 }
 
 NOTHING_ELSE = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-"""Settings with which no build downloads a toolchain, changes a lock file or reads this repository's history."""
+"""Variables that prevent a build from downloading a toolchain, changing a lock file or reading git's history."""
 
 
 def missing_tools(client: Client) -> list[str]:
@@ -83,7 +94,7 @@ def missing_tools(client: Client) -> list[str]:
 
 
 def command(client: Client) -> list[str]:
-    """Return the command of the client's program, to run from ROOT."""
+    """Return the command of the client's program. Run the command in ROOT."""
     return _filled(RECIPES[client.recipe].run, client)
 
 
@@ -92,7 +103,7 @@ def is_built(client: Client) -> bool:
 
 
 def target(client: Client) -> Path:
-    """Return the folder where the client's folder is built, with all clients in it."""
+    """Return the folder for the build of the client's folder, which may contain several clients."""
     digest = hashlib.sha256(repr((RECIPES[client.recipe], sys.version)).encode())
     for path in sorted(client.folder.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -120,7 +131,7 @@ def build_all(clients: Iterable[Client]) -> None:
     """
     Build each folder that is not built yet, some in parallel.
 
-    Raises BuildError that names what is missing or what failed.
+    Raises BuildError, which names the missing tool or the failed step.
     """
     clients = list(clients)
     missing = {tool: client.title for client in clients for tool in missing_tools(client)}

@@ -13,7 +13,7 @@ import trio
 
 from sidecar.local.session_size import MAX_TOKEN_BYTES
 from sidecar.oidc.sts_rejection import StsRejection
-from tests.sdk.asked import must
+from tests.sdk.client_process import must
 from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
 
@@ -27,7 +27,7 @@ async def first_credentials(stage: Stage) -> None:
     """Get credentials with the URL alone if no secret is required. The daemon calls STS once."""
     async with stage.daemon(asks_for_secret=False) as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url)) as client:
+        async with stage.client_process(stage.variables(daemon.url)) as client:
             await client.gets()
     assert len(stage.sts.tokens) == 1
 
@@ -36,7 +36,7 @@ async def signed_call(stage: Stage) -> None:
     """Sign a call that STS accepts. STS checks signature, session token and expiry."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
             must(await client.signs() == await client.gets(), "other credentials")
 
 
@@ -44,7 +44,7 @@ async def secret_by_variable(stage: Stage) -> None:
     """Send the secret from `AWS_CONTAINER_AUTHORIZATION_TOKEN`."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=[VARIABLE])) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=[VARIABLE])) as client:
             await client.gets()
 
 
@@ -52,7 +52,7 @@ async def secret_by_file(stage: Stage) -> None:
     """Send the secret from the file that `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=[FILE])) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=[FILE])) as client:
             await client.gets()
 
 
@@ -61,7 +61,7 @@ async def secret_rotated(stage: Stage) -> None:
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
             first = await client.gets()
             stage.rotate_secret()
             await _outlive(stage, first)
@@ -73,7 +73,7 @@ async def sidecar_restarted(stage: Stage) -> None:
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=[FILE])) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=[FILE])) as client:
             first, secret = await client.gets(), stage.secret_file.read_text()
             await daemon.stop(signal.SIGTERM)
             async with stage.daemon_again(daemon) as restarted:
@@ -96,12 +96,12 @@ async def slow_start(stage: Stage) -> None:
 async def sts_down(stage: Stage) -> None:
     """Fail with an error while STS is down. Get credentials in the same process once STS is back."""
     stage.sts.rejection = StsRejection("ServiceUnavailable", "Service is unavailable", status=503)
-    async with stage.daemon() as daemon, stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+    async with stage.daemon() as daemon, stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
         await daemon.logged("refresh_failed")
-        stage.sts.answers = trio.Event()
+        stage.sts.may_respond = trio.Event()
         await client.error()
         stage.sts.rejection = None
-        stage.sts.answers.set()
+        stage.sts.may_respond.set()
         await daemon.logged("credentials_refreshed")
         await client.gets()
 
@@ -112,7 +112,7 @@ async def across_expiry(stage: Stage) -> None:
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         token = stage.rotate_token()
-        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
             first = await client.gets()
             if stage.client.has_sts:
                 await client.signs()
@@ -129,7 +129,7 @@ async def refusal_shown(stage: Stage) -> None:
     stage.sts.rejection = StsRejection(code, text, status=403)
     async with stage.daemon() as daemon:
         await daemon.logged("refresh_failed")
-        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
             error = await client.error()
             must(DENIAL in error, error)
 
@@ -139,7 +139,7 @@ async def large_token(stage: Stage) -> None:
     stage.sts.session_token_bytes = MAX_TOKEN_BYTES
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
-        async with stage.asking(stage.variables(daemon.url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:
             access_key_id = await client.gets()
             session = stage.sts.session_of(access_key_id)
             assert session is not None
@@ -153,7 +153,7 @@ async def ipv6(stage: Stage) -> None:
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         url = daemon.url.replace("127.0.0.1", "[::1]")
-        async with stage.asking(stage.variables(url, secret=BOTH)) as client:
+        async with stage.client_process(stage.variables(url, secret=BOTH)) as client:
             await client.gets()
 
 
@@ -166,8 +166,8 @@ async def proxy(stage: Stage) -> None:
             del environment[name]
         names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         environment |= dict.fromkeys([*names, *map(str.lower, names)], stage.trap.url)
-        async with stage.asking(environment) as client:
-            await client.ask("get")
+        async with stage.client_process(environment) as client:
+            await client.request("get")
             must(not stage.trap.lines, f"the proxy got a request: {stage.trap.lines}")
             await client.gets()
 
@@ -194,18 +194,18 @@ CASES: dict[str, Case] = {
 
 async def _start_with_request(number: int, stage: Stage) -> None:
     """Let STS respond only after the client's request of that number. The client itself fetches once."""
-    stage.sts.answers = trio.Event()
+    stage.sts.may_respond = trio.Event()
 
-    async def answer() -> None:
-        await tap.asked(number)
-        stage.sts.answers.set()
+    async def respond() -> None:
+        await tap.wait_for_requests(number)
+        stage.sts.may_respond.set()
 
     async with stage.daemon() as daemon, trio.open_nursery() as nursery:
         tap = Tap(daemon.address)
         await nursery.start(tap.serve)
         url = f"{tap.url}/v1/credentials"
-        async with stage.asking(stage.variables(url, secret=BOTH)) as client:
-            nursery.start_soon(answer)
+        async with stage.client_process(stage.variables(url, secret=BOTH)) as client:
+            nursery.start_soon(respond)
             await client.gets()
         nursery.cancel_scope.cancel()
 

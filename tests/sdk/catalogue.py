@@ -39,7 +39,7 @@ class Client:
 
 
 _DEV_LOCK = "../../../../requirements/dev.txt"
-"""Lock file of the tests, which need boto3 and the CLI anyway."""
+"""The lock file of the tests, which have boto3 and the CLI as dependencies."""
 
 
 def _pip(package: str) -> str:

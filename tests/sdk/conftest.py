@@ -1,4 +1,4 @@
-"""Save the results of a run for the table, and report what the run left out."""
+"""Save the results of a run for the table, and report the clients that did not run."""
 
 import faulthandler
 import json
@@ -14,7 +14,7 @@ _results: list[dict[str, Any]] = []
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Lift the time limit, because SDKs pause between their attempts."""
+    """Remove the time limit, because SDKs pause between their attempts."""
     faulthandler.cancel_dump_traceback_later()
 
 

@@ -1,8 +1,8 @@
 """
-List the limits of clients: a case that a client cannot pass, what happens instead, and the source.
+List the limits of clients: a case that a client cannot pass, the actual result, and the source.
 
-A test shows that each limit still exists, so it fails with a release that fixes one. It also shows that a remedy works.
-The limits are the footnotes of docs/sdks.md.
+A test shows that each limit still exists, so the test fails when a release of the client removes the limit. The test
+also shows that each remedy works. The limits are the footnotes of docs/sdks.md.
 """
 
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from tests.sdk.stage import VARIABLE, Remedy
 @dataclass(frozen=True, slots=True)
 class Limit:
     """
-    A limit of `client` in `case`. `happens` is a part of what it prints or does then.
+    A limit of `client` in `case`. `happens` is a part of the actual result.
 
-    `remedy` holds variables with which the case passes; None removes one.
+    `remedy` holds variables with which the case passes. None removes a variable.
     """
 
     case: str
@@ -182,7 +182,7 @@ LIMITS = (
 )
 
 NUMBERS = {(limit.client, limit.case): number for number, limit in enumerate(LIMITS, 1)}
-"""Footnote number of each limit, by client and case."""
+"""The footnote number of each limit, by client and case."""
 
 
 def limit_of(client: str, case: str) -> Limit | None:

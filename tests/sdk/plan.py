@@ -1,8 +1,8 @@
 """
-Select the clients and cases to run: all of them with SDKS=all, which `make test-sdks` sets.
+Select the clients and cases to run. `make test-sdks` sets SDKS=all, which selects all of them.
 
-Otherwise only the cheap ones: the clients from the tests' own packages run all but the slow cases. Other clients that
-are built already run one case.
+Without SDKS=all, clients in the tests' own packages run all cases except the slow ones. Other clients run one case if
+they are built already.
 """
 
 import os
@@ -17,13 +17,13 @@ IS_WHOLE = os.environ.get("SDKS") == "all"
 SLOW = frozenset(
     {"secret rotated", "sidecar restarted", "slow start", "STS down, then up", "across expiry", "refusal shown"}
 )
-"""Cases that take seconds, because of an SDK's own clock or pauses between attempts."""
+"""Cases that take seconds, because SDKs use the real clock or pause between attempts."""
 
 FOR_EACH = "cold start"
 
 
 def applies(client: Client, case: str) -> bool:
-    """Return whether the case applies: a client without STS calls signs nothing."""
+    """Return whether the case applies. A client that cannot call STS cannot sign a call."""
     return client.has_sts or case != "signed call"
 
 

@@ -1,7 +1,7 @@
 """
 Provide the environment of a case: an STS, `irsa-sidecar run`, a client, and a trap for misdirected requests.
 
-The client gets the variables that `irsa-sidecar exec` sets. A case removes or adds some.
+The client gets the variables that `irsa-sidecar exec` sets. A case may remove or add variables.
 """
 
 import os
@@ -16,9 +16,9 @@ import trio
 from sidecar.addresses import format_address
 from sidecar.client.environment import Offer, client_environment
 from sidecar.serving.authorization import new_secret, write_secret
-from tests.sdk.asked import Asked
 from tests.sdk.build import command
 from tests.sdk.catalogue import ROOT, Client
+from tests.sdk.client_process import ClientProcess
 from tests.sdk.sts import REGION, StrictSts
 from tests.sdk.tap import Tap
 from tests.support.fakes.tokens import service_account_token
@@ -28,12 +28,12 @@ VARIABLE, FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATI
 BOTH = (VARIABLE, FILE)
 
 Remedy = Mapping[str, str | None]
-"""Variables to set, or to remove if they are None."""
+"""The type of a remedy: variables to set, or to remove if the value is None."""
 
 
 @dataclass
 class Stage:
-    """The environment of one case. `more` is added last to the client's variables."""
+    """The environment of one case. `more` overrides the client's variables."""
 
     client: Client
     directory: Path
@@ -80,7 +80,7 @@ class Stage:
             yield running
 
     def variables(self, url: str, *, secret: Collection[str] = ()) -> dict[str, str]:
-        """Return the client's environment: the endpoint's URL, and the secret in these of BOTH."""
+        """Return the client's environment with the endpoint's URL. `secret` selects the variables of the secret."""
         held = self.secret_file.read_text() if secret else ""
         offer = Offer(url, held, str(self.secret_file), REGION)
         environment = client_environment(_without_settings(os.environ), offer)
@@ -94,7 +94,7 @@ class Stage:
         }
 
     @asynccontextmanager
-    async def asking(self, environment: Mapping[str, str]) -> AsyncIterator[Asked]:
+    async def client_process(self, environment: Mapping[str, str]) -> AsyncIterator[ClientProcess]:
         """Run the client's process with this environment until the block ends."""
         wanted = {name: value for name, value in {**environment, **self.more}.items() if value is not None}
         stderr = self.directory / "stderr"
@@ -103,7 +103,7 @@ class Stage:
                 command(self.client), stdin=-1, stdout=-1, stderr=written, cwd=ROOT, env=wanted
             )
         try:
-            yield Asked(process, stderr, self.sts)
+            yield ClientProcess(process, stderr, self.sts)
         finally:
             process.kill()
             with trio.CancelScope(shield=True):

@@ -1,7 +1,7 @@
 """
 Serve an STS that returns a session for any token, with any lifetime, and accepts calls only from valid sessions.
 
-Each call must be signed with a session that it returned. It checks signatures as `irsa-sidecar local` does.
+Each call must be signed with a session of this STS. Signatures are checked as in `irsa-sidecar local`.
 """
 
 import secrets
@@ -31,20 +31,20 @@ REGION = "us-east-1"
 
 class StrictSts:
     """
-    An STS with sessions of `life_seconds`. It returns `rejection` if that is set, and nothing before `answers` is set.
+    An STS with sessions of `life_seconds`. It waits until `may_respond` is set. If `rejection` is set, it returns that.
 
-    Session tokens have `session_token_bytes`. `tokens` holds the web identity token of each exchange, `given` the
-    sessions, and `callers` the callers. `faults` holds its own errors, which fail the test.
+    Session tokens have `session_token_bytes`. `tokens` holds the web identity token of each exchange, `sessions` the
+    sessions, and `callers` the callers. `faults` holds errors of the STS itself, which fail the test.
     """
 
     def __init__(self) -> None:
         self.life_seconds = 3600
         self.session_token_bytes = PLAIN_TOKEN_BYTES
         self.rejection: StsRejection | None = None
-        self.answers = trio.Event()
-        self.answers.set()
+        self.may_respond = trio.Event()
+        self.may_respond.set()
         self.tokens: list[str] = []
-        self.given: list[Session] = []
+        self.sessions: list[Session] = []
         self.callers: list[Session] = []
         self.url = ""
         self._sessions = SessionTable()
@@ -80,7 +80,7 @@ class StrictSts:
 
     async def _grant(self, form: dict[str, str]) -> Tree:
         self.tokens.append(form["WebIdentityToken"])
-        await self.answers.wait()
+        await self.may_respond.wait()
         if self.rejection is not None:
             raise self.rejection
         role = IamRole(form["RoleArn"], TrustPolicy(()))
@@ -94,7 +94,7 @@ class StrictSts:
             token_characters=self.session_token_bytes,
         )
         self._sessions.add(session)
-        self.given.append(session)
+        self.sessions.append(session)
         return {
             "Credentials": {
                 "AccessKeyId": session.access_key_id,

@@ -1,7 +1,7 @@
 """
 Generate the table in docs/sdks.md from a whole run: `python -m tests.sdk.table`, as `make test-sdks` does.
 
-A client's limits are its footnotes. A run that left something out, or with a failed test, makes no table.
+A client's limits are its footnotes. If a run was incomplete or a test failed, no table is written.
 """
 
 import inspect
@@ -51,7 +51,7 @@ def render() -> str:
 
 
 def written_into(document: str) -> str:
-    """Return the document with the current table in it."""
+    """Return the text of the document with the current table."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
 
 

@@ -1,4 +1,4 @@
-"""Serve a port between a client and the endpoint that records requests, or a proxy that rejects everything."""
+"""Serve a port that records requests: either in front of the endpoint, or as a proxy that rejects all requests."""
 
 from contextlib import suppress
 
@@ -11,7 +11,7 @@ class Tap:
     """
     A port that stores the first line of each request in `lines`.
 
-    It forwards to `target` and returns the response. Without a target it rejects the request.
+    The port forwards requests to `target` and returns the response. Without a target it rejects the request.
     """
 
     def __init__(self, target: tuple[str, int] | None = None) -> None:
@@ -27,9 +27,9 @@ class Tap:
         task_status.started()
         await trio.serve_listeners(self._converse, [listener])
 
-    async def asked(self, times: int) -> None:
-        """Wait until this number of requests has come."""
-        while len(self.lines) < times:
+    async def wait_for_requests(self, count: int) -> None:
+        """Wait until this number of requests has arrived."""
+        while len(self.lines) < count:
             await self._more.wait()
 
     async def _converse(self, client: trio.SocketStream) -> None:

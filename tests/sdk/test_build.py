@@ -1,4 +1,4 @@
-"""Test that a missing toolchain is named, and that a run without it leaves out its clients."""
+"""Test that a missing toolchain is reported, and that its clients are skipped."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_missing_toolchain_is_named_with_its_clients(no_toolchains: None) -> Non
     }
 
 
-def test_failed_build_shows_the_tools_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_error_of_a_failed_build_shows_the_tools_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "BUILDS", tmp_path)
     monkeypatch.setitem(build.RECIPES, "venv", build.Recipe((), (("{python}", "-c", "exit('no room left')"),), ()))
     with pytest.raises(build.BuildError, match="no room left"):

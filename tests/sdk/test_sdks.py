@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.asked import Unmet, must
 from tests.sdk.cases import CASES
 from tests.sdk.catalogue import Client
+from tests.sdk.client_process import Unmet, must
 from tests.sdk.limits import limit_of
 from tests.sdk.plan import played
 from tests.sdk.stage import Remedy, stage_for
@@ -15,9 +15,9 @@ from tests.sdk.stage import Remedy, stage_for
 
 async def unmet_requirement(client: Client, case: str, directory: Path, remedy: Remedy) -> str | None:
     """
-    Run the case, and return what happened instead of its requirement, or None if it passed.
+    Run the case. Return None if the client passed, or else a description of the actual result.
 
-    In no case may a client call the metadata service, which has the node's role.
+    A client must never call the metadata service, because that service has the node's role.
     """
     try:
         async with stage_for(client, directory, remedy) as stage:

@@ -1,8 +1,8 @@
 // Certmanager runs a part of cert-manager in one process: the controllers for self-signed and CA issuers, and the one
 // that writes caBundles, with the defaults of cert-manager's own programs.
 //
-// It exists for the tests of irsa-sidecar, because cert-manager's programs are separate modules that no module proxy has.
-// Left out are all other issuers, and its webhook, which rejects invalid objects.
+// This program exists for the tests of irsa-sidecar, because cert-manager's programs are separate modules that no module
+// proxy has. It omits all other issuers, and cert-manager's webhook, which rejects invalid objects.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	kubernetes "k8s.io/client-go/kubernetes/scheme"
 	metrics "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	// Each registers itself.
+	// Each package registers its controllers.
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
@@ -43,7 +43,7 @@ import (
 
 const workers = 5
 
-// Delay after a failed request. It is long, so that a request that a test makes too early fails the test.
+// Delays after a failed request. They are long, so that a test fails if it requests a certificate too early.
 var retries = controller.CertificateOptions{
 	CertificateRequestMinimumBackoffDuration: time.Hour,
 	CertificateRequestMaximumBackoffDuration: 32 * time.Hour,
@@ -68,7 +68,7 @@ func main() {
 	}
 }
 
-// As in cert-manager-controller: start every known controller, and then the informers that they requested.
+// Start every known controller, and then the informers that they requested, as cert-manager-controller does.
 func issue(ctx context.Context, group *errgroup.Group, kubeconfig string) error {
 	factory, err := controller.NewContextFactory(
 		ctx, controller.ContextOptions{Kubeconfig: kubeconfig, CertificateOptions: retries},
@@ -92,7 +92,7 @@ func issue(ctx context.Context, group *errgroup.Group, kubeconfig string) error 
 	return nil
 }
 
-// As in cainjector, for the one kind that is tested.
+// Start the injector of caBundles as cainjector does, but only for the kind of object in the tests.
 func inject(ctx context.Context, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Kubelab is Kubernetes in one file: etcd, every component and kubectl, chosen by the first argument.
 //
-// It exists for the tests of irsa-sidecar, which need the real kubelet and API server on a machine that reaches no image
-// registry. Upstream does not support imports of k8s.io/kubernetes, hence the replacements in go.mod.
+// This program exists for the tests of irsa-sidecar, which need the real kubelet and API server on a machine without an
+// image registry. Upstream does not support imports of k8s.io/kubernetes, so go.mod has replacements.
 package main
 
 import (

@@ -12,7 +12,8 @@ import (
 
 var families = map[v1.IPFamily]string{v1.IPv4Protocol: "inet", v1.IPv6Protocol: "inet6"}
 
-// ownSets has the sets of one family, under the names in the rules. The embedded handler would also write the other's.
+// ownSets has the sets of one family, by their names in the rules. The embedded handler would also write the sets of the
+// other family.
 type ownSets struct {
 	utils.IPSetHandler
 	family string

@@ -1,8 +1,8 @@
 // Policies enforces NetworkPolicies on one node: kube-router's controller for them, without its routes and its proxy.
 //
-// It exists for the tests of irsa-sidecar, whose network plugin enforces none. It does for the controller what
-// kube-router's own program does, because that program needs BGP and IPVS. The versions of Kubernetes' modules are
-// kubelab's, so most of it is compiled already.
+// This program exists for the tests of irsa-sidecar, whose network plugin enforces no policies. It replaces kube-router's
+// own program, which needs BGP and IPVS. The versions of Kubernetes' modules are the same as kubelab's, so most packages
+// are compiled already.
 package main
 
 import (

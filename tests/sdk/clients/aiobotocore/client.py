@@ -4,7 +4,7 @@ import asyncio
 
 from aiobotocore.session import get_session
 
-from tests.sdk.clients.answering import Credentials, answer_questions
+from tests.sdk.clients.request_loop import Credentials, handle_requests
 
 session = get_session()
 
@@ -12,7 +12,7 @@ session = get_session()
 async def get() -> Credentials:
     credentials = await session.get_credentials()
     if credentials is None:
-        raise LookupError("Unable to locate credentials")  # the error of an aiobotocore client
+        raise LookupError("Unable to locate credentials")  # aiobotocore's own clients raise this error
     frozen = await credentials.get_frozen_credentials()
     return Credentials(accessKeyId=frozen.access_key, secretAccessKey=frozen.secret_key, sessionToken=frozen.token)
 
@@ -23,4 +23,4 @@ async def whoami() -> object:
 
 
 with asyncio.Runner() as runner:
-    answer_questions({"get": lambda: runner.run(get()), "whoami": lambda: runner.run(whoami())})
+    handle_requests({"get": lambda: runner.run(get()), "whoami": lambda: runner.run(whoami())})

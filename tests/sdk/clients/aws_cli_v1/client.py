@@ -1,7 +1,8 @@
 """
-Use AWS CLI v1 with one process per question, as in a shell.
+Use AWS CLI v1 with one process per request, as in a shell.
 
-It has no command that prints credentials. A URL that it presigns, without a request, names them.
+AWS CLI v1 has no command that prints credentials. But it can presign a URL without a request, and the URL contains the
+access key and the session token.
 """
 
 import json
@@ -10,13 +11,13 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tests.sdk.clients.answering import Credentials, answer_questions
+from tests.sdk.clients.request_loop import Credentials, handle_requests
 
 AWS = str(Path(sys.executable).parent / "aws")
 
 
 class CliError(Exception):
-    """An error of the CLI: its stderr."""
+    """A failure of the CLI. The text is its stderr."""
 
 
 def aws(*arguments: str) -> str:
@@ -37,4 +38,4 @@ def whoami() -> object:
     return {"arn": json.loads(aws("sts", "get-caller-identity", "--output", "json"))["Arn"]}
 
 
-answer_questions({"get": get, "whoami": whoami})
+handle_requests({"get": get, "whoami": whoami})

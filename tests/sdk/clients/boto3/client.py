@@ -4,7 +4,7 @@ import os
 
 import boto3
 
-from tests.sdk.clients.answering import Credentials, answer_questions
+from tests.sdk.clients.request_loop import Credentials, handle_requests
 
 session = boto3.Session()
 
@@ -12,7 +12,7 @@ session = boto3.Session()
 def get() -> Credentials:
     credentials = session.get_credentials()
     if credentials is None:
-        raise LookupError("Unable to locate credentials")  # the error of a boto3 client
+        raise LookupError("Unable to locate credentials")  # boto3's own clients raise this error
     access_key, secret_key, token, *_ = credentials.get_frozen_credentials()
     return Credentials(accessKeyId=access_key, secretAccessKey=secret_key, sessionToken=token)
 
@@ -23,4 +23,4 @@ def whoami() -> object:
     return {"arn": client.get_caller_identity()["Arn"]}
 
 
-answer_questions({"get": get, "whoami": whoami})
+handle_requests({"get": get, "whoami": whoami})

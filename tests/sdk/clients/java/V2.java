@@ -3,17 +3,17 @@ import software.amazon.awssdk.auth.credentials.AwsSessionCredentials;
 import software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider;
 import software.amazon.awssdk.services.sts.StsClient;
 
-/** A client with AWS SDK for Java v2: one provider, which keeps its credentials, as in an application. */
+/** A client with AWS SDK for Java v2. It has one provider, which caches credentials, as in an application. */
 final class V2 {
   private static final DefaultCredentialsProvider PROVIDER = DefaultCredentialsProvider.builder().build();
 
   public static void main(String[] arguments) {
-    Answering.loop(Map.of("get", V2::get, "whoami", V2::whoami));
+    RequestLoop.loop(Map.of("get", V2::get, "whoami", V2::whoami));
   }
 
   private static Map<String, String> get() {
-    AwsSessionCredentials set = (AwsSessionCredentials) PROVIDER.resolveCredentials();
-    return Answering.set(set.accessKeyId(), set.secretAccessKey(), set.sessionToken());
+    AwsSessionCredentials found = (AwsSessionCredentials) PROVIDER.resolveCredentials();
+    return RequestLoop.credentials(found.accessKeyId(), found.secretAccessKey(), found.sessionToken());
   }
 
   private static Map<String, String> whoami() {

@@ -1,11 +1,11 @@
-// A client with AWS SDK for JavaScript v2: the global configuration, which keeps its credentials, as in an application.
+// A client with AWS SDK for JavaScript v2. The global configuration caches credentials, as in an application.
 import { promisify } from "node:util";
 import AWS from "aws-sdk";
-import { answerQuestions } from "./answering.mjs";
+import { handleRequests } from "./request_loop.mjs";
 
 const getCredentials = promisify(AWS.config.getCredentials.bind(AWS.config));
 
-await answerQuestions({
+await handleRequests({
   async get() {
     await getCredentials();
     const { accessKeyId, secretAccessKey, sessionToken } = AWS.config.credentials;

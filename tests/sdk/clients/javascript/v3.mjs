@@ -1,10 +1,10 @@
-// A client with AWS SDK for JavaScript v3: one client, which keeps its credentials, as in an application.
+// A client with AWS SDK for JavaScript v3. One STS client caches credentials, as in an application.
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
-import { answerQuestions } from "./answering.mjs";
+import { handleRequests } from "./request_loop.mjs";
 
 const sts = new STSClient({});
 
-await answerQuestions({
+await handleRequests({
   async get() {
     const { accessKeyId, secretAccessKey, sessionToken } = await sts.config.credentials();
     return { accessKeyId, secretAccessKey, sessionToken };

@@ -1,7 +1,8 @@
 """
-Use Rust's object_store, as DataFusion, delta-rs and polars do, through its Python package obstore.
+Use Rust's object_store, as DataFusion, delta-rs and polars do, through the Python package obstore.
 
-It does not show its credentials. A URL that it presigns, without a request to S3, names them.
+object_store does not show its credentials. But it can presign a URL without a request to S3, and the URL contains the
+access key and the session token.
 """
 
 from datetime import timedelta
@@ -10,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import obstore
 from obstore.store import S3Store
 
-from tests.sdk.clients.answering import Credentials, answer_questions
+from tests.sdk.clients.request_loop import Credentials, handle_requests
 
-# By default it retries for three minutes before it reports the error.
+# By default object_store retries for three minutes before it reports the error.
 store = S3Store("bucket", retry_config={"max_retries": 2})
 
 
@@ -26,4 +27,4 @@ def get() -> Credentials:
     )
 
 
-answer_questions({"get": get})
+handle_requests({"get": get})

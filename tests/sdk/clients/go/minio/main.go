@@ -1,4 +1,4 @@
-// A client with minio-go: its provider for AWS, which keeps its credentials, as in an application.
+// A client with minio-go. Its provider for AWS caches credentials, as in an application.
 package main
 
 import (
@@ -6,15 +6,15 @@ import (
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"irsa-sidecar/tests/sdk/answering"
+	"irsa-sidecar/tests/sdk/requestloop"
 )
 
 func main() {
 	provider := credentials.NewIAM("")
-	answering.Loop(answering.Questions{
-		"get": func() (answering.Answer, error) {
-			set, err := provider.GetWithContext(&credentials.CredContext{Client: http.DefaultClient})
-			return answering.Set(set.AccessKeyID, set.SecretAccessKey, set.SessionToken), err
+	requestloop.Loop(requestloop.Handlers{
+		"get": func() (requestloop.Response, error) {
+			found, err := provider.GetWithContext(&credentials.CredContext{Client: http.DefaultClient})
+			return requestloop.Credentials(found.AccessKeyID, found.SecretAccessKey, found.SessionToken), err
 		},
 	})
 }

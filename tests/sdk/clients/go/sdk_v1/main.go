@@ -1,4 +1,4 @@
-// A client with AWS SDK for Go v1: one session, whose provider keeps its credentials, as in an application.
+// A client with AWS SDK for Go v1. It has one session, whose provider caches credentials, as in an application.
 package main
 
 import (
@@ -8,24 +8,24 @@ import (
 	"github.com/aws/aws-sdk-go/aws/session"
 	"github.com/aws/aws-sdk-go/service/sts"
 
-	"irsa-sidecar/tests/sdk/answering"
+	"irsa-sidecar/tests/sdk/requestloop"
 )
 
 func main() {
 	ours := session.Must(session.NewSession())
 	// v1 does not read the variable automatically.
-	there := aws.NewConfig().WithEndpoint(os.Getenv("AWS_ENDPOINT_URL_STS"))
-	answering.Loop(answering.Questions{
-		"get": func() (answering.Answer, error) {
-			set, err := ours.Config.Credentials.Get()
-			return answering.Set(set.AccessKeyID, set.SecretAccessKey, set.SessionToken), err
+	config := aws.NewConfig().WithEndpoint(os.Getenv("AWS_ENDPOINT_URL_STS"))
+	requestloop.Loop(requestloop.Handlers{
+		"get": func() (requestloop.Response, error) {
+			found, err := ours.Config.Credentials.Get()
+			return requestloop.Credentials(found.AccessKeyID, found.SecretAccessKey, found.SessionToken), err
 		},
-		"whoami": func() (answering.Answer, error) {
-			caller, err := sts.New(ours, there).GetCallerIdentity(&sts.GetCallerIdentityInput{})
+		"whoami": func() (requestloop.Response, error) {
+			caller, err := sts.New(ours, config).GetCallerIdentity(&sts.GetCallerIdentityInput{})
 			if err != nil {
 				return nil, err
 			}
-			return answering.Answer{"arn": *caller.Arn}, nil
+			return requestloop.Response{"arn": *caller.Arn}, nil
 		},
 	})
 }

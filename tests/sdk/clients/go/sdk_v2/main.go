@@ -1,4 +1,4 @@
-// A client with AWS SDK for Go v2: one configuration, whose provider keeps its credentials, as in an application.
+// A client with AWS SDK for Go v2. It has one configuration, whose provider caches credentials, as in an application.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"irsa-sidecar/tests/sdk/answering"
+	"irsa-sidecar/tests/sdk/requestloop"
 )
 
 func main() {
@@ -17,17 +17,17 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	answering.Loop(answering.Questions{
-		"get": func() (answering.Answer, error) {
-			set, err := ours.Credentials.Retrieve(ctx)
-			return answering.Set(set.AccessKeyID, set.SecretAccessKey, set.SessionToken), err
+	requestloop.Loop(requestloop.Handlers{
+		"get": func() (requestloop.Response, error) {
+			found, err := ours.Credentials.Retrieve(ctx)
+			return requestloop.Credentials(found.AccessKeyID, found.SecretAccessKey, found.SessionToken), err
 		},
-		"whoami": func() (answering.Answer, error) {
+		"whoami": func() (requestloop.Response, error) {
 			caller, err := sts.NewFromConfig(ours).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			if err != nil {
 				return nil, err
 			}
-			return answering.Answer{"arn": *caller.Arn}, nil
+			return requestloop.Response{"arn": *caller.Arn}, nil
 		},
 	})
 }

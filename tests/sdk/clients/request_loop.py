@@ -1,5 +1,5 @@
 """
-Run the loop of every Python client: one question per line on stdin, one JSON line per answer on stdout.
+Run the loop of every Python client: read one request per line from stdin, and write one JSON line per response.
 
 `get` returns the credentials of the SDK's default chain. `whoami` returns the ARN that STS reports to a caller with
 these credentials. A failure returns `{"error": …}`, with the text of an uncaught exception.
@@ -13,18 +13,18 @@ from typing import TypedDict
 
 
 class Credentials(TypedDict):
-    """Credentials as far as the client shows them. None is a part that stays inside it."""
+    """The parts of credentials that a client shows. A part that the client does not show is None."""
 
     accessKeyId: str | None
     secretAccessKey: str | None
     sessionToken: str | None
 
 
-def answer_questions(questions: Mapping[str, Callable[[], object]]) -> None:
-    """Answer until stdin ends."""
+def handle_requests(handlers: Mapping[str, Callable[[], object]]) -> None:
+    """Respond to requests until stdin ends."""
     for line in sys.stdin:
         try:
-            answer = questions[line.strip()]()
+            response = handlers[line.strip()]()
         except Exception:  # noqa: BLE001  whatever it is, a person would read it
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), flush=True)
+            response = {"error": traceback.format_exc()}
+        print(json.dumps(response), flush=True)

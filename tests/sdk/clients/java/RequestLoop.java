@@ -9,34 +9,34 @@ import java.util.Map;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 
-/** The loop of both Java clients: one question per line, one JSON line per answer (see ../answering.py). */
-final class Answering {
-  private Answering() {}
+/** The loop of both Java clients: one request per line, one JSON line per response (see ../request_loop.py). */
+final class RequestLoop {
+  private RequestLoop() {}
 
-  /** Answers until stdin ends. */
-  static void loop(Map<String, Supplier<Map<String, String>>> questions) {
+  /** Responds to requests until stdin ends. */
+  static void loop(Map<String, Supplier<Map<String, String>>> handlers) {
     BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
     try {
       for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-        System.out.println(json(answer(questions.get(line.trim()))));
+        System.out.println(json(respond(handlers.get(line.trim()))));
       }
     } catch (IOException error) {
       throw new UncheckedIOException(error);
     }
   }
 
-  /** Complete credentials. */
-  static Map<String, String> set(String accessKeyId, String secretAccessKey, String sessionToken) {
-    Map<String, String> told = new LinkedHashMap<>();
-    told.put("accessKeyId", accessKeyId);
-    told.put("secretAccessKey", secretAccessKey);
-    told.put("sessionToken", sessionToken);
-    return told;
+  /** Returns a response with credentials. */
+  static Map<String, String> credentials(String accessKeyId, String secretAccessKey, String sessionToken) {
+    Map<String, String> members = new LinkedHashMap<>();
+    members.put("accessKeyId", accessKeyId);
+    members.put("secretAccessKey", secretAccessKey);
+    members.put("sessionToken", sessionToken);
+    return members;
   }
 
-  private static Map<String, String> answer(Supplier<Map<String, String>> question) {
+  private static Map<String, String> respond(Supplier<Map<String, String>> handler) {
     try {
-      return question.get();
+      return handler.get();
     } catch (RuntimeException error) {
       // The text that Java prints for an uncaught exception.
       StringWriter trace = new StringWriter();
@@ -45,8 +45,8 @@ final class Answering {
     }
   }
 
-  private static String json(Map<String, String> told) {
-    return told.entrySet().stream()
+  private static String json(Map<String, String> members) {
+    return members.entrySet().stream()
         .map(entry -> quoted(entry.getKey()) + ": " + quoted(entry.getValue()))
         .collect(Collectors.joining(", ", "{", "}"));
   }
