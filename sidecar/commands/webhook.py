@@ -22,7 +22,7 @@ from sidecar.startup.early_signals import end_at_once_on_signals
 
 EXAMPLE = """\
 example, in the cluster:
-  irsa-sidecar webhook --image registry.example.com/irsa-sidecar:1.0 --region eu-west-1"""
+  irsa-sidecar webhook --image registry.example.com/irsa-sidecar:0.1.0 --region eu-west-1"""
 
 MAX_DRAIN_SECONDS = 600
 

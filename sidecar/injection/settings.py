@@ -74,7 +74,7 @@ def check_image(setting: str, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.:/@-]{0,511}", text, re.ASCII):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not the name of an image",
-            fix="Use the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:1.0",
+            fix="Use the image of irsa-sidecar, such as registry.example.com/irsa-sidecar:0.1.0",
             setting=setting,
         )
     return text

@@ -40,8 +40,8 @@ from sidecar.setup.text_edits import unified_diff
 
 EXAMPLE = """\
 examples:
-  irsa-sidecar setup pod app.yaml --image registry.example.com/irsa-sidecar:1.0 --region eu-west-1 | kubectl apply -f -
-  kustomize build . | irsa-sidecar setup pod --image irsa-sidecar:1.0 --region eu-west-1 --dry-run"""
+  irsa-sidecar setup pod app.yaml --image example.com/irsa-sidecar:0.1.0 --region eu-west-1 | kubectl apply -f -
+  kustomize build . | irsa-sidecar setup pod --image irsa-sidecar:0.1.0 --region eu-west-1 --dry-run"""
 
 STDIN = "-"
 
