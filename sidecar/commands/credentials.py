@@ -120,7 +120,7 @@ def _path_of(role_name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role_name):
         raise ConfigurationError(
             f"--role is {role_name!r}",
-            fix="Give the name of one of the daemon's roles, such as reporting",
+            fix="Use the name of one of the daemon's roles, such as reporting",
             setting="--role",
         )
     return CREDENTIALS_PATH if role_name == DEFAULT_ROLE else f"{CREDENTIALS_PATH}/{role_name}"
@@ -166,7 +166,7 @@ def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str 
             if not re.fullmatch(r"[ -~]{1,4096}", text):
                 raise ConfigurationError(
                     f"{setting} holds a secret that cannot be sent",
-                    fix="Give one line of at most 4096 visible ASCII characters",
+                    fix="Write the secret as one line of at most 4096 visible ASCII characters",
                     setting=setting,
                 )
             return setting, text
@@ -192,7 +192,7 @@ def _credentials_in(
     body = _object(response.body)
     if response.status == 200:
         return _checked(body, daemon, role_arn)
-    message = body.get("message") or f"its answer has the status {response.status}"
+    message = body.get("message") or f"the response has the status {response.status}"
     if response.status == 401 and secret_setting is None:
         raise ConfigurationError(
             f"{daemon} requires its secret",
@@ -202,7 +202,7 @@ def _credentials_in(
     if response.status == 404 and daemon.role_name is not None:
         raise ConfigurationError(
             f"{daemon} has no role {daemon.role_name!r}",
-            fix="Give --role the name of a role that it serves",
+            fix="Set --role to one of the roles that the daemon serves",
             setting="--role",
         )
     if response.status in {401, 403, 404}:
@@ -246,7 +246,7 @@ def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -
     names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if daemon.role_name is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
         raise SidecarError(
-            f"{daemon} does not answer",
+            f"{daemon} does not respond",
             fix=(
                 f"Start `irsa-sidecar run`, or set {LISTEN} to its address. Without a daemon, STS is called only for "
                 "the role of AWS_ROLE_ARN, with the token in AWS_WEB_IDENTITY_TOKEN_FILE"

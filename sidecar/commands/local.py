@@ -106,7 +106,7 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
     if args.jwks_file and not args.issuer:
         raise ConfigurationError(
             f"--jwks-file is {args.jwks_file}, and no --issuer says whose keys it has",
-            fix="Give both, or name the provider in --config",
+            fix="Set both, or add the provider to the file of --config",
             setting="--jwks-file",
         )
     if args.issuer:

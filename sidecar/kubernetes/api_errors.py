@@ -1,4 +1,4 @@
-"""Name the next step after the API server rejected a request. Pure."""
+"""Name the next step after the API server rejects a request. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _RESOURCE = re.compile(
 
 
 def with_next_step(error: KubernetesError, method: str, path: str, config: SingleConfig) -> KubernetesError:
-    """Return the error with the next step, for the statuses that a person can fix."""
+    """Return the error. If a person can fix an error with this status, the next step is added."""
     if error.status == UNAUTHORIZED:
         fix = log_in_again(config)
     elif error.status == FORBIDDEN:
@@ -28,7 +28,7 @@ def with_next_step(error: KubernetesError, method: str, path: str, config: Singl
 
 
 def log_in_again(config: SingleConfig) -> str:
-    """Return how to log in again, with real names if the kubeconfig has them."""
+    """Return instructions for a new login, with real names if the kubeconfig contains them."""
     user = config.user
     plugin = user.exec if isinstance(user, UserEntry) else None
     words = [plugin.command, *(plugin.args or ())] if plugin else []
@@ -38,8 +38,8 @@ def log_in_again(config: SingleConfig) -> str:
         more = f" --region {region}" if region else ""
         return (
             "Sign in to AWS again (aws sso login, AWS_PROFILE), then run "
-            f"`aws eks update-kubeconfig --name {name}{more}`. If that does not help, give your IAM identity an access "
-            "entry of the cluster"
+            f"`aws eks update-kubeconfig --name {name}{more}`. If that does not help, create an access entry in "
+            "the cluster for your IAM identity"
         )
     return (
         "Log in to the cluster again, as for kubectl; `kubectl auth whoami` tries it. On EKS run "
@@ -53,17 +53,17 @@ def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
     acting = config.user.impersonate if isinstance(config.user, UserEntry) else None
     who = f", which acts as {acting}" if acting else ""
     if match is None:
-        return f"Ask the cluster's administrator for the right to {method} {path} for this user{who}"
+        return f"Ask the cluster's administrator for the permission to {method} {path} for this user{who}"
     verb, resource, namespace = _VERBS.get(method, "get"), match["resource"], match["namespace"]
     where = f" -n {namespace}" if namespace else ""
     return (
-        f"Ask the cluster's administrator for the right to {verb} {resource} for this user{who}; "
+        f"Ask the cluster's administrator for the permission to {verb} {resource} for this user{who}; "
         f"`kubectl auth can-i {verb} {resource}{where}{context}` tests it"
     )
 
 
 def _after(words: Sequence[str], *flags: str) -> str | None:
-    """Return the value of the first of the flags, as `--flag value` or `--flag=value`."""
+    """Return the value after the first of the flags, as `--flag value` or `--flag=value`."""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in flags and equals:

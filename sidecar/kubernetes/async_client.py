@@ -1,10 +1,10 @@
 """
-Call the cluster's API under trio.
+Call the cluster's API with trio.
 
 Rule: every request has a deadline, and every error is a KubernetesError.
 
-kubeconfig.py finds the API server and the login as kubectl does. This client runs no login plugin: in a cluster it uses
-the Pod's own service account token, and reads it again after the API server rejected it.
+kubeconfig.py finds the API server and the credentials as kubectl does. This client runs no login plugin. In a cluster
+it uses the Pod's own service account token, and reads the token again after the API server rejects it.
 """
 
 import json
@@ -25,16 +25,16 @@ from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
 
 DEADLINE_SECONDS = 5.0
-"""Deadline for one request. By default, the API server waits 10 s for a webhook."""
+"""Deadline for one request. By default, the API server itself waits 10 s for a webhook."""
 
 WATCH_SECONDS = 60
-"""Duration of a watch. A watch whose connection is lost silently is noticed after this time."""
+"""Duration of one watch. If a connection breaks silently, the client notices it after this time."""
 
 PAGE_ITEMS = 100
 """
-Items in a page of a list.
+Number of items in one page of a list.
 
-With 256 KiB of annotations each, which is the limit, a page has 25 MiB. A list of 20,000 items takes 200 pages.
+With 256 KiB of annotations each, which is the maximum, a page has 25 MiB. A list of 20,000 items takes 200 pages.
 """
 
 FORBIDDEN = 403
@@ -44,14 +44,14 @@ RIGHTS = "k8s/webhook/rbac.yaml"
 JSON, JSON_PATCH = "application/json", "application/json-patch+json"
 
 Take = Callable[[str, Document], None]
-"""The receiver of a watch event: its kind (ADDED, MODIFIED, DELETED) and the document."""
+"""A function that receives a watch event: its type (ADDED, MODIFIED, DELETED) and the document."""
 
 
 Kept = TypeVar("Kept")
 
 
 class KubernetesApi:
-    """One cluster. Methods raise KubernetesError if a request is rejected, or has no response in time."""
+    """A client for one cluster. Methods raise KubernetesError if a request is rejected or gets no response in time."""
 
     def __init__(self, connected: "_Connected", config: SingleConfig) -> None:
         self._connected = connected
@@ -63,7 +63,7 @@ class KubernetesApi:
         return await self._request("GET", path, parameters=parameters)
 
     async def read(self, path: str, keep: Callable[[Document], Kept]) -> Kept | None:
-        """Return the result of `keep` for the object at `path`, or None if it does not exist."""
+        """Return the result of `keep` for the object at `path`, or None if the object does not exist."""
         document = await self.get(path)
         with _reading_objects(path):
             return None if document is None else keep(document)
@@ -89,15 +89,15 @@ class KubernetesApi:
         return await self._request("POST", path, document) or {}
 
     async def replace(self, path: str, document: Document) -> Document:
-        """Replace the document with the same resourceVersion. If there is a newer one, raise KubernetesError 409."""
+        """Replace the document with the same resourceVersion. Raise KubernetesError 409 if a newer version exists."""
         return await self._request("PUT", path, document) or {}
 
     async def patch(self, path: str, operations: Sequence[Document]) -> Document:
-        """Apply a JSON Patch (RFC 6902)."""
+        """Apply a JSON Patch (RFC 6902) to the document at `path`."""
         return await self._request("PATCH", path, list(operations), JSON_PATCH) or {}
 
     async def watch(self, path: str, version: str, parameters: Mapping[str, str], take: Take) -> str:
-        """Pass the events after `version` to `take` for a while. Return the last version."""
+        """Pass the events after `version` to `take` until the watch ends. Return the last version."""
         query = {
             **parameters,
             "watch": "true",
@@ -116,10 +116,11 @@ class KubernetesApi:
                         try:
                             version = _event(line, path, take) or version
                         except KubernetesError as error:
-                            # The API server then ends the watch. Leaving now would leave httpx's generators behind.
+                            # After that time, the API server ends the watch. Cancelling the watch now would leave
+                            # httpx's generators running.
                             ended = ended or error
         except trio.TooSlowError:
-            pass  # the next watch reports the events since then
+            pass  # the next watch returns the events since then
         except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
         if ended is not None:
@@ -154,11 +155,11 @@ class KubernetesApi:
         return read_document(path, response.content)
 
     def _api_error(self, method: str, path: str, status: int, body: bytes) -> KubernetesError:
-        """Return the API server's error. For a missing permission, name the manifest that grants it."""
+        """Return the API server's error. If a permission is missing, name the manifest that grants it."""
         error = api_error(method, path, status, body, self.context)
         if status != FORBIDDEN:
             return error
-        fix = f"Give the webhook that right: {RIGHTS} has all that it needs"
+        fix = f"Grant the webhook that permission: {RIGHTS} contains all permissions that it needs"
         return KubernetesError(error.problem, fix=fix, status=status, reason=error.reason)
 
     def _connection_error(self, exc: Exception) -> KubernetesError:
@@ -166,7 +167,7 @@ class KubernetesApi:
 
 
 def _event(line: str, path: str, take: Take) -> str | None:
-    """Pass one event to `take`, and return its version. Raises KubernetesError for an event that ends the watch."""
+    """Pass one event to `take`, and return its version. Raises KubernetesError if the event ends the watch."""
     if not line.strip():
         return None
     event = read_document(path, line.encode())
@@ -181,7 +182,7 @@ def _event(line: str, path: str, take: Take) -> str | None:
 
 @contextmanager
 def _reading_objects(path: str) -> Iterator[None]:
-    """Raise KubernetesError for a document without the fields of every object: it is not from an API server."""
+    """Raise KubernetesError for a document without the fields of every object, because it is not from an API server."""
     try:
         yield
     except (KeyError, TypeError, AttributeError) as exc:
@@ -192,18 +193,18 @@ def _reading_objects(path: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
-    """Open the cluster of `config`. Raises ConfigurationError."""
+    """Open the cluster in `config`. Raises ConfigurationError if the settings are invalid."""
     if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run",
-            fix="Give it a kubeconfig with a client certificate or a token, or run it in the cluster",
+            fix="Use a kubeconfig with a client certificate or a token, or run the webhook in the cluster",
         )
     async with AsyncExitStack() as stack:
         yield KubernetesApi(await _Connected(config, stack).start(), config)
 
 
 class _Connected:
-    """The client of one API server, created again when the file with the cluster's authority changes."""
+    """The client for one API server. A new one is created when the file with the cluster's authority changes."""
 
     def __init__(self, config: SingleConfig, stack: AsyncExitStack) -> None:
         self._config = config
@@ -218,11 +219,11 @@ class _Connected:
             await self._use(self._created())
         except _UNUSABLE as exc:
             text = f"Context {self._config.context_name} of the kubeconfig cannot be used ({exc})"
-            raise ConfigurationError(text, fix="Correct its certificates and its user") from exc
+            raise ConfigurationError(text, fix="Correct the certificates and the user of that context") from exc
         return self
 
     async def client(self) -> httpx2.AsyncClient:
-        """Return the client. If the file cannot be read, return the previous client, and read again the next time."""
+        """Return the client. If the file cannot be read, return the previous client, and try again on the next call."""
         if self._path is not None:
             with suppress(FileTimeoutError, *_UNUSABLE):
                 version = await in_thread(self._path, file_version, self._path)
@@ -232,11 +233,11 @@ class _Connected:
         return self._client
 
     def _created(self) -> httpx2.AsyncClient:
-        # The deadlines are trio's, in `_request` and `watch`.
+        # trio enforces the deadlines, in `_request` and `watch`.
         return AsyncClient(self._config, Connection(timeout=httpx2.Timeout(None)))
 
     async def _use(self, client: httpx2.AsyncClient) -> None:
-        """Use the client from now on. A previous client stays open with the stack, because a watch may still use it."""
+        """Use this client from now on. The stack closes the previous client later, because a watch may use it."""
         self._client = await self._stack.enter_async_context(client)
 
 

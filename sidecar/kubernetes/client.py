@@ -2,9 +2,10 @@
 Call the cluster's API with plain JSON documents.
 
 lightkube is the client here and in the webhook. Its author released it in August 2026, Canonical's charms use it, and
-its licence is MIT. It is typed, has 4 MB without compiled parts of its own, and its client is the same under trio. kr8s
-needs asyncio's loop and leaves client keys in /tmp, and the official client has 126 MB. Only lightkube's logins of a
-kubeconfig are used here. Documents are dicts, because the patch of a Pod is computed from dicts too.
+its licence is MIT. It is typed, has 4 MB and no compiled parts of its own, and its client works the same with trio.
+kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. Of lightkube's
+kubeconfig support, only the logins are used here. Documents are dicts, because the patch of a Pod is also computed from
+dicts.
 """
 
 import base64
@@ -28,24 +29,24 @@ from sidecar.outbound import accept_named, authorities_in
 from sidecar.redaction import without_user_info
 
 DEADLINE_SECONDS = 15.0
-"""Deadline for one request. A person waits, and the API server itself waits 10 s for an admission webhook."""
+"""Deadline for one request. A person waits for it, and the API server itself waits 10 s for an admission webhook."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
 FIELD_MANAGER = "irsa-sidecar"
-"""The name under which managedFields shows the fields that irsa-sidecar set."""
+"""The name in managedFields for the fields that irsa-sidecar sets."""
 
 
 class Connection(ConnectionParams):
     """
-    A connection to a cluster's API server, as kubectl creates it, for both clients.
+    A connection to a cluster's API server, with kubectl's rules, for both clients.
 
-    The authorities of many clusters, such as those of EKS, have no key identifier. Only the cluster's authority is
+    The authorities of many clusters, such as EKS clusters, have no key identifier. Only the cluster's authority is
     trusted.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
-        """Return the client's parameters. Raises ConfigurationError and OSError for an unusable field."""
+        """Return the client's parameters. Raises ConfigurationError or OSError if a field is unusable."""
         trust, cluster = _trust(config), config.cluster
         parameters: dict[str, Any] = {
             "base_url": cluster.server,
@@ -63,7 +64,7 @@ class Connection(ConnectionParams):
 
 
 def _trust(config: SingleConfig) -> ssl.SSLContext:
-    """Return a context with the cluster's authorities and the user's certificate. Data wins over files (kubectl)."""
+    """Return a context with the cluster's authorities and the user's certificate. Data overrides files (kubectl)."""
     cluster, user = config.cluster, config.user
     if cluster.insecure:
         trust = httpx2.create_ssl_context(verify=False)
@@ -105,7 +106,7 @@ def _decoded(field: str, text: str) -> bytes:
 
 
 def _proxy(url: str) -> httpx2.Proxy:
-    """Return the proxy. Raises ConfigurationError if httpx cannot use it."""
+    """Return the proxy. Raises ConfigurationError if httpx cannot use the proxy."""
     try:
         if url.partition("://")[0].startswith("socks"):
             import_module("socksio")
@@ -115,18 +116,18 @@ def _proxy(url: str) -> httpx2.Proxy:
     except ImportError as exc:
         raise ConfigurationError(
             f"proxy-url of the kubeconfig is {without_user_info(url)}: SOCKS needs the package socksio",
-            fix="Install it, or use an HTTP proxy",
+            fix="Install socksio, or use an HTTP proxy",
         ) from exc
     if proxy is None or not proxy.url.host:
         raise ConfigurationError(
             f"proxy-url of the kubeconfig is {without_user_info(url)}: it is not a proxy's URL",
-            fix="Give http://, https:// or socks5://, a host and a port",
+            fix="Use http://, https:// or socks5:// with a host and a port",
         ) from problem
     return proxy
 
 
 class Kubernetes:
-    """One cluster. Methods raise KubernetesError if a request is rejected, or has no response."""
+    """A client for one cluster. Methods raise KubernetesError if a request is rejected or gets no response."""
 
     def __init__(self, client: httpx2.Client, config: SingleConfig) -> None:
         self._client = client
@@ -136,16 +137,16 @@ class Kubernetes:
         self.namespace = config.namespace
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """Return the document at `path`, such as /api/v1/namespaces/shop/serviceaccounts/cart, or None."""
+        """Return the document at `path`, such as /api/v1/namespaces/shop/serviceaccounts/cart, or else None."""
         body = self.get_raw(path)
         return None if body is None else read_document(path, body)
 
     def get_raw(self, path: str) -> bytes | None:
-        """Return the bytes at `path`, such as /openid/v1/jwks, or None if it does not exist."""
+        """Return the bytes at `path`, such as /openid/v1/jwks, or None if there is nothing."""
         return self._request("GET", path)
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Create the document in the collection at `path`, and return the API server's version of it."""
+        """Create the document in the collection at `path`, and return the document from the API server."""
         body = self._request("POST", path, document, parameters=_parameters(dry_run=dry_run))
         return read_document(path, _present(path, body))
 
@@ -163,7 +164,7 @@ class Kubernetes:
         parameters: Mapping[str, str] | None = None,
     ) -> bytes | None:
         content = None if document is None else json.dumps(document).encode()
-        # The key set is application/jwk-set+json. A client that accepts only application/json gets 406.
+        # The key set has the type application/jwk-set+json. A client that accepts only application/json gets 406.
         headers = {"Accept": "application/json, */*"} | ({"Content-Type": content_type} if content else {})
         try:
             response = self._client.request(method, path, content=content, headers=headers, params=parameters)
@@ -171,9 +172,9 @@ class Kubernetes:
             raise KubernetesError(
                 f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
             ) from exc
-        except (OSError, ValueError, KeyError) as exc:  # such as a certificate of a login plugin
+        except (OSError, ValueError, KeyError) as exc:  # such as an error in the certificate of a login plugin
             raise ConfigurationError(
-                f"Context {self.context} of the kubeconfig gives no way to log in ({exc})", fix=_TRY_KUBECTL
+                f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
             ) from exc
         if response.status_code == 404 and method == "GET":
             return None
@@ -185,7 +186,7 @@ class Kubernetes:
 
 @contextmanager
 def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
-    """Open the cluster of `config` (kubeconfig.py). Raises ConfigurationError."""
+    """Open the cluster in `config` (kubeconfig.py). Raises ConfigurationError if its settings are invalid."""
     try:
         client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
     except (OSError, ValueError) as exc:
@@ -197,7 +198,7 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
 
 
 def reason(exc: BaseException) -> str:
-    """Return the text of the exception, or of its cause, such as for a failed TLS handshake under trio."""
+    """Return the text of the exception, or of its cause, for example after a failed TLS handshake with trio."""
     cause: BaseException | None = exc
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
@@ -223,13 +224,13 @@ def _present(path: str, body: bytes | None) -> bytes:
     return body
 
 
-_TRY_KUBECTL = "Correct it until `kubectl get pods` works"
+_TRY_KUBECTL = "Correct the kubeconfig until `kubectl get pods` works"
 
-CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may answer instead of the API server"
+CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may respond instead of the API server"
 
 
 def read_document(path: str, body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a response of the API server. Raises KubernetesError for anything else."""
+    """Return the JSON object in a response from the API server. Raises KubernetesError if there is none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:

@@ -1,5 +1,5 @@
 """
-Authenticate requests to the API server: by a token, a password or a login plugin, with impersonation.
+Authenticate requests to the API server with a token, a password or a login plugin, and with impersonation.
 
 Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them.
 """
@@ -24,15 +24,15 @@ from sidecar.kubernetes.kubeconfig_entries import ClusterEntry, Plugin, UserEntr
 UNAUTHORIZED = 401
 
 _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
-"""Punctuation in a header's name (RFC 9110, section 5.1), without the %, which escapes other characters here."""
+"""Punctuation in a header's name (RFC 9110, section 5.1), except %, which escapes other characters here."""
 
 
 class Login(httpx2.Auth):
     """
-    The Authorization header of each request, and the required name in the server's certificate.
+    The Authorization header for each request, and the required name in the server's certificate.
 
-    `read` returns the header and its expiration. It is called for the first request, after the header expired, and
-    after the API server rejected the header.
+    `read` returns the header and its expiration. It is called for the first request, when the header has expired, and
+    when the API server has rejected the header.
     """
 
     def __init__(self, read: Callable[[], tuple[str | None, float | None]], server_name: str | None) -> None:
@@ -60,7 +60,7 @@ class Login(httpx2.Auth):
         return not self._is_read or (self._expires_at is not None and time.time() >= self._expires_at)
 
     def _set_header(self, found: tuple[str | None, float | None]) -> bool:
-        """Set the header, and return whether it differs from the previous one."""
+        """Set the header. Return whether the header differs from the previous header."""
         before, (self._header, self._expires_at) = self._header, found
         self._is_read = True
         return self._header != before
@@ -77,7 +77,7 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
     """
     Return the login of the context's user, in client-go's order: token file, token, password, plugin.
 
-    A client certificate that a plugin prints goes into `trust`.
+    If a plugin prints a client certificate, the certificate is added to `trust`.
     """
     user, cluster = config.user, config.cluster
     server_name = cluster.tls_server_name if isinstance(cluster, ClusterEntry) else None
@@ -99,12 +99,12 @@ def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
 
 
 def _may_send_secrets(server: str) -> bool:
-    """Return whether the connection is encrypted or local. kubectl never sends a secret over http://."""
+    """Return whether the connection is encrypted or local. kubectl sends no secret over other connections."""
     return not server.lower().startswith("http://") or is_loopback_host(urlsplit(server).hostname or "")
 
 
 def impersonation_headers(config: SingleConfig) -> list[tuple[str, str]]:
-    """Return the headers of impersonation (client-go, impersonatingRoundTripper)."""
+    """Return the headers for impersonation (client-go, impersonatingRoundTripper)."""
     user = config.user
     if not isinstance(user, UserEntry) or not user.impersonate:
         return []
@@ -123,7 +123,7 @@ def _token_in(config: SingleConfig, path: str) -> str:
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise ConfigurationError(
-            f"Context {config.context_name} of the kubeconfig gives no way to log in: tokenFile {path} cannot be read "
+            f"Context {config.context_name} of the kubeconfig has no usable login: tokenFile {path} cannot be read "
             f"({reason})",
             fix="Correct its path",
         ) from exc
@@ -137,8 +137,12 @@ def _from_plugin(config: SingleConfig, plugin: Plugin, trust: ssl.SSLContext) ->
 
 
 def present(trust: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Add a client certificate to the context. OpenSSL reads it from a file. Raises OSError and ValueError."""
-    with tempfile.NamedTemporaryFile() as file:  # its mode is 0600
+    """
+    Add a client certificate to the context. OpenSSL reads it from a file.
+
+    Raises OSError or ValueError if the certificate is invalid.
+    """
+    with tempfile.NamedTemporaryFile() as file:  # the file's mode is 0600
         file.write(certificate.rstrip() + b"\n" + key)
         file.flush()
         trust.load_cert_chain(file.name)

@@ -1,4 +1,4 @@
-"""The type of a Kubernetes object. Pure."""
+"""Define the type of a Kubernetes object. Pure."""
 
 from typing import Any
 

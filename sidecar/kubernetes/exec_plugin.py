@@ -1,7 +1,7 @@
 """
-Run the login plugin of a kubeconfig's user, and read what it prints (Kubernetes reference, client authentication v1).
+Run the login plugin of a kubeconfig's user, and read its output (Kubernetes reference, client authentication v1).
 
-Rule: the plugin gets the same input as from kubectl: the caller's environment, its own variables, and
+Rule: the plugin gets the same input as from kubectl. This is the caller's environment, the plugin's own variables, and
 KUBERNETES_EXEC_INFO, which includes the cluster if `provideClusterInfo` is set.
 """
 
@@ -21,11 +21,11 @@ from sidecar.errors import ConfigurationError
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry, Plugin
 
 SHOWN_CHARACTERS = 2_000
-"""Longest part of a plugin's stderr in a message."""
+"""Maximum length of a plugin's stderr in a message, in characters."""
 
 
 class PluginCredential(NamedTuple):
-    """The output of a plugin. `expires_at` is in Unix seconds; None if the plugin does not state it."""
+    """The output of a plugin. `expires_at` is in Unix seconds, or None if the plugin states no expiration."""
 
     token: str | None
     certificate: str | None
@@ -49,7 +49,7 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
             check=False,
         )
     except (OSError, ValueError) as exc:
-        hint = (plugin.installHint or "").strip() or "Install it, or correct PATH."
+        hint = (plugin.installHint or "").strip() or "Install the plugin, or correct PATH."
         reason = exc.strerror if isinstance(exc, OSError) else exc
         raise _unusable(config, f"exec.command {plugin.command} cannot be run ({reason})", fix=hint) from exc
     if done.returncode:
@@ -115,20 +115,20 @@ def _read(config: SingleConfig, plugin: Plugin, printed: bytes) -> PluginCredent
         # The message does not quote the output, because it may hold a token.
         raise _unusable(
             config,
-            f"exec.command {plugin.command} printed what is not an ExecCredential",
-            fix="Run it by hand to see its output",
+            f"exec.command {plugin.command} printed something other than an ExecCredential",
+            fix="Run the command by hand to see its output",
         ) from exc
     if version != plugin.apiVersion:
         raise _unusable(
             config,
-            f"exec.command {plugin.command} answered in {version}, and exec.apiVersion is {plugin.apiVersion}",
-            fix="Write the entry again with the plugin's own command",
+            f"exec.command {plugin.command} responded in {version}, and exec.apiVersion is {plugin.apiVersion}",
+            fix="Create the entry again with the plugin's own command",
         )
     if not found.token and not (found.certificate and found.key):
         raise _unusable(
             config,
             f"exec.command {plugin.command} printed neither a token nor a certificate with its key",
-            fix="Run it by hand to see its output",
+            fix="Run the command by hand to see its output",
         )
     return found
 
@@ -139,4 +139,4 @@ def _unix_seconds(text: str | None) -> float | None:
 
 def _unusable(config: SingleConfig, problem: str, *, fix: str) -> ConfigurationError:
     context = f"Context {config.context_name} of the kubeconfig"
-    return ConfigurationError(f"{context} gives no way to log in: {problem}", fix=fix)
+    return ConfigurationError(f"{context} has no usable login: {problem}", fix=fix)

@@ -1,8 +1,9 @@
 """
-Find the cluster: in the kubeconfig files, as kubectl reads them, or else by the Pod's own service account.
+Find the cluster, in the kubeconfig files as kubectl reads them, or by the Pod's own service account.
 
-Rule: the first file that sets a value wins (Kubernetes documentation, Organizing Cluster Access Using kubeconfig
-Files). A relative path is relative to its file. An unsupported field ends the command with a message that names it.
+Rule: the first file that sets a value has priority (Kubernetes documentation, Organizing Cluster Access Using
+kubeconfig Files). A relative path is relative to its file. An unsupported field ends the command with a message that
+names the field.
 """
 
 import os
@@ -34,7 +35,7 @@ _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 
 def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
-    """Return the cluster of `context`, or else of the current context. Raises ConfigurationError."""
+    """Return the cluster of `context`, or of the current context. Raises ConfigurationError if there is none."""
     named = [*_files(environ)]
     files = [path for path in named if path.is_file()]
     if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
@@ -42,7 +43,7 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
     if not files:
         raise ConfigurationError(
             f"There is no kubeconfig at {', '.join(map(str, named)) or DEFAULT_FILE}",
-            fix="Set KUBECONFIG to one, or make it, on EKS with `aws eks update-kubeconfig --name CLUSTER`",
+            fix="Set KUBECONFIG to a file, or create one, on EKS with `aws eks update-kubeconfig --name CLUSTER`",
         )
     where = ", ".join(map(str, files))
     try:
@@ -50,13 +51,13 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, ValidationError) as exc:
         raise ConfigurationError(
             f"The kubeconfig {where} is not in the form that kubectl reads ({exc})",
-            fix="Correct it: `kubectl config view` shows it",
+            fix="Correct the file: `kubectl config view` shows its content",
             setting="KUBECONFIG",
         ) from exc
 
 
 def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Return one kubeconfig of several, with absolute paths."""
+    """Return the kubeconfig that results from several, with absolute paths."""
     found: dict[str, Any] = {"current-context": None}
     for key, inner in _LISTS.items():
         entries: dict[str, Any] = {}
@@ -77,7 +78,7 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
-    """Return the cluster of the Pod, as the Pod's own service account."""
+    """Return the Pod's cluster, with the Pod's own service account as the user."""
     folder = Path(SERVICE_ACCOUNT)
     try:
         (folder / "token").read_text()
@@ -86,7 +87,7 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
     except (KeyError, OSError) as exc:
         raise ConfigurationError(
             f"The Pod's service account cannot be used ({exc})",
-            fix=f"Let it be mounted at {SERVICE_ACCOUNT}: automountServiceAccountToken must not be false",
+            fix=f"Mount the token at {SERVICE_ACCOUNT}: automountServiceAccountToken must not be false",
             setting="automountServiceAccountToken",
         ) from exc
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
@@ -98,17 +99,17 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
-    except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError besides its own errors
-        # The message omits the parser's error, because it quotes the file, which may hold a token.
+    except Exception as exc:  # besides its own errors, PyYAML raises ValueError, OverflowError and RecursionError
+        # The message omits the parser's error, because that quotes the file, which may contain a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
         raise ConfigurationError(
             f"The kubeconfig {path} cannot be read ({why})",
-            fix="Correct it, or set KUBECONFIG",
+            fix="Correct the file, or set KUBECONFIG",
         ) from exc
     if not isinstance(content, dict):
         raise ConfigurationError(
             f"The kubeconfig {path} is not a mapping",
-            fix="Correct it, or set KUBECONFIG",
+            fix="Correct the file, or set KUBECONFIG",
         )
     return content
 
@@ -130,13 +131,13 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _selected(found: Mapping[str, Any], where: str, context: str | None) -> SingleConfig:
-    """Return the cluster and user of the context. A malformed kubeconfig raises ValidationError or a builtin error."""
+    """Return the context's cluster and user. Raises ValidationError or a builtin error for a malformed file."""
     name, entry = _context(found, where, context)
     title = f"Context {name} of the kubeconfig {where}"
     if not entry.get("cluster"):
         raise ConfigurationError(
             f"{title} names no cluster",
-            fix=f"Add one, by `kubectl config set-context {name} --cluster`",
+            fix=f"Add one with `kubectl config set-context {name} --cluster`",
         )
     cluster = _entry(found, "clusters", str(entry["cluster"]), title, ClusterEntry)
     user = UserEntry()
@@ -152,7 +153,7 @@ def _selected(found: Mapping[str, Any], where: str, context: str | None) -> Sing
     )
 
 
-_CHOOSE_CONTEXT = "Choose one with --context or `kubectl config use-context`"
+_CHOOSE_CONTEXT = "Choose a context with --context or `kubectl config use-context`"
 
 
 def _context(found: Mapping[str, Any], where: str, context: str | None) -> tuple[str, Mapping[str, Any]]:
@@ -179,7 +180,7 @@ _Entry = TypeVar("_Entry", bound=Struct)
 
 
 def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type[_Entry]) -> _Entry:
-    """Return the cluster or user of that name. Raises ConfigurationError if there is none."""
+    """Return the cluster or user with that name. Raises ConfigurationError if there is none."""
     inner = _LISTS[key]
     entries = {entry["name"]: entry[inner] for entry in found[key]}
     if name not in entries:
@@ -194,7 +195,7 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
 
 
 def _with_scheme(cluster: ClusterEntry) -> str:
-    """Return the server's URL. Without a scheme it is https if TLS is set up (client-go, DefaultServerURL)."""
+    """Return the server's URL. Without a scheme, it is https if TLS is configured (client-go, DefaultServerURL)."""
     if "://" in cluster.server:
         return cluster.server
     is_tls = cluster.insecure or cluster.certificate_auth or cluster.certificate_auth_data or cluster.tls_server_name

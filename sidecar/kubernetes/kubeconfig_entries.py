@@ -1,8 +1,8 @@
 """
 Define the fields of a kubeconfig's clusters and users, as in kubectl (client-go, clientcmd API v1). Pure.
 
-Rule: every field is either used, or ends the command with a message that names it. A field that kubectl does not know
-is ignored, as in kubectl, and a warning names it.
+Rule: every field is either used or ends the command with a message that names the field. A field that kubectl does not
+know is ignored, as in kubectl, and causes a warning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ PLUGIN_VERSIONS = (f"{EXEC_GROUP}/v1", f"{EXEC_GROUP}/v1beta1")
 
 
 class ClusterEntry(Cluster, omit_defaults=True):
-    """An item of `clusters`. `plugin_config` is the extension that a login plugin gets."""
+    """An item of `clusters`. `plugin_config` is the extension that is passed to a login plugin."""
 
     server: str = ""
     tls_server_name: str | None = msgspec.field(name="tls-server-name", default=None)
@@ -51,23 +51,23 @@ class UserEntry(User, omit_defaults=True):
 
 
 def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iterator[str]:
-    """Yield the names in the entry that kubectl does not read either."""
+    """Yield the names in the entry that kubectl does not know either."""
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     yield from (str(name) for name in entry if name not in known)
 
 
 def cluster_problem(cluster: ClusterEntry) -> Explanation | None:
-    """Return the field that kubectl rejects as a clause and the fix, or None if the cluster is usable."""
+    """Return the field that kubectl rejects, as a clause, and the fix. Return None if the cluster is usable."""
     if not cluster.server:
-        return Explanation("has no server", fix="Name the API server's URL in clusters[].cluster.server")
+        return Explanation("has no server", fix="Set clusters[].cluster.server to the API server's URL")
     if cluster.insecure and (cluster.certificate_auth or cluster.certificate_auth_data):
-        fix = "Delete one of them, as kubectl requires"
+        fix = "Delete one of the two, as kubectl requires"
         return Explanation("has both insecure-skip-tls-verify and a certificate-authority", fix)
     return None
 
 
 def user_problem(user: UserEntry) -> Explanation | None:
-    """Return the unsupported field as a clause and the fix, or None if the user is usable."""
+    """Return the unsupported field, as a clause, and the fix. Return None if the user is usable."""
     more = {
         "as-uid": user.impersonate_uid,
         "as-groups": user.impersonate_groups,
@@ -75,9 +75,9 @@ def user_problem(user: UserEntry) -> Explanation | None:
     }
     names = [name for name, value in more.items() if value]
     if names and not user.impersonate:
-        return Explanation(f"has {names[0]} without as", fix="Name the user to act as in `as`, as kubectl requires")
+        return Explanation(f"has {names[0]} without as", fix="Set `as` to the user to impersonate, as kubectl requires")
     if user.auth_provider and not (user.token or user.token_file or user.exec):
-        fix = "Log in by a plugin (exec) or a token"
+        fix = "Use a plugin (exec) or a token for the login"
         return Explanation("has auth-provider, which kubectl does not support since 1.26", fix)
     return _plugin_problem(user)
 
@@ -93,5 +93,5 @@ def _plugin_problem(user: UserEntry) -> Explanation | None:
         fix = "Use Never, IfAvailable or Always"
         return Explanation(f"has exec.interactiveMode {plugin.interactive_mode}", fix)
     if not plugin.command:
-        return Explanation("has no exec.command", fix="Name the login plugin there")
+        return Explanation("has no exec.command", fix="Set it to the login plugin")
     return None

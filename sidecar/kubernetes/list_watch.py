@@ -1,9 +1,9 @@
 """
 Follow a collection: list it, and watch its changes until cancelled.
 
-Rule: every error is reported to `lost`, and the list starts again. The pause grows with the number of errors in a row.
-The caller decides whether it still uses the last known items. (Kubernetes documentation, API concepts, Efficient
-detection of changes.)
+Rule: every error is reported to `lost`, and the list starts again. The pause grows with the number of consecutive
+errors. The caller decides whether to continue with the last known items. (Kubernetes documentation, API concepts,
+Efficient detection of changes.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +20,20 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 GONE = 410
 """
-The status for a version that the API server no longer remembers. It is not an error, and the list starts again at once.
+The status for a version that the API server no longer knows. It is not an error, and the list restarts at once.
 
-If the last list started a moment ago, there is a short pause, because a server could respond with nothing else.
+If the last list started shortly before, there is a short pause, because a server could send this status every time.
 """
 
 
 @dataclass(frozen=True)
 class Collection(Generic[Kept]):
     """
-    The collection to follow, and the receivers of its items.
+    The collection to follow, and the functions that receive its items.
 
     `begin` is called before each list. `listed` gets the results of `keep` for all items. `take` gets each later
     change. `lost` gets the error that ended the watch. The documents of a whole cluster are much larger than the
-    results, so only one page of them is in memory.
+    results, so only one page of documents is in memory.
     """
 
     path: str
@@ -58,7 +58,7 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
                 began_at = trio.current_time()
                 version = await api.watch(collection.path, version, collection.parameters, collection.take)
                 failures = 0
-                # Without a pause, a watch that ends at once would be repeated without end.
+                # Without a pause, a watch that ends at once would restart without end.
                 await _sleep_until(began_at + FIRST_PAUSE_SECONDS)
         except KubernetesError as error:
             collection.lost(error)
@@ -74,6 +74,6 @@ async def _sleep_until(instant: float) -> None:
 
 
 def pause_seconds(failures: int, jitter: float) -> float:
-    """Return a pause that doubles with each failure. `jitter` chooses between half of it and the whole."""
+    """Return a pause that doubles with each failure. `jitter` selects a value from half to all of the pause."""
     longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.5 + jitter / 2)

@@ -1,7 +1,8 @@
 """
-Open the cluster that the user names, and import the packages that only this needs.
+Open the cluster that the user names, and import the packages for it.
 
-lightkube and httpx2 take 40 MiB, and come with an extra. So they are imported only when a command needs a cluster.
+lightkube and httpx2 use 40 MiB and are part of an extra. Therefore they are imported only when a command needs a
+cluster.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def open_named_cluster(
     environ: Mapping[str, str], context: str | None, command: str
 ) -> "AbstractContextManager[Kubernetes]":
-    """Return the cluster of the context. Raises ConfigurationError if it does not exist, or if a package is missing."""
+    """Return the context's cluster. Raises ConfigurationError if the context does not exist or a package is missing."""
     config = import_extra("sidecar.kubernetes.kubeconfig", command, "setup").find_cluster(environ, context)
     opened: AbstractContextManager[Kubernetes] = import_extra(
         "sidecar.kubernetes.client", command, "setup"

@@ -1,17 +1,17 @@
 """
-The services that the daemon needs, on one machine: an OIDC issuer, a kubelet's token volume and STS.
+Run the services that the daemon needs on one machine: an OIDC issuer, a kubelet's token volume and STS.
 
-Inputs: configuration and signing keys. Outputs: tokens, credentials and events. Each service works like the real one
-and returns no canned responses.
+Inputs: configuration and signing keys. Outputs: tokens, credentials and events. Each service works like the real
+service. No response is hard-coded.
 
 - config, shown_value: the configuration file of `local`
 - issuer, signing_keys, service_account: sign service account tokens as the API server does, and publish the keys
-- kubelet: keep a fresh token in a volume
+- kubelet: keep a token in a volume and renew it
 - sts: the HTTP interface of STS. parameters, operations, sts_xml: its requests, decisions and responses
-- provider_keys: the issuers' keys, with which STS verifies a token
+- provider_keys: fetch the issuers' keys that STS uses to verify a token
 - sigv4, sessions: verify the signatures that clients make with credentials of this STS
 - roles, trust_policy, condition_operators, session_policy, session_size: IAM roles, their policies and limits
 - strangers: detect trust policies that allow too much
-- events: the events of the services
-- services: start all of them together (`serve_local`)
+- events: define the events of the services
+- services: start all services together (`serve_local`)
 """

@@ -1,4 +1,4 @@
-"""Compare values with the string operators of IAM's policy conditions. Pure."""
+"""Compare values with the string operators in IAM's policy conditions. Pure."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Operator(NamedTuple):
-    """A comparison of a request's value with a policy's value. A negated operator requires that none match."""
+    """A comparison between a request's value and a policy's value. A negated operator requires that none match."""
 
     matches: Callable[[str, str], bool]
     is_negated: bool
@@ -22,10 +22,10 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
 
 def is_like(value: str, wanted: str) -> bool:
     """
-    Return whether the value matches, if `*` is any characters and `?` one character. There is no escape character.
+    Return whether the value matches, where `*` matches any characters and `?` one. There is no escape character.
 
-    The search takes the leftmost match of each part between two `*`, so the time is at most proportional to the
-    product of both lengths.
+    The search uses the leftmost match for each part between two `*`. The time is at most proportional to the product of
+    both lengths.
     """
     first, *others = (_part(part) for part in wanted.split("*"))
     if not others:
@@ -50,13 +50,13 @@ OPERATORS = {
     "StringLike": Operator(is_like, is_negated=False),
     "StringNotLike": Operator(is_like, is_negated=True),
 }
-"""The operators of IAM that are evaluated here, by name."""
+"""The IAM operators that are evaluated here, by name."""
 
 QUANTIFIERS = ("ForAnyValue", "ForAllValues")
-"""The prefixes of an operator for keys with several values."""
+"""The operator prefixes for keys with several values."""
 
 OTHER_OPERATORS = re.compile(
     r"(Arn(Not)?(Equals|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|Bool|BinaryEquals"
     r"|(Not)?IpAddress|Null)(IfExists)?"
 )
-"""The operators of IAM that are not evaluated here."""
+"""The IAM operators that are not evaluated here."""

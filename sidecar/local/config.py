@@ -1,7 +1,7 @@
 """
 Read the settings of `local` from a YAML file into frozen values. Each setting is optional.
 
-Rule: an unknown name and a value of the wrong kind are errors. The error shows the place and the values that are
+Rule: an unknown name or a value of the wrong type is an error. The error shows the place and the values that are
 accepted there. The defaults alone are a working set-up.
 """
 
@@ -23,7 +23,7 @@ from sidecar.local.shown_value import shown
 DEFAULT_ACCOUNT_ID = "111122223333"
 ISSUER_PLACEHOLDER = "{issuer}"
 """
-The placeholder in a trust policy for the local issuer without its scheme.
+The placeholder in a trust policy for the local issuer's URL without the scheme.
 
 The issuer's port is known only when the issuer runs.
 """
@@ -35,7 +35,7 @@ def _matching(pattern: str, wanted: str) -> _Read:
     def read(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise ConfigurationError(
-                f"{where} is {shown(value)}, which is not valid", fix=f"Give {wanted}", setting=where
+                f"{where} is {shown(value)}, which is not valid", fix=f"Use {wanted}", setting=where
             )
         return value
 
@@ -46,7 +46,7 @@ def _number(low: int, high: int, unit: str) -> _Read:
     def read(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
             raise ConfigurationError(
-                f"{where} is {shown(value)}, which is not valid", fix=f"Give {unit} from {low} to {high}", setting=where
+                f"{where} is {shown(value)}, which is not valid", fix=f"Use {unit} from {low} to {high}", setting=where
             )
         return value
 
@@ -56,7 +56,7 @@ def _number(low: int, high: int, unit: str) -> _Read:
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigurationError(
-            f"{where} is {shown(value)}, which is not a mapping", fix="Give names with values", setting=where
+            f"{where} is {shown(value)}, which is not a mapping", fix="Write names with values", setting=where
         )
     return value
 
@@ -73,7 +73,7 @@ def _list_of(read_item: _Read) -> _Read:
 
 
 def _path(where: str, value: Any) -> Path:
-    return Path(os.path.expanduser(_text(where, value)))  # Path.expanduser raises for an unknown user
+    return Path(os.path.expanduser(_text(where, value)))  # Path.expanduser raises an error for an unknown user
 
 
 def _url(where: str, value: Any) -> str:
@@ -85,7 +85,7 @@ def _url(where: str, value: Any) -> str:
         is_whole = False
     if not is_whole:
         raise ConfigurationError(
-            f"{where} is {shown(url)}, which has no usable host and port", fix=f"Give {_A_URL}", setting=where
+            f"{where} is {shown(url)}, which has no usable host and port", fix=f"Use {_A_URL}", setting=where
         )
     return url
 
@@ -126,7 +126,7 @@ _DEFAULT_ROLES = (RoleSettings(name="app"),)
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """The settings of another issuer whose tokens STS accepts. Its keys come from the issuer or from `jwks_file`."""
+    """The settings for another issuer whose tokens STS accepts. The keys come from the issuer or from `jwks_file`."""
 
     issuer: str = field(metadata={"read": _url})
     audiences: tuple[str, ...] = _setting(_list_of(_text), ("sts.amazonaws.com",))
@@ -138,7 +138,7 @@ def _role(where: str, value: Any) -> RoleSettings:
     if (role.name is None) is (role.arn is None):
         raise ConfigurationError(
             f"{where} does not have exactly one of name and arn",
-            fix="Give the role either a name or an arn",
+            fix="Set either name or arn",
             setting=where,
         )
     return role
@@ -154,9 +154,9 @@ class LocalConfig:
     """
     All settings of the local services.
 
-    With `issuer_url`, the local issuer signs as another issuer, such as a cluster's. A real trust policy can then be
-    tried without changes. With an `sts_host` other than loopback, Pods of a development cluster reach STS. The daemon
-    uses the first role.
+    With `issuer_url`, the local issuer signs as another issuer, such as a cluster's issuer. A person can then test a
+    real trust policy without changing the policy. With an `sts_host` other than loopback, Pods in a development cluster
+    can call STS. The daemon uses the first role.
     """
 
     account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
@@ -176,7 +176,7 @@ class LocalConfig:
     providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
 
     def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
-        """Return the configuration with another issuer, which a flag names. Raises ConfigurationError."""
+        """Return the configuration with another issuer from a flag. Raises ConfigurationError if it is invalid."""
         settings = ProviderSettings(_url("--issuer", issuer), (self.audience,), jwks_file)
         return replace(self, providers=(*self.providers, settings))
 
@@ -185,16 +185,18 @@ def read_config(path: Path | None) -> LocalConfig:
     """Return the configuration in the file, or the defaults if `path` is None. Raises ConfigurationError."""
     if path is None:
         return LocalConfig()
-    return parse_config(read_config_file("--config", str(path), "Name a YAML file"), str(path))
+    return parse_config(read_config_file("--config", str(path), "Set it to a YAML file"), str(path))
 
 
 def parse_config(content: bytes | str, path: str) -> LocalConfig:
-    """Return the configuration in the text of a file that messages call `path`. Raises ConfigurationError."""
+    """Return the configuration in a file's text. Messages name the file `path`. Raises ConfigurationError."""
     document = strict_yaml.load(content, path)
     with strict_yaml.reading(path):
         config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)
     if not config.roles:
-        raise ConfigurationError(f"{path}: roles is empty", fix="Give at least one, or leave it out", setting=path)
+        raise ConfigurationError(
+            f"{path}: roles is empty", fix="Add at least one role, or remove the setting", setting=path
+        )
     return config
 
 

@@ -1,5 +1,5 @@
 """
-Define the events of the local services. Names are in the past tense, and no event has a secret.
+Define the events of the local services. Names are in the past tense, and no event contains a secret.
 
 | event | fields |
 |---|---|

@@ -1,9 +1,9 @@
 """
 Sign service account tokens and publish the keys, as a cluster's API server does for STS.
 
-Rule: the issuer serves only the two documents that IAM's OIDC provider needs. They are the discovery document and the
-key set to which it points (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys rotate, as EKS's keys do
-every seven days.
+Rule: the issuer serves only the two documents that IAM's OIDC provider needs. These are the discovery document and the
+key set that it refers to (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys are rotated, as EKS's keys
+are every seven days.
 """
 
 import json
@@ -23,17 +23,17 @@ from sidecar.oidc.jwks import DISCOVERY_PATH
 from sidecar.serving.h11_server import Request, Response, text_response
 
 KEYS_PATH = "/keys"
-"""The path of the key set, which is the same on EKS."""
+"""The path of the key set, which is also EKS's path."""
 
 KEY_BITS = 2048
 
 _CACHE_CONTROL = ("Cache-Control", "public, max-age=3600")
-"""The header that kube-apiserver sends with both documents (pkg/routes/openidmetadata.go)."""
+"""The Cache-Control header that kube-apiserver sends with both documents (pkg/routes/openidmetadata.go)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A signed token, with the instants of its issue and expiration in Unix seconds."""
+    """A signed token. The times when it was issued and when it expires are in Unix seconds."""
 
     raw: str = field(repr=False)
     issued_at: float
@@ -44,8 +44,8 @@ class Issuer:
     """
     One issuer with its current keys.
 
-    `url` is the `iss` of its tokens. `address` is the URL on which it is served. The two differ if the issuer replaces
-    a cluster's issuer.
+    `url` is the `iss` of its tokens. `address` is the URL that serves its documents. The two differ if the issuer
+    replaces a cluster's issuer.
     """
 
     def __init__(self, url: str, keys: KeySet, *, clock: Clock, address: str | None = None) -> None:
@@ -61,17 +61,17 @@ class Issuer:
         return IssuedToken(raw, body["iat"], body["exp"])
 
     def rotate(self, new: rsa.RSAPrivateKey) -> str:
-        """Sign with `new` from now on, and return its key id."""
+        """Use the key `new` for signatures from now on. Return its key id."""
         self.keys = self.keys.rotated(signing_key(new), self._clock.wall())
         return self.keys.active.kid
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Return one of the two documents for GET and HEAD."""
         document = self._documents().get(request.path)
         if document is None:
-            return text_response(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are here.")
+            return text_response(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are served here.")
         if request.method not in {"GET", "HEAD"}:
-            return text_response(405, "Only GET and HEAD are answered here.")
+            return text_response(405, "Only GET and HEAD are allowed here.")
         content, content_type = document
         return Response(200, json.dumps(content).encode("ascii"), content_type, (_CACHE_CONTROL,))
 
@@ -83,7 +83,7 @@ class Issuer:
 
 
 def discovery_document(issuer_url: str, address: str) -> dict[str, Any]:
-    """Return the discovery document in which STS finds the key set at `address`."""
+    """Return the discovery document, which refers STS to the key set at `address`."""
     return {
         "issuer": issuer_url,
         "jwks_uri": address.rstrip("/") + KEYS_PATH,
@@ -102,7 +102,7 @@ def generate_key() -> rsa.RSAPrivateKey:
 async def rotate_keys(
     issuer: Issuer, interval_seconds: float, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
 ) -> None:
-    """Rotate the keys forever. A thread generates each key, because that can take one core half a second."""
+    """Rotate the keys without end. A thread generates each key, because this can use one core for half a second."""
     while True:
         await trio.sleep(interval_seconds)
         kid = issuer.rotate(await trio.to_thread.run_sync(generate))

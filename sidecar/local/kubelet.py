@@ -1,9 +1,9 @@
 """
-Write and renew a projected service account token volume in the way of the kubelet.
+Write and renew a projected service account token volume as the kubelet does.
 
 Rule: a reader of `token` sees one complete token, old or new. Each write puts its files into a new directory, whose
-name has the time of the write. `token` links to `..data/token`, and `..data` links to that directory. Only the rename
-over `..data` changes what a reader sees (Kubernetes pkg/volume/util/atomic_writer.go).
+name contains the time of the write. `token` links to `..data/token`, and `..data` links to that directory. A reader
+sees the new token only after the rename over `..data` (Kubernetes pkg/volume/util/atomic_writer.go).
 """
 
 import os
@@ -23,25 +23,33 @@ TOKEN_NAME = "token"  # noqa: S105  (a file name)
 DATA_NAME, NEW_DATA_NAME = "..data", "..data_tmp"
 
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
-"""Modes for a laptop, where other people have accounts too. The kubelet uses 0644 and 0755 in a Pod's own volume."""
+"""
+Modes of the files and directories. Other people may have accounts on this machine, so only the owner may read.
+
+The kubelet uses 0644 and 0755 in a Pod's own volume.
+"""
 
 MAX_AGE_SECONDS = 24 * 3600
 MAX_JITTER_SECONDS = 10
-"""The kubelet renews after 80 % of the lifetime or 24 h, up to 10 s early (pkg/kubelet/token/token_manager.go)."""
+"""
+Maximum number of seconds by which a renewal is early. The kubelet renews after 80 % of the lifetime or 24 h.
+
+Source: pkg/kubelet/token/token_manager.go.
+"""
 
 CHECK_SECONDS = 5.0
 """
 The interval between two checks of the wall clock. The kubelet checks it about every minute.
 
-The interval is short because a laptop's wall clock jumps when the laptop wakes.
+The interval is short because a laptop's wall clock jumps when the laptop wakes up.
 """
 
 Issue = Callable[[], IssuedToken]
-"""A function that returns a new token. The kubelet gets one from the API server with a TokenRequest."""
+"""A function that returns a new token. The kubelet gets a token from the API server with a TokenRequest."""
 
 
 class TokenVolume:
-    """The volume at `directory`. The first write creates the directory and its parents."""
+    """A token volume at `directory`. The first write creates the directory and its parents."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,9 +57,9 @@ class TokenVolume:
 
     def write(self, token: str, now: float) -> None:
         """
-        Write the token without a newline, unless the volume has the same token already. Raises OSError.
+        Write the token without a newline, unless the volume already contains this token. Raises OSError if that fails.
 
-        The name of the new directory has the time `now`, in Unix seconds.
+        The name of the new directory contains the time `now`, in Unix seconds.
         """
         self.directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         old = self._data_target()
@@ -65,7 +73,7 @@ class TokenVolume:
             shutil.rmtree(old, ignore_errors=True)
 
     def _swap_in(self, new: Path, token: str) -> None:
-        """Write the directory `new` (0700 by mkdtemp) and point `..data` at it. Remove `new` if that fails."""
+        """Write the directory `new` (0700 by mkdtemp) and link `..data` to it. Remove `new` if that fails."""
         try:
             descriptor = os.open(new / TOKEN_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             with open(descriptor, "wb") as file:
@@ -100,7 +108,7 @@ def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool
 
 
 def renew(volume: TokenVolume, issue: Issue, now: float, emit: Emit) -> IssuedToken:
-    """Write a new token to the volume, and return it. Raises OSError."""
+    """Write a new token to the volume, and return the token. Raises OSError if the write fails."""
     token = issue()
     volume.write(token.raw, now)
     emit("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
@@ -117,9 +125,9 @@ async def keep_fresh(
     emit: Emit,
 ) -> None:
     """
-    Renew the volume's `token` and its successors forever.
+    Renew the volume's `token` and each later token, without end.
 
-    After a failed write the old token stays, and the next check tries again, as in the kubelet.
+    After a failed write, the old token stays and the next check tries again, as in the kubelet.
     """
     while True:
         await trio.sleep(CHECK_SECONDS)

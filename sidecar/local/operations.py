@@ -1,8 +1,7 @@
 """
-Decide each operation of STS for an authenticated caller, and make the session and the result. Pure.
+Decide each operation of STS for an authenticated caller, and create the session and the result. Pure.
 
-Limits that depend on more than one parameter are here. Limits of a single parameter are in the service model
-(`parameters`).
+Limits that depend on several parameters are here. Limits of a single parameter are in the service model (`parameters`).
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from sidecar.oidc.verification import WebIdentity
 
 DEFAULT_SESSION_SECONDS = 3600
 MAX_CHAINED_SECONDS = 3600
-"""The longest session of a role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
+"""Maximum session duration of a role assumed with another role's credentials (IAM User Guide, "Role chaining")."""
 
 Roles = Mapping[str, IamRole]
 
@@ -59,7 +58,7 @@ def assume_role_with_web_identity(
 def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of another role for the session that signed the request: role chaining. Raises StsRejection."""
+    """Return a session of another role for the session that signed the request (role chaining). Raises StsRejection."""
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
@@ -75,7 +74,7 @@ def assume_role(
 
 
 def _not_authorized(caller: Session, action: str, parameters: Parameters, ending: str = "") -> str:
-    """Return AWS's message. `ending` names the kind of policy that denies."""
+    """Return AWS's message for a denied call. `ending` names the kind of policy that denies it."""
     text = f"User: {caller.arn} is not authorized to perform: {action} on resource: {parameters['RoleArn']}"
     return f"{text} {ending}".rstrip()
 
@@ -121,9 +120,9 @@ def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
 
 def _actions(parameters: Parameters, caller: Session) -> list[str]:
     """
-    Return the actions that the call needs. Tags and a source identity need a permission each.
+    Return the actions that the call needs. Tags and a source identity each need a permission.
 
-    Inherited transitive tags need sts:TagSession as well, although the request does not name them (IAM User Guide,
+    Inherited transitive tags also need sts:TagSession, although the request does not name them (IAM User Guide,
     "Chaining roles with session tags").
     """
     extra = {
@@ -134,7 +133,7 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
 
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
-    """Return the source identity. Once set, it stays for each later role and cannot change. Raises StsRejection."""
+    """Return the source identity. Once set, it is kept for each later role and cannot change. Raises StsRejection."""
     wanted: str | None = parameters.get("SourceIdentity", caller.source_identity)
     if caller.source_identity not in {None, wanted}:
         raise _denied(
@@ -145,7 +144,7 @@ def _source_identity(parameters: Parameters, caller: Session) -> str | None:
 
 
 class Terms(NamedTuple):
-    """The properties of a new session, apart from its role and credentials."""
+    """The properties of a new session, except its role and credentials."""
 
     seconds: int
     size: SessionSize
@@ -215,7 +214,7 @@ def _session_result(session: Session, size: SessionSize, members: Tree) -> Sessi
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
-    """Reject invalid tags. Raises StsRejection with the messages recorded from AWS."""
+    """Reject invalid tags. Raises StsRejection with messages that were recorded from AWS."""
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):
         raise StsRejection(

@@ -1,9 +1,9 @@
 """
-Read the parameters of a request, and check them against each limit of AWS's service model.
+Read the parameters of a request, and check them against the limits in AWS's service model.
 
-The model (botocore's `sts/2011-06-15`) is the table of limits. This module has the rules of the model and the texts
-with which STS rejects a parameter. Pure, once the model is loaded.
-Rule: one error names all violations, and never a sensitive value.
+The model (botocore's `sts/2011-06-15`) is the table of limits. This module contains the model's rules and the texts
+with which STS rejects a parameter. Pure, after the model is loaded. Rule: one error names all violations, and never a
+sensitive value.
 """
 
 import re
@@ -20,10 +20,10 @@ API_VERSION = "2011-06-15"
 OPERATIONS = ("AssumeRoleWithWebIdentity", "AssumeRole", "GetCallerIdentity")
 
 _MAX_LIST_ITEMS = 1000
-"""Limit of the numbers that clients give to list members in AWS's Query protocol. Larger numbers are ignored."""
+"""Maximum index of a list member in AWS's Query protocol. Members with a larger index are ignored."""
 
 Parameters = Mapping[str, Any]
-"""Names of the model to texts, numbers, lists and mappings, without the parameters that the client did not send."""
+"""Parameters by their names in the model, without those that the client did not send."""
 
 
 def load_shapes() -> dict[str, StructureShape]:
@@ -33,7 +33,7 @@ def load_shapes() -> dict[str, StructureShape]:
 
 
 def parse_form(text: str) -> dict[str, str]:
-    """Parse `application/x-www-form-urlencoded` text. If a name appears twice, the last value counts."""
+    """Parse `application/x-www-form-urlencoded` text. If a name appears twice, the last value is used."""
     return dict(parse_qsl(text, keep_blank_values=True))
 
 
@@ -53,7 +53,7 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
-    """Return the values of the form that are in the shape. Raises StsRejection with all violations of a limit."""
+    """Return the form's values that the shape contains. Raises StsRejection with all violations of a limit."""
     parameters = _structure(shape, form, "")
     violations = list(_violations(shape, parameters, ""))
     if violations:

@@ -1,8 +1,8 @@
 """
 Read and cache the published keys of OIDC issuers for STS.
 
-Rule: keys are cached for CACHE_SECONDS. A request with an unknown key id fetches them again. Clients cannot cause more
-than one fetch per second from one issuer.
+Rule: keys are cached for CACHE_SECONDS. A request with an unknown key id causes a new fetch. Clients can cause at most
+one fetch per second from one issuer.
 """
 
 import json
@@ -22,13 +22,13 @@ from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import NO_KEY
 
 CACHE_SECONDS = 300.0
-"""The longest time for which a key is accepted after its issuer withdrew it."""
+"""Maximum time for which a key is accepted after its issuer withdraws it."""
 
 REFETCH_SECONDS = 1.0
-"""The shortest time between two fetches from one issuer."""
+"""Minimum time between two fetches from one issuer."""
 
 MAX_FILE_BYTES = 1024 * 1024
-"""Limit of a file of keys. STS uses 100 keys at most, of less than 1 KiB each."""
+"""Maximum size of a file with keys. STS uses at most 100 keys, each smaller than 1 KiB."""
 
 _UNREACHABLE = (
     "The request could not be fulfilled because the identity provider (IDP) "
@@ -40,15 +40,15 @@ class KeySource(Protocol):
     """A source of an issuer's keys."""
 
     async def keys_for(self, kid: str | None, /) -> list[Jwk]:
-        """Return the issuer's keys, fetched again if `kid` is not among the cached ones. Raises StsRejection."""
+        """Return the issuer's keys. If `kid` is not among the cached keys, fetch them again. Raises StsRejection."""
         ...
 
 
 class FileKeys:
-    """The keys in a JWKS file, for issuers that cannot be reached from here. The file is read for each token."""
+    """The keys in a JWKS file, for an issuer that this machine cannot reach. The file is read for each token."""
 
     def __init__(self, path: Path) -> None:
-        """Read the keys once. Raises ConfigurationError if there is no key set at `path`."""
+        """Read the keys once. Raises ConfigurationError if the file at `path` has no key set."""
         self._path = path
         self._read()
 
@@ -70,7 +70,7 @@ class FileKeys:
     def _unusable(self, problem: str) -> ConfigurationError:
         return ConfigurationError(
             f"jwks_file is {shown(str(self._path))}, which {problem}",
-            fix="Name a file with the issuer's key set",
+            fix="Set it to a file with the issuer's key set",
             setting="jwks_file",
         )
 
@@ -82,7 +82,7 @@ class _Fetched(NamedTuple):
 
 @dataclass(slots=True)
 class IssuerKeys:
-    """The keys that are fetched from `address`, which serves the documents of `issuer`."""
+    """The keys from `address`, which serves the documents of `issuer`."""
 
     issuer: str
     address: str
@@ -98,7 +98,7 @@ class IssuerKeys:
             return keys
         async with self._lock:
             keys = self._cached()
-            if keys is None or self._fetches == fetches:  # no other task fetched while this one waited
+            if keys is None or self._fetches == fetches:  # no other task fetched the keys while this one waited
                 keys = await self._fetch()
             return keys
 
@@ -121,8 +121,8 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     """
     Fetch an issuer's key set.
 
-    Raises StsRejection: IDPCommunicationError if the issuer cannot be reached, and InvalidIdentityToken if its
-    documents are not valid.
+    Raises StsRejection with IDPCommunicationError if the issuer is not reachable, and with InvalidIdentityToken if its
+    documents are invalid.
     """
     try:
         return (await published_keys.fetch(issuer, address)).keys

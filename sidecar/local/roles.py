@@ -1,4 +1,4 @@
-"""Define IAM roles for STS, with the names and IDs that follow from their ARNs. Pure."""
+"""Define IAM roles for STS. Their names and IDs are derived from their ARNs. Pure."""
 
 import base64
 import hashlib
@@ -9,13 +9,13 @@ from sidecar.local.trust_policy import TrustPolicy
 
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([A-Za-z0-9_+=,.@-]{1,64})")
 """
-The pattern of a role's ARN: account, path and name (IAM and STS quotas: 64 characters).
+Pattern for a role's ARN, with account, path and name (IAM and STS quotas: 64 characters).
 
-No other ARN or ID has the path.
+No other ARN or ID contains the path.
 """
 
 MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200
-"""The limits of a role's MaxSessionDuration."""
+"""Limits of a role's MaxSessionDuration, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class IamRole:
 
     @property
     def id(self) -> str:
-        """The unique ID: AROA and 17 characters, which depend only on the ARN."""
+        """The unique ID: AROA and 17 characters that depend only on the ARN."""
         digest = base64.b32encode(hashlib.sha256(self.arn.encode()).digest()).decode("ascii")
         return f"AROA{digest[:17]}"
 

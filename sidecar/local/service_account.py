@@ -1,7 +1,7 @@
 """
-Define the Pod of a service account token, and make the token's claims. Pure.
+Define the Pod of a service account token, and create the token's claims. Pure.
 
-The claims are those of kube-apiserver's pkg/serviceaccount/claims.go: no email, tags, azp or source identity.
+The claims are those in kube-apiserver's pkg/serviceaccount/claims.go, without email, tags, azp or source identity.
 """
 
 import uuid
@@ -14,7 +14,7 @@ SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 
 @dataclass(frozen=True, slots=True)
 class PodIdentity:
-    """A Pod, the service account that it runs as and the node that it runs on, by name."""
+    """The names of a Pod, its service account and its node."""
 
     namespace: str
     service_account: str
@@ -26,20 +26,20 @@ class PodIdentity:
         return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.service_account}"
 
     def uid(self, kind: str, name: str) -> str:
-        """Return the UID of an object of this Pod. It depends only on names, so it is the same after a restart."""
+        """Return the UID of an object in this Pod. It depends only on names, so it is the same after a restart."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.namespace}/{kind}/{name}"))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A token request of the kubelet (TokenRequest API): one audience, and a lifetime in seconds."""
+    """A token request from the kubelet (TokenRequest API): one audience, and a lifetime in seconds."""
 
     audience: str
     lifetime_seconds: int
 
 
 def claims(identity: PodIdentity, request: TokenRequest, *, issuer: str, now: float, token_id: str) -> dict[str, Any]:
-    """Return the claims of one token, with instants in whole Unix seconds."""
+    """Return the claims of one token, with times in whole Unix seconds."""
     issued_at = int(now)
     return {
         "iss": issuer,

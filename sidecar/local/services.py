@@ -1,8 +1,8 @@
 """
 Start the three local services, issuer, token volume and STS, in the order of their dependencies.
 
-First both ports are bound, because the issuer's URL is in tokens and trust policies. Then the trust policies are read,
-so a mistake in one stops the start. Then all services run until they are cancelled.
+First both ports are bound, because tokens and trust policies contain the issuer's URL. Then the trust policies are
+read, so that a mistake stops the start. Then all services run until they are cancelled.
 """
 
 import random
@@ -36,15 +36,15 @@ from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
-"""The loopback address of each address family, by the family's wildcard address."""
+"""The loopback address that clients use, for each wildcard address to listen on."""
 
 HTTP_LIMITS = Limits(max_head_bytes=64 * 1024, max_body_bytes=256 * 1024, respond_seconds=30.0, keeps_connections=False)
 """
-Limits of the issuer and of STS.
+HTTP limits of the issuer and of STS.
 
-A presigned GET has a complete request in its target, with the session token. Bodies of STS requests have a few KiB,
-because a token has at most 20,000 characters and a policy 2,048. A response may wait for a slow issuer's keys, and
-SDKs give up after 60 s.
+The target of a presigned GET contains a complete request with the session token. The bodies of STS requests have a few
+KiB, because a token has at most 20,000 characters and a policy 2,048. A response may wait for a slow issuer's keys, and
+SDKs time out after 60 s.
 """
 
 
@@ -70,10 +70,10 @@ async def serve_local(
     task_status: trio.TaskStatus[LocalServices] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
-    Run the issuer, the token volume in `directory` and STS until cancelled, on loopback.
+    Run the issuer, the token volume in `directory` and STS on loopback until cancelled.
 
-    The task is started, with LocalServices, when the first token is written and both ports respond. Raises
-    ConfigurationError for an unusable port, directory, policy or key file.
+    The task reports LocalServices when the first token is written and both ports respond. Raises ConfigurationError if
+    a port, directory, policy or key file is unusable.
     """
     with (
         await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
@@ -84,8 +84,8 @@ async def serve_local(
         _emit_unevaluated_statements(sts.account, emit)
         kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=emit)
         tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "issuer": _http_task(issuer.answer, issuer_listener, emit),
-            "sts": _http_task(sts.answer, sts_listener, emit),
+            "issuer": _http_task(issuer.respond, issuer_listener, emit),
+            "sts": _http_task(sts.respond, sts_listener, emit),
             "kubelet": kubelet,
             "key_rotation": partial(rotate_keys, issuer, config.key_rotation_seconds, emit=emit, generate=generate),
         }
@@ -96,9 +96,9 @@ async def serve_local(
 
 
 def _http_task(
-    answer: Callable[[Request], Awaitable[Response]], listener: socket.socket, emit: Emit
+    respond: Callable[[Request], Awaitable[Response]], listener: socket.socket, emit: Emit
 ) -> Callable[[], Awaitable[None]]:
-    server = Server(answer, partial(_emit_request_failure, emit), limits=HTTP_LIMITS)
+    server = Server(respond, partial(_emit_request_failure, emit), limits=HTTP_LIMITS)
     return partial(server.serve, [listener])
 
 
@@ -119,21 +119,21 @@ async def _listen(setting: str, host: str, port: int) -> socket.socket:
     except OSError as exc:
         raise ConfigurationError(
             f"{setting} is {port}, and {format_address(host, port)} is not available ({exc.strerror or exc})",
-            fix="Give another port, or 0 for a free one",
+            fix="Use another port, or 0 for a free port",
             setting=setting,
         ) from exc
     return _detached(listeners[0])
 
 
 def _detached(listener: trio.SocketListener) -> socket.socket:
-    """Return the listener as a socket of the standard library, which does not block."""
+    """Return the listener as a non-blocking socket of the standard library."""
     detached = socket.socket(fileno=listener.socket.detach())
     detached.settimeout(0)
     return detached
 
 
 def _url(listener: socket.socket) -> str:
-    """Return the URL for clients on this machine. A socket with a wildcard address responds on loopback too."""
+    """Return the URL for clients on this machine. A socket with a wildcard address also accepts loopback."""
     host, port = listener.getsockname()[:2]
     return f"http://{format_address(LOOPBACK_OF.get(host, host), port)}"
 
@@ -148,14 +148,14 @@ async def _make_issuer(
 def _first_token(
     config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, emit: Emit
 ) -> Callable[[], Awaitable[None]]:
-    """Write the first token, and return the task that keeps it fresh."""
+    """Write the first token, and return the task that renews it."""
     issue = partial(issuer.issue, _pod_identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
     try:
         token = renew(volume, issue, clock.wall(), emit)
     except OSError as exc:
         raise ConfigurationError(
             f"the token volume {volume.directory} cannot be written ({exc})",
-            fix="Give a directory of your own",
+            fix="Use a directory that you can write",
         ) from exc
     jitter = partial(random.uniform, 0, MAX_JITTER_SECONDS)
     return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, emit=emit)
@@ -199,9 +199,9 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole
 
 def _with_issuer(value: Any, key: str, name: str) -> Any:
     """
-    Return the document with the placeholder replaced by the issuer in all texts and keys.
+    Return the document with the issuer instead of the placeholder in all texts and keys.
 
-    `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become the same.
+    `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become equal.
     """
     if isinstance(value, dict):
         replaced = {_with_issuer(member, key, name): _with_issuer(item, key, name) for member, item in value.items()}

@@ -1,10 +1,10 @@
 """
 Read session policies, and decide which actions they allow to a session in a chain of roles. Pure.
 
-A session may do an action that both its session policies and its role allow (IAM User Guide, "Session policies").
-Roles have no permission policies here, so a session without session policies may do everything.
-Rule: an element that is not evaluated here never allows more. A condition counts as met in a Deny and as not met in
-an Allow. A managed policy of unknown content allows nothing. The log has the reason.
+A session may do an action that both its session policies and its role allow (IAM User Guide, "Session policies"). Roles
+have no permission policies here, so a session without session policies may do everything. Rule: an element that is not
+evaluated here never allows more. A condition counts as true in a Deny and as false in an Allow. A managed policy with
+unknown content allows nothing. The log contains the reason.
 """
 
 import json
@@ -24,9 +24,9 @@ MANAGED_POLICIES = {
     "SecurityAudit": _IS_SILENT,
 }
 """
-The effect of AWS's managed policies of known content.
+The effect of AWS's managed policies whose content is known.
 
-It is the same for sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity.
+The effect is the same for sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity.
 """
 
 _MANAGED = re.compile(r"arn:aws[a-z-]*:iam::aws:policy/(?:[a-z-]+/)*([A-Za-z0-9_+=,.@-]+)")
@@ -39,8 +39,8 @@ class Statement(NamedTuple):
     """
     One statement of a session policy.
 
-    `names_actions` is false for NotAction, and `names_resources` for NotResource. These cover all but the listed
-    patterns.
+    `names_actions` is false for NotAction, and `names_resources` is false for NotResource. Such a statement covers
+    everything except the listed patterns.
     """
 
     label: str
@@ -60,7 +60,7 @@ class SessionPolicy(NamedTuple):
 
 
 class PolicyDecision(NamedTuple):
-    """The decision of session policies about an action. `ending` is the end of AWS's message if they deny it."""
+    """The session policies' decision about an action. `ending` is the last part of AWS's message if they deny it."""
 
     is_allowed: bool
     reason: str
@@ -68,7 +68,7 @@ class PolicyDecision(NamedTuple):
 
 
 def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
-    """Return the session policies of a request, or None. Raises StsRejection for a malformed policy."""
+    """Return the session policies in a request, or None. Raises StsRejection if a policy is malformed."""
     managed = tuple(arns)
     if text is None:
         return SessionPolicy((), managed) if managed else None
@@ -81,7 +81,7 @@ def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy 
 
 
 def evaluate(policy: SessionPolicy | None, action: str, resource: str) -> PolicyDecision:
-    """Return whether the session may do `action`, such as `sts:AssumeRole`, to the role with the ARN `resource`."""
+    """Return whether the session may do `action`, such as `sts:AssumeRole`, with the role whose ARN is `resource`."""
     if policy is None:
         return PolicyDecision(is_allowed=True, reason="the session has no session policy")
     covering = [statement for statement in policy.statements if _covers(statement, action, resource)]
@@ -97,7 +97,7 @@ def evaluate(policy: SessionPolicy | None, action: str, resource: str) -> Policy
 
 
 def _allowed(policy: SessionPolicy, covering: list[Statement], action: str) -> PolicyDecision:
-    """Return the decision where no statement denies."""
+    """Return the decision if no statement denies the action."""
     ending = f"because no session policy allows the {action} action"
     unknown = [arn for arn in policy.arns if _managed(arn) is None]
     if unknown:
@@ -121,7 +121,7 @@ def _managed(arn: str) -> str | None:
 
 def _covers(statement: Statement, action: str, resource: str) -> bool:
     """
-    Return whether the statement is about the action and the resource.
+    Return whether the statement applies to the action and the resource.
 
     A variable in a resource matches any text in a Deny, and no text in an Allow.
     """
@@ -143,7 +143,7 @@ def _document(text: str) -> Mapping[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, without duplicate members. The second member would hide the first, such as a Deny."""
+    """Return the object. Reject duplicate members, because the second would hide the first, such as a Deny."""
     document = dict(pairs)
     if len(document) != len(pairs):
         raise _malformed("Syntax errors in policy.", "a member appears twice in one object")
@@ -172,7 +172,7 @@ def _statement(item: Any, index: int) -> Statement:
 
 
 def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> tuple[bool, tuple[str, ...]]:
-    """Return True for the element and False for its Not form, with the element's texts. Raises StsRejection."""
+    """Return True for the element or False for its Not form, and the element's texts. Raises StsRejection."""
     present = [name for name in (element, f"Not{element}") if name in item]
     if len(present) != 1:
         raise _malformed("Syntax errors in policy." if present else missing, f"{label} has {present or 'none'}")

@@ -1,9 +1,8 @@
 """
-Calculate the size of a session token, which STS limits since September 2026. Pure.
+Calculate the size of a session token, which STS has limited since September 2026. Pure.
 
 Session policies, session tags and inherited transitive tags are in the session token, whose limit is 4,096 bytes. AWS
-packs them in a way that it does not document. Here each counts in full, so a request that this STS accepts is small
-enough for AWS.
+packs them in an undocumented way. Here each counts in full, so a request that this STS accepts is small enough for AWS.
 """
 
 from collections.abc import Iterable
@@ -13,19 +12,19 @@ from sidecar.local.parameters import Parameters
 from sidecar.oidc.sts_rejection import StsRejection
 
 MAX_TOKEN_BYTES = 4096
-"""STS's limit of a session token (AWS announcement of 2026-09-15; `MinimumSessionTokenSize` in the STS model)."""
+"""STS's limit for a session token (AWS announcement of 2026-09-15; `MinimumSessionTokenSize` in the STS model)."""
 
 PLAIN_TOKEN_BYTES = 600
 """The approximate size of an STS session token without policies and tags."""
 
 MAX_POLICY_CHARACTERS = 2048
-"""The limit of session policy and policy ARNs together, in plain text (AWS STS API reference)."""
+"""Limit for session policy and policy ARNs together, in plain text (AWS STS API reference)."""
 
 Tags = tuple[tuple[str, str], ...]
 
 
 class SessionSize(NamedTuple):
-    """The size of the session token, and the percentage of the limit that policies and tags use, or None."""
+    """The session token's size, and the percentage of the limit that policies and tags use, or None."""
 
     token_bytes: int
     packed_percent: int | None

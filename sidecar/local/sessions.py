@@ -1,7 +1,7 @@
 """
-Hold the role sessions of STS in memory. After a restart, clients request new credentials.
+Store the role sessions of STS in memory. After a restart, clients request new credentials.
 
-Rule: the table holds MAX_SESSIONS at most. When it is full, the session that expires first is removed.
+Rule: the table contains at most MAX_SESSIONS. When the table is full, the session that expires first is removed.
 """
 
 import base64
@@ -14,7 +14,7 @@ from sidecar.local.session_policy import SessionPolicy
 from sidecar.local.session_size import PLAIN_TOKEN_BYTES, Tags
 
 MAX_SESSIONS = 10_000
-"""Limit of the sessions in memory, about 10 MiB. A test cluster with hourly renewals has some hundreds."""
+"""Maximum number of sessions in memory, about 10 MiB. A test cluster with hourly renewals has some hundreds."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -35,7 +35,7 @@ class Session:
 
     @property
     def arn(self) -> str:
-        """The assumed-role ARN, in which a role's path does not appear."""
+        """The assumed-role ARN, which does not contain the role's path."""
         return f"arn:aws:sts::{self.role.account_id}:assumed-role/{self.role.name}/{self.name}"
 
     @property

@@ -1,4 +1,4 @@
-"""Show a value of the configuration in messages. Pure."""
+"""Format a value of the configuration for messages. Pure."""
 
 from typing import Any
 
@@ -6,6 +6,6 @@ MAX_SHOWN_CHARACTERS = 200
 
 
 def shown(value: Any) -> str:
-    """Return the value in quotes, shortened if it is long. With YAML aliases, a small file can be a huge value."""
+    """Return the value in quotes, shortened if it is long. With YAML aliases, a small file can contain a huge value."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

@@ -1,7 +1,7 @@
 """
-Hold the issuer's keys as one frozen value. Pure: new keys, claims and the time are arguments.
+Represent the issuer's keys as one frozen value. Pure: new keys, claims and the time are arguments.
 
-Rule: the newest key signs. An older public key stays published until STS accepts no token that it signed.
+Rule: the newest key signs. An older public key is published until STS accepts no token that it signed.
 """
 
 import base64
@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ALGORITHM = "RS256"
-"""The algorithm of kube-apiserver for RSA keys, and the only algorithm in EKS's discovery document."""
+"""The algorithm of kube-apiserver for RSA keys, which is also the only algorithm in EKS's discovery document."""
 
 TOLERANCE_SECONDS = 300
-"""The time after `exp` in which STS still accepts a token, so the key must still be published."""
+"""Time after `exp` for which STS still accepts a token. The key must be published until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key pair. `signs_until` is the latest `exp` among the tokens that it signed, in Unix seconds."""
+    """A key pair. `signs_until` is the latest `exp` among the tokens that the key signed, in Unix seconds."""
 
     private_key: RSAPrivateKey = field(repr=False)
     kid: str
@@ -40,7 +40,7 @@ class KeySet:
         return self.keys[0]
 
     def signed(self, claims: dict[str, Any]) -> tuple[str, "KeySet"]:
-        """Return a JWT of the claims, which have an `exp`, and the key set that knows when its key is unnecessary."""
+        """Return a JWT with the claims, and the key set that records until when its key is needed."""
         key = self.active
         token = jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.kid})
         used = replace(key, signs_until=max(key.signs_until, claims["exp"]))
@@ -64,7 +64,7 @@ def signing_key(private_key: RSAPrivateKey) -> SigningKey:
 
 
 def key_id(public_key: RSAPublicKey) -> str:
-    """Return kube-apiserver's key id: base64url of SHA-256 of the DER public key (pkg/serviceaccount/jwt.go)."""
+    """Return kube-apiserver's key id: base64url of the SHA-256 of the DER public key (pkg/serviceaccount/jwt.go)."""
     der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return _base64url(hashlib.sha256(der).digest())
 

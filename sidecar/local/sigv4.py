@@ -1,9 +1,9 @@
 """
-Verify the AWS Signature Version 4 of a request, in a header or in the query (presigned). Pure.
+Verify a request's AWS Signature Version 4, in a header or in the query (presigned). Pure.
 
-Rule: botocore's own signer recomputes the signature from the received request. It uses exactly the headers that the
-client claims to have signed, and the received body. The checks have STS's order and STS's messages: form, key, session
-token, time, scope, signature.
+Rule: botocore's own signer calculates the signature again from the received request. It uses exactly the headers that
+the client claims to have signed, and the received body. The checks follow STS's order and use STS's messages: form,
+key, session token, time, scope, signature.
 """
 
 import hmac
@@ -26,7 +26,7 @@ from sidecar.serving.h11_server import Request
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
 WINDOW = timedelta(minutes=15)
 """
-The largest difference between the time of a signature and now, in the past and in the future.
+Maximum difference between a signature's time and now, in the past and in the future.
 
 STS uses the same window for presigned requests and ignores X-Amz-Expires.
 """
@@ -44,7 +44,7 @@ class Signature:
     """
     The parts of the client's signature.
 
-    `scope` is date, region, service and terminator. `target` is the request target without the signature.
+    `scope` consists of date, region, service and terminator. `target` is the request target without the signature.
     """
 
     access_key_id: str
@@ -57,7 +57,7 @@ class Signature:
 
 
 def verify(request: Request, find: Callable[[str], Session | None], *, region: str, now: datetime) -> Session:
-    """Return the session that signed the request. Raises StsRejection."""
+    """Return the session whose credentials signed the request. Raises StsRejection if the signature is invalid."""
     signature = read_signature(request)
     session = find(signature.access_key_id)
     if session is None or not _is_same(session.session_token, signature.session_token or ""):
@@ -80,7 +80,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
 
 
 def read_signature(request: Request) -> Signature:
-    """Read the signature's parts from the Authorization header or else from the query. Raises StsRejection."""
+    """Read the signature's parts from the Authorization header, or from the query. Raises StsRejection."""
     authorization = request.header("authorization")
     query = parse_qsl(request.query, keep_blank_values=True)
     in_query = {name.removeprefix("X-Amz-"): value for name, value in query if name.startswith("X-Amz-")}
@@ -96,7 +96,7 @@ def read_signature(request: Request) -> Signature:
 
 
 def recompute(request: Request, signature: Signature, session: Session) -> str:
-    """Return the signature of this request with the session's secret."""
+    """Return this request's signature with the session's secret."""
     _, region, service, _ = signature.scope
     signer = _Signer(Credentials(session.access_key_id, session.secret_access_key), service, region)
     signer.signed = [(n, v) for name in signature.signed_headers for n, v in request.headers if n == name]
@@ -108,7 +108,7 @@ def recompute(request: Request, signature: Signature, session: Session) -> str:
 
 class _Signer(SigV4Auth):
     """
-    botocore's signer, for the headers that the client signed.
+    botocore's signer, limited to the headers that the client signed.
 
     Other SDKs sign more or fewer headers than botocore does.
     """

@@ -1,7 +1,7 @@
 """
-Make subjects of other service accounts, to find out whether a trust policy allows them too. Pure.
+Create subjects of other service accounts, to test whether a trust policy also allows them. Pure.
 
-Rule: each stranger resembles the subject in one part only, so an allowed stranger shows which part is too wide.
+Rule: each stranger has only one part in common with the subject, so an allowed stranger shows which part is too wide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.trust_policy import Statement
 
 OTHER_NAMESPACE, OTHER_NAME = "q7x", "z9k"
-"""Names of a stranger. They are unlike real names, so only a pattern for every name matches them."""
+"""Namespace and name of a stranger. They are unlike real names, so only a pattern for every name matches them."""
 
 STRANGER = f"{SERVICE_ACCOUNT_PREFIX}{OTHER_NAMESPACE}:{OTHER_NAME}"
-"""The subject that has no part in common with any other service account."""
+"""A subject that has no part in common with any other service account."""
 
 _FILLERS = ("x", "other", "0", "")
 """The texts that replace a wildcard in an example."""
@@ -28,7 +28,7 @@ class Stranger(NamedTuple):
 
 
 def strangers(subject: str) -> list[Stranger]:
-    """Return strangers to this subject, the widest first. The first has no part in common with the subject."""
+    """Return strangers for this subject, the widest first. The first has no part in common with the subject."""
     found = [Stranger(STRANGER, "any service account of this issuer")]
     namespace, colon, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
     if not (subject.startswith(SERVICE_ACCOUNT_PREFIX) and colon):

@@ -1,9 +1,9 @@
 """
-AWS STS for one account and region: AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity, by POST or GET.
+Serve AWS STS for one account and region: AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
 
-Rule: responses and errors are AWS's, and every request is verified. STS verifies a web identity token with its
-issuer's published keys, and a signed request with the secret of its session. A trust policy must allow each session of
-a role. Details that callers must not see go to `emit`.
+Rule: responses and errors are AWS's, and every request, by POST or GET, is verified. STS verifies a web identity token
+with its issuer's published keys, and a signed request with its session's secret. A trust policy must allow each session
+of a role. Details that callers must not see go to `emit`.
 """
 
 import secrets
@@ -31,7 +31,7 @@ Form = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The AWS account of STS: the roles by ARN, the OIDC providers by issuer, and their key sources by issuer."""
+    """The AWS account of STS: its roles by ARN, and its OIDC providers and their key sources by issuer."""
 
     region: str
     roles: Mapping[str, IamRole]
@@ -40,7 +40,7 @@ class Account:
 
 
 class Sts:
-    """The STS of one account and region. `answer` handles its HTTP requests."""
+    """The STS for one account and region. `respond` handles its HTTP requests."""
 
     def __init__(
         self, account: Account, *, clock: Clock, emit: Emit, random_bytes: RandomBytes = secrets.token_bytes
@@ -57,7 +57,7 @@ class Sts:
             "GetCallerIdentity": self._get_caller_identity,
         }
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Return the response to any request: a result, or one of AWS's errors."""
         request_id = str(uuid.uuid4())
         form = _form(request)
@@ -121,5 +121,5 @@ class Sts:
 
 
 def _form(request: Request) -> dict[str, str]:
-    """Return the parameters of query and body. botocore presigns a POST with all parameters in the query."""
+    """Return the parameters in the query and the body. botocore presigns a POST with all parameters in the query."""
     return parse_form(request.query) | parse_form(request.body.decode("utf-8", "replace"))

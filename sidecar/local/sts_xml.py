@@ -1,8 +1,8 @@
 """
-Write the XML of STS's responses. Pure.
+Write the XML in the responses of STS. Pure.
 
-In the AWS Query protocol, the result is in an element with the name of the operation, next to the metadata. An error
-is in ErrorResponse. Names and nesting are those of botocore's sts service model, with which the tests parse the XML.
+In the AWS Query protocol, the result is in an element with the operation's name, next to the metadata. An error is in
+ErrorResponse. Names and nesting follow botocore's sts service model, which the tests use to parse the XML.
 """
 
 import re
@@ -14,10 +14,10 @@ CONTENT_TYPE = "text/xml"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""The characters that XML 1.0 forbids. A caller's values and a token's claims may have them."""
+"""Pattern for characters that XML 1.0 forbids. A caller's values and a token's claims may contain them."""
 
 Tree = Mapping[str, "str | Tree | None"]
-"""Element names to text or children. An element with None is omitted."""
+"""Element names and their text or children. An element with None is omitted."""
 
 
 def result(operation: str, members: Tree, request_id: str) -> bytes:
@@ -28,7 +28,7 @@ def result(operation: str, members: Tree, request_id: str) -> bytes:
 
 
 def error(code: str, message: str, request_id: str, *, is_ours: bool = False) -> bytes:
-    """Return an error response. `is_ours` marks an error of the server, which AWS calls the receiver."""
+    """Return an error response. `is_ours` is true for a server error, for which AWS calls itself the receiver."""
     body: Tree = {"Type": "Receiver" if is_ours else "Sender", "Code": code, "Message": message}
     return _document("ErrorResponse", {"Error": body, "RequestId": request_id})
 

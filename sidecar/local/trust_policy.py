@@ -1,12 +1,12 @@
 """
 Read a role's trust policy, and decide who may assume the role. Pure.
 
-Rule: an explicit Deny wins, then any Allow. Without either, the decision is no. A policy that IAM does not accept is an
-error when it is read. IAM accepts more elements than this evaluator can judge, such as a condition on the caller's
-address. A statement with such an element is unknown. Statements that do not match a call are ignored before their
-conditions are evaluated. A decision that depends on an unknown statement is no, with a reason, so nothing is allowed
-by mistake. Grammar and evaluation follow the IAM User Guide ("Grammar of the IAM JSON policy language", "Condition
-operators", "Creating a condition with multiple keys or values").
+Rule: an explicit Deny overrides every Allow, and without an Allow the decision is no. A policy that IAM does not accept
+is an error when it is read. IAM accepts more elements than this evaluator can evaluate, such as a condition on the
+caller's address. A statement with such an element is unknown. Statements that do not match a call are ignored before
+their conditions are evaluated. A decision that depends on an unknown statement is no, with a reason, so nothing is
+allowed by mistake. Grammar and evaluation follow the IAM User Guide ("Grammar of the IAM JSON policy language",
+"Condition operators", "Creating a condition with multiple keys or values").
 """
 
 import json
@@ -20,13 +20,13 @@ from sidecar.local.condition_operators import OPERATORS, OTHER_OPERATORS, QUANTI
 from sidecar.local.shown_value import shown
 
 ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
-"""The action with which tokens of an OIDC provider assume a role."""
+"""The action that assumes a role with a token from an OIDC provider."""
 
 DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
-"""IAM's quota of a trust policy in characters without white space, and the highest it can be raised to (May 2026)."""
+"""IAM's default quota for a trust policy, in characters without white space, and its highest value (May 2026)."""
 
 Context = Mapping[str, tuple[str, ...]]
-"""The condition keys of a request, in lower case, to their values. Keys without a value are absent."""
+"""Values by condition key of a request. Keys are in lower case, and keys without a value are absent."""
 
 
 class Principal(NamedTuple):
@@ -38,9 +38,9 @@ class Principal(NamedTuple):
 
 class Decision(NamedTuple):
     """
-    A decision about one call. `reason` is the complete reason for the operator, and never for the caller.
+    A decision about one call. `reason` is the complete reason for the operator. The caller never sees it.
 
-    `unknown` has the statements that cannot be judged and on which the decision depends, each with its reason.
+    `unknown` lists the statements that decide the result but cannot be evaluated, each with its reason.
     """
 
     is_allowed: bool
@@ -49,7 +49,7 @@ class Decision(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """One operator on one key. `text` is the operator in the words of the policy."""
+    """One operator for one key. `text` is the operator as the policy spells it."""
 
     text: str
     operator: Operator
@@ -61,9 +61,9 @@ class Condition(NamedTuple):
 
 class Statement(NamedTuple):
     """
-    One statement. `names_actions` is false for NotAction, which covers every action but `actions`.
+    One statement. `names_actions` is false for NotAction, which covers every action except `actions`.
 
-    `unknown` is the reason why the statement cannot be judged here, or None.
+    `unknown` is the reason why the statement cannot be evaluated here, or None.
     """
 
     label: str
@@ -82,7 +82,7 @@ class TrustPolicy:
     statements: tuple[Statement, ...]
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
-        """Return whether `principal` may do `action`, such as `sts:AssumeRole`, to the role in this context."""
+        """Return whether `principal` may do `action`, such as `sts:AssumeRole`, with the role in this context."""
         mismatches = {statement: _mismatch(statement, action, principal) for statement in self.statements}
         unmet = {
             statement: _unmet_condition(statement, context)
@@ -106,7 +106,7 @@ class TrustPolicy:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The statements that cannot be judged completely, each with its reason."""
+        """The statements that cannot be evaluated completely, each with its reason."""
         return tuple(f"{statement.label}: {statement.unknown}" for statement in self.statements if statement.unknown)
 
 
@@ -122,7 +122,7 @@ def _denial(denies: list[Statement], objections: list[str]) -> Decision:
 _KEYS = re.compile(
     r".+:(aud|sub|amr)|sts:(externalid|rolesessionname|sourceidentity)|aws:(principalarn|principalaccount)"
 )
-"""The condition keys that a request can have here, in lower case, because IAM ignores the case of keys."""
+"""The condition keys that a request can have here, in lower case because IAM ignores the case of keys."""
 
 _STATEMENT_ELEMENTS = {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 _VERSIONS = ("2012-10-17", "2008-10-17")
@@ -131,7 +131,7 @@ _PRINCIPALS = {
     "Federated": re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(oidc|saml)-provider/[^*?]+|[a-z0-9.-]+\.[a-z]+"),
     "Service": re.compile(r"[a-z0-9.-]+"),
 }
-"""The principals of each kind that IAM accepts. Services, and unique IDs of deleted principals, never call here."""
+"""The principals of each type that IAM accepts. Services, and unique IDs of deleted principals, never call here."""
 
 _ACTION = re.compile(r"\*|sts:[a-z*?]+", re.IGNORECASE)
 
@@ -140,7 +140,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     """
     Read a parsed JSON or YAML document as a policy. `name` is the policy's name in messages.
 
-    Raises ConfigurationError with the element, its value and the values that are allowed there.
+    Raises ConfigurationError with the element, its value and the accepted values.
     """
     _require_mapping(document, name)
     _reject_unknown_keys(document, {"Version", "Id", "Statement"}, name)
@@ -153,13 +153,13 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     statements = as_list(document.get("Statement"))
     if not statements:
         raise ConfigurationError(
-            f"{name}: there is no Statement, so nobody could assume the role", fix="Add one", setting=name
+            f"{name}: there is no Statement, so no caller could assume the role", fix="Add one", setting=name
         )
     return TrustPolicy(tuple(read_statement(item, index, name) for index, item in enumerate(statements, 1)))
 
 
 def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience: str) -> dict[str, Any]:
-    """Return the trust policy of AWS's IRSA guide, for one provider, one service account and one audience."""
+    """Return the trust policy in AWS's IRSA guide, for one provider, one service account and one audience."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -174,7 +174,7 @@ def default_policy(provider_arn: str, issuer_key: str, *, subject: str, audience
 
 
 def _mismatch(statement: Statement, action: str, principal: Principal) -> str | None:
-    """Return why action or principal of the call do not match the statement, or None if they match."""
+    """Return the reason why the call's action or principal does not match the statement, or None if it matches."""
     is_named = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     if is_named is not statement.names_actions:
         actions = ", ".join(statement.actions)
@@ -185,13 +185,13 @@ def _mismatch(statement: Statement, action: str, principal: Principal) -> str | 
 
 
 def _unmet_condition(statement: Statement, context: Context) -> str | None:
-    """Return the first known condition that the request does not meet, or None if it meets all of them."""
+    """Return the first known condition that is not true for the request, or None if all are true."""
     return next((_complaint(c, context) for c in statement.conditions if not _is_met(c, context)), None)
 
 
 def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
     """
-    Return whether the statement's principals include this one.
+    Return whether the statement's principals include this principal.
 
     An account includes all its principals. The account's own policies are not evaluated here.
     """
@@ -204,10 +204,11 @@ def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
 
 def _is_met(condition: Condition, context: Context) -> bool:
     """
-    Return whether the request meets the condition.
+    Return whether the condition is true for the request.
 
-    If the request lacks the key, a plain operator is not met, but a negated one, `…IfExists` and `ForAllValues` are.
-    If the key has several values, such as `amr`, a plain operator needs one match and a negated one no match.
+    If the request lacks the key, a plain operator is false, but a negated operator, `…IfExists` and `ForAllValues` are
+    true. If the key has several values, such as `amr`, a plain operator needs one match, and a negated operator needs
+    no match.
     """
     values = context.get(condition.key.lower(), ())
     match, is_negated = condition.operator
@@ -262,16 +263,18 @@ def statement_label(item: Any, index: int) -> str:
 
 
 def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
-    """Return `element`, or its Not form if the statement has that. Raises ConfigurationError if it has both."""
+    """Return `element`, or its Not form if the statement uses that. Raises ConfigurationError if it uses both."""
     if f"Not{element}" not in item:
         return element
     if element in item:
-        raise ConfigurationError(f"{name}: it has {element} and Not{element}", fix="Keep one of them", setting=name)
+        raise ConfigurationError(
+            f"{name}: it has {element} and Not{element}", fix="Remove one of the two", setting=name
+        )
     return f"Not{element}"
 
 
 def _principals(principal: Any, name: str) -> Iterable[str]:
-    if principal == "*":  # the User Guide defines it as equal to {"AWS": "*"}
+    if principal == "*":  # the User Guide defines this as equal to {"AWS": "*"}
         return ["*"]
     _require_mapping(principal, name)
     _reject_unknown_keys(principal, set(_PRINCIPALS), name)
@@ -329,7 +332,7 @@ def _check_size(document: Any, name: str) -> None:
 def _require_mapping(value: Any, name: str) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigurationError(
-            f"{name} is {shown(value)}, which is not a mapping", fix="Give names with values", setting=name
+            f"{name} is {shown(value)}, which is not a mapping", fix="Write names with values", setting=name
         )
 
 
@@ -346,7 +349,7 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
     if not items or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
             f"{name} is {shown(value)}, which is not text",
-            fix="Give text or a list of texts (quote numbers)",
+            fix="Write text or a list of texts (quote numbers)",
             setting=name,
         )
     return tuple(items)
@@ -356,12 +359,12 @@ def _matching(pattern: re.Pattern[str], value: Any, name: str, wanted: str) -> t
     texts = _strings(value, name)
     for text in texts:
         if not pattern.fullmatch(text):
-            raise ConfigurationError(f"{name} is {shown(text)}, which is not valid", fix=f"Give {wanted}", setting=name)
+            raise ConfigurationError(f"{name} is {shown(text)}, which is not valid", fix=f"Use {wanted}", setting=name)
     return texts
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a policy's value, which may be one item or a list, as a list."""
+    """Return a policy's value as a list. The value may be one item or a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -35,15 +35,15 @@ def test_cell_is_the_median_and_its_spread() -> None:
 
 
 def test_best_peer_is_the_one_with_our_worst_ratio() -> None:
-    told = page({"rush": RUSH})
-    assert "| requests per second, 32 clients | 1.24 | ec2-metadata-mock (Go) | ≥ 1.1 | met |" in told
-    assert "| p99 latency, 256 clients | 0.75 | aws-vault (Go) | ≤ 0.7 | not met |" in told
+    text = page({"rush": RUSH})
+    assert "| requests per second, 32 clients | 1.24 | ec2-metadata-mock (Go) | ≥ 1.1 | met |" in text
+    assert "| p99 latency, 256 clients | 0.75 | aws-vault (Go) | ≤ 0.7 | not met |" in text
 
 
 def test_missing_measurement_is_reported() -> None:
-    told = page({"rush": RUSH}, ("nginx: nginx is not on this machine's PATH",))
-    assert "- Left out: nginx: nginx is not on this machine's PATH" in told
-    assert "| p50 latency, 200 requests per second | not measured | | | |" in told
+    text = page({"rush": RUSH}, ("nginx: nginx is not on this machine's PATH",))
+    assert "- Left out: nginx: nginx is not on this machine's PATH" in text
+    assert "| p50 latency, 200 requests per second | not measured | | | |" in text
 
 
 def test_ratio_needs_both_sides() -> None:

@@ -35,7 +35,7 @@ async def serving(respond: Respond) -> AsyncIterator[str]:
 
 
 class Peer(Protocol):
-    async def answer(self, request: Request) -> Response: ...
+    async def respond(self, request: Request) -> Response: ...
 
 
 Served = TypeVar("Served", bound=Peer)
@@ -47,6 +47,6 @@ async def serving_peer(make: Callable[[str], Served]) -> AsyncIterator[Served]:
     listeners = listen("--listen", ("127.0.0.1", 0))
     peer = make(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Server(peer.answer, raise_exception, limits=HTTP_LIMITS).serve, listeners)
+        nursery.start_soon(Server(peer.respond, raise_exception, limits=HTTP_LIMITS).serve, listeners)
         yield peer
         nursery.cancel_scope.cancel()

@@ -74,7 +74,7 @@ class FakeApiServer:
 
     # Requests
 
-    def answer(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
+    def respond(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         with self._changed:
             if path in self.broken:
@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal is None and "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
             self._stream()
             return
-        status, document = refusal or self.fake.answer(self.command, self.path, body)
+        status, document = refusal or self.fake.respond(self.command, self.path, body)
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

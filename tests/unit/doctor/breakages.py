@@ -255,10 +255,10 @@ def on_the_port(status: int, body: Any, content_type: str = "application/json") 
         content = body() if callable(body) else body
         reply = Response(status, content if isinstance(content, bytes) else json.dumps(content).encode(), content_type)
 
-        async def answer(_request: Request) -> Response:
+        async def respond(_request: Request) -> Response:
             return reply
 
-        address = start_server(at.nursery, answer)
+        address = start_server(at.nursery, respond)
         return at.application_but(AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://{address}/v1/credentials")
 
     return break_it

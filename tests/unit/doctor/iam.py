@@ -37,7 +37,7 @@ class Iam:
     denies: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         form = dict(parse_qsl(request.body.decode()))
         signer = (request.header("authorization") or "").partition("Credential=")[2].partition("/")[0]
         self.calls.append((form["Action"], signer))

@@ -126,14 +126,14 @@ async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatc
 async def node_metadata(*, wants_token: bool, role: str | None) -> AsyncIterator[str]:
     """Serve a fake metadata service. With `wants_token`, it supports only version 2."""
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         if request.method == "PUT" and request.header("x-aws-ec2-metadata-token-ttl-seconds"):
             return text_response(200, "imds-session")
         if wants_token and request.header("x-aws-ec2-metadata-token") != "imds-session":
             return text_response(401, "Unauthorized")
         return text_response(404, "Not Found") if role is None else text_response(200, role)
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         yield url
 
 

@@ -25,11 +25,11 @@ async def listening(*replies: Response) -> AsyncIterator[tuple[str, list[Request
     requests: list[Request] = []
     remaining = list(replies)
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         requests.append(request)
         return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         yield f"{url}/v1/credentials", requests
 
 

@@ -220,10 +220,12 @@ async def test_application_with_our_image_is_not_a_sidecar(api: FakeApiServer, e
 async def test_readiness_reason_is_read_through_the_api_server(
     api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = api.answer
+    respond = api.respond
     reply_now: list[tuple[int, Any]] = []
     monkeypatch.setattr(
-        api, "answer", lambda method, target, body: reply_now[0] if "proxy" in target else answer(method, target, body)
+        api,
+        "respond",
+        lambda method, target, body: reply_now[0] if "proxy" in target else respond(method, target, body),
     )
     for reply, status, words in (
         ((503, b"role default: AccessDenied: Not authorized"), Status.FAILED, "AccessDenied: Not authorized"),

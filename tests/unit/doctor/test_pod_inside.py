@@ -46,10 +46,10 @@ async def test_findings_inside_follow_the_findings_from_outside(
 async def test_failed_readiness_shows_the_next_step_from_inside(
     tmp_path: Path, api: FakeApiServer, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = api.answer
+    respond = api.respond
     unready: tuple[int, Any] = (503, b"default: AccessDenied: Not authorized")
     monkeypatch.setattr(
-        api, "answer", lambda method, target, body: unready if "proxy" in target else answer(method, target, body)
+        api, "respond", lambda method, target, body: unready if "proxy" in target else respond(method, target, body)
     )
     cause = {
         "group": "exchange",

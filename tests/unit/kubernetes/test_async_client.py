@@ -1,4 +1,4 @@
-"""The webhook's connection to the API server, over TLS with the cluster's own authority."""
+"""Test the webhook's connection to the API server, over TLS with the cluster's own authority."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FOUND = Reply(200, b'{"kind": "Namespace"}')
 
 
 def kubeconfig(directory: Path, server: str) -> dict[str, str]:
-    """Return a kubeconfig with its authority in a file, such as a Pod's ca.crt."""
+    """Return a kubeconfig that names a file with the authority, such as a Pod's ca.crt."""
     document = {
         "clusters": [{"name": "a", "cluster": {"server": server, "certificate-authority": "ca.crt"}}],
         "users": [{"name": "a", "user": {"token": "secret"}}],
@@ -28,7 +28,7 @@ def kubeconfig(directory: Path, server: str) -> dict[str, str]:
     return {"KUBECONFIG": str(directory / "kubeconfig")}
 
 
-async def test_rotated_authority_of_the_cluster_needs_no_restart(tmp_path: Path) -> None:
+async def test_rotated_authority_works_without_a_restart(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
@@ -47,7 +47,7 @@ async def test_rotated_authority_of_the_cluster_needs_no_restart(tmp_path: Path)
         assert await api.get("/api/v1/namespaces/shop") == {"kind": "Namespace"}
 
 
-async def test_kubeconfig_without_its_authority_is_named(tmp_path: Path) -> None:
+async def test_kubeconfig_without_its_authority_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Context a of the kubeconfig cannot be used"):
         async with open_api(find_cluster(kubeconfig(tmp_path, "https://127.0.0.1:1"))):
             raise AssertionError

@@ -1,4 +1,4 @@
-"""The cluster in kubeconfig files, and requests to its API."""
+"""Test the choice of a cluster from kubeconfig files, and requests to its API server."""
 
 import json
 import ssl
@@ -105,7 +105,7 @@ def test_login_plugin_gets_its_api_version(api: FakeApiServer, tmp_path: Path, n
     assert json.loads(seen.read_text())["apiVersion"] == plugin["apiVersion"]
 
 
-def test_missing_login_plugin_is_named(api: FakeApiServer, tmp_path: Path) -> None:
+def test_missing_login_plugin_is_named_in_the_error(api: FakeApiServer, tmp_path: Path) -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin"}
     environ = written(tmp_path / "config", kubeconfig(api.url, {"exec": plugin}))
     with open_cluster(find_cluster(environ)) as kubernetes, pytest.raises(ConfigurationError, match="no-such-plugin"):
@@ -144,7 +144,7 @@ BAD: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_unusable_kubeconfig_is_one_message(tmp_path: Path, what: str) -> None:
+def test_unusable_kubeconfig_causes_one_message(tmp_path: Path, what: str) -> None:
     text, words = BAD[what]
     (tmp_path / "config").write_text(text)
     with pytest.raises(ConfigurationError, match=words):
@@ -178,7 +178,7 @@ def test_user_without_a_home_has_no_kubeconfig(monkeypatch: pytest.MonkeyPatch) 
         find_cluster({})
 
 
-def test_missing_certificate_is_named(tmp_path: Path) -> None:
+def test_missing_certificate_is_named_in_the_error(tmp_path: Path) -> None:
     document = kubeconfig("https://127.0.0.1:1")
     document["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
     config = find_cluster(written(tmp_path / "config", document))
@@ -187,7 +187,7 @@ def test_missing_certificate_is_named(tmp_path: Path) -> None:
 
 
 def test_authority_without_key_identifier_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python 3.13 requires key identifiers by default, and the authorities of EKS clusters have none."""
+    """Python 3.13 requires key identifiers by default, but the authorities of EKS clusters have none."""
     strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)

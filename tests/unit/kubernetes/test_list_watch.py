@@ -1,4 +1,4 @@
-"""Times of lists and watches, with a scripted API server and a clock that jumps."""
+"""Test the times of lists and watches, with a scripted API server and a clock that jumps."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.list_watch import FIRST_PAUSE_SECONDS, GONE, Collection, follow
 
 
-class Answer(NamedTuple):
+class ScriptedResponse(NamedTuple):
     """A response that ends after some seconds, or fails with a status."""
 
     seconds: float = 0.0
     status: int | None = None
 
 
-class Told(KubernetesApi):
+class ScriptedApi(KubernetesApi):
     """An API server that responds to lists and watches in order, and records their times. Then it hangs."""
 
-    def __init__(self, lists: list[Answer], watches: list[Answer]) -> None:
-        self._answers = {"list": lists, "watch": watches}
+    def __init__(self, lists: list[ScriptedResponse], watches: list[ScriptedResponse]) -> None:
+        self._responses = {"list": lists, "watch": watches}
         self.requests: dict[str, list[float]] = {"list": [], "watch": []}
         self.versions: list[str] = []
         self._began_at = trio.current_time()
@@ -52,44 +52,46 @@ class Told(KubernetesApi):
 
     async def _answer(self, kind: str) -> None:
         self.requests[kind].append(trio.current_time() - self._began_at)
-        answers = self._answers[kind]
-        answer = answers.pop(0) if answers else Answer(math.inf)
-        await trio.sleep(answer.seconds)
-        if answer.status is not None:
-            raise KubernetesError("as told", status=answer.status)
+        responses = self._responses[kind]
+        response = responses.pop(0) if responses else ScriptedResponse(math.inf)
+        await trio.sleep(response.seconds)
+        if response.status is not None:
+            raise KubernetesError("as scripted", status=response.status)
 
 
-async def requests(lists: list[Answer], watches: list[Answer], seconds: float = 1000) -> Told:
-    """Return the requests within that time. Pauses are the longest possible."""
-    api = Told(lists, watches)
+async def requests(
+    lists: list[ScriptedResponse], watches: list[ScriptedResponse], seconds: float = 1000
+) -> ScriptedApi:
+    """Return the requests within that time, with the longest possible pauses."""
+    api = ScriptedApi(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
     with trio.move_on_after(seconds):
         await follow(api, Collection("/x", nothing, nothing, nothing, nothing), lambda: 1.0)
     return api
 
 
-AT_ONCE, SOON = Answer(), FIRST_PAUSE_SECONDS
+AT_ONCE, SOON = ScriptedResponse(), FIRST_PAUSE_SECONDS
 
 
-async def test_short_watches_start_twice_per_second(autojump_clock: MockClock) -> None:
-    api = await requests([AT_ONCE], [AT_ONCE] * 3 + [Answer(0.2)])
+async def test_watches_start_at_most_twice_per_second(autojump_clock: MockClock) -> None:
+    api = await requests([AT_ONCE], [AT_ONCE] * 3 + [ScriptedResponse(0.2)])
     assert api.requests == {"list": [0.0], "watch": [0.0, 0.5, 1.0, 1.5, 2.0]}
     assert api.versions == ["7", "7+", "7++", "7+++", "7++++"]
 
 
-async def test_next_watch_follows_a_long_one_without_a_pause(autojump_clock: MockClock) -> None:
-    api = await requests([AT_ONCE], [Answer(60), Answer(60)])
+async def test_watch_after_a_long_watch_starts_without_a_pause(autojump_clock: MockClock) -> None:
+    api = await requests([AT_ONCE], [ScriptedResponse(60), ScriptedResponse(60)])
     assert api.requests["watch"] == [0.0, 60.0, 120.0]
 
 
-async def test_forgotten_version_is_listed_again_at_once(autojump_clock: MockClock) -> None:
-    api = await requests([AT_ONCE] * 2, [Answer(60, GONE)])
+async def test_list_after_a_forgotten_version_starts_at_once(autojump_clock: MockClock) -> None:
+    api = await requests([AT_ONCE] * 2, [ScriptedResponse(60, GONE)])
     assert api.requests == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
 
 
 @pytest.mark.parametrize("where", ["list", "watch"])
-async def test_repeatedly_forgotten_version_has_a_pause(autojump_clock: MockClock, where: str) -> None:
-    gone = [Answer(0.0, GONE)] * 4
+async def test_list_after_repeated_forgotten_versions_has_a_pause(autojump_clock: MockClock, where: str) -> None:
+    gone = [ScriptedResponse(0.0, GONE)] * 4
     api = await requests(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
     assert api.requests["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
 
@@ -97,6 +99,8 @@ async def test_repeatedly_forgotten_version_has_a_pause(autojump_clock: MockCloc
 async def test_pauses_grow_until_a_watch_succeeds(
     autojump_clock: MockClock,
 ) -> None:
-    api = await requests([Answer(status=503)] * 3 + [AT_ONCE] * 2, [Answer(60), Answer(60, 500)])
+    api = await requests(
+        [ScriptedResponse(status=503)] * 3 + [AT_ONCE] * 2, [ScriptedResponse(60), ScriptedResponse(60, 500)]
+    )
     assert api.requests["list"] == [0.0, 0.5, 1.5, 3.5, 124.0]
     assert api.requests["watch"] == [3.5, 63.5, 124.0]

@@ -1,4 +1,4 @@
-"""Provide signing keys, and an issuer, an account and an STS without sockets."""
+"""Provide signing keys, an issuer, an account and an STS, without sockets."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ class StillClock:
 
 
 class PublishedKeys:
-    """A source of the issuer's current keys."""
+    """A key source that returns the issuer's current keys."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -69,9 +69,9 @@ class PublishedKeys:
 
 class World:
     """
-    An issuer, an account and an STS with one clock.
+    An issuer, an account and an STS with the same clock.
 
-    The role `next` trusts sessions of `app` with an external id, and `last` trusts them without one.
+    The role `next` trusts sessions of `app` with an external id. The role `last` trusts sessions of `app` without one.
     """
 
     def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:
@@ -87,7 +87,7 @@ class World:
         self.events.append((event, fields))
 
     def token(self, **changes: Any) -> str:
-        """Return a service account token with changed claims. None removes a claim."""
+        """Return a service account token with these changed claims. The value None removes a claim."""
         if not changes:
             return self.issuer.issue(POD, TokenRequest(AUDIENCE, 600)).raw
         now = int(self.wall.time())
@@ -99,9 +99,9 @@ class World:
 
     async def call(self, operation: str = "AssumeRoleWithWebIdentity", **form: Any) -> dict[str, Any]:
         """
-        Call STS, and return the response that botocore reads.
+        Call STS, and return the response as botocore reads it.
 
-        The default parameters are those of a valid exchange. None removes a parameter.
+        The default parameters form a valid exchange. The value None removes a parameter.
         """
         exchange = {"RoleArn": APP, "RoleSessionName": "app-0", "WebIdentityToken": self.token()}
         filled = {"Action": operation, "Version": "2011-06-15", **exchange, **form}
@@ -109,7 +109,7 @@ class World:
         return await self.send(Request("POST", "/", (("host", "sts.test"),), body), operation)
 
     async def send(self, request: Request, operation: str = "GetCallerIdentity") -> dict[str, Any]:
-        response = await self.sts.answer(request)
+        response = await self.sts.respond(request)
         http = {"status_code": response.status, "headers": dict(response.headers), "body": response.body}
         shape = _MODEL.operation_model(operation).output_shape
         assert shape is not None

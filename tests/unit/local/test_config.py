@@ -13,7 +13,7 @@ from sidecar.local.config import LocalConfig, ProviderSettings, RoleSettings, re
 from tests.support.documents import blocks
 
 BEYOND_UNICODE = "OverflowError" if sys.version_info < (3, 13) else "ValueError"
-"""The error of `chr` for a character beyond Unicode, which PyYAML raises too."""
+"""The error of `chr` for a character beyond Unicode. PyYAML raises the same error."""
 
 COMPLETE = """
 account_id: "444455556666"
@@ -52,7 +52,7 @@ def test_config_without_a_file_or_content_has_defaults(tmp_path: Path) -> None:
     assert read_config(None) == read_config(_file(tmp_path, "# nothing\n")) == LocalConfig()
 
 
-def test_every_setting_is_read(tmp_path: Path) -> None:
+def test_every_setting_in_the_file_is_read(tmp_path: Path) -> None:
     config = read_config(_file(tmp_path, COMPLETE))
     assert config == LocalConfig(
         account_id="444455556666",
@@ -79,31 +79,31 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("regoin: eu-west-1", "'regoin' is not a setting. Did you mean region?"),
         ("zzz: 1", "'zzz' is not a setting. Use one of account_id, region"),
         (
             "account_id: 111122223333",
-            "account_id is 111122223333, which is not valid. Give a 12-digit account id in quotes",
+            "account_id is 111122223333, which is not valid. Use a 12-digit account id in quotes",
         ),
         ("region: mars", "region is 'mars'"),
         (
             "token_lifetime_seconds: 599",
-            "token_lifetime_seconds is 599, which is not valid. Give seconds from 600 to 86400",
+            "token_lifetime_seconds is 599, which is not valid. Use seconds from 600 to 86400",
         ),
         ("token_lifetime_seconds: true", "token_lifetime_seconds is True"),
         ('sts_port: "80"', "sts_port is '80'"),
-        ("issuer_url: oidc.example.com", "issuer_url is 'oidc.example.com', which is not valid. Give a URL"),
+        ("issuer_url: oidc.example.com", "issuer_url is 'oidc.example.com', which is not valid. Use a URL"),
         ("service_account: App", "service_account is 'App'"),
         ("roles: app", "roles is 'app', which is not a list"),
         ("roles: []", "roles is empty"),
         ("roles: [app]", "roles[0] is 'app', which is not a mapping"),
         ("roles: [{}]", "roles[0] does not have exactly one of name and arn"),
-        ("roles: [{name: a, arn: 'arn:aws:iam::111122223333:role/a'}]", "either a name or an arn"),
+        ("roles: [{name: a, arn: 'arn:aws:iam::111122223333:role/a'}]", "roles[0]"),
         ("roles: [{name: a, trustpolicy: {}}]", "'trustpolicy' is not a setting. Did you mean trust_policy?"),
         ("roles: [{arn: 'arn:aws:iam::1:role/a'}]", "roles[0]: arn is 'arn:aws:iam::1:role/a'"),
-        ("roles: [{name: a, max_session_duration: 900}]", "Give seconds from 3600 to 43200"),
+        ("roles: [{name: a, max_session_duration: 900}]", "Use seconds from 3600 to 43200"),
         ("providers: [{audiences: [a]}]", "providers[0]: issuer is missing"),
         ("providers: [{issuer: 'https://x.test', audiences: a}]", "audiences is 'a', which is not a list"),
         ("- a", "is ['a'], which is not a mapping"),
@@ -123,7 +123,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("issuer_url: 'http://a:99999'", "has no usable host and port"),
         ("providers: [{issuer: 'http://a:b'}]", "has no usable host and port"),
         ("roles: " + "[" + "a, " * 300 + "]", "roles[0] is 'a'"),
-        ("region: " + "a" * 100_000, "a…, which is not valid. Give an AWS region"),
+        ("region: " + "a" * 100_000, "a…, which is not valid. Use an AWS region"),
         (
             "roles: [" + ", ".join(f"&a{n} [" + f"*a{n - 1}, " * 10 + "]" if n else "&a0 x" for n in range(12)) + "]",
             "it has more than 20000 parts",
@@ -134,12 +134,12 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("!!python/object:os.system {}", "line 1: this is not valid YAML"),
     ],
 )
-def test_config_error_names_file_and_fix(tmp_path: Path, text: str, said: str) -> None:
+def test_error_in_the_file_names_the_place_and_a_fix(tmp_path: Path, text: str, message: str) -> None:
     path = _file(tmp_path, text)
     with pytest.raises(ConfigurationError) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
@@ -149,7 +149,7 @@ def test_unknown_home_directory_is_kept_in_the_path(tmp_path: Path, home: str) -
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
-def test_config_path_must_be_a_small_file(tmp_path: Path, kind: str) -> None:
+def test_configuration_must_be_a_small_regular_file(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "local.yaml")
     if kind == "directory":
         path.mkdir()
@@ -161,19 +161,19 @@ def test_config_path_must_be_a_small_file(tmp_path: Path, kind: str) -> None:
         read_config(path)
 
 
-def test_missing_config_file_is_named(tmp_path: Path) -> None:
+def test_missing_configuration_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml"):
         read_config(tmp_path / "none.yaml")
 
 
-def test_flag_adds_a_provider() -> None:
+def test_issuer_flag_adds_a_provider() -> None:
     config = LocalConfig().with_provider("https://issuer.example.com", jwks_file=Path("keys"))
     assert config.providers == (ProviderSettings("https://issuer.example.com", ("sts.amazonaws.com",), Path("keys")),)
     with pytest.raises(ConfigurationError, match="--issuer is 'nonsense'"):
         LocalConfig().with_provider("nonsense")
 
 
-def test_documented_example_is_valid_and_complete(tmp_path: Path) -> None:
+def test_example_in_the_documentation_is_complete(tmp_path: Path) -> None:
     (example,) = [block.text for block in blocks("docs/local.md") if block.notes.get("file") == "local.yaml"]
     path = tmp_path / "local.yaml"
     path.write_text(example)

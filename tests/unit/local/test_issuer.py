@@ -1,4 +1,4 @@
-"""Test that keys and tokens are those of kube-apiserver."""
+"""Test that keys and tokens have the form that kube-apiserver gives them."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from sidecar.serving.h11_server import Request
 from tests.unit.local.conftest import ISSUER, World
 
 
-def test_token_has_the_claims_of_kube_apiserver(world: World) -> None:
+def test_token_has_the_same_claims_as_from_kube_apiserver(world: World) -> None:
     parts = jwt.decode_complete(world.token(), options={"verify_signature": False})
     claims, now = parts["payload"], int(world.wall.time())
     assert parts["header"] == {"alg": "RS256", "kid": world.issuer.keys.active.kid, "typ": "JWT"}
@@ -52,7 +52,7 @@ def test_published_key_verifies_a_signed_token(private_keys: list[RSAPrivateKey]
     assert "d" not in keys.jwks()["keys"][0]
 
 
-def test_old_key_is_published_while_its_tokens_are_valid(private_keys: list[RSAPrivateKey]) -> None:
+def test_old_key_is_published_until_its_tokens_expire(private_keys: list[RSAPrivateKey]) -> None:
     first, second, third = (signing_key(key) for key in private_keys)
     _, keys = KeySet((first,)).signed({"exp": 1000})
     _, keys = keys.signed({"exp": 500})
@@ -62,15 +62,15 @@ def test_old_key_is_published_while_its_tokens_are_valid(private_keys: list[RSAP
 
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/keys"])
-async def test_documents_have_the_headers_of_eks(world: World, path: str) -> None:
-    response = await world.issuer.answer(Request("GET", path))
+async def test_documents_have_the_same_headers_as_on_eks(world: World, path: str) -> None:
+    response = await world.issuer.respond(Request("GET", path))
     assert response.status == 200
     assert response.content_type == {"/keys": "application/jwk-set+json"}.get(path, "application/json")
     assert dict(response.headers) == {"Cache-Control": "public, max-age=3600"}
 
 
-async def test_discovery_document_has_the_fields_for_iam(world: World) -> None:
-    document = json.loads((await world.issuer.answer(Request("GET", "/.well-known/openid-configuration"))).body)
+async def test_discovery_document_has_the_fields_that_iam_needs(world: World) -> None:
+    document = json.loads((await world.issuer.respond(Request("GET", "/.well-known/openid-configuration"))).body)
     assert document["issuer"] == ISSUER
     assert document["jwks_uri"] == f"{ISSUER}/keys"
     assert document["response_types_supported"] == ["id_token"]
@@ -79,8 +79,8 @@ async def test_discovery_document_has_the_fields_for_iam(world: World) -> None:
 
 
 async def test_issuer_rejects_other_paths_and_methods(world: World) -> None:
-    assert (await world.issuer.answer(Request("GET", "/"))).status == 404
-    assert (await world.issuer.answer(Request("POST", "/keys"))).status == 405
+    assert (await world.issuer.respond(Request("GET", "/"))).status == 404
+    assert (await world.issuer.respond(Request("POST", "/keys"))).status == 405
 
 
 async def test_keys_rotate_after_each_interval(
@@ -99,6 +99,6 @@ async def test_keys_rotate_after_each_interval(
         await twice.wait()
         nursery.cancel_scope.cancel()
     kids = [signing_key(key).kid for key in private_keys]
-    # The first key signed a token. The second signed none, so the third replaces it.
+    # The first key signed a token. The second key signed none, so the third key replaces it.
     assert rotated_at == [("signing_keys_rotated", kids[1], 2), ("signing_keys_rotated", kids[2], 2)]
     assert trio.current_time() >= 120

@@ -1,4 +1,4 @@
-"""Test the token volume that a reader sees, and the times of renewal."""
+"""Test the token volume from a reader's view, and the times of renewal."""
 
 import stat
 import threading
@@ -16,7 +16,7 @@ from sidecar.local.kubelet import TokenVolume, keep_fresh, needs_renewal, renew
 from tests.support.fakes.clock import EPOCH, FakeWall
 
 
-def test_write_creates_the_layout_of_the_kubelet(tmp_path: Path) -> None:
+def test_write_creates_the_same_layout_as_the_kubelet(tmp_path: Path) -> None:
     volume = TokenVolume(tmp_path / "run" / "token-volume")
     volume.write("first", EPOCH)
     assert volume.token_file.read_bytes() == b"first"
@@ -75,7 +75,7 @@ def test_reader_always_sees_a_complete_token(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     written = 1
-    while written < 300 or (len(seen) < 2 and reader.is_alive()):  # the reader may wait for a processor
+    while written < 300 or (len(seen) < 2 and reader.is_alive()):  # the reader may have to wait for a processor
         volume.write(token_of(written), EPOCH)
         written += 1
     done.set()
@@ -117,7 +117,7 @@ def test_token_is_renewed_before_the_last_fifth(lifetime: int, jitter: float) ->
 
 
 class Api:
-    """An API server that numbers its tokens, and the names of the events."""
+    """An API server that numbers its tokens. It also stores the names of events."""
 
     def __init__(self, wall: FakeWall) -> None:
         self.wall = wall

@@ -1,4 +1,4 @@
-"""Test keys from a served issuer, an unreachable issuer and a file."""
+"""Test the keys of a served issuer, of an unreachable issuer, and in a file."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.served_peer import serving_peer
 
 
 class Site:
-    """An issuer that serves `pages` and counts the fetches of its keys."""
+    """An issuer that serves `pages` and counts the requests for its keys."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -31,7 +31,7 @@ class Site:
         self.fetches = 0
         self.now = 1000.0
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         page = self.pages.get(request.path)
         self.fetches += request.path == "/keys"
         if page is None:
@@ -47,7 +47,7 @@ def site() -> AbstractAsyncContextManager[Site]:
     return serving_peer(Site)
 
 
-async def test_known_keys_are_fetched_once() -> None:
+async def test_known_keys_are_fetched_only_once() -> None:
     async with site() as served:
         keys = served.keys
         for _ in range(3):
@@ -144,7 +144,7 @@ Break = Callable[[Site], None]
         lambda served: served.pages.update({"/.well-known/openid-configuration": "text"}),
     ],
 )
-async def test_issuer_with_invalid_documents_has_no_keys(break_site: Break) -> None:
+async def test_issuer_with_invalid_documents_yields_no_keys(break_site: Break) -> None:
     async with site() as served:
         break_site(served)
         with pytest.raises(StsRejection) as caught:
@@ -161,7 +161,7 @@ async def test_issuer_with_invalid_documents_has_no_keys(break_site: Break) -> N
         lambda served: served.pages["/.well-known/openid-configuration"].update(jwks_uri="gopher://x"),
     ],
 )
-async def test_unreachable_issuer_is_a_communication_error(break_site: Break) -> None:
+async def test_unreachable_issuer_causes_a_communication_error(break_site: Break) -> None:
     async with site() as served:
         break_site(served)
         with pytest.raises(StsRejection) as caught:
@@ -170,7 +170,7 @@ async def test_unreachable_issuer_is_a_communication_error(break_site: Break) ->
         assert served.url in caught.value.reason
 
 
-async def test_fetch_from_a_hanging_issuer_times_out(autojump_clock: object) -> None:
+async def test_fetch_from_an_issuer_that_hangs_times_out(autojump_clock: object) -> None:
     listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
     async with listener:
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -193,7 +193,7 @@ async def test_key_file_is_read_for_each_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
-def test_key_file_must_be_a_small_file(tmp_path: Path, kind: str) -> None:
+def test_key_file_must_be_a_small_regular_file(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "jwks.json")
     if kind == "directory":
         path.mkdir()

@@ -1,7 +1,7 @@
 """
-Test chains of roles with the daemon's client and an STS that verifies each signature as AWS does.
+Test role chains with the daemon's client and an STS that verifies each signature as AWS does.
 
-STS's clock differs from this machine's clock by months. Each chain also shows that the difference does not matter.
+STS's clock differs from this machine's clock by months. Each chain also shows that this difference does not matter.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,7 +39,7 @@ async def outcome(
     world: World, *steps: ChainStep, handler: Handler | None = None, region: str = "us-east-1"
 ) -> ExchangeResult | ExchangeError:
     token = decode_token(world.token().encode(), "/token")
-    async with listening(handler or world.sts.answer) as url, StsClient(url, region=region) as client:
+    async with listening(handler or world.sts.respond) as url, StsClient(url, region=region) as client:
         try:
             return await client.exchange(ExchangeRequest(APP, "app-0", 3600, chain=steps), token)
         except ExchangeError as error:
@@ -60,7 +60,7 @@ async def rejected(
     return error
 
 
-async def test_chain_returns_credentials_of_its_last_role(world: World) -> None:
+async def test_chain_returns_the_credentials_of_its_last_role(world: World) -> None:
     response = await chained(world, TO_NEXT, TO_LAST)
     assert response.credentials.role_arn == LAST
     event, fields = world.events[-1]
@@ -155,7 +155,7 @@ async def test_session_policy_can_allow_the_next_step(world: World, statements: 
         ),
     ],
 )
-async def test_managed_policy_of_unknown_content_allows_nothing(
+async def test_managed_policy_with_unknown_content_allows_nothing(
     world: World, arns: tuple[str, ...], policy: str | None, *, is_allowed: bool
 ) -> None:
     found = await outcome(world, TO_NEXT._replace(policy_arns=arns, policy=policy), TO_LAST)
@@ -163,7 +163,7 @@ async def test_managed_policy_of_unknown_content_allows_nothing(
 
 
 async def test_session_policy_restricts_only_its_own_session(world: World) -> None:
-    """The next session of the chain has its own session policy, or none."""
+    """The next session in the chain has its own session policy, or none."""
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     narrow = TO_NEXT._replace(policy=POLICY % '{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}')
     response = await chained(world, narrow, TO_LAST, TO_LAST._replace(session_name="again", tags=(("a", "b"),)))
@@ -219,14 +219,14 @@ CONFLICT = (
 
 @pytest.mark.parametrize("tag", [("Team", "other"), ("team", "data"), ("TEAM", "")])
 async def test_inherited_transitive_tag_cannot_be_set_again(world: World, tag: tuple[str, str]) -> None:
-    """The message is recorded from AWS. The case of the key and the value do not matter."""
+    """The message was recorded from AWS. The key's case and the value do not matter."""
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     error = await rejected(world, TAGGED, TO_LAST._replace(tags=(tag,)))
     assert (error.code, error.status, error.step) == ("InvalidParameterValue", 400, 2)
     assert CONFLICT in error.message
 
 
-async def test_transitive_tag_stays_through_the_chain(world: World) -> None:
+async def test_transitive_tag_is_kept_through_the_chain(world: World) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     again = TO_LAST._replace(session_name="again")
     error = await rejected(world, TAGGED, TO_LAST, again._replace(tags=(("team", "x"),)))
@@ -241,7 +241,7 @@ async def test_inherited_tags_need_tag_session_in_the_next_role(world: World) ->
     assert f"is not authorized to perform: sts:TagSession on resource: {LAST}" in error.message
 
 
-async def test_tags_and_inherited_tags_count_in_the_session_token(world: World) -> None:
+async def test_all_tags_count_in_the_size_of_the_session_token(world: World) -> None:
     world.roles[LAST] = replace(world.roles[LAST], trust_policy=ANYBODY)
     many = tuple((f"key-{number}", "v" * 250) for number in range(7))
     transitive = TO_NEXT._replace(tags=many, transitive_tags=tuple(key for key, _ in many))
@@ -253,12 +253,12 @@ async def test_tags_and_inherited_tags_count_in_the_session_token(world: World) 
     assert "exceeded the maximum allowed size of 4096 bytes: it has 4177 bytes" in error.message
 
 
-# Error responses of AWS, and the advice for the operator
+# Error responses from AWS, and their fixes for the operator
 
 
 def without_date(world: World) -> Handler:
     async def handle(request: Request) -> Response:
-        response = await world.sts.answer(request)
+        response = await world.sts.respond(request)
         return replace(response, headers=tuple(pair for pair in response.headers if pair[0] != "Date"))
 
     return handle
@@ -266,7 +266,7 @@ def without_date(world: World) -> Handler:
 
 def changed_in_transit(world: World) -> Handler:
     async def handle(request: Request) -> Response:
-        return await world.sts.answer(replace(request, body=request.body + b"&SourceIdentity=eve"))
+        return await world.sts.respond(replace(request, body=request.body + b"&SourceIdentity=eve"))
 
     return handle
 
@@ -274,7 +274,7 @@ def changed_in_transit(world: World) -> Handler:
 def unsigned_in_transit(world: World) -> Handler:
     async def handle(request: Request) -> Response:
         kept = tuple(pair for pair in request.headers if pair[0] != "authorization")
-        return await world.sts.answer(replace(request, headers=kept))
+        return await world.sts.respond(replace(request, headers=kept))
 
     return handle
 
@@ -283,7 +283,7 @@ def forgetting(world: World) -> Handler:
     async def handle(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.sts._sessions._sessions.clear()
-        return await world.sts.answer(request)
+        return await world.sts.respond(request)
 
     return handle
 
@@ -292,7 +292,7 @@ def two_hours_later(world: World) -> Handler:
     async def handle(request: Request) -> Response:
         if b"Action=AssumeRole&" in request.body:
             world.wall.step(7200)
-        return await world.sts.answer(request)
+        return await world.sts.respond(request)
 
     return handle
 
@@ -313,7 +313,7 @@ def two_hours_later(world: World) -> Handler:
         (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just returned"),
     ],
 )
-async def test_rejected_signature_has_advice(
+async def test_rejected_signature_has_a_fix(
     world: World, make_handler: Callable[[World], Handler], *, code: str, text: str, next_step: NextStep, advice: str
 ) -> None:
     error = await rejected(world, TO_NEXT, handler=make_handler(world))
@@ -345,7 +345,7 @@ async def test_wrong_region_is_an_error_for_the_operator(world: World) -> None:
         ),
     ],
 )
-async def test_rejected_step_has_advice(world: World, steps: list[ChainStep], code: str, advice: str) -> None:
+async def test_rejected_step_of_a_chain_has_a_fix(world: World, steps: list[ChainStep], code: str, advice: str) -> None:
     error = await rejected(world, *steps)
     assert (error.code, error.step) == (code, len(steps))
     assert f"step {len(steps)} of the chain, {steps[-1].role_arn}: " in str(error)

@@ -60,7 +60,7 @@ REAL_POLICY = {
         },
     ],
 }
-"""A trust policy with statements for other callers too, such as a role has during a migration."""
+"""A trust policy that also has statements for other callers, as a role has during a migration."""
 
 
 class Running:
@@ -90,7 +90,7 @@ class Running:
         return await self.call(None, "assume_role_with_web_identity", **(plain | parameters))
 
     async def call(self, keys: Keys | None, method: str, **parameters: Any) -> dict[str, Any]:
-        """Make one boto3 call, signed with `keys`."""
+        """Make one boto3 call that is signed with `keys`."""
         return await self.with_client(keys, lambda client: dict(getattr(client, method)(**parameters)))
 
     async def with_client(self, keys: Keys | None, use: Callable[["STSClient"], T]) -> T:
@@ -206,7 +206,9 @@ async def test_named_role_with_its_own_policy_can_start_a_chain(
     assert response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
 
 
-async def test_local_issuer_can_sign_as_a_cluster_issuer(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
+async def test_local_issuer_can_sign_as_an_issuer_of_a_cluster(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
     async with running(tmp_path, generate, LocalConfig(issuer_url=url)) as run:
         response = await run.exchange()
@@ -214,7 +216,7 @@ async def test_local_issuer_can_sign_as_a_cluster_issuer(tmp_path: Path, generat
     assert response["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
 
 
-async def test_tokens_of_another_issuer_are_accepted_by_key_file(
+async def test_tokens_of_another_issuer_are_verified_by_key_file(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey], private_keys: list[RSAPrivateKey]
 ) -> None:
     issuer, keys = "https://cluster.test", KeySet((signing_key(private_keys[1]),))
@@ -248,7 +250,7 @@ async def test_tokens_of_another_issuer_are_accepted_by_key_file(
     assert code_and_text(own.value)[0] == "AccessDenied"
 
 
-async def test_unreachable_issuer_has_the_error_code_of_aws(
+async def test_unreachable_issuer_causes_the_error_code_of_aws(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     config = LocalConfig(providers=(ProviderSettings("http://127.0.0.1:9"),))
@@ -260,7 +262,7 @@ async def test_unreachable_issuer_has_the_error_code_of_aws(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"roles": (RoleSettings(name="app", trust_policy={"Statement": []}),)}, "role/app: there is no Statement"),
         ({"roles": (RoleSettings(name="app"), RoleSettings(name="app"))}, "one role twice"),
@@ -271,9 +273,9 @@ async def test_unreachable_issuer_has_the_error_code_of_aws(
     ],
 )
 async def test_configuration_error_stops_the_start(
-    tmp_path: Path, generate: Callable[[], RSAPrivateKey], change: dict[str, Any], said: str
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey], change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         await _start(tmp_path, generate, replace(LocalConfig(), **change))
 
 
@@ -312,7 +314,7 @@ async def test_sts_can_listen_on_another_address(
 
 
 async def test_unevaluated_trust_statements_are_reported(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
-    """A call that depends on an unevaluated statement is rejected."""
+    """A call whose decision depends on such a statement is rejected."""
     config = LocalConfig(roles=(RoleSettings(name="app", trust_policy=REAL_POLICY),))
     async with running(tmp_path, generate, config) as run:
         keys = (await run.exchange())["Credentials"]

@@ -1,4 +1,4 @@
-"""Test that the table of sessions is limited, and that sessions have the requested form."""
+"""Test that the table of sessions has a limit, and that sessions have the requested form."""
 
 import os
 
@@ -28,7 +28,7 @@ def test_full_table_removes_the_first_session_to_expire(monkeypatch: pytest.Monk
     ]
 
 
-def test_session_repr_has_no_secret() -> None:
+def test_repr_of_a_session_contains_no_secret() -> None:
     session = new_session(ROLE, "app", now=0, seconds=900, random_bytes=os.urandom)
     assert session.secret_access_key not in repr(session)
     assert session.session_token not in repr(session)

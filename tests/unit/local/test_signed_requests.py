@@ -1,4 +1,4 @@
-"""Test signed operations. botocore signs in headers and in the query, and STS rejects wrong signatures."""
+"""Test operations that need a signature. botocore signs in headers or the query, and STS rejects wrong ones."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +28,7 @@ Sign = Callable[..., Request]
 
 @pytest.fixture
 def sign(monkeypatch: pytest.MonkeyPatch) -> Sign:
-    """Return a function that signs a request with botocore, in its headers or, presigned, in its query."""
+    """Return a function that signs a request with botocore, either in its headers or in its query (presigned)."""
 
     def signed(
         keys: dict[str, Any],
@@ -57,7 +57,7 @@ async def keys_of(world: World, **form: Any) -> dict[str, Any]:
     return dict((await world.call(**form))["Credentials"])
 
 
-async def test_caller_is_the_session_that_signed(world: World, sign: Sign) -> None:
+async def test_caller_is_the_session_that_signed_the_request(world: World, sign: Sign) -> None:
     response = await world.send(sign(await keys_of(world)))
     assert response["Account"] == "111122223333"
     assert response["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
@@ -66,7 +66,7 @@ async def test_caller_is_the_session_that_signed(world: World, sign: Sign) -> No
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_presigned_request_returns_its_caller(world: World, sign: Sign, method: str) -> None:
+async def test_presigned_request_identifies_its_caller(world: World, sign: Sign, method: str) -> None:
     response = await world.send(sign(await keys_of(world), presigned=method))
     assert response["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/app-0"
 
@@ -89,7 +89,7 @@ async def test_wrong_credentials_are_rejected(
 
 
 @pytest.mark.parametrize("presigned", [None, "GET"])
-async def test_credentials_are_rejected_from_their_expiration(world: World, sign: Sign, presigned: str | None) -> None:
+async def test_credentials_are_rejected_when_they_expire(world: World, sign: Sign, presigned: str | None) -> None:
     keys = await keys_of(world, DurationSeconds=900)
     world.wall.step(899)
     later = NOW + timedelta(seconds=899)
@@ -116,7 +116,7 @@ async def test_credentials_are_rejected_from_their_expiration(world: World, sign
         ),
     ],
 )
-async def test_wrong_clock_gets_both_times_in_the_error(
+async def test_wrong_clock_causes_an_error_with_both_times(
     world: World, sign: Sign, minutes: int, message: str, presigned: str | None
 ) -> None:
     request = sign(await keys_of(world), at=NOW + timedelta(minutes=minutes), presigned=presigned)
@@ -309,7 +309,7 @@ async def test_trust_policy_must_allow_each_requested_action(
         ),
     ],
 )
-async def test_parameters_of_a_chained_role_have_limits(
+async def test_parameters_of_a_chained_role_are_limited(
     world: World, sign: Sign, form: dict[str, str], code: str, message: str
 ) -> None:
     request = sign(await keys_of(world), chain(**form))
@@ -324,7 +324,7 @@ async def test_more_than_50_tags_are_rejected(world: World, sign: Sign) -> None:
     )
 
 
-async def test_source_identity_and_tags_stay_with_the_session(world: World, sign: Sign) -> None:
+async def test_source_identity_and_tags_are_kept_in_the_session(world: World, sign: Sign) -> None:
     tags = {"Tags.member.1.Key": "Größe", "Tags.member.1.Value": "XL", "TransitiveTagKeys.member.1": "größe"}
     response = await world.send(sign(await keys_of(world), chain(SourceIdentity="alice", **tags)), "AssumeRole")
     assert response["SourceIdentity"] == "alice"

@@ -1,4 +1,4 @@
-"""Test the subjects of other service accounts that find a trust policy that is too wide."""
+"""Test the subjects that reveal a trust policy that is too wide."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_first_stranger_has_nothing_in_common_with_the_subject() -> None:
 @pytest.mark.parametrize(
     "subject", ["repo:acme/shop", "", "x:system:serviceaccount:shop:cart", "system:serviceaccount"]
 )
-def test_other_subjects_have_only_the_first_stranger(subject: str) -> None:
+def test_other_subjects_get_only_the_first_stranger(subject: str) -> None:
     assert [stranger.subject for stranger in strangers(subject)] == [STRANGER]
 
 
@@ -42,7 +42,7 @@ def test_examples_match_the_pattern_but_are_not_the_subject(pattern: str) -> Non
         ("StringEquals", "*", []),
     ],
 )
-def test_patterns_are_the_wildcards_of_string_like(operator: str, value: Any, patterns: list[str]) -> None:
+def test_patterns_come_from_the_wildcards_of_string_like(operator: str, value: Any, patterns: list[str]) -> None:
     condition = {operator: {"x:sub": value}, "StringLikeIfExists": {"x:aud": "a*"}}
     action = ASSUME_ROLE_WITH_WEB_IDENTITY
     statement = {"Effect": "Allow", "Principal": "*", "Action": action, "Condition": condition}

@@ -20,7 +20,7 @@ SESSION_NAME = "satisfy regular expression pattern: [\\w+=,.@-]*"
 NOT_AUTHORIZED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
 
-async def test_exchange_response_has_every_field_of_aws(world: World) -> None:
+async def test_exchange_response_has_the_same_fields_as_aws(world: World) -> None:
     response = await world.call(DurationSeconds=900)
     credentials = response["Credentials"]
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 200
@@ -38,14 +38,14 @@ async def test_exchange_response_has_every_field_of_aws(world: World) -> None:
     assert "PackedPolicySize" not in response
 
 
-async def test_role_id_stays_but_credentials_change(world: World) -> None:
+async def test_role_id_is_constant_while_credentials_change(world: World) -> None:
     first, second = await world.call(), await world.call()
     assert first["AssumedRoleUser"] == second["AssumedRoleUser"]
     for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"):
         assert first["Credentials"][name] != second["Credentials"][name]
 
 
-async def test_exchange_event_has_no_secret(world: World) -> None:
+async def test_exchange_event_contains_no_secret(world: World) -> None:
     token = world.token()
     credentials = (await world.call(WebIdentityToken=token))["Credentials"]
     event, fields = world.events[-1]
@@ -56,7 +56,7 @@ async def test_exchange_event_has_no_secret(world: World) -> None:
 
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "iat", "exp"])
-async def test_missing_claim_is_named(world: World, claim: str) -> None:
+async def test_missing_claim_is_named_in_the_error(world: World, claim: str) -> None:
     token = world.token(**{claim: None})
     assert await world.rejection(WebIdentityToken=token) == (
         400, "InvalidIdentityToken", f"Missing a required claim: {claim}",
@@ -101,7 +101,7 @@ async def test_missing_claim_is_named(world: World, claim: str) -> None:
         ({"iss": ["x"]}, "InvalidIdentityToken", NOT_VALIDATED),
     ],
 )
-async def test_invalid_claims_get_the_message_of_aws(
+async def test_invalid_claims_cause_the_same_message_as_aws(
     world: World, claims: dict[str, Any], code: str, message: str
 ) -> None:
     assert await world.rejection(WebIdentityToken=world.token(**claims)) == (400, code, message)
@@ -143,9 +143,7 @@ async def test_unsigned_and_shared_secret_tokens_are_rejected(world: World) -> N
         assert f"alg is {algorithm}" in world.reason
 
 
-async def test_token_of_another_key_with_a_known_kid_is_rejected(
-    world: World, private_keys: list[RSAPrivateKey]
-) -> None:
+async def test_token_signed_by_another_key_is_rejected(world: World, private_keys: list[RSAPrivateKey]) -> None:
     claims, kid = jwt.decode(world.token(), options={"verify_signature": False}), world.issuer.keys.active.kid
     token = jwt.encode(claims, private_keys[1], algorithm="RS256", headers={"kid": kid})
     assert await world.rejection(WebIdentityToken=token) == (400, "InvalidIdentityToken", NOT_VALIDATED)
@@ -170,7 +168,7 @@ async def test_old_tokens_stay_valid_after_a_rotation(world: World, private_keys
     assert (await world.rejection(WebIdentityToken=old))[1:] == ("InvalidIdentityToken", NO_KEY)
 
 
-async def test_only_the_event_says_why_the_policy_denies(world: World) -> None:
+async def test_only_the_event_has_the_reason_for_a_denial(world: World) -> None:
     token = world.token(sub="system:serviceaccount:default:till")
     assert await world.rejection(WebIdentityToken=token) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.events[-1][0] == "request_rejected"
@@ -180,7 +178,7 @@ async def test_only_the_event_says_why_the_policy_denies(world: World) -> None:
     )
 
 
-async def test_unknown_role_has_the_error_of_an_untrusting_role(world: World) -> None:
+async def test_unknown_role_causes_the_same_error_as_no_trust(world: World) -> None:
     arn = "arn:aws:iam::111122223333:role/nobody"
     assert await world.rejection(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.reason == f"there is no role {arn}"
@@ -209,7 +207,7 @@ async def test_unknown_role_has_the_error_of_an_untrusting_role(world: World) ->
         ({"RoleArn": None}, "Value null at 'roleArn'", "not be null"),
     ],
 )
-async def test_invalid_parameter_gets_the_message_of_aws(
+async def test_invalid_parameter_causes_the_same_message_as_aws(
     world: World, form: dict[str, Any], value: str, rule: str
 ) -> None:
     message = f"1 validation error detected: {value} failed to satisfy constraint: Member must {rule}"
@@ -234,7 +232,7 @@ async def test_invalid_role_arn_is_rejected(world: World, arn: str, message: str
     assert await world.rejection(RoleArn=arn) == (400, "ValidationError", message)
 
 
-async def test_session_is_not_longer_than_the_role_allows(world: World) -> None:
+async def test_session_is_at_most_as_long_as_the_role_allows(world: World) -> None:
     world.roles[APP] = type(world.roles[APP])(APP, world.roles[APP].trust_policy, 7200)
     assert "Credentials" in await world.call(DurationSeconds=7200)
     assert await world.rejection(DurationSeconds=7201) == (
@@ -265,7 +263,7 @@ async def test_invalid_session_policies_are_rejected(
     assert await world.rejection(**form) == (400, code, message)
 
 
-async def test_response_has_the_packed_policy_size(world: World) -> None:
+async def test_response_contains_the_packed_policy_size(world: World) -> None:
     response = await world.call(Policy=SMALL.ljust(1024))
     assert response["PackedPolicySize"] == 30
     assert response["SessionTokenSize"] == len(response["Credentials"]["SessionToken"]) == 600 + 1024
@@ -305,7 +303,9 @@ async def test_minimum_session_token_size_has_a_limit(world: World) -> None:
         ),
     ],
 )
-async def test_unsupported_operation_is_named(world: World, form: dict[str, Any], code: str, message: str) -> None:
+async def test_unsupported_operation_is_named_in_the_error(
+    world: World, form: dict[str, Any], code: str, message: str
+) -> None:
     assert await world.rejection(**form) == (400, code, message)
 
 

@@ -1,4 +1,4 @@
-"""The trust policy evaluator against IAM's documented rules."""
+"""Test the trust policy evaluator against the rules in IAM's documentation."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def statement(condition: Any = None, **changes: Any) -> dict[str, Any]:
 
 
 def without(element: str, **changes: Any) -> dict[str, Any]:
-    """Return the plain statement without this element, but with the changes."""
+    """Return the plain statement without this element, and with these changes."""
     return {name: value for name, value in statement().items() if name != element} | changes
 
 
@@ -81,7 +81,7 @@ def test_default_policy_allows_only_its_service_account() -> None:
         ("StringLike", "oidc.test/id/A:sub", "system.serviceaccount.shop.cart", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:till:*", True),
-        # a key that the request lacks
+        # a key that is missing in the request
         ("StringEquals", "sts:ExternalId", "x", False),
         ("StringLike", "sts:ExternalId", "*", False),
         ("StringNotEquals", "sts:ExternalId", "x", True),
@@ -103,11 +103,11 @@ def test_default_policy_allows_only_its_service_account() -> None:
         ("ForAnyValue:StringLike", "oidc.test/id/A:amr", "m*", True),
     ],
 )
-def test_condition_operators_follow_iam(operator: str, key: str, wanted: Any, *, expected: bool) -> None:
+def test_condition_operators_follow_the_rules_of_iam(operator: str, key: str, wanted: Any, *, expected: bool) -> None:
     assert is_met(operator, key, wanted) is expected
 
 
-def test_all_conditions_of_a_statement_must_be_met() -> None:
+def test_all_conditions_of_a_statement_must_be_true() -> None:
     good = {"oidc.test/id/A:aud": "sts.amazonaws.com"}
     read = policy(
         statement({"StringEquals": good, "StringLike": {"oidc.test/id/A:sub": "system:serviceaccount:till:*"}})
@@ -115,7 +115,7 @@ def test_all_conditions_of_a_statement_must_be_met() -> None:
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
 
 
-def test_explicit_deny_wins_in_any_order() -> None:
+def test_explicit_deny_overrides_in_any_order() -> None:
     deny = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     for order in ([deny, statement()], [statement(), deny]):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
@@ -135,7 +135,7 @@ def test_explicit_deny_wins_in_any_order() -> None:
         ("sts:AssumeRoleWithSAML", False),
     ],
 )
-def test_actions_may_be_lists_and_wildcards_in_any_case(action: Any, *, expected: bool) -> None:
+def test_actions_can_be_lists_and_wildcards_in_any_case(action: Any, *, expected: bool) -> None:
     assert policy(statement(Action=action)).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
 
 
@@ -208,7 +208,7 @@ def test_invalid_policy_is_rejected_when_it_is_read(document: Any, named: str) -
     assert named in str(caught.value)
 
 
-# Elements that IAM accepts and that are not evaluated here
+# Elements that IAM accepts but that are not evaluated here
 
 IRSA = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:cart"}}, Sid="Irsa")
 WRONG = statement({"StringEquals": {"oidc.test/id/A:sub": "system:serviceaccount:shop:till"}}, Sid="Irsa")
@@ -265,7 +265,7 @@ def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any]
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
-def test_unknown_allow_matters_only_if_no_other_allows(condition: Any) -> None:
+def test_unknown_allow_matters_only_without_another_allow(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe")
     assert policy(maybe, IRSA).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
     decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
@@ -275,7 +275,7 @@ def test_unknown_allow_matters_only_if_no_other_allows(condition: Any) -> None:
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
-def test_unknown_deny_of_this_call_leaves_nothing_allowed(condition: Any) -> None:
+def test_unknown_deny_of_the_call_prevents_every_allow(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe", Effect="Deny", Principal="*")
     decision = policy(IRSA, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
@@ -283,7 +283,7 @@ def test_unknown_deny_of_this_call_leaves_nothing_allowed(condition: Any) -> Non
     assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "nothing allows it anyway"
 
 
-def test_unmet_known_condition_decides_unknown_statement() -> None:
+def test_false_known_condition_decides_an_unknown_statement() -> None:
     unmet = {"oidc.test/id/A:sub": "system:serviceaccount:shop:till", "aws:RequestTag/x": "y"}
     deny = statement({"StringEquals": unmet}, Effect="Deny")
     assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
@@ -291,7 +291,7 @@ def test_unmet_known_condition_decides_unknown_statement() -> None:
     assert decision[0::2] == (False, ())
 
 
-def test_known_deny_wins_over_unknown_statements() -> None:
+def test_known_deny_overrides_unknown_statements() -> None:
     maybe = statement(UNKNOWN_CONDITIONS["key"], Effect="Deny")
     never = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     assert policy(IRSA, maybe, never).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[:2] == (False, "Statement Never denies it")

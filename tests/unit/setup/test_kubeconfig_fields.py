@@ -247,7 +247,7 @@ def test_forbidden_request_names_the_permission_and_a_test(
     monkeypatch.setenv("KUBECONFIG", written(tmp_path / "config", plain.url, None, {"as": "jane"})["KUBECONFIG"])
     done = run_setup(capsys, *SETUP)
     assert done.status == 1
-    assert "the right to get serviceaccounts for this user, which acts as jane" in done.err
+    assert "get serviceaccounts for this user, which acts as jane" in done.err
     assert "`kubectl auth can-i get serviceaccounts -n shop --context lab`" in done.err
 
 
