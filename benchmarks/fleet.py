@@ -74,12 +74,12 @@ class Counts:
     """Counts per window: requests to STS, returned credentials, and the change of Pods without credentials."""
 
     windows: int
-    asked: list[int] = field(init=False)
+    requested: list[int] = field(init=False)
     granted: list[int] = field(init=False)
     without: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asked, self.granted = [0] * self.windows, [0] * self.windows
+        self.requested, self.granted = [0] * self.windows, [0] * self.windows
         self.without = [0] * (self.windows + 1)
 
     def gap(self, begins_at: float, ends_at: float) -> None:
@@ -105,7 +105,7 @@ class Sts:
         self._left = [scenario.quota or 0.0] * scenario.regions
         self._filled_at = [0.0] * scenario.regions
 
-    def ask(self, region: int, now: float) -> ExchangeError | None:
+    def request(self, region: int, now: float) -> ExchangeError | None:
         """Return the error, or None if STS returns credentials."""
         if any(o.region == region and o.begins_at <= now < o.ends_at for o in self._scenario.outages):
             return OUT
@@ -126,7 +126,7 @@ class Pod:
 
     plan: Schedule
     regions: failover.Failover
-    lives_until: float
+    valid_until: float
 
 
 def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
@@ -143,8 +143,8 @@ def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
         _attempt(pod, now, scenario, sts, counts, chance)
         heapreplace(queue, (pod.plan.due.monotonic, number))
     for pod in fleet:
-        if pod.lives_until < end:
-            counts.gap(pod.lives_until, end)
+        if pod.valid_until < end:
+            counts.gap(pod.valid_until, end)
     return counts
 
 
@@ -167,33 +167,33 @@ def _attempt(  # noqa: PLR0917  the state of one turn of the loop
     pod: Pod, now: float, scenario: Scenario, sts: Sts, counts: Counts, chance: Callable[[], float]
 ) -> None:
     """Simulate one attempt, with the steps of regions.py and refresher.py."""
-    asked = pod.regions.endpoint_at(now)
-    trouble, now = _ask(pod, asked, now, sts, counts)
-    if trouble is not None and asked != pod.regions.active:
-        trouble, now = _ask(pod, pod.regions.active, now, sts, counts)
+    region = pod.regions.endpoint_at(now)
+    error, now = _request(pod, region, now, sts, counts)
+    if error is not None and region != pod.regions.active:
+        error, now = _request(pod, pod.regions.active, now, sts, counts)
     at = Instant(now, now)
-    if trouble is None:
-        if pod.lives_until < now:
-            counts.gap(pod.lives_until, now)
-        pod.lives_until = now + scenario.session_seconds
+    if error is None:
+        if pod.valid_until < now:
+            counts.gap(pod.valid_until, now)
+        pod.valid_until = now + scenario.session_seconds
         pod.plan = schedule.after_success(at, scenario.session_seconds, chance())
     else:
-        life = max(0.0, pod.lives_until - now)
-        pod.plan = schedule.after_failure(pod.plan, at, trouble.next_step, chance(), remaining_seconds=life)
+        remaining_seconds = max(0.0, pod.valid_until - now)
+        pod.plan = schedule.after_failure(pod.plan, at, error.next_step, chance(), remaining_seconds=remaining_seconds)
 
 
-def _ask(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[ExchangeError | None, float]:
-    trouble = sts.ask(region, now)
+def _request(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tuple[ExchangeError | None, float]:
+    error = sts.request(region, now)
     window = int(now // WINDOW_SECONDS)
     if window < counts.windows:
-        counts.asked[window] += 1
-        counts.granted[window] += trouble is None
-    if trouble is None:
+        counts.requested[window] += 1
+        counts.granted[window] += error is None
+    if error is None:
         pod.regions = failover.after_success(pod.regions, region)
     else:
-        follow = failover.after_outage if failover.is_outage(trouble, region) else failover.after_refusal
+        follow = failover.after_outage if failover.is_outage(error, region) else failover.after_refusal
         pod.regions = follow(pod.regions, region, now)
-    return trouble, now + (SILENCE_SECONDS if trouble is OUT else LATENCY_SECONDS)
+    return error, now + (SILENCE_SECONDS if error is OUT else LATENCY_SECONDS)
 
 
 # Scenarios and their goals
@@ -242,13 +242,16 @@ class Goal(NamedTuple):
 
 def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
     """Return the goals of each scenario."""
-    asked, granted, without = counts.asked, counts.granted, counts.pods_without()
+    requested, granted, without = counts.requested, counts.granted, counts.pods_without()
     if name in {"steady", "max"}:
-        mean = sum(asked) / len(asked)
-        return [Goal("peak of calls over their mean", max(asked) / mean, _least_peak(mean)), _never_without(without)]
+        mean = sum(requested) / len(requested)
+        return [
+            Goal("peak of calls over their mean", max(requested) / mean, _least_peak(mean)),
+            _never_without(without),
+        ]
     if name in {"outage", "short"}:
         ends = int(scenario.outages[0].ends_at // WINDOW_SECONDS)
-        wave = max(asked[ends:]) / WINDOW_SECONDS / (scenario.quota or 1)
+        wave = max(requested[ends:]) / WINDOW_SECONDS / (scenario.quota or 1)
         lasts = _last(without[ends:]) * WINDOW_SECONDS / 60
         found = [
             Goal("wave after the outage over the quota", wave, 2),
@@ -257,7 +260,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         return [*found, _never_without(without)] if name == "short" else found
     if name == "throttled":
         served = sum(granted) / (len(granted) * WINDOW_SECONDS * (scenario.quota or 1))
-        calls = sum(asked) / sum(granted)
+        calls = sum(requested) / sum(granted)
         return [
             Goal("of the quota served", served, 0.95, at_most=False),
             Goal("calls for each that is served", calls, 4),
@@ -294,12 +297,12 @@ def _run(name: str, scenario: Scenario, pods: int, seed: int) -> tuple[str, Coun
 
 def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
     """Return one paragraph of text."""
-    seconds = len(counts.asked) * WINDOW_SECONDS
-    rate = sum(counts.asked) / seconds
+    seconds = len(counts.requested) * WINDOW_SECONDS
+    rate = sum(counts.requested) / seconds
     lines = [
         f"{name}: {scenario.name}, {scenario.hours:g} hours",
-        f"  calls a second: {rate:.1f}, at most {max(counts.asked) / WINDOW_SECONDS:.1f}",
-        f"  calls a Pod and day: {sum(counts.asked) / pods * 24 / scenario.hours:.1f}",
+        f"  calls a second: {rate:.1f}, at most {max(counts.requested) / WINDOW_SECONDS:.1f}",
+        f"  calls a Pod and day: {sum(counts.requested) / pods * 24 / scenario.hours:.1f}",
         f"  Pods without credentials: at most {max(counts.pods_without()):,}",
         *(f"  {goal}" for goal in goals(name, scenario, counts)),
     ]

@@ -51,29 +51,29 @@ class Flood:
             self._open.pop().close()
 
 
-def ask(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
+def latencies(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
     """Return the milliseconds from connect to the end of each response, and the number of requests without one."""
     took, failures = [], 0
     for _ in range(requests):
         between()
-        asked = time.perf_counter()
+        began = time.perf_counter()
         if subjects.has_credentials(port):
-            took.append((time.perf_counter() - asked) * 1e3)
+            took.append((time.perf_counter() - began) * 1e3)
         else:
             failures += 1
     cuts = statistics.quantiles(took, n=100)
-    return {"p50 ms": [cuts[49]], "p99 ms": [cuts[98]], "max ms": [max(took)], "unanswered": [float(failures)]}
+    return {"p50 ms": [cuts[49]], "p99 ms": [cuts[98]], "max ms": [max(took)], "failed": [float(failures)]}
 
 
 def compare(port: int, requests: int, idle: int) -> Samples:
     """Return the three rows of the table."""
     flood = Flood(port, idle)
     try:
-        ask(port, WARM_UP_REQUESTS)
-        rows = {"no flood": ask(port, requests)}
+        latencies(port, WARM_UP_REQUESTS)
+        rows = {"no flood": latencies(port, requests)}
         flood.rise()
-        rows[f"{idle} idle connections"] = ask(port, requests)
-        rows["and a new one before each request"] = ask(port, requests, flood.more)
+        rows[f"{idle} idle connections"] = latencies(port, requests)
+        rows["and a new one before each request"] = latencies(port, requests, flood.more)
     finally:
         flood.end()
     return rows

@@ -80,9 +80,9 @@ def by_roles(run: Subject, inputs: Path, counts: Sequence[int]) -> Samples:
 
 def _refresh_cpu_ms(subject: Subject, roles: int) -> float:
     with subjects.stub_sts(SHORT_SESSION_SECONDS) as sts, serving(subject, sts, roles) as daemon:
-        before, answered = measure.effort(daemon.pid), sts.answered()
+        before, returned = measure.effort(daemon.pid), sts.returned()
         time.sleep(REFRESH_SECONDS)
-        return (measure.effort(daemon.pid).cpu_ms - before.cpu_ms) / (sts.answered() - answered)
+        return (measure.effort(daemon.pid).cpu_ms - before.cpu_ms) / (sts.returned() - returned)
 
 
 def by_connections(run: Subject, counts: Sequence[int]) -> Samples:

@@ -17,8 +17,8 @@
 enum { CONNECTIONS = 4096, HEAD = 4096, BODY = 1150, EVENTS = 256 };
 
 static struct { size_t length; char head[HEAD]; } connection[CONNECTIONS];
-static char answer[BODY + 256];
-static size_t answer_length;
+static char response[BODY + 256];
+static size_t response_length;
 static const char *secret;
 
 static void prepare_answer(void)
@@ -29,7 +29,7 @@ static void prepare_answer(void)
     memcpy(body, "{\"SecretAccessKey\":\"", 20);
     memcpy(body + BODY - 2, "\"}", 2);
     body[BODY] = 0;
-    answer_length = snprintf(answer, sizeof answer,
+    response_length = snprintf(response, sizeof response,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", BODY, body);
 }
 
@@ -45,7 +45,7 @@ static void read_and_answer(int fd)
         if (*length < HEAD && !memmem(head, *length, "\r\n\r\n", 4))
             return;
         if (memmem(head, *length, secret, strlen(secret)))
-            send(fd, answer, answer_length, MSG_DONTWAIT | MSG_NOSIGNAL);
+            send(fd, response, response_length, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
     *length = 0;
     close(fd);

@@ -26,7 +26,7 @@ class Rush(NamedTuple):
     p50_ms: float
     p99_ms: float
     errors: int
-    answers: int
+    responses: int
 
 
 class Pace(NamedTuple):
@@ -36,7 +36,7 @@ class Pace(NamedTuple):
     p99_us: float
     p999_us: float
     errors: int
-    answers: int
+    responses: int
 
 
 def wrk_command(wrk: str, server: Running, connections: int, seconds: int) -> list[str]:
@@ -63,13 +63,13 @@ def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Ru
 
 def read_wrk(report: str) -> Rush:
     """Read wrk's report. wrk's rate counts every response, so responses with a status other than 200 are subtracted."""
-    answers = int(_found(r"(\d+) requests in", report))
+    responses = int(_found(r"(\d+) requests in", report))
     refused = int(_found(r"Non-2xx or 3xx responses: (\d+)", report, "0"))
     socket_errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", report)))
     rate = float(_found(r"Requests/sec:\s+([\d.]+)", report))
-    good = answers - refused
+    good = responses - refused
     return Rush(
-        rate * good / answers if answers else 0.0,
+        rate * good / responses if responses else 0.0,
         _milliseconds(_found(r"\n\s+50%\s+(\S+)", report)),
         _milliseconds(_found(r"\n\s+99%\s+(\S+)", report)),
         refused + socket_errors,
@@ -83,8 +83,8 @@ def pace(client: Path | None, server: Running, rate: int, seconds: float) -> Pac
         return _pace_in_python(server, rate, seconds)
     command = [str(client), str(server.port), server.path, SECRET, str(rate), str(seconds)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds * 3 + 30)
-    answers, errors, p50, p99, p999 = done.stdout.split()
-    return Pace(float(p50), float(p99), float(p999), int(errors), int(answers))
+    responses, errors, p50, p99, p999 = done.stdout.split()
+    return Pace(float(p50), float(p99), float(p999), int(errors), int(responses))
 
 
 def _rush_in_python(server: Running, connections: int, seconds: int) -> Rush:
@@ -92,11 +92,11 @@ def _rush_in_python(server: Running, connections: int, seconds: int) -> Rush:
     took: list[float] = []
     failures: list[float] = []
 
-    def ask_until_deadline() -> None:
+    def request_until_deadline() -> None:
         while (began := time.perf_counter()) < deadline:
             (took if has_credentials(server.port, server.path) else failures).append(time.perf_counter() - began)
 
-    threads = [threading.Thread(target=ask_until_deadline) for _ in range(connections)]
+    threads = [threading.Thread(target=request_until_deadline) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,9 +111,9 @@ def _pace_in_python(server: Running, rate: int, seconds: float) -> Pace:
     errors = 0
     for number in range(int(rate * seconds)):
         time.sleep(max(0.0, began + number / rate - time.perf_counter()))
-        asked = time.perf_counter()
+        sent_at = time.perf_counter()
         if has_credentials(server.port, server.path):
-            took.append(time.perf_counter() - asked)
+            took.append(time.perf_counter() - sent_at)
         else:
             errors += 1
     p50, p99, p999 = _quantiles(took)

@@ -125,7 +125,7 @@ def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
             try:
                 found["s until credentials"].append(daemon.served_after)
                 found["throttled periods"].append(_throttled(group))
-                took = sorted(_ask(daemon.port) for _ in range(200))
+                took = sorted(_latency_ms(daemon.port) for _ in range(200))
                 found["p50 ms"].append(took[len(took) // 2])
                 found["p99 ms"].append(took[len(took) * 99 // 100])
             finally:
@@ -133,7 +133,7 @@ def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
     return found
 
 
-def _ask(port: int) -> float:
+def _latency_ms(port: int) -> float:
     """Return the milliseconds of each GET, at most a hundred per second."""
     time.sleep(0.01)
     began = time.perf_counter()

@@ -1,7 +1,7 @@
 /*
  * A client that sends requests at a steady rate, each on a new connection, and uses almost no CPU itself.
  *
- *     paced PORT PATH SECRET RATE SECONDS     prints: ANSWERS ERRORS P50_US P99_US P99.9_US
+ *     paced PORT PATH SECRET RATE SECONDS     prints: RESPONSES ERRORS P50_US P99_US P99.9_US
  *
  * A request's time is from connect() to the end of the response. The clock sets the rate, not the responses, so a
  * slow response delays no other request.
@@ -62,23 +62,23 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: paced PORT PATH SECRET RATE SECONDS\n");
         return 2;
     }
-    int port = atoi(argv[1]), rate = atoi(argv[4]), answers = 0, errors = 0, count = (int)(rate * atof(argv[5]));
+    int port = atoi(argv[1]), rate = atoi(argv[4]), responses = 0, errors = 0, count = (int)(rate * atof(argv[5]));
     long long *took_ns = calloc(count > 0 ? count : 1, sizeof *took_ns), start_ns = now_ns();
     char request[2048];
     size_t length = snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: %s\r\nConnection: close\r\n\r\n", argv[2], port, argv[3]);
     for (int i = 0; i < count; i++) {
         sleep_until(start_ns + i * (1000000000LL / rate));
-        long long asked_ns = now_ns();
+        long long sent_ns = now_ns();
         if (ask(port, request, length))
-            took_ns[answers++] = now_ns() - asked_ns;
+            took_ns[responses++] = now_ns() - sent_ns;
         else
             errors++;
     }
-    qsort(took_ns, answers, sizeof *took_ns, by_size);
-    printf("%d %d", answers, errors);
+    qsort(took_ns, responses, sizeof *took_ns, by_size);
+    printf("%d %d", responses, errors);
     for (int part = 0; part < 3; part++)
-        printf(" %.1f", answers ? took_ns[(long)answers * (int[]){500, 990, 999}[part] / 1000] / 1e3 : 0.0);
+        printf(" %.1f", responses ? took_ns[(long)responses * (int[]){500, 990, 999}[part] / 1000] / 1e3 : 0.0);
     puts("");
     return 0;
 }

@@ -25,25 +25,25 @@ START_MINUTES = 10
 
 def series(counts: Any, window_seconds: int, quota: float | None, pods: int) -> dict[str, Any]:
     """Return what a picture shows of one scenario, in few points."""
-    asked, granted, without = counts.asked, counts.granted, counts.pods_without()
-    per_point = -(-len(asked) // MAX_POINTS)
-    start = range(min(START_MINUTES * MINUTE_SECONDS // window_seconds, len(asked)))
+    requested, granted, without = counts.requested, counts.granted, counts.pods_without()
+    per_point = -(-len(requested) // MAX_POINTS)
+    start = range(min(START_MINUTES * MINUTE_SECONDS // window_seconds, len(requested)))
     waiting = [number for number, count in enumerate(without) if count]
     return {
         "pods": pods,
         "quota": quota,
-        "mean": round(sum(asked) / len(asked) / window_seconds, 1),
-        "most_calls": max(asked) / window_seconds,
+        "mean": round(sum(requested) / len(requested) / window_seconds, 1),
+        "most_calls": max(requested) / window_seconds,
         "most_without": max(without),
         "minutes_with_pods_without": len(waiting) * window_seconds / MINUTE_SECONDS,
         "all_have_credentials_minutes": (waiting[-1] + 1) * window_seconds / MINUTE_SECONDS if waiting else 0,
         "point_seconds": per_point * window_seconds,
-        "calls": _points(asked, per_point, window_seconds),
+        "calls": _points(requested, per_point, window_seconds),
         "served": [point[1] for point in _points(granted, per_point, window_seconds)],
         "without": [max(without[at : at + per_point]) for at in range(0, len(without), per_point)],
         "start": {
             "point_seconds": window_seconds,
-            "calls": [asked[at] / window_seconds for at in start],
+            "calls": [requested[at] / window_seconds for at in start],
             "served": [granted[at] / window_seconds for at in start],
             "without": [without[at] for at in start],
         },

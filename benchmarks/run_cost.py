@@ -111,14 +111,14 @@ def memory(bench: Bench) -> Table:
         with subjects.running(server, bench.sts) as process:
             load.pace(bench.pacer, process, WARM_UP_RATE, WARM_UP_REQUESTS / WARM_UP_RATE)
             warm = measure.memory(process.pid)
-            answers = _ask_many(bench, process)
+            responses = _send_many(bench, process)
             loaded = measure.memory(process.pid)
         columns["RSS"] = [warm.rss]
         columns["PSS"] = [warm.pss]
         columns["RssAnon"] = [warm.anonymous]
         columns["threads"] = [warm.threads]
         columns["RSS after many"] = [loaded.rss]
-        columns["requests"] = [answers]
+        columns["requests"] = [responses]
     _memory_while_refreshing(bench, samples)
     return _shown(f"Memory in MiB, after {WARM_UP_REQUESTS:,} requests", samples, [PEER])
 
@@ -191,12 +191,12 @@ def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
     columns["CPU ms"].append(took.cpu_ms)
 
 
-def _ask_many(bench: Bench, server: Running) -> int:
+def _send_many(bench: Bench, server: Running) -> int:
     """Send `--many` requests, or fewer to a slow server. Returns the number of requests."""
-    answers, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
-    while answers < bench.many and time.monotonic() < deadline:
-        answers += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).answers
-    return answers
+    responses, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
+    while responses < bench.many and time.monotonic() < deadline:
+        responses += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).responses
+    return responses
 
 
 def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
@@ -207,7 +207,7 @@ def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
             measure.forget_peak(process.pid)
             load.pace(bench.pacer, process, REFRESH_RATE, REFRESH_SECONDS)
             samples[server.name]["peak refreshing"] = [measure.peak_rss(process.pid)]
-            samples[server.name]["refreshes"] = [sts.answered()]
+            samples[server.name]["refreshes"] = [sts.returned()]
 
     with ThreadPoolExecutor(len(bench.servers)) as pool:
         list(pool.map(refresh, bench.servers))

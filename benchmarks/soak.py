@@ -34,22 +34,22 @@ ROTATION_SECONDS = 3.0
 class Clients:
     """The results of the clients: responses with valid credentials, errors, and the number of different credentials."""
 
-    answers: int = 0
+    responses: int = 0
     errors: int = 0
-    sets: int = 0
+    different: int = 0
     last_key: str = ""
 
-    def ask(self, port: int) -> None:
+    def request(self, port: int) -> None:
         """Send one GET on a new connection, as SDKs do."""
-        key = living_key(port)
-        self.answers += key is not None
+        key = valid_key(port)
+        self.responses += key is not None
         self.errors += key is None
         if key is not None and key != self.last_key:
             self.last_key = key
-            self.sets += 1
+            self.different += 1
 
 
-def living_key(port: int) -> str | None:
+def valid_key(port: int) -> str | None:
     """Return the access key in the response, or None if the response holds no valid credentials."""
     try:
         head, _, body = subjects.get(port, PATH).partition(b"\r\n\r\n")
@@ -58,8 +58,8 @@ def living_key(port: int) -> str | None:
     if not head.startswith(b"HTTP/1.1 200 "):
         return None
     document = json.loads(body)
-    ends_at = datetime.fromisoformat(document["Expiration"]).timestamp()
-    return str(document["AccessKeyId"]) if ends_at > time.time() else None
+    expires_at = datetime.fromisoformat(document["Expiration"]).timestamp()
+    return str(document["AccessKeyId"]) if expires_at > time.time() else None
 
 
 def rotate(inputs: Path) -> None:
@@ -73,14 +73,14 @@ def rotate(inputs: Path) -> None:
 def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, requests_a_second: float) -> int:
     """Send requests and rotate tokens for this time. Returns the number of rotations."""
     began = rotated_at = time.monotonic()
-    asked = rotations = 0
+    requests = rotations = 0
     while (now := time.monotonic()) - began < seconds:
         if now - rotated_at >= ROTATION_SECONDS:
             rotate(inputs)
             rotated_at, rotations = now, rotations + 1
-        clients.ask(daemon.port)
-        asked += 1
-        time.sleep(max(0.0, began + asked / requests_a_second - time.monotonic()))
+        clients.request(daemon.port)
+        requests += 1
+        time.sleep(max(0.0, began + requests / requests_a_second - time.monotonic()))
     return rotations
 
 
@@ -101,14 +101,14 @@ def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
     with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
         drive(daemon, inputs, clients, WARM_UP_SECONDS, args.requests_a_second)
         rows: Samples = {"warm": held(daemon.pid)}
-        refreshed = sts.answered()
+        refreshed = sts.returned()
         rotations = drive(daemon, inputs, clients, args.seconds, args.requests_a_second)
         rows["at the end"] = held(daemon.pid)
-        refreshed = sts.answered() - refreshed
+        refreshed = sts.returned() - refreshed
     print(text(Table(f"irsa-sidecar run, before and after {args.seconds:.0f} s", rows, {})))
     print(
-        f"{refreshed} refreshes, {rotations} rotations, {clients.answers} answers with {clients.sets} sets, "
-        f"{clients.errors} errors"
+        f"{refreshed} refreshes, {rotations} rotations, {clients.responses} responses with {clients.different} "
+        f"different credentials, {clients.errors} errors"
     )
     return clients.errors
 

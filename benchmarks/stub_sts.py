@@ -32,21 +32,21 @@ REPLY = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/d
 
 
 class StubSts(BaseHTTPRequestHandler):
-    """A handler that counts its responses, so that all credentials differ. `GET /answered` returns the count."""
+    """A handler that counts its responses, so that all credentials differ. `GET /returned` returns the count."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     """The buffer size -1 sends head and body in one segment. A second segment could wait 40 ms for the first ACK."""
     life_seconds: ClassVar[float] = 3600
-    answered: ClassVar[int] = 0
+    returned: ClassVar[int] = 0
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        StubSts.answered += 1
-        self._send("text/xml", reply(StubSts.answered, datetime.now(UTC) + timedelta(seconds=StubSts.life_seconds)))
+        StubSts.returned += 1
+        self._send("text/xml", reply(StubSts.returned, datetime.now(UTC) + timedelta(seconds=StubSts.life_seconds)))
 
     def do_GET(self) -> None:
-        self._send("text/plain", str(StubSts.answered).encode())
+        self._send("text/plain", str(StubSts.returned).encode())
 
     def _send(self, content_type: str, body: bytes) -> None:
         self.send_response(200)

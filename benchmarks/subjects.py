@@ -72,9 +72,9 @@ class Stub(NamedTuple):
     url: str
     port: int
 
-    def answered(self) -> int:
+    def returned(self) -> int:
         """Return the number of credentials that the stub has returned."""
-        return int(get(self.port, "/answered").partition(b"\r\n\r\n")[2])
+        return int(get(self.port, "/returned").partition(b"\r\n\r\n")[2])
 
 
 def write_inputs(directory: Path) -> None:
@@ -153,7 +153,7 @@ def nginx(name: str, inputs: Path) -> Subject:
     (inputs / "nginx" / "template").write_text(NGINX, encoding="ascii")
     script = 'sed "s#PORT#$1#; s#HERE#$2#g" "$2/template" > "$2/$1.conf" && exec "$0" -p "$2" -c "$2/$1.conf"'
     command = ("sh", "-c", script, program, "{port}", str(inputs / "nginx"))
-    return Subject(name, "nginx, one worker, one fixed answer", command, {})
+    return Subject(name, "nginx, one worker, one fixed response", command, {})
 
 
 NGINX = """
@@ -172,7 +172,7 @@ def limit(name: str) -> Subject:
 
     Raises MissingError if it cannot be built.
     """
-    what = "one fixed answer from one C thread with epoll, which shows what the machine can do"
+    what = "one fixed response from one C thread with epoll, which shows what the machine can do"
     return Subject(name, what, (str(builds.c_program("limit")), "{port}", SECRET), {})
 
 
@@ -225,16 +225,16 @@ def version(python: str) -> str:
 
     Raises MissingError if the interpreter does not run.
     """
-    return _ask_python(python, "import platform; print(platform.python_version())")
+    return _python_output(python, "import platform; print(platform.python_version())")
 
 
 def describe_python(python: str) -> str:
     """Return version and path, and a warning if the interpreter compiles its standard library at every start."""
-    is_compiled = _ask_python(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
+    is_compiled = _python_output(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
     return f"Python {version(python)} ({python})" + ("" if is_compiled else ", whose own modules are NOT byte-compiled")
 
 
-def _ask_python(python: str, script: str) -> str:
+def _python_output(python: str, script: str) -> str:
     try:
         done = subprocess.run([python, "-I", "-c", script], check=True, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as exc:
@@ -335,10 +335,10 @@ def try_out(subject: Subject, sts: str) -> None:
 def has_credentials(port: int, path: str = PATH) -> bool:
     """Return whether one GET on a new connection returns credentials."""
     try:
-        answer = get(port, path)
+        response = get(port, path)
     except OSError:
         return False
-    return answer.startswith(b"HTTP/1.1 200") and b"SecretAccessKey" in answer
+    return response.startswith(b"HTTP/1.1 200") and b"SecretAccessKey" in response
 
 
 def get(port: int, path: str) -> bytes:
@@ -350,10 +350,10 @@ def get(port: int, path: str) -> bytes:
     request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAuthorization: {SECRET}\r\nConnection: close\r\n\r\n"
     with socket.create_connection((HOST, port), timeout=START_SECONDS) as connection:
         connection.sendall(request.encode())
-        answer = b""
+        response = b""
         while piece := connection.recv(65_536):
-            answer += piece
-    return answer
+            response += piece
+    return response
 
 
 def _connects(port: int) -> bool:

@@ -183,9 +183,9 @@ def post(port: int, body: bytes, timeout: float = WAIT_SECONDS) -> int:
     connection = http.client.HTTPSConnection(HOST, port, context=context, timeout=timeout)
     try:
         connection.request("POST", "/inject", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        response = connection.getresponse()
+        response.read()
+        return response.status
     finally:
         connection.close()
 
@@ -238,9 +238,9 @@ def get(port: int, path: str) -> int:
     connection = http.client.HTTPConnection(HOST, port, timeout=WAIT_SECONDS)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        response = connection.getresponse()
+        response.read()
+        return response.status
     finally:
         connection.close()
 
@@ -249,8 +249,8 @@ def timed(call: Callable[[], int]) -> tuple[float, bool]:
     """Return the seconds that the request took, and whether it succeeded."""
     began = time.perf_counter()
     try:
-        is_answered = call() == 200
-        return time.perf_counter() - began, is_answered
+        is_successful = call() == 200
+        return time.perf_counter() - began, is_successful
     except (OSError, http.client.HTTPException):
         return time.perf_counter() - began, False
 
@@ -288,7 +288,7 @@ class Watcher:
 def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
     """Return the table row of one attack: honest reviews one after the other, the probe, and memory."""
     honest = json.dumps(admission_review()).encode()
-    took, unanswered = [], 0
+    took, failed = [], 0
     with api_server() as api, tempfile.TemporaryDirectory() as directory:
         fill(api)
         with webhook(api, Path(directory)) as (process, target):
@@ -299,22 +299,22 @@ def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
                 with Watcher(process, target) as watcher:
                     ends = time.monotonic() + seconds - 1
                     while time.monotonic() < ends:
-                        second, is_answered = timed(lambda: post(target.port, honest))
+                        second, is_successful = timed(lambda: post(target.port, honest))
                         took.append(second)
-                        unanswered += not is_answered
+                        failed += not is_successful
                         time.sleep(0.05)
             finally:
                 for attacker in attackers:
                     attacker.kill()
                     attacker.wait()
-    return row(took, unanswered, watcher.livez, watcher.resident)
+    return row(took, failed, watcher.livez, watcher.resident)
 
 
-def row(took: list[float], unanswered: int, livez: list[float], resident: float) -> dict[str, list[float]]:
+def row(took: list[float], failed: int, livez: list[float], resident: float) -> dict[str, list[float]]:
     cuts = statistics.quantiles(took, n=100) if len(took) > 1 else took * 100
     return {
         "reviews": [float(len(took))],
-        "unanswered": [float(unanswered)],
+        "failed": [float(failed)],
         "p50 ms": [cuts[49] * 1e3],
         "p99 ms": [cuts[98] * 1e3],
         "max ms": [max(took) * 1e3],
