@@ -1,7 +1,7 @@
 """
 Run the daemon beside one application: ports, secret, the application's environment, signals and exit status.
 
-`exec` and `local` use it. In a Pod the webhook or the manifest does this part.
+`exec` and `local` use this module. In a Pod, the webhook or the manifest does the same.
 """
 
 import os
@@ -31,14 +31,15 @@ from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that go to the command while it runs, and that end this process before and after."""
+"""Signals that are sent on to the running command. Before and after the command they end this process."""
 
 
 async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
-    Run `body` and return its result, or 128 plus the signal that ended it while nothing in it listened for signals.
+    Run `body` and return its result, or 128 plus the number of the signal that ended it.
 
-    The body is cancelled, so a signal never leaves a directory with a secret behind.
+    Signals end the body while it does not receive them itself. The body is cancelled, so it removes its directory with
+    the secret.
     """
     status = 0
 
@@ -58,7 +59,7 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """Create a directory for this user only, and remove it at the end. Raises ConfigurationError if that fails."""
+    """Create a directory for this user only, and remove it after the block. Raises ConfigurationError if that fails."""
     try:
         directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
     except OSError as exc:
@@ -85,16 +86,16 @@ async def with_daemon(
     wait_seconds: float = WAIT_SECONDS,
 ) -> int:
     """
-    Run the daemon with a new secret, run `body` once there are credentials, and return its result.
+    Run the daemon with a new secret, run `body` when there are credentials, and return the result of `body`.
 
-    The secret is written to the configured file, or to a temporary one.
-    Without `needs_credentials`, the body also starts when each first attempt has failed, to show how an SDK reacts.
-    Raises ConfigurationError, or SidecarError with the reason if there are no credentials within `wait_seconds`.
+    The secret is written to the configured file, or to a temporary one. Without `needs_credentials`, `body` starts even
+    if each first attempt has failed, to show how an SDK reacts. Raises ConfigurationError for a setting, or
+    SidecarError with the reason if there are no credentials in time.
     """
     with private_directory() as directory:
         secret = new_secret()
         secret_file = keep_secret(secret, config.authorization_token_file, directory)
-        listeners = _listeners(config)  # after the secret, because a client that finds the port open reads the file
+        listeners = _listeners(config)  # after the secret, because a client reads its file when the port is open
         offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
@@ -127,7 +128,7 @@ def _listeners(config: Config) -> Listeners:
 
 
 def keep_secret(secret: str, path: str | None, directory: str) -> str:
-    """Write the secret to `path`, or to a file in `directory`. Return that file. Raises ConfigurationError."""
+    """Write the secret to `path`, or to a file in `directory`. Return the path. Raises ConfigurationError."""
     if path is not None:
         write_secret(path, secret)
         return path

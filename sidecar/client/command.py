@@ -1,8 +1,8 @@
 """
 Start the command of `exec` and `local`, wait for it, and pass signals on to it.
 
-Rule: process 1 of a container is the parent of every orphan and reaps them (waitpid(2)). Any other process waits for
-the command only.
+Rule: process 1 of a container is the parent of every orphan and reaps all of them (waitpid(2)). Any other process waits
+only for the command.
 """
 
 import errno
@@ -28,11 +28,11 @@ class Command:
     @classmethod
     def start(cls, command: Sequence[str], environment: Mapping[str, str], mask: Iterable[int]) -> "Command":
         """
-        Start the command with these signals blocked, as they were when this process started. Raises OSError.
+        Start the command with the signal mask `mask`, which this process had at its start. Raises OSError.
 
-        posix_spawn sets the mask after the fork. Without it the command would inherit ours, and get no signal.
+        posix_spawn sets the mask after the fork. Otherwise the command would inherit our mask, and receive no signal.
         """
-        if not command[0]:  # posix_spawnp raises a ValueError
+        if not command[0]:  # posix_spawnp would raise a ValueError
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return cls(os.posix_spawnp(command[0], [*command], environment, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON))
 
@@ -40,7 +40,7 @@ class Command:
         """
         Return the command's exit status, or 128 plus the number of the signal that ended it.
 
-        `deaths` is a receiver of SIGCHLD that is open since before the command started.
+        `deaths` is a receiver of SIGCHLD. It must be open before the command starts.
         """
         self._reap()
         while self._status is None:
@@ -49,7 +49,7 @@ class Command:
         return self._status if self._status >= 0 else 128 - self._status
 
     def pass_on(self, received: Received) -> None:
-        """Send the signal to the command, unless the terminal has sent it there as well."""
+        """Send the signal to the command, unless the terminal has already done so."""
         if self._status is None and not (received.is_from_terminal and self._is_in_our_group()):
             os.kill(self.pid, received.number)
 
@@ -74,6 +74,6 @@ class Command:
 
 
 async def pass_signals_on(signals: trio.MemoryReceiveChannel[Received], command: Command) -> None:
-    """Pass on every signal until cancelled."""
+    """Send every received signal on to the command, until cancelled."""
     async for received in signals:
         command.pass_on(received)

@@ -1,8 +1,8 @@
 """
 Build the environment with which an application's SDK finds the daemon. Pure.
 
-Rule: the host is 127.0.0.1, the only one that every SDK accepts over plain HTTP. The secret is both in a variable and
-in a file, with the same value: some SDKs read only one of them, and they differ in which one wins.
+Rule: the host is 127.0.0.1, the only host that every SDK accepts over plain HTTP. The same secret is in a variable and
+in a file, because some SDKs read only one of them, and SDKs differ in the order of the two.
 """
 
 import os
@@ -25,7 +25,7 @@ WINS_OVER_US = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 """
-Variables that the default chain of some SDK reads before the container endpoint.
+Variables that some SDKs read before the container endpoint in their default chains.
 
 They are removed, not emptied: the Rust SDK reads an empty AWS_WEB_IDENTITY_TOKEN_FILE as a file named "".
 """
@@ -34,7 +34,7 @@ _OURS = ("AWS_CONTAINER_", "IRSA_SIDECAR_")
 
 
 class Offer(NamedTuple):
-    """The endpoint for an application: its URL, the secret, the file with the same secret, and the region if known."""
+    """The endpoint for an application: its URL, the secret, the file with the secret, and the region if known."""
 
     url: str
     secret: str
@@ -43,18 +43,19 @@ class Offer(NamedTuple):
 
 
 def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
-    """Return the variables to set. `no_proxy` lists the hosts that are already exempt from proxies."""
+    """Return the variables to set. `no_proxy` is the list of the hosts that already bypass proxies."""
     exempt = with_loopback(no_proxy)
     variables = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": offer.url,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": offer.secret,
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": offer.secret_file,
-        # If the endpoint fails, the Java SDK uses the node's role. Other SDKs do if the endpoint is not configured.
+        # If the endpoint fails, the Java SDK would use the node's role. Other SDKs use that role only without the
+        # endpoint.
         "AWS_EC2_METADATA_DISABLED": "true",
-        # Profiles in the home directory come before the container endpoint in every chain.
+        # Profiles in the home directory have a higher priority than the container endpoint in every SDK.
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_CONFIG_FILE": os.devnull,
-        # The Rust SDK and object_store send even loopback requests, with the secret, through HTTP_PROXY.
+        # The Rust SDK and object_store would send even loopback requests, with the secret, to HTTP_PROXY.
         "NO_PROXY": exempt,
         "no_proxy": exempt,
     }
@@ -64,12 +65,12 @@ def client_variables(offer: Offer, no_proxy: str = "") -> dict[str, str]:
 
 
 def client_environment(environ: Mapping[str, str], offer: Offer) -> dict[str, str]:
-    """Return `environ` without the variables that win over the endpoint, and with the variables of the endpoint."""
+    """Return `environ` with the variables for the endpoint, and without variables that SDKs read before these."""
     kept = {name: value for name, value in environ.items() if name not in WINS_OVER_US and not name.startswith(_OURS)}
     return kept | client_variables(offer, environ.get("NO_PROXY") or environ.get("no_proxy") or "")
 
 
 def with_loopback(no_proxy: str) -> str:
-    """Return the list with 127.0.0.1. A `*` stays alone, because only then curl and Python read it as all hosts."""
+    """Return the list with 127.0.0.1. A lone `*` stays alone, because curl and Python read only that as all hosts."""
     names = [name.strip() for name in no_proxy.split(",")]
     return no_proxy if names == ["*"] or "127.0.0.1" in names else ",".join(filter(None, [no_proxy, "127.0.0.1"]))

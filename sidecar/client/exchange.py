@@ -13,18 +13,18 @@ from sidecar.sts.settings import read_sts_settings
 from sidecar.token import read_token
 
 DEFAULT_DURATION_SECONDS = 3600
-"""Duration of one exchange of a command: STS's own default, which every role allows."""
+"""Duration of a command's own exchange: STS's default, which every role allows."""
 
 
 async def exchange_once(environ: Mapping[str, str]) -> Credentials:
-    """Return the credentials of one exchange. Raises SidecarError, whose message has the next step for a person."""
+    """Return the credentials of one exchange. Raises SidecarError, whose message contains the next step."""
     from sidecar.daemon.setting_checks import all_reported  # noqa: PLC0415  for one exchange of a command
 
     with all_reported(environ):
         role = read_role(environ, role_defaults(environ))
         client = open_client(read_sts_settings(environ))
     async with client:
-        token = await in_thread(role.token_file, read_token, role.token_file)  # a volume that hangs has a deadline
+        token = await in_thread(role.token_file, read_token, role.token_file)  # a volume may hang
         try:
             reply = await client.exchange(request_for(role, token, DEFAULT_DURATION_SECONDS), token)
         except ExchangeError as error:

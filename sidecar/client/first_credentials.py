@@ -1,8 +1,8 @@
 """
-Wait for the first credentials before a command starts, while waiting can help, and show the reason.
+Wait for the first credentials before a command starts, and show the reason for the wait.
 
-Rule: a command does not start without credentials, because one clear message is better than an SDK's guess.
-The wait ends early if only a person can fix the problem, or if no further attempt will be made in time.
+Rule: a command does not start without credentials, because our message shows the reason and an SDK's error does not.
+The wait ends early if only a person can fix the problem, or if the next attempt is too late.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from sidecar.daemon.served_roles import ServedRole, ServedRoles
 from sidecar.errors import SidecarError
 
 WAIT_SECONDS = 15
-"""Default of --wait: how long `exec` waits for the first credentials."""
+"""Default of --wait: the time for which `exec` waits for the first credentials."""
 
 CHECK_SECONDS = 0.2
 """Interval of the checks for a new reason while waiting."""
@@ -24,9 +24,10 @@ async def wait_for_credentials(
     roles: ServedRoles, wait_seconds: float, *, say: Callable[[str], object] = remark
 ) -> None:
     """
-    Wait until every role has credentials, but at least until each role has tried once.
+    Wait until every role has credentials, at least until each role has tried once.
 
-    `say` is called with each new reason. Raises SidecarError with the reason if time is up or waiting is useless.
+    `say` is called with each new reason. Raises SidecarError with the reason after `wait_seconds`, or earlier if
+    waiting does not help.
     """
     give_up_at = trio.current_time() + wait_seconds
     reported: str | None = None

@@ -1,8 +1,8 @@
 """
 Send one GET to a daemon on this machine over a plain socket.
 
-A probe starts such a process every second, and an SDK starts one for each refresh. Importing an HTTP library would take
-most of its run time.
+A probe starts a process with this request every second, and an SDK starts one for each refresh. The import of an HTTP
+library would take most of the run time.
 """
 
 import re
@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 MAX_RESPONSE_BYTES = 1024 * 1024
-"""Maximum size of a response. A reply of STS can be 256 KiB (sts/client.py), and JSON makes it larger."""
+"""Maximum size of a response. A response of STS can be 256 KiB long (sts/client.py), and JSON makes it longer."""
 
 _READ_BYTES = 65_536
 
@@ -20,21 +20,21 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
 
 
 class Response(NamedTuple):
-    """Status and body of an HTTP response."""
+    """The status and the body of an HTTP response."""
 
     status: int
     body: bytes
 
 
 def reachable(address: tuple[str, int]) -> tuple[str, int]:
-    """Return the address at which a daemon can be reached that listens on `address`: loopback for a wildcard."""
+    """Return the address for clients of a daemon that listens on `address`: loopback for a wildcard."""
     host, port = address
     return _REACHABLE.get(host, host), port
 
 
 def get(address: tuple[str, int], path: str, seconds: float, *, authorization: str | None = None) -> Response:
     """
-    Send one request, with a deadline of `seconds` for all of it.
+    Send one request, and return the response within `seconds`.
 
     `path` is visible ASCII, and `authorization` is visible ASCII and spaces. Raises OSError if no HTTP response arrives
     in time.

@@ -1,8 +1,8 @@
 """
 Print lines for a shell that evaluates the output of a command, as in `eval "$(irsa-sidecar local)"`.
 
-Rule: a command that fails prints lines that fail when a shell evaluates them. Otherwise the shell evaluates an empty
-text, which succeeds, and the next `aws` uses the person's own credentials.
+Rule: a command that fails prints lines that fail when a shell evaluates them. Otherwise the shell would evaluate an
+empty text successfully, and the next `aws` would use the person's own credentials.
 
 Each line ends with a semicolon, because fish joins lines by spaces. `export NAME=value` works in sh, bash, dash, zsh,
 ksh and fish. `unset` does not work in fish, so variables get a value that no SDK accepts.
@@ -23,13 +23,13 @@ def failing_visibly(command: str) -> Iterator[None]:
     try:
         yield
     except BaseException as exc:
-        if not (isinstance(exc, SystemExit) and not exc.code):  # --help ends with 0
+        if not (isinstance(exc, SystemExit) and not exc.code):  # --help exits with 0
             print_failure(command)
         raise
 
 
 def print_failure(command: str) -> None:
-    """Write the lines to stdout, unless it is a terminal, which evaluates nothing."""
+    """Write the lines to stdout, unless stdout is a terminal, which evaluates nothing."""
     if sys.stdout is None or sys.stdout.isatty():
         return
     with suppress(OSError, ValueError):
@@ -59,7 +59,7 @@ def _failure(command: str) -> Iterator[str]:
 
 
 def _disabling(marker: str) -> Mapping[str, str]:
-    """Return variables that keep every SDK from working credentials. Error messages of SDKs show the marker."""
+    """Return variables with which no SDK finds valid credentials. Error messages of SDKs show the marker."""
     names = [name for name in WINS_OVER_US if name != "AWS_CREDENTIAL_EXPIRATION"]  # botocore parses it as a date
     return dict.fromkeys(names, marker) | {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:1/{marker}",

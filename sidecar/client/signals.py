@@ -1,10 +1,10 @@
 """
-Receive signals, and find out whether the terminal or another process sent them.
+Receive signals, and determine whether the terminal or another process sent them.
 
-Rule: on Linux the signals are blocked in all threads and read from a signalfd, which reports how each was sent
+Rule: on Linux the signals are blocked in all threads and read from a signalfd, which reports the kind of each sender
 (si_code, signalfd(2)). A terminal sends its signals to the whole foreground process group, which includes the command.
-A signal from a process reaches this process only. On systems without signalfd, such as macOS, the terminal's foreground
-group decides instead.
+A process sends its signal only to this process. On systems without signalfd, such as macOS, the signal counts as the
+terminal's if our process group is in the foreground.
 """
 
 import ctypes
@@ -22,16 +22,17 @@ FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
 """Signals that a key on a terminal sends to the whole foreground group."""
 
 _SI_KERNEL = 0x80
-"""si_code of signals that the kernel sent (asm-generic/siginfo.h). For FROM_TERMINAL it is the terminal driver."""
+"""The si_code of signals that the kernel sent (asm-generic/siginfo.h). For FROM_TERMINAL, the terminal driver sent
+them."""
 
 _SIGINFO_BYTES = 128
-"""Size of struct signalfd_siginfo. It begins with number, errno and code, four bytes each."""
+"""Size of struct signalfd_siginfo, which begins with number, errno and code of four bytes each."""
 
 _SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Received(NamedTuple):
-    """A signal. With `is_from_terminal`, the whole foreground group received it too."""
+    """A signal. If `is_from_terminal` is True, the whole foreground group received the signal too."""
 
     number: int
     is_from_terminal: bool = False
@@ -42,12 +43,12 @@ class Signals:
 
     def __init__(self, mask: Sequence[int]) -> None:
         self.mask = mask
-        """Signals that were blocked before. A command inherits them."""
+        """The signals that were blocked before. A command inherits this mask."""
         self._listeners: list[trio.MemorySendChannel[Received]] = []
 
     @contextmanager
     def listen(self) -> Iterator[trio.MemoryReceiveChannel[Received]]:
-        """Receive every signal from now on, until the block ends."""
+        """Receive every signal until the block ends."""
         send, receive = trio.open_memory_channel[Received](math.inf)
         self._listeners.append(send)
         try:
@@ -66,10 +67,10 @@ _CURRENT: trio.lowlevel.RunVar[Signals | None] = trio.lowlevel.RunVar("signals",
 @asynccontextmanager
 async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signals]:
     """
-    Receive these signals until the block ends. A nested call returns the signals of the outer one.
+    Receive these signals until the block ends. A nested call returns the receiver of the outer call.
 
-    A signal that was ignored at the start, for example by nohup, stays ignored. Call it in the main thread before other
-    threads start, because they inherit the blocked signals.
+    A signal that was ignored at the start, for example by nohup, stays ignored. Call this function in the main thread
+    before other threads start, because threads inherit the blocked signals.
     """
     current = _CURRENT.get()
     if current is not None:
@@ -81,7 +82,7 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
         token = _CURRENT.set(signals)
         try:
             async with trio.open_nursery() as nursery:
-                # trio receives the signals of threads that do not block them.
+                # Without a signalfd, trio receives the signals, in threads that do not block them.
                 await nursery.start(_receive_from_trio, heeded, signals)
                 await nursery.start(_receive_from_kernel, heeded, signals)
                 yield signals
@@ -92,7 +93,7 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
 
 @contextmanager
 def _blocked(numbers: Sequence[int]) -> Iterator[set[signal.Signals | int]]:
-    """Block the signals if they can be read from a signalfd. Yield the signals that were blocked before."""
+    """Block the signals if a signalfd can receive them. Yield the signals that were blocked before."""
     if not _has_signalfd():
         yield set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         return
@@ -147,13 +148,13 @@ def _is_foreground() -> bool:
 
 
 def _signalfd(numbers: Sequence[int]) -> int | None:
-    """Return a descriptor from which these signals can be read, or None if the system has no signalfd."""
+    """Return a descriptor that receives these signals, or None if the system has no signalfd."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "signalfd"):
         return None
-    signal_set = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
+    signal_set = ctypes.create_string_buffer(128)  # the size of sigset_t in glibc and musl
     libc.sigemptyset(signal_set)
     for number in numbers:
         libc.sigaddset(signal_set, int(number))

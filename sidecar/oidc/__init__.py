@@ -6,7 +6,7 @@ In: a token and the URL of its issuer. Out: the verified claims, or the error th
 - jwks: fetch the issuer's discovery document and keys
 - jwks_cache: keep keys between commands
 - verification: check the signature, the times and the audience
-- verified_token: all of this for one token, for `token --verify` and `doctor`
-- key_rotation: when the signing key will be replaced
+- verified_token: verify one token with these modules, for `token --verify` and `doctor`
+- key_rotation: estimate the time at which the issuer removes the signing key
 - sts_rejection: the errors of STS
 """

@@ -1,8 +1,8 @@
 """
-Fetch the keys of an OIDC issuer as STS does: the discovery document, then the key set that it names.
+Fetch the keys of an OIDC issuer as STS does: the discovery document, then the key set at the URL in it.
 
-Rules. One deadline covers both documents. Each is read up to a limit, and redirects are not followed. Every foreign
-exception becomes an IssuerError with the reason. (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517.)
+Rules. One deadline covers both documents. Each document is read up to a limit, and redirects are not followed. Every
+network exception becomes an IssuerError with the reason. (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517.)
 """
 
 import json
@@ -25,18 +25,18 @@ FETCH_SECONDS = 10.0
 """Deadline for both documents together."""
 
 MAX_DOCUMENT_BYTES = 256 * 1024
-"""Limit of one document."""
+"""Maximum size of one document."""
 
 Jwk = Mapping[str, Any]
 
 
 class Published(NamedTuple):
     """
-    The keys that an issuer publishes, and how long they may be used.
+    The keys that an issuer publishes, and the time for which they may be used.
 
-    `max_age_seconds` is the time for which the response may be used again (RFC 9111): 0 if it may not, and None if the
-    response does not state it. `may_store` is false for `no-store`. `algorithms` are the signing algorithms of the
-    discovery document. `date` is the time on the issuer's clock in Unix seconds, or None.
+    `max_age_seconds` is the time for which the response may be reused (RFC 9111): 0 if reuse is not allowed, and None
+    if the response does not state a time. `may_store` is false for `no-store`. `algorithms` are the signing algorithms
+    in the discovery document. `date` is the time on the issuer's clock in Unix seconds, or None.
     """
 
     keys: list[Jwk]
@@ -68,7 +68,7 @@ def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
 
 
 def key_set(document: Any) -> list[Jwk]:
-    """Return the keys of a JSON Web Key Set. Raises ValueError if the document is not one."""
+    """Return the keys of a JSON Web Key Set. Raises ValueError if the document is not a key set."""
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError('the key set has no list of "keys"')
@@ -76,7 +76,7 @@ def key_set(document: Any) -> list[Jwk]:
 
 
 def require_https(url: str) -> None:
-    """Raise IssuerError for a URL that STS never requests, because it is not https or has a user name."""
+    """Raise IssuerError for a URL that STS never requests: one that is not https, or that has a user name."""
     try:
         parts = urlsplit(url)
         is_plain = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
@@ -151,7 +151,7 @@ async def _get_json(client: httpx.AsyncClient, url: str) -> _Response:
 async def document_in(response: httpx.Response) -> bytes | None:
     """Read the body of a streamed response; None if it is longer than MAX_DOCUMENT_BYTES."""
     body = bytearray()
-    async for piece in response.aiter_bytes():  # to the end, because httpx's iterators must not be abandoned
+    async for piece in response.aiter_bytes():  # until the end, because httpx's iterators must not be abandoned
         body += piece if len(body) <= MAX_DOCUMENT_BYTES else b""
     return bytes(body) if len(body) <= MAX_DOCUMENT_BYTES else None
 

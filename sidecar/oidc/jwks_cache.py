@@ -1,9 +1,9 @@
 """
 Keep an issuer's keys on disk between commands.
 
-Rules. Keys are used for as long as the issuer's Cache-Control allows. If a key id is not among them, they are fetched
-again. If the issuer does not respond, the stored keys are still used, and the result says so. A cache that cannot be
-read or written is ignored, so it never causes an error.
+Rules. Keys are used for as long as the issuer's Cache-Control allows. If they do not include the required key id, they
+are fetched again. If the issuer does not respond, the stored keys are still used, and the result contains the error. A
+cache that cannot be read or written is ignored, so it never causes an error.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ from sidecar.files import read_regular_file
 from sidecar.oidc.jwks import IssuerError, Jwk, Published, has_key, key_set
 
 DEFAULT_FRESH_SECONDS = 300.0
-"""How long keys are used if the issuer's response has no max-age."""
+"""Time for which keys are used if the issuer's response has no max-age."""
 
 MAX_FRESH_SECONDS = timedelta(days=1).total_seconds()
-"""Limit for the issuer's max-age, because a key that the issuer withdrew must not be trusted for long."""
+"""Maximum time for which keys are used, because a key that the issuer withdrew must not be trusted for long."""
 
 MAX_FILE_BYTES = 1024 * 1024
-"""Limit of a stored file."""
+"""Maximum size of a stored file."""
 
 Fetch = Callable[[str], Awaitable[Published]]
 """The type of a function that fetches the issuer's keys. It raises IssuerError."""
 
 
 class CachedKeys(NamedTuple):
-    """The keys of an issuer. Instants are Unix seconds. `first_seen` has an instant for each key id."""
+    """The keys of an issuer. Instants are Unix seconds. `first_seen` has the first instant of each key id."""
 
     issuer: str
     keys: list[Jwk]
@@ -41,12 +41,12 @@ class CachedKeys(NamedTuple):
     first_seen: Mapping[str, float]
 
     def is_fresh(self, now: float) -> bool:
-        """Return whether the keys may be used. They may not if the clock was set back to before the fetch."""
+        """Return whether the keys may be used. They must not be used if the clock was set back to before the fetch."""
         return self.fetched_at <= now < self.fresh_until
 
 
 class Found(NamedTuple):
-    """The keys to use. `is_new` means that they were fetched now; `last_error` is the reason if that failed."""
+    """The keys to use. `is_new` is true after a successful fetch; `last_error` is the reason after a failed one."""
 
     kept: CachedKeys
     is_new: bool
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 class KeyCache:
-    """The cache in `directory`. With None nothing is kept."""
+    """The cache in `directory`. If `directory` is None, no keys are kept."""
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
@@ -69,7 +69,7 @@ class KeyCache:
         return kept if kept.issuer == issuer else None
 
     def keep(self, kept: CachedKeys) -> None:
-        """Write the keys to their file, as a whole or not at all. Errors are ignored."""
+        """Write the keys to their file, as a whole or not at all. Ignore errors."""
         with suppress(OSError):
             path = self._path(kept.issuer)
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -90,7 +90,7 @@ class KeyCache:
 
 
 def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
-    """Return the cache `name` in the user's cache directory. XDG requires that relative paths are ignored."""
+    """Return the cache `name` in the user's cache directory. XDG requires that programs ignore relative paths."""
     base = environ.get("XDG_CACHE_HOME", "")
     home = environ.get("HOME", "")
     if not os.path.isabs(base):
@@ -99,7 +99,7 @@ def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
 
 
 async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch, now: float) -> Found:
-    """Return the issuer's keys. They are fetched again if `kid` is not among them. Raises IssuerError without keys."""
+    """Return the issuer's keys. Fetch them again if `kid` is not among them. Raises IssuerError without keys."""
     kept = cache.load(issuer)
     if kept is not None and kept.is_fresh(now) and has_key(kept.keys, kid):
         return Found(kept, is_new=False)

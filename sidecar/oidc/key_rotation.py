@@ -1,8 +1,8 @@
 """
 Estimate when the issuer will stop publishing the key that signed a token. Pure.
 
-A key set has no dates. EKS signs with one key for seven days, and publishes it until the last token that it signed has
-expired (EKS User Guide, "Fetch signing keys to validate OIDC tokens"). Other issuers have schedules of their own.
+A key set has no dates. EKS signs with a key for seven days, and publishes the key until its last token has expired (EKS
+User Guide, "Fetch signing keys to validate OIDC tokens"). Other issuers have schedules of their own.
 """
 
 import re
@@ -16,11 +16,11 @@ EKS_ISSUER = re.compile(r"https://oidc[.-]eks\.[a-z0-9-]+\.[a-z.]+/id/[0-9A-F]{3
 
 EKS_SIGNING_SECONDS = timedelta(days=7).total_seconds()
 EKS_MAX_TOKEN_SECONDS = timedelta(days=1).total_seconds()
-"""The longest lifetime of a token from the API server of EKS."""
+"""Maximum lifetime of a token from the API server of EKS."""
 
 
 def rotation_outlook(token: Token, kid: str, kept: CachedKeys) -> str:
-    """Return a sentence about how long the issuer will publish the key `kid`."""
+    """Return a sentence with the time until which the issuer will publish the key `kid`."""
     newer = _newer_key(kid, kept)
     if newer is not None:
         return (
@@ -41,7 +41,7 @@ def rotation_outlook(token: Token, kid: str, kept: CachedKeys) -> str:
 
 
 def _newer_key(kid: str, kept: CachedKeys) -> str | None:
-    """Return the newest key that was first seen after this one, or None."""
+    """Return the newest key that was first seen after the key `kid`, or None."""
     own = kept.first_seen.get(kid)
     later = {other: at for other, at in kept.first_seen.items() if own is not None and at > own}
     return max(later, key=lambda other: later[other], default=None)

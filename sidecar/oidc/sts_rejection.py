@@ -1,7 +1,7 @@
 """
-Hold an error of STS: a code and a message for the client, and the full reason for the operator.
+Define an error of STS: a code and a message for the client, and the full reason for the operator.
 
-AWS gives callers few details on purpose. The reason is for logs and commands, and never part of a response.
+AWS deliberately returns few details to callers. The reason is for logs and commands, and never part of a response.
 """
 
 from sidecar.errors import SidecarError
@@ -12,7 +12,7 @@ class StsRejection(SidecarError):  # noqa: N818  it is a response, not a failure
     An error response of STS. `str()` is AWS's message.
 
     `code` and `status` are AWS's (STS API reference, Errors of each action and Common Errors). `reason` is for the
-    operator, with all that is needed for a fix. It is the message by default.
+    operator and contains all facts for a fix. By default it is the message.
     """
 
     def __init__(self, code: str, message: str, *, status: int = 400, reason: str | None = None) -> None:

@@ -1,8 +1,8 @@
 """
 Verify a web identity token as STS does before it checks the role. Pure: keys and time are arguments.
 
-The order of the checks, the messages and the 300 s were recorded from the real service, as far as it shows them.
-Details that STS does not return to callers are in `StsRejection.reason`.
+The order of the checks, the messages and the tolerance of 300 s were recorded from the real service. Details that STS
+does not return to callers are in `StsRejection.reason`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from sidecar.oidc.sts_rejection import StsRejection
 
 REQUIRED_CLAIMS = ("iss", "sub", "aud", "iat", "exp")
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-"""Signing algorithms that STS accepts (AWS STS API reference, AssumeRoleWithWebIdentity: WebIdentityToken)."""
+"""The signing algorithms that STS accepts (AWS STS API reference, AssumeRoleWithWebIdentity: WebIdentityToken)."""
 
 TOLERANCE_SECONDS = 300
 MAX_RSA_KEYS = 100
-"""If an issuer publishes more RSA keys, STS uses none of them."""
+"""Maximum number of RSA keys. If an issuer publishes more, STS uses none of them."""
 
 _NOT_VALIDATED = (
     "The web identity token provided could not be validated. See the AssumeRoleWithWebIdentity documentation for "
@@ -45,7 +45,7 @@ class Provider:
 
     @property
     def key(self) -> str:
-        """Return the issuer without its scheme, which is its form in ARNs and condition keys."""
+        """Return the issuer without its scheme, as in ARNs and condition keys."""
         return issuer_key(self.issuer)
 
     @property
@@ -55,7 +55,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class WebIdentity:
-    """The identity in a verified token. `audience` is its `azp`, or else its only `aud`."""
+    """The identity in a verified token. `audience` is the token's `azp`, or else its only `aud`."""
 
     provider: Provider
     subject: str
@@ -65,7 +65,7 @@ class WebIdentity:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A well-formed token with all required claims, whose signature has not been checked."""
+    """A well-formed token with all required claims. Its signature is not verified."""
 
     raw: str
     kid: str | None
@@ -106,13 +106,13 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
 
 
 def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: float) -> None:
-    """Check signature and times if the provider is unknown. `now` is Unix seconds. Raises StsRejection."""
+    """Check signature and times, for an unknown provider. `now` is in Unix seconds. Raises StsRejection."""
     _verify_signature(token, keys)
     _check_times(token.claims, int(now))
 
 
 def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
-    """Check signature, audience and times, in this order. `now` is Unix seconds. Raises StsRejection."""
+    """Check signature, audience and times, in this order. `now` is in Unix seconds. Raises StsRejection."""
     _verify_signature(token, keys)
     audience = _audience(token.claims, provider)
     _check_times(token.claims, int(now))
@@ -135,7 +135,7 @@ def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
 
 
 def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
-    """Return the last key with the token's kid. Raises StsRejection if STS does not use that key."""
+    """Return the last key with the token's kid. Raises StsRejection if there is none or STS does not use that key."""
     named = [key for key in keys if token.kid is not None and key.get("kid") == token.kid]
     if not named:
         published = ", ".join(str(key.get("kid")) for key in keys) or "none"

@@ -1,8 +1,8 @@
 """
 Verify a token with the keys that its issuer publishes, as STS does.
 
-Rule: like STS, the program requests only https:// URLs, unless http:// is allowed. It prints each URL before the
-request. The keys are kept in the user's cache directory.
+Rule: like STS, the program requests only https:// URLs, unless http:// is allowed. It prints each URL before its
+request. The keys are stored in the user's cache directory.
 """
 
 import time
@@ -24,10 +24,10 @@ from sidecar.token import Token
 
 class NotVerifiedError(SidecarError):
     """
-    A token that is not verified.
+    An error for a token that is not verified.
 
     `reason` is the problem without "not verified". `is_refuted` means that the issuer's keys were available and STS
-    would reject the token. `code` is the error code of STS then, else empty.
+    would reject the token. `code` is then the error code of STS, else empty.
     """
 
     def __init__(self, reason: str, *, fix: str = "", is_refuted: bool = False, code: str = "") -> None:
@@ -38,7 +38,7 @@ class NotVerifiedError(SidecarError):
 
 
 class Verified(NamedTuple):
-    """The key that verified a token, and the keys that it was found among."""
+    """The key that verified a token, and all keys of the issuer."""
 
     issuer: str
     kid: str
@@ -49,9 +49,9 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
     """
     Check the signature and the times of the token with its issuer's keys. The audience is not checked.
 
-    Raises NotVerifiedError, and ConfigurationError if `command` lacks a package for it.
+    Raises NotVerifiedError, and ConfigurationError if a package that `command` needs is missing.
     """
-    import_extra("cryptography", command, "local")  # without it, PyJWT would only report a wrong signature
+    import_extra("cryptography", command, "local")  # without cryptography, PyJWT would only report a wrong signature
     from sidecar.oidc import verification as web_identity  # noqa: PLC0415
     from sidecar.oidc.sts_rejection import StsRejection  # noqa: PLC0415
 
@@ -77,7 +77,7 @@ async def _find_keys(
     issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
 ) -> Found:
     """Return the issuer's keys, stored or fetched. Raises SidecarError for a URL that STS never requests."""
-    check_url(issuer, allow_http=allow_http)  # also if the keys are stored already
+    check_url(issuer, allow_http=allow_http)  # even if the keys are already stored
     cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
     announce = partial(announce_request, issuer, allow_http=allow_http)
     ca_bundle = environ.get("AWS_CA_BUNDLE") or None
@@ -86,7 +86,7 @@ async def _find_keys(
 
 
 def check_url(url: str, *, allow_http: bool) -> None:
-    """Raise NotVerifiedError for a URL that STS never requests, unless it is http:// and that is allowed."""
+    """Raise NotVerifiedError for a URL that STS never requests, unless it is http:// and http:// is allowed."""
     is_http = url.lower().startswith("http://")
     if is_http and not allow_http:
         raise NotVerifiedError(
@@ -99,7 +99,7 @@ def check_url(url: str, *, allow_http: bool) -> None:
 
 
 def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
-    """Print the URL before its request, and whether it is on another host. Raises the errors of check_url."""
+    """Print the URL before its request, and whether its host is another one. Raises the errors of check_url."""
     check_url(url, allow_http=allow_http)
     host, issuers_host = urlsplit(url).netloc, urlsplit(issuer).netloc
     other = "" if host == issuers_host else f", on another host than the issuer's, {issuers_host}"

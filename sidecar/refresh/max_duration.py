@@ -1,34 +1,34 @@
 """
 Find the longest session that a role allows (`duration: max`), as pure functions.
 
-STS does not publish a role's limit; it only rejects durations above it. Rules. The first credentials cost at most two
-calls, because an hour is always allowed. After that each refresh tries one duration until the limit is found, and a
-rejected try costs that refresh one extra call and nothing else. What was found stays valid until STS contradicts it,
-and once a day one call checks whether the limit was raised.
+STS does not publish a role's limit; it only rejects durations above the limit. Rules. The first credentials take at
+most two calls, because an hour is always allowed. Each later refresh tries one duration until the limit is found. A
+rejected try has no effect on that refresh except one extra call. The found limit is used until STS contradicts it. Once
+a day, one call checks whether the limit was raised.
 """
 
 from typing import NamedTuple
 
 ALWAYS_ALLOWED_SECONDS = 3600
-"""Every role allows an hour (IAM API reference, MaxSessionDuration)."""
+"""Duration in seconds that every role allows: an hour (IAM API reference, MaxSessionDuration)."""
 
 HOURS = (12, 4, 8, 2, 6, 10, 3, 5, 7, 9, 11)
 """
-Durations to try, in this order, without those that are already excluded.
+Durations to try in this order, in hours. Durations that are already excluded are skipped.
 
-It is a bisection that starts with the durations that IAM's console offers, because nearly every role has one of them.
-At most four tries find any limit. A limit between whole hours is rounded down.
+The order is a bisection that starts with the durations in IAM's console, because nearly every role has one of them. At
+most four tries find any limit. A limit between whole hours is rounded down.
 """
 
 RECHECK_SECONDS = 86_400.0
-"""After this time the shortest rejected duration is requested again, because the limit may have been raised."""
+"""Time after which the shortest rejected duration is requested again, because the limit may have been raised."""
 
 
 class MaxDuration(NamedTuple):
     """
     The known bounds of a role's limit.
 
-    `granted_seconds` is the longest session that STS granted, `refused_seconds` the shortest that it refused, and
+    `granted_seconds` is the longest duration that STS granted, `refused_seconds` the shortest one that STS refused, and
     `refused_at` the monotonic time of that refusal.
     """
 
@@ -42,7 +42,7 @@ class MaxDuration(NamedTuple):
         return self.granted_seconds or ALWAYS_ALLOWED_SECONDS
 
     def seconds_to_request(self, now: float) -> int:
-        """Return the next duration to try, or the longest known one when none is left to try."""
+        """Return the next duration to try, or the longest known one if the limit is found."""
         granted, refused = self.granted_seconds or 0, self.refused_seconds
         if refused is not None:
             if not granted:

@@ -1,8 +1,8 @@
 """
 Keep the credentials of one role fresh: read the token, exchange it at STS, store the result, and plan the next attempt.
 
-The loop joins token.py, sts/client.py, schedule.py and store.py, and owns the state that none of them keeps. Rule: no
-error ends the loop, and none changes the credentials in service.
+The loop uses token.py, sts/client.py, schedule.py and store.py, and keeps the state of their work. Rule: no error ends
+the loop or changes the credentials in service.
 """
 
 import os.path
@@ -29,26 +29,26 @@ from sidecar.sts.request import request_for
 from sidecar.token import Token, expired_at_start_warning, read_token, warning_from_claims
 
 REMINDER_SECONDS = 600.0
-"""Interval at which an unchanged error is logged again, so that the newest page of the log shows it."""
+"""Interval at which an unchanged error is logged again, so that recent log lines show it."""
 
 UNEXPECTED = "unexpected_error"
-"""The outcome of an attempt that ended with an unexpected exception."""
+"""The outcome of an attempt that raised an unexpected exception."""
 
 HUNG_VOLUME = "token_timeout"
-"""The outcome of an attempt that could not read the token, because its volume hangs."""
+"""The outcome of an attempt that could not read the token because its volume hangs."""
 
 LARGE_SKEW_SECONDS = 60.0
-"""Clock skew above which the loop warns. SigV4 fails at 300 s."""
+"""Clock skew above which the loop logs a warning. SigV4 fails at 300 s."""
 
 
 class Health(NamedTuple):
     """
     The state of the loop, replaced as a whole.
 
-    `checked_at` is the monotonic time of the loop's last turn. `last_error` is the reason, for people, why there are no
-    newer credentials; None if the last attempt succeeded. `last_error_step` is the step of the role chain that failed,
-    or 0. `needs_person` means that only a person can fix the error, so no retry helps until then. `session_seconds` is
-    the duration of the last session that STS granted.
+    `checked_at` is the monotonic time of the loop's last turn. `last_error` is a text for people: the reason for the
+    failure of the last attempt, or None if it succeeded. `last_error_step` is the step of the role chain that failed,
+    or 0. `needs_person` means that only a person can fix the error, so that retries do not help until then.
+    `session_seconds` is the duration of the last session that STS granted.
     """
 
     checked_at: float
@@ -62,7 +62,7 @@ class Health(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The plan and the findings of a loop, for the loop that replaces it. They hold no secret."""
+    """The plan and the knowledge of a loop, for the loop that replaces it. They contain no secret."""
 
     schedule: schedule.Schedule
     health: Health
@@ -100,7 +100,7 @@ class Refresher:
         now = self._clock.now()
         self.health = Health(checked_at=now.monotonic)
         self.first_attempt = trio.Event()
-        """The event is set when an attempt has ended, with or without success."""
+        """An event that is set when an attempt has ended, with or without success."""
         self._schedule = schedule.at_start(now)
         self._max_duration = max_duration.MaxDuration()
         self._token_version: FileVersion | None = None
@@ -111,11 +111,11 @@ class Refresher:
 
     @property
     def progress(self) -> Progress:
-        """Return what `resume` needs."""
+        """Return the progress of this loop, for `resume`."""
         return Progress(self._schedule, self.health, self._max_duration, self._token_version, self._reminded_at)
 
     def resume(self, progress: Progress) -> None:
-        """Continue where another loop for the same IAM roles and token file was. Call it before `run`."""
+        """Continue the work of another loop for the same IAM roles and token file. Call this before `run`."""
         self._schedule = progress.schedule
         self.health = progress.health._replace(checked_at=self._clock.monotonic())
         self._max_duration = progress.max_duration
@@ -125,7 +125,7 @@ class Refresher:
             self.first_attempt.set()
 
     def report_crash(self, exc: BaseException) -> None:
-        """Show in probes, responses and metrics that the loop raised an unexpected exception."""
+        """Report in probes, responses and metrics that the loop raised an unexpected exception."""
         while isinstance(exc, BaseExceptionGroup):  # trio's nurseries raise groups
             exc = exc.exceptions[0]
         last_error = (
@@ -141,7 +141,7 @@ class Refresher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_directory, os.path.dirname(self.role.token_file) or ".", self._wake)
             while True:
-                changed = self._directory_changed  # before the turn, because the directory may change during it
+                changed = self._directory_changed  # before the turn, because the directory may change during the turn
                 with trio.move_on_after(await self.turn()):
                     await changed.wait()
 
@@ -149,7 +149,7 @@ class Refresher:
         """
         Check both clocks and the token once, make an attempt if one is due, and return the seconds to sleep.
 
-        It waits for the token's volume and for the exchange. Each of them has a deadline.
+        The turn waits for the token's volume and for the exchange. Each wait has a deadline.
         """
         now = self._clock.now()
         self.health = self.health._replace(checked_at=now.monotonic)
@@ -192,18 +192,18 @@ class Refresher:
         try:
             token = await self._read_token()
         except TokenError:
-            return  # the next attempt reads it again and reports the error
+            return  # the next attempt reads the token again and reports the error
         self._check_claims(token, self._clock.now(), is_first=is_first)
         if not is_first:
             self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
 
     def _report_hung_volume(self, error: FileTimeoutError) -> None:
-        """Report the hung volume while no attempt is due, unless the last attempt failed for another reason."""
+        """Report the hung volume if no attempt is due, unless the last attempt failed for another reason."""
         if self.health.last_error_code in {None, HUNG_VOLUME}:
             self._record_error(HUNG_VOLUME, str(error))
 
     def _forget_hung_volume(self) -> None:
-        """Withdraw the report if credentials are in service. Without them, the next attempt does so."""
+        """Withdraw the report if credentials are in service. Without them, the next attempt withdraws it."""
         if self.health.last_error_code == HUNG_VOLUME and self.store.valid_snapshot(self._clock.now()):
             self.health = self.health._replace(last_error=None, last_error_code=None)
 
@@ -247,7 +247,7 @@ class Refresher:
             seconds = self._max_duration.known_seconds
 
     def _duration_to_request(self) -> int:
-        """Return the duration to request. While STS fails it is one that cannot cost a second call."""
+        """Return the duration to request. During an outage of STS, it is one that cannot cause a second call."""
         if self._schedule.failures:
             return self._max_duration.known_seconds
         return self._max_duration.seconds_to_request(self._clock.monotonic())
@@ -260,7 +260,7 @@ class Refresher:
     async def _exchange_for(self, seconds: int, token: Token) -> None:
         request = request_for(self.role, token, seconds)
         sent = self._clock.now()
-        # A reload of the roles may cancel the exchange, but its call counts nevertheless.
+        # A reload of the roles may cancel the exchange, but its call still counts.
         self._schedule = self._schedule._replace(attempted_at=sent.monotonic)
         try:
             result = await self._exchange(request, token)
@@ -326,9 +326,9 @@ class Refresher:
     def _record_error(
         self, code: str, reason: str, next_step: NextStep | None = None, step: int = 0, *, needs_person: bool = False
     ) -> None:
-        """Keep the error in `health`. Log it if it is new, or if REMINDER_SECONDS have passed."""
+        """Keep the error in `health`. Log the error if it is new, or if REMINDER_SECONDS have passed."""
         now = self._clock.now()
-        # The text is not compared, because AWS may put the time of day into it.
+        # The text is not compared, because AWS may include the time of day in it.
         is_new = (code, step) != (self.health.last_error_code, self.health.last_error_step)
         self.health = self.health._replace(
             last_error=reason, last_error_code=code, last_error_step=step, needs_person=needs_person
@@ -363,7 +363,7 @@ class Refresher:
 
 
 def _is_mistake(error: TokenError) -> bool:
-    """Return whether only a person can fix it: the file's content, its kind, or its permissions."""
+    """Return whether only a person can fix the error: the file's content, its kind, or its permissions."""
     is_forbidden = isinstance(error.__cause__, PermissionError)
     return error.mistake is not None or error.reason == "not_a_file" or is_forbidden
 

@@ -1,9 +1,9 @@
 """
-Decide when the next exchange with STS is due, as pure functions. It is the only retry policy of the program.
+Decide when the next exchange with STS is due, as pure functions. This is the only retry policy of the program.
 
-Rules. Nothing ends the loop. Every error has a next step, and every next step has a back-off that is capped and never
-zero, so the attempts per hour are bounded under any fault. An attempt is due as soon as either clock reaches its time.
-Jitter is an argument, uniform in [0, 1).
+Rules. No error ends the loop. Every error has a next step, and every next step has a back-off that is capped and never
+zero. Any fault therefore causes a limited number of attempts per hour. An attempt is due as soon as either clock
+reaches its time. Jitter is an argument, uniform in [0, 1).
 """
 
 from typing import NamedTuple
@@ -12,42 +12,43 @@ from sidecar.clock import Instant
 from sidecar.errors import NextStep
 
 CHECK_SECONDS = 10.0
-"""Longest sleep. The loop notices within this time that the wall clock moved, or that a token changed unseen."""
+"""Maximum sleep. Within this time the loop notices a moved wall clock, or a token that changed unseen by inotify."""
 
 EARLIEST_SDK_WINDOW_SECONDS = 15 * 60
-"""When less than this remains, botocore, the Java SDKs and .NET request credentials on every use."""
+"""Remaining lifetime below which botocore, the Java SDKs and .NET request credentials on every use."""
 
 MARGIN_SECONDS = EARLIEST_SDK_WINDOW_SECONDS + 5 * 60
-"""Lifetime that should remain when a refresh starts: the SDKs' window, and five minutes of retries before it."""
+"""Remaining lifetime at which a refresh should start: the SDKs' window, and five minutes for retries before it."""
 
 SHORTEST_WITH_MARGIN_SECONDS = 1500
-"""Shorter sessions are refreshed at half of their lifetime: most of it is in the SDKs' windows in any case."""
+"""Lifetime below which sessions are refreshed at half of it, because most of it is in the SDKs' windows in any case."""
 
 SHORTEST_REFRESH_SECONDS = 2.0
-"""Shortest time between two refreshes, however short the session is."""
+"""Minimum time between two refreshes, however short the session is."""
 
 JITTER = 0.1
-"""Fraction of an interval that is added or subtracted at random, so that Pods that started together drift apart."""
+"""Fraction of an interval that is added or subtracted at random, so that Pods that started together separate."""
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-"""Limit for Retry-After. An absurd value must not delay the refresh until the credentials expire."""
+"""Maximum Retry-After that is used. A larger value must not delay the refresh until the credentials expire."""
 
 TOKEN_POLL_SECONDS = 1.0
-"""How often the loop checks for a missing token. These checks do not call STS."""
+"""Interval of checks for a missing token. These checks do not call STS."""
 
 CHANGED_TOKEN_PAUSE_SECONDS = 5.0
-"""Shortest time between an attempt and the one for a changed token, which is otherwise tried at once."""
+"""Minimum time between an attempt and the next one for a changed token."""
 
 CLOCK_STEP_SECONDS = 5.0
-"""If the wall clock moved by more than this against the monotonic clock, it was set or the machine slept."""
+"""Minimum difference between the movements of the two clocks that means that the wall clock was set or the machine
+slept."""
 
 
 class BackOff(NamedTuple):
     """
     A delay that grows with each failure.
 
-    The ceiling doubles with each failure, from `first_seconds` to `cap_seconds`. Jitter selects a delay between `floor`
-    times the ceiling and the ceiling.
+    The maximum delay doubles with each failure, from `first_seconds` to `cap_seconds`. Jitter selects a delay between
+    `floor` times the maximum and the maximum.
     """
 
     first_seconds: float
@@ -55,7 +56,7 @@ class BackOff(NamedTuple):
     floor: float
 
     def delay_seconds(self, failures: int, jitter: float) -> float:
-        """Return the delay after so many failures in a row."""
+        """Return the delay after this number of consecutive failures."""
         ceiling = min(self.cap_seconds, self.first_seconds * 2.0 ** min(failures - 1, 16))
         return ceiling * (self.floor + (1.0 - self.floor) * jitter)
 
@@ -63,9 +64,9 @@ class BackOff(NamedTuple):
 BACK_OFFS: dict[NextStep, BackOff] = {
     NextStep.RETRY: BackOff(first_seconds=1, cap_seconds=60, floor=0.1),
     NextStep.SLOW_DOWN: BackOff(first_seconds=5, cap_seconds=120, floor=0.1),
-    # IAM takes some seconds to propagate a new role or provider, so the first retries come sooner than the cap.
+    # IAM takes some seconds to propagate a new role or provider, so the first retries are faster than the cap.
     NextStep.REREAD_TOKEN: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
-    # An expired token stays expired. Each Pod has its own token, so there is no fleet whose retries need jitter.
+    # An expired token remains expired. Each Pod has its own token, so no group of Pods needs jitter for its retries.
     NextStep.WAIT_FOR_TOKEN: BackOff(first_seconds=60, cap_seconds=60, floor=1.0),
     NextStep.WAIT: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
     NextStep.ASK_OPERATOR: BackOff(first_seconds=60, cap_seconds=300, floor=0.7),
@@ -73,18 +74,17 @@ BACK_OFFS: dict[NextStep, BackOff] = {
 """The back-off of each next step."""
 
 TOKEN_STEPS = frozenset({NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN})
-"""After these next steps a changed token is tried at once."""
+"""Next steps after which a changed token is tried at once."""
 
 SCALED_STEPS = frozenset({NextStep.RETRY, NextStep.SLOW_DOWN})
-"""Next steps whose delays grow with the remaining lifetime: many Pods fail together, and STS meets all their retries
-when it recovers."""
+"""Next steps whose delays grow with the remaining lifetime. Many Pods fail together, and all of them retry when STS
+recovers."""
 
 MAX_LIFETIME_FRACTION = 1 / 3
-"""Largest part of the remaining lifetime that one delay may use, so that attempts become denser towards the
-expiration."""
+"""Maximum delay as a fraction of the remaining lifetime, so that retries become more frequent before the expiration."""
 
 MAX_SCALED_DELAY_SECONDS = 300.0
-"""Limit of a scaled delay: a whole fleet retries within five minutes after an outage ended."""
+"""Maximum scaled delay: a whole fleet retries within five minutes after the end of an outage."""
 
 THROTTLED_FIRST_FRACTION = 1 / 5
 """
@@ -97,10 +97,10 @@ credentials of fewer Pods expire (benchmarks/fleet.py).
 
 def back_off_for(next_step: NextStep, remaining_seconds: float) -> BackOff:
     """
-    Return the back-off after an error. `remaining_seconds` is the lifetime left of the credentials in service.
+    Return the back-off after an error. `remaining_seconds` is the remaining lifetime of the credentials in service.
 
-    Credentials with half an hour left lose nothing by a delay of five minutes, and a fleet of them sends a third of the
-    requests (benchmarks/fleet.py). Without valid credentials the cap of the table applies.
+    Credentials with half an hour left can wait five minutes for a retry, and a fleet then sends a third of the requests
+    (benchmarks/fleet.py). Without valid credentials the cap of the table applies.
     """
     back_off = BACK_OFFS[next_step]
     if next_step not in SCALED_STEPS:
@@ -116,8 +116,8 @@ class Schedule(NamedTuple):
     """
     The plan for the next attempt. Each event creates a new plan from the one before.
 
-    `due` is reached when either clock reaches it. `decided` is the instant at which it was set. `attempted_at` is the
-    monotonic time of the last exchange. `wants_new_token` means that a changed token is tried at once.
+    The attempt is due when either clock reaches `due`. `decided` is the instant at which `due` was set. `attempted_at`
+    is the monotonic time of the last exchange. `wants_new_token` means that a changed token is tried at once.
     """
 
     due: Instant
@@ -127,7 +127,7 @@ class Schedule(NamedTuple):
     wants_new_token: bool = False
 
     def is_due(self, now: Instant) -> bool:
-        """Return whether to try now, which includes a wall clock that was set back to before the decision."""
+        """Return whether an attempt is due. It also is if the wall clock was set back to before the decision."""
         return (
             now.monotonic >= self.due.monotonic
             or now.wall >= self.due.wall
@@ -146,7 +146,7 @@ def at_start(now: Instant) -> Schedule:
 
 
 def after_success(now: Instant, remaining_seconds: float, jitter: float) -> Schedule:
-    """Plan a refresh well before the credentials in service expire, which is in `remaining_seconds`."""
+    """Plan a refresh well before the credentials in service expire in `remaining_seconds`."""
     delay = refresh_after_seconds(remaining_seconds, jitter)
     return Schedule(due=now.later(delay), decided=now, attempted_at=now.monotonic)
 
@@ -163,12 +163,12 @@ def after_failure(
     """
     Plan the next attempt by the back-off table, and not before Retry-After has passed.
 
-    `remaining_seconds` is the lifetime left of the credentials in service.
+    `remaining_seconds` is the remaining lifetime of the credentials in service.
     """
     failures = before.failures + 1
     delay = back_off_for(next_step, remaining_seconds).delay_seconds(failures, jitter)
     if retry_after_seconds is not None:
-        # STS sends the same number to every Pod, so jitter spreads their retries after it.
+        # STS sends the same number to every Pod, so jitter spreads the retries after that time.
         retry_after = min(max(retry_after_seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
         delay = max(delay, retry_after * (1.0 + JITTER * jitter))
     return Schedule(
@@ -181,7 +181,7 @@ def after_failure(
 
 
 def after_token_error(before: Schedule, now: Instant) -> Schedule:
-    """Plan to check again soon for a usable token. No request was sent, so it does not count as a failure of STS."""
+    """Plan an early check for a valid token. No request was sent, so this does not count as a failure of STS."""
     return Schedule(
         due=now.later(TOKEN_POLL_SECONDS),
         decided=now,
@@ -214,9 +214,9 @@ def after_role_change(before: Schedule, now: Instant) -> Schedule:
     """
     Return the schedule of a role whose configuration changed, while its IAM roles and token file stay the same.
 
-    The next attempt is due at once. While STS fails it keeps its time, because a file that changes often must not
-    undo a back-off or Retry-After. Attempts are never closer than the pause after a changed token. An attempt that the
-    change interrupted is repeated after the same back-off as before.
+    The next attempt is due at once. During an outage of STS the time does not change, because a file that changes often
+    must not cancel a back-off or Retry-After. Attempts are never closer than the pause after a changed token. If the
+    change interrupted an attempt, the next one comes after the same back-off as before.
     """
     earliest, back_off = now.monotonic, before.due.monotonic - before.decided.monotonic if before.failures else 0.0
     if before.attempted_at is not None:
@@ -230,8 +230,8 @@ def refresh_after_seconds(remaining_seconds: float, jitter: float) -> float:
     """
     Return the delay of a refresh: half of the remaining lifetime, plus or minus a tenth of that.
 
-    It is shorter if less than MARGIN_SECONDS would remain. A session of an hour is refreshed after 27 to 33 minutes. It
-    then survives 27 minutes without STS, and no SDK reaches its refresh window.
+    The delay is shorter if less than MARGIN_SECONDS would remain. A session of an hour is refreshed after 27 to 33
+    minutes. It then survives 27 minutes without STS, and no SDK reaches its refresh window.
     """
     delay = remaining_seconds / 2
     if remaining_seconds >= SHORTEST_WITH_MARGIN_SECONDS:

@@ -19,7 +19,7 @@ SECTIONS = {
     "test_endpoint_faults.py": "The endpoint's clients",
     "test_process_faults.py": "The process and its Pod",
 }
-"""Heading for the faults of each file, in the order of the flow."""
+"""Heading for the faults in each file, in the order of the data flow."""
 
 _MARKED = re.compile(r"(<!-- faults: .* -->\n).*(<!-- end of faults -->\n)", re.DOTALL)
 
@@ -50,7 +50,7 @@ def render() -> str:
 
 
 def written_into(document: str) -> str:
-    """Return the document with the current table in it."""
+    """Return the document with the current table."""
     return _MARKED.sub(lambda marks: f"{marks[1]}\n{render()}\n{marks[2]}", document)
 
 

@@ -1,7 +1,7 @@
 """
 Test faults that clients, browsers and attackers cause at the credentials endpoint, one test for each fault.
 
-The tests run the whole daemon on a real socket in virtual time, or as a process where the fault needs one.
+The tests run the whole daemon on a real socket in virtual time, or as a process if the fault needs one.
 """
 
 import json
@@ -228,7 +228,7 @@ async def test_burst_of_a_thousand_requests(autojump_clock: MockClock, served: S
 
     The daemon answers each request from memory, without a call to STS.
     """
-    for _ in range(10):  # a hundred in parallel, so that a low limit of descriptors is enough
+    for _ in range(10):  # a hundred in parallel, so that the test works with a low limit of open files
         async with trio.open_nursery() as burst:
             for _ in range(100):
                 burst.start_soon(served.ask, GET)

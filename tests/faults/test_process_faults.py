@@ -1,7 +1,7 @@
 """
 Test faults of the process and its Pod, one test for each fault.
 
-The tests run `irsa-sidecar run` as a process where the fault concerns processes.
+The tests run `irsa-sidecar run` as a process if the fault concerns processes.
 """
 
 import os
@@ -169,7 +169,7 @@ class Socket(socket.socket):
         super().__init__(family, *args, **kwargs)
 socket.socket = Socket
 """
-"""A kernel that lacks one address family."""
+"""A prelude that simulates a kernel without one address family."""
 
 
 async def test_loopback_with_one_address_family(tmp_path: Path) -> None:
@@ -207,9 +207,9 @@ from sidecar.serving import peer; from sidecar.serving import proc_net
 proc_net.MAX_TABLE_BYTES *= 100
 """
 """
-No netlink, as in gVisor or with a strict seccomp profile.
+A prelude that disables netlink, as in gVisor or with a strict seccomp profile.
 
-The test must also pass on a machine with many open sockets.
+It also raises the size limit of the tables, because this machine may have many open sockets.
 """
 
 WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.lookup_unavailable"
@@ -238,7 +238,7 @@ async def test_sandbox_that_hides_the_clients_user(tmp_path: Path) -> None:
 
 
 NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
-"""A disk that is full: every write to a file fails."""
+"""A prelude that simulates a full disk: every write to a file fails."""
 
 
 async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
             assert (await get(running.url))[0] == 200
             _, metrics = await get(running.ready_url.replace("readyz", "metrics"))
             count = metrics["text"].partition('irsa_sidecar_credentials_file_writes_total{outcome="failure"} ')[2]
-            assert int(count.split()[0]) in {1, 2}  # before and after the first credentials, or only after
+            assert int(count.split()[0]) in {1, 2}  # with or without a count before the first credentials
             assert await running.stop(signal.SIGTERM) == 0
     assert list(volume.iterdir()) == []
 
@@ -301,7 +301,7 @@ def test_credentials_file_that_holds_a_users_own_keys(tmp_path: Path) -> None:
 
 
 def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment without coverage, because coverage writes a file of its own."""
+    """Return the environment without coverage, because coverage would write a file of its own."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
@@ -360,14 +360,14 @@ from sidecar import file_thread; from sidecar.refresh import schedule
 file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
 schedule.CHECK_SECONDS = 0.1
 """
-"""Prelude that makes checks frequent and their deadlines short, so that no test waits for them."""
+"""A prelude that makes checks frequent and their deadlines short, so that no test waits for them."""
 
 REPORTED: dict[str, dict[str, Any]] = {
     "token": {"event": "refresh_failed", "code": "token_timeout"},
     "secret": {"event": "authorization_check_failed"},
     "roles": {"event": "configuration_check_failed"},
 }
-"""Log events of the daemon while the volume of this file does not respond."""
+"""The daemon's log events while the volume of this file does not respond."""
 
 
 @needs_linux
@@ -458,11 +458,11 @@ async def test_many_roles_and_the_limit_of_inotify_instances(tmp_path: Path) -> 
         with trio.fail_after(GUARD_SECONDS):
             while len(watches := _watches(descriptors)) != 1 or watches[0] < 51:
                 await trio.lowlevel.checkpoint()
-        assert watches == [51]  # 50 token directories, and one directory of roles and secrets
+        assert watches == [51]  # 50 token directories, and one directory with roles and secrets
 
 
 def _watches(descriptors: Path) -> list[int]:
-    """Return the number of watches of each inotify instance (proc(5), fdinfo). Descriptors may close meanwhile."""
+    """Return the number of watches per inotify instance (proc(5), fdinfo). Descriptors may close during the call."""
     texts = []
     for entry in descriptors.iterdir():
         with suppress(FileNotFoundError):

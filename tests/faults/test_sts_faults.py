@@ -1,8 +1,9 @@
 """
 Test faults of STS and of the network path to it, one test for each fault.
 
-The real client meets each fault on loopback: a real response, or a real connection error. The refresher then gets the
-client's result, with fake clocks. So each test shows the next retry and the credentials that the daemon still serves.
+On loopback, the real client gets a real response with the fault, or a real connection error. The refresher then gets
+the client's result, with fake clocks. Each test thus shows the next retry, and the credentials that the daemon still
+serves.
 """
 
 import gzip
@@ -50,7 +51,7 @@ HOUR_SECONDS = 3600
 
 
 LAST_MINUTE, LAST_MINUTES = 60, 170
-"""Remaining lifetime, in seconds, below which retries become frequent (schedule.back_off_for)."""
+"""Remaining lifetimes in seconds at which retries are frequent (schedule.back_off_for)."""
 
 
 async def retries_after(
@@ -59,8 +60,9 @@ async def retries_after(
     """
     Return the delays between attempts while each refresh fails with this error, in seconds.
 
-    The credentials in service have `remaining_seconds` left. They stay in service until they expire, and the daemon
-    logs the error as a warning and counts it. After the last error, a refresh succeeds within the longest delay.
+    At the start, the credentials in service are valid for `remaining_seconds`. They stay in service until they expire,
+    and the daemon logs the error as a warning and counts it. After the last error, a refresh succeeds within the
+    maximum delay.
     """
     scene.write_token()
     async with running(scene):
@@ -238,7 +240,7 @@ async def _seconds_to_failure(url: str, code: str) -> float:
 
 @contextmanager
 def _black_hole() -> Iterator[str]:
-    """Listen on a port with a full queue of connections: the kernel drops new ones, as a firewall does (listen(2))."""
+    """Listen on a port with a full queue, so that the kernel drops new connections like a firewall (listen(2))."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
         address = server.getsockname()
         for _ in range(4):
@@ -250,11 +252,11 @@ def _black_hole() -> Iterator[str]:
 
 @contextmanager
 def _hanging_resolver() -> Iterator[None]:
-    """Replace the system's resolver by one that blocks its thread and cannot be cancelled."""
+    """Replace the system's resolver by a function that blocks its thread and cannot be cancelled."""
     released, getaddrinfo = threading.Event(), socket.getaddrinfo
 
     def hang(*args: Any, **kwargs: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():  # trio only checks for an address
+        if threading.current_thread() is not threading.main_thread():  # trio calls this to check for an address
             released.wait(GUARD_SECONDS)
         return getaddrinfo(*args, **kwargs)
 
@@ -423,9 +425,9 @@ async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: Mo
 
 class ThrottledSts(FakeExchange):
     """
-    An STS that accepts a number of requests per second and throttles the rest.
+    A fake STS that accepts a number of requests per second and throttles the rest.
 
-    `most_in_flight` counts per token, that is per Pod.
+    `most_in_flight` is the maximum number of concurrent requests with the same token, which means from the same Pod.
     """
 
     A_SECOND = 5
@@ -505,7 +507,7 @@ async def test_sts_outage_of_hours(autojump_clock: MockClock, served: Served) ->
 
 @asynccontextmanager
 async def _hours_passing(clock: MockClock) -> AsyncIterator[None]:
-    """Let virtual time pass without waiting for the kernel, because no socket has data in transit."""
+    """Let virtual time pass without waiting for the kernel, because no data is in transit."""
     waits, clock.autojump_threshold = clock.autojump_threshold, 0.0
     yield
     clock.autojump_threshold = waits

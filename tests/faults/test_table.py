@@ -9,6 +9,6 @@ def test_document_has_every_fault_and_its_expected_behaviour() -> None:
     assert "| A client is slow or silent before or during its headers. | The client gets a 408" in document
 
 
-def test_every_file_of_faults_is_in_the_document() -> None:
+def test_document_has_every_file_of_faults() -> None:
     assert {path.name for path in HERE.glob("test_*_faults.py")} == set(SECTIONS)
     assert sum(len(list(faults(HERE / name))) for name in SECTIONS) >= 51

@@ -36,7 +36,7 @@ async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
         scene.write_token()
         async with running(scene):
             for number in range(1, 20):
-                await trio.sleep(20 + 0.7 * number)  # at any point of the loop
+                await trio.sleep(20 + 0.7 * number)  # at different points of the loop
                 assert scene.key == f"ASIAFAKE{number:04d}"
                 wall.step(7200)
                 assert scene.key is None

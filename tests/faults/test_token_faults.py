@@ -1,7 +1,7 @@
 """
 Test faults of the token and its file, one test for each fault.
 
-The tests run the refresher with both clocks faked, or a process where the kernel must check permissions.
+The tests run the refresher with both clocks faked, or a process if the kernel must check permissions.
 """
 
 import json
@@ -84,7 +84,7 @@ async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
         async with running(scene):
             await trio.sleep(CHECK_SECONDS)
             before, key = len(scene.sts.asked_at), scene.key
-            Path(scene.volume.path).write_text(content)  # in place, as a shell's redirection does
+            Path(scene.volume.path).write_text(content)  # in place, like a shell's redirection
             await trio.sleep(2400)
             assert len(scene.sts.asked_at) == before
             assert scene.key == key is not None
@@ -135,7 +135,7 @@ async def test_data_link_that_is_swapped_during_a_read(
 
 @contextmanager
 def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: bool) -> Iterator[None]:
-    """Replace the file after each open and before the read. If it `is_gone`, every second open finds no file."""
+    """Replace the file after each open and before the read. If `is_gone`, every second open finds no file."""
     real_open, opened = os.open, count()
 
     def open_and_swap(name: Any, flags: int, *more: Any, **named: Any) -> int:
@@ -235,7 +235,7 @@ async def test_terminating_pod_whose_token_is_no_longer_renewed(
     scene.sts.life_seconds = session_seconds
     scene.write_token(lifetime_seconds=token_seconds)
     async with running(scene):
-        await trio.sleep(token_seconds * 0.8)  # the kubelet would renew it now, but the Pod terminates
+        await trio.sleep(token_seconds * 0.8)  # a kubelet would renew the token now, but not for a terminating Pod
         terminates_at = trio.current_time()
         while trio.current_time() < token_seconds + STS_TOLERANCE_SECONDS:
             await trio.sleep(10)
@@ -262,7 +262,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "was not renewed": {"exp": -1e308},
     "": {"iss": "https://elsewhere.example"},
 }
-"""Warnings about suspicious claims. Only IAM knows which issuer is right."""
+"""Warnings about suspicious claims, which do not prevent a try, because only IAM knows the right issuer."""
 
 
 async def test_wrong_audience_or_issuer_or_invalid_expiry(
@@ -291,9 +291,7 @@ assert libc.capget(head, sets) == 0
 effective, *rest = struct.unpack("6I", sets.raw)
 assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
 """
-"""
-Prelude that gives up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), with which root reads every file.
-"""
+"""Prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), which let root read every file."""
 
 
 async def test_token_without_read_permission(tmp_path: Path) -> None:
@@ -349,7 +347,7 @@ async def test_fifo_directory_or_10_mib_at_the_token_path(
 
 
 def _bytes_read() -> int:
-    """Return the number of bytes that this process has read from files of any kind (proc(5), io, rchar)."""
+    """Return the number of bytes that this process has read from any files (proc(5), io, rchar)."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 

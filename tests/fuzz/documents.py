@@ -1,7 +1,7 @@
 """
-Mutate YAML documents by structure: the text stays YAML, and values in it become wrong.
+Mutate the structure of YAML documents: the text stays YAML, and values in it become wrong.
 
-Mutations of bytes rarely pass the parser. These do, so they reach the code that reads the values.
+Mutations of bytes rarely pass the parser. These mutations do, so they test the code that reads the values.
 """
 
 import json
@@ -35,12 +35,12 @@ def mutated_document(data: bytes, chance: random.Random) -> bytes:
         document = _changed(document, chance)
     try:
         return _written(document, chance).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):  # the document contains itself
+    except (ValueError, RecursionError):  # the document contains a reference to itself
         return data
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
-    """Descend at random, and change the value there."""
+    """Choose a value at random at any depth, and change it."""
     if isinstance(value, dict) and value and chance.random() < 0.8:
         key = chance.choice(list(value))
         return (
@@ -71,7 +71,7 @@ def _odd(value: Any, chance: random.Random) -> Any:
 
 
 def _written(document: Any, chance: random.Random) -> str:
-    """Return the document as JSON, which is YAML, with a feature that only the text can have."""
+    """Return the document as JSON, which is also YAML, with a feature that only text can have."""
     text = json.dumps(
         document, default=str, skipkeys=True, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, 1])
     )
@@ -97,7 +97,7 @@ def _with_tag(text: str, chance: random.Random) -> str:
 
 
 def _with_alias(text: str, chance: random.Random) -> str:
-    """Name one value, and use the name elsewhere, perhaps inside the value."""
+    """Define an anchor for one value, and refer to it elsewhere, perhaps inside the value."""
     first, second = sorted((_start_of_value(text, chance), _start_of_value(text, chance)))
     return f"{text[:first]}&a {text[first:second]}*a , {text[second:]}"
 
@@ -109,7 +109,7 @@ def _nested(text: str, chance: random.Random) -> str:
 
 
 def _in_text(text: str, chance: random.Random) -> str:
-    """Return a document whose policy is one text that holds JSON."""
+    """Return a document whose policy is a text that contains JSON."""
     return text.replace('"policy": {', f'"policy": {json.dumps(text[:500])}, "x": {{', chance.randint(0, 1))
 
 

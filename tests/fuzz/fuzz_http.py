@@ -1,8 +1,8 @@
 """
 Check invariants for any bytes that a client sends.
 
-The grammar raises nothing. It accepts only requests that h11 accepts, and reads the same. It gives one response,
-however the bytes arrive. No response holds a secret unless the request held the authorization.
+The grammar raises nothing. It accepts only requests that h11 accepts, with the same result. The response does not
+depend on how the bytes arrive. No response contains a secret unless the request contained the authorization.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
 PREFIXES = 16
-"""Number of prefixes that are tried, because all of them would make long inputs slow."""
+"""Number of prefixes that are tried. All prefixes would make long inputs slow."""
 
 
 def target(data: bytes) -> None:
@@ -26,7 +26,7 @@ def target(data: bytes) -> None:
 
 
 def request_in(data: bytes, parse: Parse) -> Request | None:
-    """Return the request at the start of the data, if there is one, after every check of the grammar."""
+    """Return the request at the start of the data, or None, after every check of the grammar."""
     found = parse(data)
     _prefixes_agree(data, found, parse)
     if isinstance(found, Rejection):
@@ -40,7 +40,7 @@ def request_in(data: bytes, parse: Parse) -> Request | None:
 
 
 def _prefixes_agree(data: bytes, found: Request | Rejection | None, parse: Parse) -> None:
-    """Check that the first response does not depend on how the bytes arrive or on bytes after the request."""
+    """Check that the first response does not depend on the pieces of the input, or on bytes after the request."""
     for end in range(0, len(data), len(data) // PREFIXES + 1):
         assert parse(data[:end]) in (None, found)
     if found is not None:

@@ -1,8 +1,8 @@
 """
-Check invariants for any bytes that a client sends to the form of EC2's metadata service.
+Check invariants for any bytes that a client sends to the endpoint in the format of EC2's metadata service.
 
-The grammar has one more method than that of the other listeners. No response holds a secret unless the request is a GET
-with the token of an open session and was not forwarded.
+The grammar has one more method than the grammar of the other listeners. A response contains a secret only if the
+request is a GET with the token of an open session and was not forwarded.
 """
 
 from sidecar.serving import imds
@@ -12,7 +12,7 @@ from tests.unit.serving.test_container_credentials import NOW, no_lookup
 from tests.unit.serving.test_imds import KEY, ROLE
 
 OPEN_SESSION = b"00000000014a5a509305fe3a8879b38472e79f80167125c4b3c174cbcd3d424cb6e792c323701c6e"
-"""Session token of KEY and NOW, for the corpus."""
+"""A session token for KEY and NOW, which occurs in the corpus."""
 
 
 def target(data: bytes) -> None:

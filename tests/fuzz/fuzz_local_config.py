@@ -1,7 +1,7 @@
 """
-Check that any bytes in the configuration of `local` give complete settings or one ConfigurationError.
+Check that any bytes in the configuration of `local` lead to complete settings or one ConfigurationError.
 
-Accepted settings are read completely, trust policies included, because `local` reads those at its start.
+Accepted settings are read completely, including trust policies, because `local` reads them at its start.
 """
 
 from urllib.parse import urlsplit

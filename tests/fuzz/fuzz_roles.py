@@ -1,5 +1,5 @@
 """
-Check that any bytes in a roles file give complete roles or one ConfigurationError.
+Check that any bytes in a roles file lead to complete roles or one ConfigurationError.
 
 The error is one line that begins with the file's name. Accepted roles can be sent to STS and served.
 """
@@ -57,7 +57,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _as_file_or_annotation(data: bytes) -> bytes | str:
-    """Return the bytes of a file, or for each second length the text of an annotation."""
+    """Return the bytes of a file, or for every second length the text of an annotation."""
     if len(data) % 2:
         return data
     try:

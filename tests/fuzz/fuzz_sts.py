@@ -1,7 +1,7 @@
 """
-Check that any response to an exchange, with any status, gives complete credentials or one ExchangeError.
+Check that any response to an exchange, with any status, leads to complete credentials or one ExchangeError.
 
-The error is fit for a log and quotes no secret.
+The error can be logged: it is one line and quotes no secret.
 """
 
 from datetime import UTC
@@ -13,7 +13,7 @@ from sidecar.sts.wire import MAX_MESSAGE_LENGTH, read_reply
 STATUSES = (200, 202, 400, 403, 429, 503)
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 STS_SECRETS = ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEJr+/=", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi")
-"""Secrets in the corpus."""
+"""Secrets that occur in the corpus."""
 
 
 def target(data: bytes) -> None:
@@ -34,7 +34,7 @@ def _is_fit_for_a_log(error: ExchangeError, status: int) -> None:
     assert len(str(error)) < 2 * MAX_MESSAGE_LENGTH
     assert str(error).isprintable()
     assert error.code == "MalformedReply" or status >= 300
-    # In the text of an error, only what looks like a token is hidden, because only a success holds credentials.
+    # An error hides only text that looks like a token, because only a success contains credentials.
     hidden = STS_SECRETS if status == 200 else STS_SECRETS[2:]
     assert not any(secret in str(error) for secret in hidden)
 
@@ -50,7 +50,7 @@ def _are_whole(credentials: Credentials) -> None:
 
 
 def _need_every_byte(data: bytes) -> None:
-    """Check that a response whose last tag is cut off is rejected."""
+    """Check that a response without a part of its last tag is rejected."""
     try:
         read_reply(200, data[: data.rindex(b">")], role_arn=ROLE_ARN)
     except ExchangeError:

@@ -1,5 +1,5 @@
 """
-Provide the start of a fuzzer: small files, and mutations that often break readers of text.
+Provide the inputs for a fuzzer: small files, and mutations that often break parsers.
 
 A file that once caused a failure stays in the corpus, under a name that describes it.
 """
@@ -44,7 +44,7 @@ SPLICES = {
 }  # fmt: skip
 
 DOCUMENTS = frozenset({"roles", "local_config"})
-"""Corpora of YAML, for which half of the mutations are structured (documents.py)."""
+"""Names of the corpora with YAML documents, for which half of the mutations are structured (documents.py)."""
 
 
 def seeds(name: str) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def seeds(name: str) -> dict[str, bytes]:
 
 
 def mutated(data: bytes, name: str, others: list[bytes], chance: random.Random) -> bytes:
-    """Return the input with one to four changes: bytes flipped, removed, doubled, or taken from another input."""
+    """Return the input with one to four changes: bytes flipped, removed, doubled, or copied from another input."""
     if name in DOCUMENTS and chance.random() < 0.5:
         return mutated_document(data, chance)
     for _ in range(chance.randint(1, 4)):

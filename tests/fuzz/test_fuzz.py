@@ -15,7 +15,7 @@ from tests.fuzz.seeds import DOCUMENTS, mutated, seeds
 SEED = 20270115
 MUTATIONS = 4000
 MUTATIONS_OF_DOCUMENTS = 800
-"""Number of mutations of documents. It is smaller, because PyYAML takes milliseconds for each."""
+"""Number of mutations of documents. It is small, because PyYAML takes milliseconds for each document."""
 
 TARGETS = {
     "http": fuzz_http.target,
@@ -29,12 +29,12 @@ EVERY_SEED = [(name, file) for name in TARGETS for file in seeds(name)]
 
 
 @pytest.mark.parametrize(("name", "file"), EVERY_SEED, ids=["/".join(pair) for pair in EVERY_SEED])
-def test_seed_breaks_nothing(name: str, file: str) -> None:
+def test_fuzz_target_accepts_every_seed(name: str, file: str) -> None:
     TARGETS[name](seeds(name)[file])
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_mutation_of_the_corpus_breaks_nothing(name: str) -> None:
+def test_fuzz_target_accepts_mutations_of_the_corpus(name: str) -> None:
     chance = random.Random(SEED)
     inputs = list(seeds(name).values())
     for number in range(MUTATIONS_OF_DOCUMENTS if name in DOCUMENTS else MUTATIONS):
@@ -46,13 +46,13 @@ def test_mutation_of_the_corpus_breaks_nothing(name: str) -> None:
             raise
 
 
-def test_corpus_reaches_both_sides_of_the_grammar() -> None:
+def test_corpus_has_accepted_and_rejected_requests() -> None:
     taken = {file for file, data in seeds("http").items() if isinstance(parse(data), Request)}
     assert {file for file in taken if not file.startswith(("sdk-", "client-"))} == set()
     assert {file for file in seeds("http") if file.startswith("sdk-")} <= taken
 
 
-def test_corpus_reaches_sessions_and_secrets() -> None:
+def test_corpus_has_open_sessions_and_responses_with_secrets() -> None:
     taken = {file for file, data in seeds("imds").items() if isinstance(imds.parse(data), Request)}
     assert {file for file in seeds("imds") if file.startswith("sdk-")} == taken
     open_session = {file for file, data in seeds("imds").items() if fuzz_imds.OPEN_SESSION in data}
@@ -61,7 +61,7 @@ def test_corpus_reaches_sessions_and_secrets() -> None:
 
 @pytest.mark.parametrize("name", ["roles", "local_config"])
 def test_corpus_of_documents_reaches_both_sides(name: str) -> None:
-    """Check that some seeds are accepted, some are not, and some mutations of accepted ones are accepted."""
+    """Check that some seeds are accepted, some are not, and some mutations of accepted seeds are accepted."""
     outcomes = [_is_accepted(name, data) for data in seeds(name).values()]
     assert True in outcomes
     assert False in outcomes

@@ -1,18 +1,18 @@
 """
-Check every promise about credentials under any order of faults, with a state machine and without an event loop.
+Check the guarantees about credentials under any order of faults, with a state machine and without an event loop.
 
 The real refresher runs its turns with a real token file and real response bytes, in a world whose true time is known.
-The real endpoint parses and answers real request bytes. After each step:
+The real endpoint parses real request bytes and responds to them. After each step:
 
 - No credentials are served past their true expiration, except for a change that none of our clocks can see
   (`Grant.may_be_served`).
 - The newest valid credentials are served to every client that has the secret until they expire, less a safety margin
-  (`Grant.must_be_served`). The margin is the second that `Date` is cut by, the duration of the exchange, and, until the
-  next refresh, the time by which the wall clock moved forward, because that may have been a suspend.
+  (`Grant.must_be_served`). The margin is the sum of three parts: the second for the rounding of `Date`, the duration of
+  the exchange, and, until the next refresh, any forward step of the wall clock, which may have been a suspend.
 - All parts of a response belong to the same credentials.
 - The daemon never calls STS more often than the back-off tables allow.
 
-`make stateful` takes many more steps than the suite does.
+`make stateful` takes many more steps than the normal test run.
 """
 
 import json
@@ -55,7 +55,7 @@ from tests.unit.daemon.test_daemon import make_log
 STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
 STEPS_A_RUN = 50
 SPARE_RUNS = 1.2
-"""Number of additional runs, because some runs end early."""
+"""Factor for the number of runs, because some runs end early."""
 
 DURATION_SECONDS = 3600
 SECRET = b"endpoint-secret-of-the-pod"
@@ -63,16 +63,16 @@ PATH = b"/v1/credentials"
 HOUR = 3600.0
 
 SHORTEST_SLEEP_SECONDS = 0.001
-"""Shortest sleep, so that time advances even if a float would not show it."""
+"""Minimum sleep, so that time advances despite the rounding of floats."""
 
 RAMP = 7
-"""Number of failures in a row after which no back-off of the table, with the lowest jitter, grows further."""
+"""Number of consecutive failures after which no back-off of the table, with the lowest jitter, increases further."""
 
 STEADY_SECONDS = min(
     schedule.CHANGED_TOKEN_PAUSE_SECONDS,
     *(back_off.delay_seconds(RAMP, 0.0) for back_off in schedule.BACK_OFFS.values()),
 )
-"""Least seconds between attempts in the steady state, whatever fails."""
+"""Minimum time in seconds between attempts after many failures of any kind."""
 
 breakages = st.one_of(
     st.none(),
@@ -113,7 +113,7 @@ damaged = st.one_of(
 
 
 class Machine(RuleBasedStateMachine):
-    """One Pod from its start."""
+    """A state machine of one Pod from its start."""
 
     steps: ClassVar[int] = 0
     attempts: ClassVar[int] = 0
@@ -229,7 +229,7 @@ class Machine(RuleBasedStateMachine):
         date=st.sampled_from([0.0, None]),
     )
     def sessions_are_short(self, life_seconds: int, date: float | None) -> None:
-        """Shorten the sessions, so that later credentials may expire sooner."""
+        """Shorten the sessions, so that later credentials may expire earlier."""
         self.sts.behaviour = Behaviour(life_seconds=life_seconds, date_error=date)
 
     @rule(
@@ -309,7 +309,7 @@ class Machine(RuleBasedStateMachine):
     # Implementation
 
     def _turn(self) -> float:
-        """Run one turn of the loop, which waits for nothing in this world. Returns the seconds of its next sleep."""
+        """Run one turn of the loop, which never waits in this world. Return the seconds of its next sleep."""
         turn = self.refresher.turn()
         before, self.sts.last = self.in_service, None
         try:
@@ -324,7 +324,8 @@ class Machine(RuleBasedStateMachine):
         """
         Check the credentials in service.
 
-        Later ones always win, and so do valid ones over expired ones. STS's clock has no effect.
+        Credentials that expire later always replace earlier ones, and valid ones replace expired ones. STS's clock has
+        no effect.
         """
         snapshot, given = self.route.snapshot, self.sts.last
         was_valid = before is not None and before.must_be_served(self.world)
@@ -346,9 +347,10 @@ class Machine(RuleBasedStateMachine):
 
     def _check_attempts(self) -> None:
         """
-        Check the number of attempts: a ramp for each success, one for each change of the wall clock, and a steady rate.
+        Check the number of attempts: a ramp for each success and each change of the wall clock, and a steady rate.
 
-        The first step of a ramp may have three attempts: for a longer session, for the longest so far, and for an hour.
+        The first step of a ramp may have three attempts: with a longer duration, with the longest known one, and with
+        an hour.
         """
         hour_ago = self.world.now - HOUR
         asked = sum(at > hour_ago for at in self.sts.asked_at)
@@ -358,14 +360,15 @@ class Machine(RuleBasedStateMachine):
         assert asked <= most, f"{asked} attempts within an hour, more than {most:.0f}"
 
     def _longest_wait_seconds(self) -> float:
-        """Return the longest back-off that may be in progress."""
+        """Return the maximum back-off that may be in progress."""
         code, error = self.refresher.health.last_error_code, self.sts.refused
         if code is None:
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
-        # The back-off is at most the one for the longest lifetime that credentials can have had at the last failure.
-        if error is None or error.code != code:  # valid responses that make no sense on our clocks
+        # The back-off is at most the back-off for the longest lifetime that the credentials may have had at the last
+        # failure.
+        if error is None or error.code != code:  # the response was valid, but is absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
         return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, asked)
@@ -399,7 +402,7 @@ class Machine(RuleBasedStateMachine):
 
 
 async def _directly(_path: str, function: Callable[..., Any], *arguments: object) -> Any:
-    """Replace file_thread.in_thread, which needs trio."""
+    """Replace file_thread.in_thread, which needs trio, by a direct call."""
     return function(*arguments)
 
 
@@ -407,7 +410,7 @@ async def _directly_shared(path: str, function: Callable[[str], Any]) -> Any:
     return function(path)
 
 
-def test_no_order_of_faults_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_keep_all_guarantees_under_any_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.refresh.refresher.in_thread", _directly)
     monkeypatch.setattr("sidecar.refresh.refresher.shared_check", _directly_shared)
     Machine.steps = Machine.attempts = 0

@@ -1,9 +1,9 @@
 """
-Simulate a world without an event loop: true time, two clocks with errors, and a scripted STS that returns real bytes.
+Simulate the true time, clocks with errors, and an STS that returns real bytes, without an event loop.
 
-The true time is `World.now`. The wall clock differs from it by `wall_error`, which a step changes, and STS's clock by
-`sts_error`. The monotonic clock stops during a suspend. `StsInWorld` never suspends its caller: to wait, it advances
-the world.
+The true time is `World.now`. The wall clock differs from the true time by `wall_error`, which a step changes, and STS's
+clock by `sts_error`. The monotonic clock stops during a suspend. `StsInWorld` never waits: instead it advances the time
+of the world.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,8 @@ class World:
     """
     The true time and the errors of the clocks.
 
-    `now`: true Unix seconds. `slept`: seconds that the monotonic clock missed.
+    `now` is the true time in Unix seconds. `slept` is the total time of suspends in seconds, which the monotonic clock
+    does not count.
     """
 
     def __init__(self) -> None:
@@ -55,12 +56,12 @@ class World:
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """
-    The responses of STS until they are changed.
+    The behaviour of STS until the next change.
 
-    STS responds `latency_seconds` after a request, and stamps its response after half of that. `life_seconds` None is
-    the requested lifetime. `date_error` is the difference of the `Date` from STS's clock, None for no `Date`. `code`
-    makes the response an error. `transport` is an error without a response. `edit` damages the body of a valid
-    response. `interruption` happens to the world once the response is in transit.
+    STS responds `latency_seconds` after a request, and sets `Date` after half of that time. If `life_seconds` is None,
+    sessions have the requested lifetime. `date_error` is the difference between `Date` and STS's clock, or None for no
+    `Date`. `code` makes the response an error. `transport` is an error without a response. `edit` damages the body of a
+    valid response. `interruption` changes the world while the response is in transit.
     """
 
     life_seconds: int | None = None
@@ -82,8 +83,9 @@ class Grant:
     """
     Credentials as STS knows them, with the state of the world at the request.
 
-    `expires_at` is the true expiration. `expiration` is the one in the response, by STS's clock at that time.
-    `early_seconds` and `late_seconds` limit the daemon's error about the expiration, given the response.
+    `expires_at` is the true expiration. `expiration` is the expiration in the response, by STS's clock at that time.
+    `early_seconds` and `late_seconds` are the maximum errors of the expiration that the daemon may compute from the
+    response.
     """
 
     key: str
@@ -104,7 +106,8 @@ class Grant:
         """
         Return the earliest expiration that the daemon may assume.
 
-        A wall clock that moved forward looks like a suspend, so the credentials are hidden until the next refresh.
+        The daemon cannot distinguish a forward step of the wall clock from a suspend, so it may serve no credentials
+        until the next refresh.
         """
         ahead = max(0.0, world.wall_error - self.wall_error)
         return self.expires_at - self.early_seconds - ahead
@@ -113,7 +116,7 @@ class Grant:
         """
         Return the latest expiration that the daemon may assume.
 
-        Only one case escapes both clocks: a suspend, with the wall clock set back by the same time.
+        Only one case is invisible on both clocks: a suspend during which the wall clock is set back by the same time.
         """
         unseen = min(world.slept - self.slept, max(0.0, self.wall_error - world.wall_error))
         return self.expires_at + self.late_seconds + unseen + 1e-3
@@ -121,10 +124,10 @@ class Grant:
 
 class StsInWorld:
     """
-    An Exchange in this world. `grants` holds each grant by its key, `last` the latest one, `refused` the latest error.
+    An Exchange in this world. `grants` is by key, `last` is the latest grant, `refused` the latest error.
 
-    `asked_at` holds the true time of each request, and `granted_at` that of each successful one. No session is longer
-    than `limit_seconds`.
+    `called_at` has the true time of each request, and `granted_at` the time of each successful request. No session is
+    longer than `limit_seconds`.
     """
 
     def __init__(self, world: World) -> None:
@@ -158,7 +161,7 @@ class StsInWorld:
         grant = self._grant(how, request.duration_seconds, asked_at, stamped_at, before)
         status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
-        # A different expiration means that the text was damaged, and the daemon must not accept it.
+        # Another expiration means that the text was damaged, so the daemon must not accept it.
         if credentials.expires_at.timestamp() == grant.expiration:
             self.last = self.grants[grant.key] = grant
             self.granted_at.append(asked_at)
@@ -169,7 +172,7 @@ class StsInWorld:
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
         error = _clock_error(how, life, before[0] - self._world.sts_error)
-        # With such a slow clock, the session seems longer than IAM allows, and the daemon ignores it.
+        # With such a slow clock, the session seems longer than IAM allows, so the daemon ignores it.
         is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.asked_at):07d}",
@@ -177,8 +180,8 @@ class StsInWorld:
             expiration=floor(stamped_at) + life + self._world.sts_error,
             wall_error=before[0],
             slept=before[1],
-            # `Date` is cut to the second, and the time in transit of the request is unknown. The daemon trusts no
-            # session to last longer than it requested.
+            # `Date` is truncated to the second, and the time of the request in transit is unknown. The daemon limits
+            # each session to the requested duration.
             early_seconds=inf
             if is_absurd
             else 1.001 + (self._world.now - asked_at) + max(0.0, error, life - asked_seconds),
@@ -200,10 +203,10 @@ class StsInWorld:
 
 def _clock_error(how: Behaviour, life: float, wall_error: float) -> float:
     """
-    Return the lead over STS's clock of the clock that the daemon uses.
+    Return the time on the clock that the daemon uses minus the time on STS's clock.
 
-    That is the response's clock if it makes sense. Otherwise it is the daemon's own at the request, from which
-    `wall_error` is measured.
+    The daemon uses the response's `Date` if it is plausible. Otherwise it uses its own clock at the request, with the
+    error `wall_error`.
     """
     if how.date_error is None or not 0 < life - how.date_error - 1 <= MAX_SESSION_SECONDS:
         return wall_error

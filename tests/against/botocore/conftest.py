@@ -1,4 +1,4 @@
-"""The client of botocore that the tests of this folder share."""
+"""Provide the botocore client that the tests in this folder share."""
 
 from collections.abc import Iterator
 

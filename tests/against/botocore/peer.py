@@ -1,4 +1,4 @@
-"""botocore's whole client without its socket, and the spellings of XML that both sides parse."""
+"""Run botocore's whole client without its socket, and write XML in every spelling that both parsers accept."""
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sidecar.sts.errors import Operation
 
 steady = settings(deadline=None, derandomize=True)
-"""Settings for the same inputs on every run, without a deadline."""
+"""Hypothesis settings with the same inputs on every run, and without a deadline."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
@@ -28,7 +28,7 @@ TOKEN = {"WebIdentityToken": "token"}
 
 
 class Raw:
-    """The body of a response, in the form that botocore accepts from urllib3."""
+    """The body of a response, with the methods that botocore uses."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -38,7 +38,7 @@ class Raw:
 
 
 class Botocore:
-    """A client of botocore. `sent` is the last request."""
+    """A botocore client. `sent` is the last request."""
 
     def __init__(self) -> None:
         config = Config(
@@ -47,7 +47,7 @@ class Botocore:
             retries={"total_max_attempts": 1, "mode": "standard"},
         )
         session = botocore.session.Session()
-        # They are never sent, and prevent a search for other credentials.
+        # These credentials are never sent. They prevent a search for other credentials.
         session.set_credentials("access-key-id", "secret-access-key")
         self._client = session.create_client("sts", region_name="eu-west-1", config=config)
         self._client.meta.events.register("before-send.sts", self._answer)
@@ -61,13 +61,13 @@ class Botocore:
     def call(
         self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
     ) -> dict[str, Any]:
-        """Send `request` and parse the response. Raises ClientError, or botocore's exception for an unreadable one."""
+        """Send `request` and parse the response. Raises ClientError, or botocore's exception for invalid bytes."""
         self._reply = (status, body)
         reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
         return reply
 
     def sends(self, operation: Operation, request: Mapping[str, Any]) -> bytes:
-        """Return the body of that request."""
+        """Return the body of the request that botocore would send."""
         self.call(operation, 200, render(operation=operation), request)
         assert self.sent is not None
         return self.sent.body if isinstance(self.sent.body, bytes) else str(self.sent.body).encode()
@@ -107,7 +107,7 @@ SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A spelling of a document. XML allows all of these variants, and none changes the meaning."""
+    """A spelling of a document. XML allows all of these variants, and they do not change the meaning."""
 
     prefix: str = ""
     namespace: str = STS
@@ -149,7 +149,7 @@ def render(
     is_reversed: bool = False,
     operation: Operation = WEB_IDENTITY,
 ) -> bytes:
-    """Write a response like STS, with the elements in either order and `more` unknown elements."""
+    """Write a response like STS, with the elements in one of two orders and `more` unknown elements."""
     xml = rendering or Rendering()
     order = (lambda rows: tuple(reversed(rows))) if is_reversed else tuple
     credentials = [xml.leaf(name, values[name]) for name in list(GOOD)[:4]]
@@ -181,7 +181,7 @@ values = st.fixed_dictionaries(
 
 @st.composite
 def broken_replies(draw: st.DrawFn) -> bytes:
-    """Return a valid response in which bytes were changed, doubled, moved, or cut off."""
+    """Return a valid response in which bytes were changed, doubled, moved or removed from the end."""
     body = bytearray(render(draw(values), draw(renderings)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(body)))

@@ -55,7 +55,7 @@ chained = {
 
 
 def in_botocores_words(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same request without unset parameters."""
+    """Return the same request in botocore's form, without unset parameters."""
     words = {
         "RoleArn": parameters["role_arn"],
         "RoleSessionName": parameters["session_name"],
@@ -73,24 +73,24 @@ def in_botocores_words(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @steady
 @given(st.fixed_dictionaries({**sessions, "token": any_text}))
-def test_web_identity_form_equals_botocores(peer: Botocore, parameters: dict[str, Any]) -> None:
+def test_web_identity_form_equals_botocores_form(peer: Botocore, parameters: dict[str, Any]) -> None:
     assert peer.sends(WEB_IDENTITY, in_botocores_words(parameters)) == assume_role_with_web_identity(**parameters)
 
 
 @steady
 @given(st.fixed_dictionaries({**sessions, **chained}))
-def test_assume_role_form_equals_botocores(peer: Botocore, parameters: dict[str, Any]) -> None:
+def test_assume_role_form_equals_botocores_form(peer: Botocore, parameters: dict[str, Any]) -> None:
     assert peer.sends(CHAIN, in_botocores_words(parameters)) == assume_role(ChainStep(**parameters))
 
 
-def test_headers_equal_botocores(peer: Botocore) -> None:
+def test_headers_equal_botocores_headers(peer: Botocore) -> None:
     peer.sends(WEB_IDENTITY, REQUEST | TOKEN)
     assert peer.sent is not None
     assert (peer.sent.method, peer.sent.url) == ("POST", "https://sts.eu-west-1.amazonaws.com/")
     assert HEADERS["Content-Type"].encode() == peer.sent.headers["Content-Type"]
     assert "Authorization" not in peer.sent.headers
     assert "Authorization" not in HEADERS
-    # botocore leaves this header to http.client, which sends it unless another value is set.
+    # botocore leaves this header to http.client, which sends it unless botocore sets another value.
     assert HEADERS["Accept-Encoding"] == "identity"
     assert peer.sent.headers.get("Accept-Encoding", "identity") == "identity"
 
@@ -121,7 +121,7 @@ def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation)
 
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
-    """Return botocore's result in our terms. The account is the one that its credential fetcher derives."""
+    """Return botocore's result as our Credentials. Its credential fetcher derives the account."""
     keys = reply["Credentials"]
     return Credentials(
         access_key_id=keys["AccessKeyId"],
@@ -147,7 +147,7 @@ def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
     has_optional=st.booleans(),
     is_reversed=st.booleans(),
 )
-def test_any_spelling_of_a_response_is_read_as_by_botocore(
+def test_any_spelling_of_a_response_has_botocores_result(
     peer: Botocore,
     operation: Operation,
     values: dict[str, str],
@@ -179,7 +179,7 @@ def test_response_to_the_other_operation_is_rejected() -> None:
 
 
 def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
-    """We may reject more than botocore. What we accept must be equal, and no other exception is allowed."""
+    """Check that we accept no response that botocore reads differently. We may reject more than botocore."""
     try:
         got = read_reply(200, body, role_arn=ROLE_ARN)
     except ExchangeError as error:
@@ -190,7 +190,7 @@ def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
 
 @steady
 @given(broken_replies())
-def test_broken_response_is_rejected_or_read_as_by_botocore(peer: Botocore, body: bytes) -> None:
+def test_broken_response_is_rejected_or_has_botocores_result(peer: Botocore, body: bytes) -> None:
     assert differs_from_botocore(peer, body) is None
 
 
@@ -207,7 +207,7 @@ def pieces(body: bytes) -> list[bytes]:
     return [piece for piece in body.replace(b"<", b"\0<").replace(b">", b">\0").split(b"\0") if piece]
 
 
-def test_response_with_a_missing_or_doubled_part_never_misread(peer: Botocore) -> None:
+def test_response_with_a_missing_or_double_part_is_not_misread(peer: Botocore) -> None:
     parts = pieces(render())
     for i, part in enumerate(parts):
         for body in (parts[:i] + parts[i + 1 :], [*parts[:i], part, *parts[i:]]):

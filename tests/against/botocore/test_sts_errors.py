@@ -12,7 +12,7 @@ from sidecar.sts.wire import read_reply
 from tests.against.botocore.peer import ROLE_ARN, Botocore, Rendering, broken_replies, renderings, steady
 
 words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=79)
-"""Printable texts that are too short to look like a token."""
+"""Strategy for printable texts that are too short to look like a token."""
 
 
 def render_error(code: str, message: str, shape: str, rendering: Rendering) -> bytes:

@@ -1,7 +1,7 @@
 """
-Compare our HTTP parser with h11: it accepts all requests that we accept, and reads them the same.
+Compare our HTTP parser with h11, which accepts all requests that we accept, with the same result.
 
-The reverse need not hold: h11 also accepts bare LF, folded headers and bodies, which we reject on purpose.
+We need not accept everything that h11 accepts: we deliberately reject bare LF, folded headers and bodies.
 """
 
 import h11
@@ -27,7 +27,7 @@ REAL = {
     b"Connection: keep-alive\r\n\r\n",
     "curl, HTTP/1.0": b"GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 }
-"""Requests to the container credentials endpoint."""
+"""Real requests of SDKs to the container credentials endpoint."""
 
 WITH_PUT = Grammar("GET", "PUT").parse
 
@@ -43,7 +43,7 @@ REAL_IMDS = {
     b"User-Agent: aws-sdk-go-v2/1.47.8\r\nAmz-Sdk-Request: attempt=1; max=3\r\n"
     b"X-Aws-Ec2-Metadata-Token: 0000000009c8ab08fb13\r\nAccept-Encoding: gzip\r\n\r\n",
 }
-"""Requests to the endpoint in the form of EC2's metadata service."""
+"""Real requests of SDKs to the endpoint in the format of EC2's metadata service."""
 
 ALL_REAL = {**REAL, **{f"{name}, IMDS": data for name, data in REAL_IMDS.items()}}
 
@@ -64,7 +64,7 @@ def by_h11(data: bytes) -> Head | None:
 
 
 @pytest.mark.parametrize("data", ALL_REAL.values(), ids=ALL_REAL.keys())
-def test_real_request_is_read_as_by_h11(data: bytes) -> None:
+def test_real_request_has_the_result_of_h11(data: bytes) -> None:
     request = WITH_PUT(data)
     assert isinstance(request, Request)
     assert by_h11(data) == (request.method, data.split(b" ")[1], request.version, request.headers)
@@ -85,7 +85,7 @@ splices = st.tuples(st.integers(0, 400), st.integers(0, 12), st.sampled_from(SPL
 @example(REAL["botocore"], [(0, 0, b"\r\n")])
 @example(REAL["botocore"], [(len(REAL["botocore"]) - 2, 0, b"Transfer-Encoding: chunked\r\n")])
 @example(REAL_IMDS["Java v1"], [(len(REAL_IMDS["Java v1"]) - 2, 0, b"Content-Length: 1\r\n")])
-def test_accepted_request_is_read_the_same_by_h11(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
+def test_accepted_request_has_the_result_of_h11(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
     for start, length, splice in mutations:
         data = data[:start] + splice + data[start + length :]
     request = WITH_PUT(data)
@@ -102,7 +102,7 @@ def test_accepted_request_is_read_the_same_by_h11(data: bytes, mutations: list[t
 
 
 @given(st.sampled_from([REAL["Java v2"], REAL_IMDS["Java v1"]]), st.lists(splices, max_size=2))
-def test_mutated_request_has_one_result_however_it_is_split(
+def test_result_of_a_mutated_request_is_the_same_for_pieces(
     data: bytes, mutations: list[tuple[int, int, bytes]]
 ) -> None:
     for start, length, splice in mutations:

@@ -1,4 +1,4 @@
-"""Test that an application's environment has our variables and none with a higher priority."""
+"""Test that an application's environment has our variables and no variables with a higher priority."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_region_is_in_both_variables_or_in_none() -> None:
 
 
 @pytest.mark.parametrize("name", WINS_OVER_US)
-def test_variable_that_wins_over_ours_is_removed(name: str) -> None:
+def test_variable_with_a_higher_priority_is_removed(name: str) -> None:
     assert name not in client_environment({name: "x"}, OFFER)
 
 
@@ -62,7 +62,7 @@ def test_region_of_the_application_is_kept_if_unknown() -> None:
         ({"NO_PROXY": "127.0.0.1,.svc"}, "127.0.0.1,.svc"),
         ({"NO_PROXY": ".svc, 127.0.0.1"}, ".svc, 127.0.0.1"),
         ({"NO_PROXY": "127.0.0.11"}, "127.0.0.11,127.0.0.1"),
-        # curl and Python read a star as all hosts only if it is alone.
+        # curl and Python read a star as all hosts only if the list has no other entry.
         ({"NO_PROXY": "*"}, "*"),
         ({"NO_PROXY": " * "}, " * "),
     ],

@@ -131,7 +131,7 @@ async def test_each_new_reason_is_reported_once(autojump_clock: MockClock, wall:
 
 
 @pytest.mark.parametrize(("step", "seconds"), [(NextStep.WAIT, 2), (NextStep.SLOW_DOWN, 2), (NextStep.WAIT, 0)])
-async def test_wait_ends_if_the_next_attempt_comes_too_late(
+async def test_wait_ends_if_the_next_attempt_is_too_late(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, step: NextStep, seconds: float
 ) -> None:
     write_valid_token(wall, volume)

@@ -1,4 +1,4 @@
-"""Test that a shell has no credentials of its own after a command failed in `eval "$(…)"`."""
+"""Test that a shell has no usable credentials after a command failed in `eval "$(…)"`."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from sidecar.client.shell_lines import failure_lines
 from tests.support.processes import GUARD_SECONDS
 
 SHELLS = [path for name in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "fish") if (path := shutil.which(name))]
-"""The shells of this machine. A POSIX machine always has sh."""
+"""The shells on this machine. A POSIX system always has sh."""
 
 PROGRAM = f"{sys.executable} -m sidecar"
 AWS = str(Path(sys.executable).parent / "aws")
@@ -30,7 +30,7 @@ FAILING = {
 
 
 def home(tmp_path: Path, **more: str) -> dict[str, str]:
-    """Return an environment with the person's own credentials in a file and a profile."""
+    """Return an environment with a person's own credentials in a file and a profile."""
     directory = tmp_path / ".aws"
     directory.mkdir()
     keys = f"aws_access_key_id = {OWN}\naws_secret_access_key = secret\n"
@@ -56,7 +56,7 @@ def evaluated(shell: str, command: str, then: str, environment: dict[str, str]) 
         *(("/bin/sh", command) for command in FAILING.values()),
     ],
 )
-def test_evaluated_failure_fails_visibly(shell: str, command: str, tmp_path: Path) -> None:
+def test_shell_reports_a_failure_in_evaluated_lines(shell: str, command: str, tmp_path: Path) -> None:
     done = evaluated(shell, command, "", home(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
@@ -74,7 +74,7 @@ def test_evaluated_failure_fails_visibly(shell: str, command: str, tmp_path: Pat
         ("/bin/sh", {"AWS_WEB_IDENTITY_TOKEN_FILE": "/dev/null", "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/own"}),
     ],
 )
-def test_shell_has_no_credentials_of_its_own_after_a_failure(shell: str, own: dict[str, str], tmp_path: Path) -> None:
+def test_shell_has_no_usable_credentials_after_a_failure(shell: str, own: dict[str, str], tmp_path: Path) -> None:
     done = evaluated(shell, "local --config /nowhere", f"; {sys.executable} -c '{BOTO3}'", home(tmp_path, **own))
     assert OWN not in done.stdout
     assert "irsa-sidecar-local-failed" in done.stdout + done.stderr
@@ -89,7 +89,7 @@ def test_aws_cli_names_the_failed_command(tmp_path: Path) -> None:
     "command", ["local --config /nowhere -- true", "credentials --no-daemon", "token", "local --help"]
 )
 def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
-    """In these cases stdout belongs to a command, a program reads it, or no command failed."""
+    """In these cases stdout belongs to another command, a program reads it, or no command failed."""
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", *command.split()],
         env=home(tmp_path),

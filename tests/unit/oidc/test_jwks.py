@@ -16,7 +16,7 @@ HOST = "oidc.example.com"
 
 
 def documents(sts: ScriptedSts, headers: Mapping[str, str] = NO_HEADERS) -> None:
-    """Let the scripted server return first its own discovery document, and then the keys."""
+    """Let the scripted server return its own discovery document first, and then the keys."""
     issuer = sts.url.rstrip("/")
     discovery = (
         f'{{"issuer": "{issuer}", "jwks_uri": "{issuer}/keys", "id_token_signing_alg_values_supported": ["RS256"]}}'
@@ -50,7 +50,7 @@ async def test_cache_control_limits_the_use_of_keys(
     assert published.algorithms == ("RS256",)
 
 
-async def test_fetch_returns_the_issuers_date() -> None:
+async def test_fetch_returns_the_date_of_the_issuer() -> None:
     for header, date in (("Fri, 15 Jan 2027 08:00:00 GMT", 1_800_000_000.0), ("yesterday", None)):
         async with scripted(Reply()) as server:
             documents(server, {"Date": header})

@@ -1,4 +1,4 @@
-"""Test an issuer's keys on disk: how long they are used, when they are fetched, and what is reported."""
+"""Test an issuer's keys on disk: the time of their use, their fetches, and the reported errors."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DAY = 86_400.0
 
 
 class Source:
-    """A fake issuer. `answer` is what it publishes or raises; it counts the requests."""
+    """A fake issuer. `answer` is the keys that it publishes, or the error that it raises. It counts the requests."""
 
     def __init__(self, *kids: str, **fields: Any) -> None:
         self.answer: Published | IssuerError = published(*kids, **fields)
@@ -99,7 +99,7 @@ async def test_no_store_keys_are_not_stored(cache: KeyCache) -> None:
 
 
 async def test_keys_from_the_future_are_fetched_again(cache: KeyCache) -> None:
-    """The clock was set back, so it is unknown how long they may be used."""
+    """The clock was set back, so it is unknown how long the keys may be used."""
     source = Source("a", max_age_seconds=3600.0)
     await ask(source, cache)
     assert (await ask(source, cache, NOW - DAY)).is_new
@@ -133,14 +133,14 @@ async def test_damaged_file_is_ignored_and_replaced(cache: KeyCache, tmp_path: P
     assert not (await ask(source, cache)).is_new
 
 
-async def test_cache_file_is_private_and_leaves_no_draft(cache: KeyCache, tmp_path: Path) -> None:
+async def test_cache_file_is_private_and_leaves_no_temporary_file(cache: KeyCache, tmp_path: Path) -> None:
     await ask(Source("a"), cache)
     (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-async def test_unwritable_directory_means_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unwritable_directory_disables_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     for directory in (None, str(blocked), "/proc/1/nowhere"):
@@ -180,14 +180,14 @@ async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: 
 
 
 async def test_rotation_outlook_of_eks_is_seven_days(cache: KeyCache) -> None:
-    """The instant is 2027-01-15T08:00:00Z. A token that was issued five days later does not change it."""
+    """NOW is 2027-01-15T08:00:00Z. A token that was issued five days later does not change the result."""
     for days in (0, 5):
         sentence = await outlook(cache, EKS, NOW + days * DAY, "a")
         assert "a signs until 2027-01-22T08:00:00Z" in sentence
         assert "2027-01-23T08:00:00Z at the latest" in sentence
 
 
-async def test_rotation_outlook_counts_from_the_tokens_issue(cache: KeyCache) -> None:
+async def test_rotation_outlook_counts_from_the_tokens_issue_time(cache: KeyCache) -> None:
     assert "signs until 2027-01-21T08:00:00Z" in await outlook(cache, EKS, NOW, "a", iat=int(NOW - DAY))
 
 

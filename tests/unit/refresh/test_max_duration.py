@@ -1,4 +1,4 @@
-"""Test the search for the longest session that a role allows: its speed, its price and its result."""
+"""Test the search for the longest session that a role allows: its speed, its extra calls and its result."""
 
 import re
 from dataclasses import dataclass, field
@@ -40,13 +40,13 @@ def whole_hours(limit: int) -> int:
 
 @dataclass
 class Asking:
-    """A role with a limit, and requests for it as the refresher sends them."""
+    """A role with a limit, and the requests that the refresher sends for it."""
 
     limit: int
     bounds: MaxDuration = field(default_factory=MaxDuration)
 
     def refresh(self, now: float) -> list[int]:
-        """Return the durations that one refresh requests. The last one is granted."""
+        """Return the durations that one refresh requests. STS grants the last one."""
         requested = [self.bounds.seconds_to_request(now)]
         while requested[-1] > self.limit:
             self.bounds = after_refusal(self.bounds, requested[-1], now)
@@ -65,7 +65,7 @@ def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
     assert max(map(len, requested)) <= 2
     assert requested[0][0] == 12 * HOUR
     assert [refresh[-1] for refresh in requested[4:]] == [whole_hours(limit)] * 2
-    assert requested[5] == [whole_hours(limit)]  # after that nothing more is tried
+    assert requested[5] == [whole_hours(limit)]  # the search is over
 
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
@@ -130,7 +130,7 @@ def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, f
 
 
 class LimitedSts(FakeExchange):
-    """An exchange that grants durations up to `limit`, and rejects longer ones as AWS does."""
+    """A fake exchange that grants durations up to `limit`, and rejects longer ones as AWS does."""
 
     limit = 12 * HOUR
 
@@ -181,7 +181,8 @@ CALLS_IN_A_DAY = {
     39_600: (8, 5),
     43_200: (4, 4),
 }
-"""The calls by the role's limit: on the first day, with the search, and on the second. A fixed hour takes 48 a day."""
+"""Number of calls by the role's limit, on the first day with the search and on the second day. With an hour, it is 48 a
+day."""
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
@@ -198,7 +199,7 @@ async def test_max_duration_calls_per_day(autojump_clock: MockClock, scene: Scen
     assert scene.key is not None
 
 
-def test_docs_table_has_these_numbers() -> None:
+def test_docs_table_has_the_calls_of_the_test() -> None:
     document = (Path(__file__).parents[3] / "docs" / "roles.md").read_text()
     rows = re.findall(r"^\| (\d+) hours?[^|]*\| (\d+) \| (\d+) \|$", document, re.MULTILINE)
     assert len(rows) == 5
@@ -229,7 +230,7 @@ async def test_first_credentials_cost_at_most_two_calls(
     assert sts.requested == [12 * HOUR, HOUR] * len(pods)
 
 
-async def test_rejected_try_is_counted_and_not_reported(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_rejected_try_is_counted_but_not_reported_as_an_error(autojump_clock: MockClock, scene: Scene) -> None:
     sts_of(scene).limit = 4 * HOUR
     for _ in range(6):
         await live(scene, 2 * HOUR)
@@ -239,7 +240,7 @@ async def test_rejected_try_is_counted_and_not_reported(autojump_clock: MockCloc
     assert scene.metrics.sts_seconds.counts[0] == len(sts_of(scene).requested)
 
 
-async def test_found_limit_is_logged_when_it_changes(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_changed_limit_is_logged_once(autojump_clock: MockClock, scene: Scene) -> None:
     sts = sts_of(scene)
     sts.limit = 4 * HOUR
     await live(scene, DAY)

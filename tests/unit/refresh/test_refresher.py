@@ -1,4 +1,4 @@
-"""Test the loop of one role with fake clocks, on which hours pass in milliseconds."""
+"""Test the refresh loop of one role with fake clocks, on which hours pass in milliseconds."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ async def test_failure_keeps_valid_credentials_in_service(
         await trio.sleep(3500)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(200)
-        assert scene.key is None  # no credentials are served after their expiration
+        assert scene.key is None  # expired credentials are not served
         scene.sts.trouble = None
         await trio.sleep(schedule.BACK_OFFS[next_step].cap_seconds)
         assert scene.key is not None
@@ -185,7 +185,7 @@ async def test_late_credentials_that_expire_sooner_are_ignored(autojump_clock: M
 async def test_sts_clock_set_back_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float, *, sends_date: bool
 ) -> None:
-    """STS's clock was ahead and was then set back, or another STS responded."""
+    """STS's clock was ahead and was then set back, or another STS with the right time responded."""
     scene.write_token(lifetime_seconds=86_400)
     scene.sts.clock_error, scene.sts.sends_date = ahead_seconds, sends_date or ahead_seconds > 39_600
     async with running(scene):
@@ -200,7 +200,7 @@ async def test_sts_clock_set_back_leaves_no_gap(
 async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float
 ) -> None:
-    """Two STS endpoints are behind one name, and only one of them has the right time."""
+    """Two STS endpoints have one name, and only one of them has the right time."""
     scene.write_token(lifetime_seconds=86_400)
     async with running(scene):
         await trio.sleep(1)
@@ -229,7 +229,7 @@ async def test_session_longer_than_requested_leaves_no_gap(
 async def test_ignored_credentials_never_delay_the_next_refresh(
     autojump_clock: MockClock, scene: Scene, granted_seconds: float
 ) -> None:
-    """STS grants shorter sessions than those in service, until those expire."""
+    """STS grants sessions that are shorter than the remaining lifetime in service, until that ends."""
     scene.write_token(lifetime_seconds=86_400)
     async with running(scene):
         await trio.sleep(1)

@@ -1,4 +1,4 @@
-"""Test when the next exchange is due: bounds for any input, and the table of next steps."""
+"""Test the time of the next exchange: limits for any input, and the table of next steps."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from sidecar.refresh.schedule import BACK_OFFS, Schedule
 
 NOW = Instant(1_800_000_000.0, 5_000.0)
 ROUNDING = 1e-6
-"""Seconds that differences of large floats may be off."""
+"""Maximum rounding error in seconds of a difference between large floats."""
 
 JITTERS = st.floats(0, 1, exclude_max=True)
 STEPS = st.sampled_from(list(NextStep))
@@ -34,7 +34,7 @@ def test_refresh_is_due_at_half_or_before_the_sdks_window(life: float, earliest:
 
 
 @given(life=st.floats(schedule.SHORTEST_WITH_MARGIN_SECONDS, 43_200), jitter=JITTERS)
-def test_refresh_starts_before_the_sdks_window(life: float, jitter: float) -> None:
+def test_refresh_leaves_time_before_the_sdks_window(life: float, jitter: float) -> None:
     remaining = life - schedule.refresh_after_seconds(life, jitter)
     assert remaining > schedule.EARLIEST_SDK_WINDOW_SECONDS
 
@@ -97,7 +97,7 @@ def test_retries_spread_over_the_whole_back_off() -> None:
 
 
 @pytest.mark.parametrize(("retry_after", "least", "most"), [(30.0, 30.0, 33.0), (1e9, 300.0, 330.0), (-5.0, 0.0, 5.0)])
-def test_retry_after_is_honoured_up_to_a_limit(retry_after: float, least: float, most: float) -> None:
+def test_retry_after_is_respected_up_to_a_limit(retry_after: float, least: float, most: float) -> None:
     for jitter in (0.0, 0.99):
         plan = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.SLOW_DOWN, jitter, retry_after)
         assert least <= seconds_until_due(plan) <= most
@@ -150,7 +150,7 @@ def test_new_token_keeps_the_plan_unless_it_was_rejected() -> None:
     [
         (Instant(NOW.wall + 60, NOW.monotonic + 60), False),
         (Instant(NOW.wall + 7200, NOW.monotonic + 60), True),  # the machine slept, or the clock was set forward
-        (Instant(NOW.wall - 7200, NOW.monotonic + 60), True),  # the clock was set back, so the plan is void
+        (Instant(NOW.wall - 7200, NOW.monotonic + 60), True),  # the clock was set back, so the plan is invalid
         (Instant(NOW.wall - 1, NOW.monotonic + 1), False),  # a slow correction is not a step
         (Instant(NOW.wall, NOW.monotonic + 7200), True),
     ],
