@@ -55,11 +55,10 @@ class IssuerError(SidecarError):
     failed.
     """
 
-    def __init__(self, reason: str, address: str, why: str) -> None:
-        super().__init__(f"{address}: {why}")
+    def __init__(self, reason: str, address: str, problem: str) -> None:
+        super().__init__(f"{address}: {problem}")
         self.reason = reason
         self.address = address
-        self.why = why
 
 
 def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
@@ -203,6 +202,6 @@ def _by_cause(url: str, exc: Exception) -> IssuerError:
         case Failure.TIMEOUT:
             return IssuerError("timeout", url, f"{host} did not respond in time")
         case Failure.PROXY | Failure.PROTOCOL | Failure.CONNECTION:
-            why = reason or str(exc) or type(exc).__name__
-            return IssuerError("unreachable", url, f"{host} cannot be reached from here ({why})")
+            details = reason or str(exc) or type(exc).__name__
+            return IssuerError("unreachable", url, f"{host} cannot be reached from here ({details})")
     return IssuerError("tls", url, f"its certificate or TLS version is not accepted ({reason})")

@@ -111,9 +111,9 @@ SMUGGLING = {
 async def test_smuggling_request_gets_one_response(
     autojump_clock: MockClock, served: Served, status: int, shape: bytes
 ) -> None:
-    whole = await served.ask(shape)
+    whole = await served.send(shape)
     assert status_of(whole) == status
-    assert await served.ask(*in_bytes(shape)) == whole
+    assert await served.send(*in_bytes(shape)) == whole
     assert served.statuses == {status: 2}
 
 
@@ -131,14 +131,14 @@ async def test_smuggling_put_gets_one_response(
     autojump_clock: MockClock, served: Served, status: int, shape: bytes
 ) -> None:
     for pieces in ([shape], in_bytes(shape)):
-        assert status_of(await served.ask(*pieces, imds=True)) == status
+        assert status_of(await served.send(*pieces, imds=True)) == status
     assert served.daemon.metrics.imds_requests == {status: 2}
     assert served.statuses == {}
 
 
 async def test_other_listeners_reject_a_put(autojump_clock: MockClock, served: Served) -> None:
-    assert status_of(await served.ask(PUT)) == 405
-    assert status_of(await served.ask(GET, imds=True)) == 401
+    assert status_of(await served.send(PUT)) == 405
+    assert status_of(await served.send(GET, imds=True)) == 401
 
 
 def in_bytes(data: bytes) -> Iterator[bytes]:
@@ -164,20 +164,20 @@ async def test_mutated_request_gets_the_same_response_in_any_parts(autojump_cloc
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     shapes = [mutated(framed(b"Accept: */*") if chance.random() < 0.5 else GET, chance) for _ in range(150)]
-    answers: list[set[bytes]] = [set() for _ in shapes]
+    responses: list[set[bytes]] = [set() for _ in shapes]
 
-    async def ask(number: int, *pieces: bytes) -> None:
-        answers[number].add(await served.ask(*pieces, ends=True))
+    async def send(number: int, *pieces: bytes) -> None:
+        responses[number].add(await served.send(*pieces, ends=True))
 
     for number, shape in enumerate(shapes):
         cut = chance.randrange(len(shape) + 1)
         async with trio.open_nursery() as clients:
-            clients.start_soon(ask, number, shape)
-            clients.start_soon(ask, number, shape[:cut], shape[cut:])
-            clients.start_soon(ask, number, *in_bytes(shape))
-    different = [shape for shape, given in zip(shapes, answers, strict=True) if len(given) > 1]
+            clients.start_soon(send, number, shape)
+            clients.start_soon(send, number, shape[:cut], shape[cut:])
+            clients.start_soon(send, number, *in_bytes(shape))
+    different = [shape for shape, given in zip(shapes, responses, strict=True) if len(given) > 1]
     assert different == []
-    assert {status_of(answer) for given in answers for answer in given} >= {200, 400, 403, 404, 405}
+    assert {status_of(answer) for given in responses for answer in given} >= {200, 400, 403, 404, 405}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_flood_of_headers_is_rejected_at_the_size_limit(
         with pytest.raises(trio.BrokenResourceError):
             await client.send_all(LINE + HOST + b"A: " * (b":" not in flood) + flood * (32 * 1024 * 1024 // len(flood)))
         assert status_of(await read_to_the_end(client)) in {400, 431}
-    assert status_of(await served.ask(GET)) == 200
+    assert status_of(await served.send(GET)) == 200
 
 
 async def test_slow_clients_lose_only_their_own_connections(autojump_clock: MockClock, served: Served) -> None:
@@ -202,7 +202,7 @@ async def test_slow_clients_lose_only_their_own_connections(autojump_clock: Mock
         for number in range(len(GET)):
             for client in slow:
                 await client.send_all(GET[number : number + 1])
-            assert status_of(await served.ask(GET)) == 200
+            assert status_of(await served.send(GET)) == 200
             await trio.sleep(0.5)
     assert {status_of(await read_to_the_end(client)) for client in slow} == {408}
     assert trio.current_time() - start < Limits().head_seconds + Limits().linger_seconds
@@ -210,9 +210,9 @@ async def test_slow_clients_lose_only_their_own_connections(autojump_clock: Mock
 
 async def test_client_may_half_close_after_any_byte(autojump_clock: MockClock, served: Served) -> None:
     for end in range(1, len(GET), 5):
-        assert status_of(await served.ask(GET[:end], ends=True)) == 400
-    assert await served.ask(ends=True) == b""
-    assert status_of(await served.ask(GET, ends=True)) == 200
+        assert status_of(await served.send(GET[:end], ends=True)) == 400
+    assert await served.send(ends=True) == b""
+    assert status_of(await served.send(GET, ends=True)) == 200
 
 
 async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock, served: Served) -> None:
@@ -225,22 +225,22 @@ async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock,
         await client.aclose()
     await settle()
     assert served.statuses == {CLIENT_GONE: len(ends)}
-    assert status_of(await served.ask(GET)) == 200
+    assert status_of(await served.send(GET)) == 200
     assert served.events == [] or not served.logged("request_failed")
 
 
 async def test_guessed_secret_reveals_nothing_of_the_right_one(autojump_clock: MockClock, served: Served) -> None:
     guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"x {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
-    answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
-    assert len(answers) == 1
-    assert status_of(answers.pop()) == 403
+    responses = {await served.send(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
+    assert len(responses) == 1
+    assert status_of(responses.pop()) == 403
 
 
 async def test_authorization_scheme_reveals_nothing_of_the_secret(autojump_clock: MockClock, served: Served) -> None:
     guesses = [f"Bearer {SECRET}", "Bearer wrong", f"Token {SECRET[:-1]}"]
-    answers = {await served.ask(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
-    assert len(answers) == 1
-    assert b"without a scheme" in answers.pop()
+    responses = {await served.send(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
+    assert len(responses) == 1
+    assert b"without a scheme" in responses.pop()
 
 
 @asynccontextmanager

@@ -108,8 +108,8 @@ async def test_secret_that_imds_ignores_is_logged_at_the_start(tmp_path: Path) -
 
 
 async def test_requests_of_both_forms_are_counted_separately(autojump_clock: MockClock, served: Served) -> None:
-    await served.ask(b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", imds=True)
-    await served.ask(b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    await served.send(b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", imds=True)
+    await served.send(b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     await settle()
     assert served.statuses == {404: 1}
     assert served.daemon.metrics.imds_requests == {401: 1}

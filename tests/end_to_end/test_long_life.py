@@ -86,7 +86,7 @@ class LongLife:
             self.volume.write(self.chance.choice(TOKENS))
             await trio.sleep(20)
         self.volume.write(service_account_token(self.wall.time(), lifetime_seconds=DAY_SECONDS, jti=str(self.rounds)))
-        self.sts.trouble = self.chance.choice(TROUBLES)()
+        self.sts.error = self.chance.choice(TROUBLES)()
         self.sts.latency_seconds = self.chance.choice((0.0, 0.0, 0.1, 3.0))
         if self.chance.random() < 0.05:
             self.wall.step(self.chance.uniform(-2, 2) * seconds)
@@ -100,12 +100,12 @@ class LongLife:
             trio.lowlevel.current_statistics().tasks_living,
             len(os.listdir("/proc/self/fd")),
             len(gc.get_objects()),
-            sys.getallocatedblocks() - len(self.sts.asked_at),  # the fake's own list of request times
+            sys.getallocatedblocks() - len(self.sts.called_at),  # the fake's own list of request times
         )
 
     async def check_recovers(self) -> None:
         """Check that there are credentials within one back-off after all rounds."""
-        self.sts.trouble, self.sts.latency_seconds = None, 0.0
+        self.sts.error, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
         await trio.sleep(schedule.BACK_OFFS[NextStep.ASK_OPERATOR].cap_seconds)
         assert self.daemon.role.store.valid_snapshot(self.wall.clock.now()) is not None

@@ -39,7 +39,7 @@ async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
     The client gets a 408 five seconds after it connects, even if it continues to send bytes.
     """
     start = trio.current_time()
-    assert status_of(await served.ask(b"")) == 408
+    assert status_of(await served.send(b"")) == 408
     assert 5 <= trio.current_time() - start < 6
     slow = await served.connect()
     await slow.send_all(GET[:20])
@@ -57,8 +57,8 @@ async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock
     The client gets a 431 as soon as the size limit is exceeded. The daemon does not wait for the rest.
     """
     for flood in (LINE + b"A: b\r\n" * 100_000, LINE + b"A: " + b"b" * 20_000, b"GET /" + b"a" * 10 * 1024 * 1024):
-        assert status_of(await served.ask(flood)) == 431
-    assert status_of(await served.ask(GET)) == 200
+        assert status_of(await served.send(flood)) == 431
+    assert status_of(await served.send(GET)) == 200
 
 
 async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
@@ -77,7 +77,7 @@ async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
         with_header(b"A: b\r\n c\r\n"),
     ]
     for shape in shapes:
-        assert status_of(await served.ask(shape)) == 400
+        assert status_of(await served.send(shape)) == 400
     assert served.statuses == {400: len(shapes)}
 
 
@@ -88,9 +88,9 @@ async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, 
     A foreign Host gets a 403 even with the right secret. An absolute target gets a 400.
     """
     for host in (b"attacker.example", b"127.0.0.1.attacker.example", b"169.254.170.2"):
-        assert status_of(await served.ask(LINE + b"Host: " + host + b"\r\n" + REST)) == 403
+        assert status_of(await served.send(LINE + b"Host: " + host + b"\r\n" + REST)) == 403
     absolute = GET.replace(b"GET /", b"GET http://127.0.0.1/")
-    assert status_of(await served.ask(absolute)) == 400
+    assert status_of(await served.send(absolute)) == 400
 
 
 async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
@@ -100,7 +100,7 @@ async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock
     The client gets a 403 even with the right secret, because no AWS client sends these headers.
     """
     for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
-        assert status_of(await served.ask(with_header(header + b"\r\n"))) == 403
+        assert status_of(await served.send(with_header(header + b"\r\n"))) == 403
 
 
 async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
@@ -116,10 +116,10 @@ async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: 
         "Authorization: gehéim\r\n".encode(): 403,
     }
     for header, status in wrong.items():
-        answer = await served.ask(GET.replace(AUTHORIZATION, header))
-        assert status_of(answer) == status
-        assert b"\r\nContent-Type: application/json\r\n" in answer
-        body = json.loads(answer.partition(b"\r\n\r\n")[2])
+        response = await served.send(GET.replace(AUTHORIZATION, header))
+        assert status_of(response) == status
+        assert b"\r\nContent-Type: application/json\r\n" in response
+        body = json.loads(response.partition(b"\r\n\r\n")[2])
         assert set(body) == {"code", "message", "Code", "Message"}
         assert SECRET not in str(body)
 
@@ -138,7 +138,7 @@ async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500: 400,
     }
     for request, status in others.items():
-        assert status_of(await served.ask(request)) == status
+        assert status_of(await served.send(request)) == status
 
 
 async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, served: Served) -> None:
@@ -147,8 +147,8 @@ async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, serv
 
     The daemon answers the first request, closes the connection, and does not read the rest as a request.
     """
-    assert status_of(await served.ask(GET * 20)) == 200
-    assert status_of(await served.ask(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
+    assert status_of(await served.send(GET * 20)) == 200
+    assert status_of(await served.send(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
     assert served.statuses == {200: 2}
 
 
@@ -158,9 +158,9 @@ async def test_client_that_half_closes_resets_or_never_reads(autojump_clock: Moc
 
     A half-close gets a response. A reset, or 5 s without reading, is counted and affects no other client.
     """
-    assert status_of(await served.ask(GET, ends=True)) == 200
+    assert status_of(await served.send(GET, ends=True)) == 200
     await _leave_at_once(served)
-    _grow_answer(served)
+    _grow_response(served)
     deaf = await served.connect()
     await deaf.send_all(GET)
     await trio.sleep(6)
@@ -177,7 +177,7 @@ async def _leave_at_once(served: Served) -> None:
     await settle()
 
 
-def _grow_answer(served: Served) -> None:
+def _grow_response(served: Served) -> None:
     """Make the credentials larger than every socket buffer."""
     store = served.daemon.role.store
     assert store.snapshot is not None
@@ -216,9 +216,9 @@ async def test_sdk_request_before_the_first_credentials(
     sts.latency_seconds = 1.5
     async with serving(autojump_clock, wall, volume, sts) as served:
         start = trio.current_time()
-        assert status_of(await served.ask(GET)) == 503
+        assert status_of(await served.send(GET)) == 503
         assert 0.8 <= trio.current_time() - start < 1
-        assert status_of(await served.ask(GET)) == 200
+        assert status_of(await served.send(GET)) == 200
         assert 1.5 <= trio.current_time() - start < 1.6
 
 
@@ -231,6 +231,6 @@ async def test_burst_of_a_thousand_requests(autojump_clock: MockClock, served: S
     for _ in range(10):  # a hundred in parallel, so that the test works with a low limit of open files
         async with trio.open_nursery() as burst:
             for _ in range(100):
-                burst.start_soon(served.ask, GET)
+                burst.start_soon(served.send, GET)
     assert served.statuses == {200: 1000}
-    assert len(served.sts.asked_at) == 1
+    assert len(served.sts.called_at) == 1

@@ -49,7 +49,7 @@ async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
     """
     never = Reply(200, hour_long_reply().body, delay_seconds=3600)
     async with scripted_sts(never) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
-        await sts.asked.wait()
+        await sts.called.wait()
         client = await trio.open_tcp_stream(*running.address)
         async with client:
             await client.send_all(GET)
@@ -338,19 +338,19 @@ async def test_bug_that_raises_in_one_task(
     """
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
-        assert status_of(await served.ask(GET)) == 500
+        assert status_of(await served.send(GET)) == 500
     assert len(served.logged("request_failed")) == 1
-    served.sts.trouble = ZeroDivisionError("a bug")
+    served.sts.error = ZeroDivisionError("a bug")
     autojump_clock.autojump_threshold = 0.0
     await trio.sleep(1800 + 2 * RESTART_SECONDS)
     autojump_clock.autojump_threshold = 0.02
     assert len(served.logged("refresher_failed")) > 1
     assert "ZeroDivisionError" in str(served.daemon.role.last_error)
     assert served.daemon.metrics.refreshes["default", "unexpected_error"] > 1
-    assert status_of(await served.ask(GET)) == 200
-    served.sts.trouble = None
+    assert status_of(await served.send(GET)) == 200
+    served.sts.error = None
     await trio.sleep(2 * RESTART_SECONDS)
-    assert b"ASIAFAKE0001" not in await served.ask(GET)
+    assert b"ASIAFAKE0001" not in await served.send(GET)
 
 
 # A volume that does not respond

@@ -55,7 +55,7 @@ LAST_MINUTE, LAST_MINUTES = 60, 170
 
 
 async def retries_after(
-    scene: Scene, trouble: ExchangeError, *, seconds: float, remaining_seconds: float = HOUR_SECONDS / 2
+    scene: Scene, error: ExchangeError, *, seconds: float, remaining_seconds: float = HOUR_SECONDS / 2
 ) -> list[float]:
     """
     Return the delays between attempts while each refresh fails with this error, in seconds.
@@ -68,16 +68,16 @@ async def retries_after(
     async with running(scene):
         await scene.refresher.first_attempt.wait()
         key = scene.key
-        scene.sts.trouble = trouble
+        scene.sts.error = error
         scene.wall.step(HOUR_SECONDS - remaining_seconds - 2)
-        before = len(scene.sts.asked_at)
+        before = len(scene.sts.called_at)
         await trio.sleep(min(seconds, remaining_seconds - 5))
         assert scene.key == key is not None
         await trio.sleep(seconds - min(seconds, remaining_seconds - 5))
         found = scene.intervals[before:]
-        assert scene.outcomes[trouble.code] == len(found) + 1
-        scene.sts.trouble = None
-        longest = max(back_off_for(trouble.next_step, remaining_seconds).cap_seconds, trouble.retry_after_seconds or 0)
+        assert scene.outcomes[error.code] == len(found) + 1
+        scene.sts.error = None
+        longest = max(back_off_for(error.next_step, remaining_seconds).cap_seconds, error.retry_after_seconds or 0)
         await trio.sleep(longest + 2 * scene.sts.latency_seconds)
         assert scene.key not in {key, None}
     assert scene.logged("refresh_failed")[0]["level"] == "warning"
@@ -94,15 +94,15 @@ async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> Non
     delays = await retries_after(scene, expired, seconds=900)
     assert len(delays) >= 13
     assert set(delays) == {60 + scene.sts.latency_seconds}
-    scene.sts.trouble = expired
+    scene.sts.error = expired
     async with running(scene):
         scene.wall.step(1810)
         await trio.sleep(630)  # between two attempts
-        scene.sts.trouble = None
+        scene.sts.error = None
         scene.write_token(jti="new")
         await trio.sleep(1)
     assert scene.sts.tokens[-1] == scene.held_token()
-    assert scene.sts.asked_at[-1] >= trio.current_time() - 1
+    assert scene.sts.called_at[-1] >= trio.current_time() - 1
 
 
 async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
@@ -126,12 +126,12 @@ async def test_400_idp_communication_error(autojump_clock: MockClock, wall: Fake
 
     Retries start after one second and slow down to one minute, each with a jitter of nine tenths.
     """
-    trouble = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
-    assert trouble.next_step is NextStep.RETRY
+    error = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
+    assert error.next_step is NextStep.RETRY
     by_luck = []
     for luck in (0.0, 0.999):
         scene = make_scene(wall, volume, jitter=cycle([luck]).__next__)
-        by_luck.append(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES))
+        by_luck.append(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES))
     shortest, longest = by_luck
     assert [round(delay) for delay in longest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert [round(10 * delay) for delay in shortest[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
@@ -167,10 +167,10 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     Delays double from 5 s, or from 1 min with long-lived credentials, and are never less than Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
-        scene, trouble = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
-        delays = await retries_after(scene, trouble, seconds=900, remaining_seconds=LAST_MINUTE)
+        scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
+        delays = await retries_after(scene, error, seconds=900, remaining_seconds=LAST_MINUTE)
         assert [round(delay) for delay in delays[:6]] == [5, 10, 20, 40, 80, 120]
-        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
+        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), error, seconds=900)
         assert [round(delay) for delay in patient_delays] == [60, 120, 240]
     output = await failure_of(error_reply(400, "Throttling", "Rate exceeded", {"Retry-After": "100"}))
     delays = await retries_after(make_scene(wall, volume), output, seconds=900, remaining_seconds=LAST_MINUTES)
@@ -186,12 +186,12 @@ async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, vol
     """
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
-        trouble = await failure_of(Reply(status, body))
-        assert trouble.status == status
+        error = await failure_of(Reply(status, body))
+        assert error.status == status
         scene = make_scene(wall, volume, jitter=lambda: 0.999)
-        delays = await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)
+        delays = await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)
         assert [round(delay) for delay in delays[:7]] == [1, 2, 4, 8, 16, 32, 60]
-        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), trouble, seconds=900)
+        patient_delays = await retries_after(make_scene(wall, volume, jitter=lambda: 0.999), error, seconds=900)
         assert [round(delay) for delay in patient_delays] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
@@ -204,13 +204,13 @@ async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockCloc
     whole = len(good_reply().wire)
     for cut_after in (*range(0, whole, 97), whole - 1):
         for is_reset in (False, True):
-            trouble = await failure_of(Reply(200, good_reply().body, cut_after=cut_after, reset=is_reset))
-            assert (trouble.code, trouble.next_step) == ("Unreachable", NextStep.RETRY)
+            error = await failure_of(Reply(200, good_reply().body, cut_after=cut_after, reset=is_reset))
+            assert (error.code, error.next_step) == ("Unreachable", NextStep.RETRY)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    trouble = await failure(f"http://127.0.0.1:{port}/")
-    assert "Connection refused" in trouble.message
-    assert max(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
+    error = await failure(f"http://127.0.0.1:{port}/")
+    assert "Connection refused" in error.message
+    assert max(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: MockClock, scene: Scene) -> None:
@@ -228,8 +228,8 @@ async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: 
     trio.socket.set_custom_hostname_resolver(Resolver())
     assert await _seconds_to_failure(f"https://{STS_HOST}/", "Unreachable") == 0
     scene.sts.latency_seconds = CONNECT_SECONDS
-    trouble = await failure(f"https://{STS_HOST}/")
-    assert max(await retries_after(scene, trouble, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
+    error = await failure(f"https://{STS_HOST}/")
+    assert max(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
 
 
 async def _seconds_to_failure(url: str, code: str) -> float:
@@ -297,16 +297,16 @@ async def test_certificate_of_another_name_expired_or_untrusted(
         ("certificate has expired", "clock"): (authority.server(STS_HOST, now - timedelta(days=1)), authority.bundle),
         ("unable to get local issuer certificate", "AWS_CA_BUNDLE"): (authority.server(), None),
     }
-    troubles = []
-    for (why, setting), (server, bundle) in wrong.items():
+    errors = []
+    for (reason, setting), (server, bundle) in wrong.items():
         async with scripted(tls=server, host=STS_HOST) as sts:
-            trouble = await failure(sts.url, ca_bundle=bundle)
-        assert trouble.code == "Tls"
-        assert why in trouble.message
-        assert setting in trouble.message
+            error = await failure(sts.url, ca_bundle=bundle)
+        assert error.code == "Tls"
+        assert reason in error.message
+        assert setting in error.message
         assert sts.requests == []
-        troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
+        errors.append(error)
+    assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_ca_bundle_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
@@ -352,11 +352,11 @@ async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: 
 
     The daemon rejects the response, logs none of its text, and keeps the credentials in service.
     """
-    troubles = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
-    for trouble in troubles:
-        assert (trouble.code, trouble.next_step) == ("MalformedReply", NextStep.RETRY)
-        assert "ASIAFAKE" not in str(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
+    errors = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
+    for error in errors:
+        assert (error.code, error.next_step) == ("MalformedReply", NextStep.RETRY)
+        assert "ASIAFAKE" not in str(error)
+    assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, scene: Scene) -> None:
@@ -370,15 +370,15 @@ async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, sc
     bomb = gzip.compress(b"\0" * MAX_REPLY_BYTES * 100)
     assert len(bomb) < MAX_REPLY_BYTES
     assert "gzip" in (await failure_of(Reply(200, bomb, {"Content-Encoding": "gzip"}))).message
-    troubles = []
+    errors = []
     for status in (301, 302, 303, 307, 308):
         async with scripted() as elsewhere, scripted(Reply(status, b"", {"Location": elsewhere.url})) as sts:
-            trouble = await failure(sts.url)
-            assert trouble.status == status
+            error = await failure(sts.url)
+            assert error.status == status
             assert elsewhere.requests == []
             assert sts.requests[0].header("accept-encoding") == "identity"
-        troubles.append(trouble)
-    assert max(await retries_after(scene, troubles[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
+        errors.append(error)
+    assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
 async def test_expiration_that_is_past_missing_or_absurd(
@@ -438,7 +438,7 @@ class ThrottledSts(FakeExchange):
         self._in_flight: dict[str, int] = {}
 
     async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        within = sum(asked > trio.current_time() - 1 for asked in self.asked_at[-self.A_SECOND :])
+        within = sum(at > trio.current_time() - 1 for at in self.called_at[-self.A_SECOND :])
         self._in_flight[token.raw] = self._in_flight.get(token.raw, 0) + 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight[token.raw])
         try:
@@ -469,7 +469,7 @@ async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wa
         throttled = sts.throttled
         assert throttled < 3 * PODS
         await trio.sleep(2000)
-    refreshes = sts.asked_at[PODS:]
+    refreshes = sts.called_at[PODS:]
     assert len(refreshes) == PODS
     assert max(refreshes) - min(refreshes) > 300
     assert sts.throttled == throttled
@@ -490,19 +490,19 @@ async def test_sts_outage_of_hours(autojump_clock: MockClock, served: Served) ->
     Credentials are served until they expire, then a 503 with the reason. New ones arrive soon after the outage.
     """
     served.daemon.role.refresher._jitter = lambda: 0.999  # the longest delays
-    served.sts.trouble = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
+    served.sts.error = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
     async with _hours_passing(autojump_clock):
         await trio.sleep(HOUR_SECONDS - 5)
-    assert b"ASIAFAKE0001" in await served.ask(GET)
+    assert b"ASIAFAKE0001" in await served.send(GET)
     async with _hours_passing(autojump_clock):
         await trio.sleep(6 * HOUR_SECONDS)
-    answer = await served.ask(GET)
-    assert status_of(answer) == 503
-    assert b'"Code": "CredentialsUnavailable"' in answer
-    assert b"expired at 2027-01-15T09:00:00Z: ServiceUnavailable: come back later" in answer
-    served.sts.trouble = None
+    response = await served.send(GET)
+    assert status_of(response) == 503
+    assert b'"Code": "CredentialsUnavailable"' in response
+    assert b"expired at 2027-01-15T09:00:00Z: ServiceUnavailable: come back later" in response
+    served.sts.error = None
     await trio.sleep(60)
-    assert status_of(await served.ask(GET)) == 200
+    assert status_of(await served.send(GET)) == 200
 
 
 @asynccontextmanager

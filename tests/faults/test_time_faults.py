@@ -43,7 +43,7 @@ async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
                 await trio.sleep(CHECK_SECONDS + 0.1)
                 assert scene.key is not None
         assert scene.metrics.clock_steps == 19
-        assert len(scene.sts.asked_at) == 20
+        assert len(scene.sts.called_at) == 20
 
 
 async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
@@ -59,10 +59,10 @@ async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: Fake
         wall.step(-86_400)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(CHECK_SECONDS + 0.1)
-        assert len(scene.sts.asked_at) == 2
+        assert len(scene.sts.called_at) == 2
         assert scene.key == "ASIAFAKE0002"
-        renewed_at = scene.sts.asked_at[-1]
-        scene.sts.trouble = OUT
+        renewed_at = scene.sts.called_at[-1]
+        scene.sts.error = OUT
         wall.step(-86_400)
         await trio.sleep(renewed_at + 3600 - 2 - trio.current_time())
         assert scene.key == "ASIAFAKE0002"
@@ -84,7 +84,7 @@ async def test_clock_that_differs_from_the_clock_of_sts(
         async with running(scene):
             await trio.sleep(1)
             assert _shown_skew(scene) == pytest.approx(ahead, abs=1)
-            scene.sts.trouble = OUT
+            scene.sts.error = OUT
             await trio.sleep(3600 - 4)
             assert scene.key == "ASIAFAKE0001"
             await trio.sleep(3)
@@ -111,7 +111,7 @@ async def test_sts_clock_that_is_ahead_and_then_corrected(
             for _ in range(4 * 360):
                 await trio.sleep(10)
                 assert scene.key is not None
-        assert len(scene.sts.asked_at) == 9
+        assert len(scene.sts.called_at) == 9
 
 
 def _shifted(wall: FakeWall, seconds: float) -> float:
@@ -138,10 +138,10 @@ async def test_process_that_is_frozen_or_gets_no_cpu(autojump_clock: MockClock, 
         assert scene.key is None
         await trio.sleep(CHECK_SECONDS)
         assert scene.key == "ASIAFAKE0002"
-        assert len(scene.sts.asked_at) == 2
-        scene.sts.trouble = OUT
+        assert len(scene.sts.called_at) == 2
+        scene.sts.error = OUT
         await trio.sleep(1900)
-        before = len(scene.sts.asked_at)
+        before = len(scene.sts.called_at)
         autojump_clock.jump(7200)
         await trio.sleep(BACK_OFFS[NextStep.RETRY].cap_seconds * 0.5)
-        assert len(scene.sts.asked_at) == before + 1
+        assert len(scene.sts.called_at) == before + 1

@@ -44,17 +44,17 @@ async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: 
     async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
         await trio.sleep(30)
         assert served.daemon.metrics.refreshes == {("default", "token_missing"): pytest.approx(30, abs=1)}
-        assert served.sts.asked_at == []
+        assert served.sts.called_at == []
         (output,) = served.logged("refresh_failed")
         assert volume.path in output["reason"]
         assert "AWS_WEB_IDENTITY_TOKEN_FILE" in output["reason"]
-        answer = await served.ask(GET)
-        assert status_of(answer) == 503
-        assert volume.path in json.loads(answer.partition(b"\r\n\r\n")[2])["Message"]
+        response = await served.send(GET)
+        assert status_of(response) == 503
+        assert volume.path in json.loads(response.partition(b"\r\n\r\n")[2])["Message"]
         assert not served.daemon.role.state(wall.clock.now()).is_ready
         volume.write(service_account_token(wall.time()))
         await trio.sleep(TOKEN_POLL_SECONDS)
-        assert status_of(await served.ask(GET)) == 200
+        assert status_of(await served.send(GET)) == 200
 
 
 async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, scene: Scene) -> None:
@@ -83,15 +83,15 @@ async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
         scene.write_token()
         async with running(scene):
             await trio.sleep(CHECK_SECONDS)
-            before, key = len(scene.sts.asked_at), scene.key
+            before, key = len(scene.sts.called_at), scene.key
             Path(scene.volume.path).write_text(content)  # in place, like a shell's redirection
             await trio.sleep(2400)
-            assert len(scene.sts.asked_at) == before
+            assert len(scene.sts.called_at) == before
             assert scene.key == key is not None
             assert scene.outcomes[f"token_{reason}"] > 500
             Path(scene.volume.path).write_text(service_account_token(scene.wall.time()))
             await trio.sleep(TOKEN_POLL_SECONDS + 0.1)
-            assert len(scene.sts.asked_at) == before + 1
+            assert len(scene.sts.called_at) == before + 1
             assert scene.key not in {key, None}
 
 
@@ -176,7 +176,7 @@ async def test_token_that_expires_during_retries(autojump_clock: MockClock, scen
 
     Each attempt reads the file again, so no attempt sends a token that expired meanwhile.
     """
-    scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+    scene.sts.error = refusal("Unreachable", NextStep.RETRY)
     held: list[tuple[float, str]] = []
     scene.write_token(lifetime_seconds=60, jti="0")
     async with running(scene):
@@ -184,9 +184,9 @@ async def test_token_that_expires_during_retries(autojump_clock: MockClock, scen
             held.append((trio.current_time(), scene.held_token()))
             await trio.sleep(47.3)
             scene.write_token(lifetime_seconds=60, jti=str(number))
-    sent = zip(scene.sts.asked_at, scene.sts.tokens, strict=True)
+    sent = zip(scene.sts.called_at, scene.sts.tokens, strict=True)
     assert [token for _, token in sent] == [
-        next(token for since, token in reversed(held) if since <= asked) for asked in scene.sts.asked_at
+        next(token for since, token in reversed(held) if since <= asked) for asked in scene.sts.called_at
     ]
     assert len(set(scene.sts.tokens)) > 20
 
@@ -201,7 +201,7 @@ async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, sce
     scene.write_token(lifetime_seconds=3600)
     async with running(scene):
         await trio.sleep(3000)  # the credentials in service are half an hour old
-        scene.sts.trouble = expired
+        scene.sts.error = expired
         await trio.sleep(2300)
         assert scene.key == "ASIAFAKE0002"
         await trio.sleep(200)
@@ -209,7 +209,7 @@ async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, sce
         await trio.sleep(DAY_SECONDS)
         assert scene.outcomes["ExpiredTokenException"] < 80 * 25
         assert len(scene.logged("refresh_failed")) <= 6 * 25 + 1
-        scene.sts.trouble = None
+        scene.sts.error = None
         scene.write_token()
         await trio.sleep(1)
         assert scene.key is not None
@@ -240,8 +240,8 @@ async def test_terminating_pod_whose_token_is_no_longer_renewed(
         while trio.current_time() < token_seconds + STS_TOLERANCE_SECONDS:
             await trio.sleep(10)
             assert scene.key is not None
-        scene.sts.trouble = expired
-        newest_at = scene.sts.asked_at[-1]
+        scene.sts.error = expired
+        newest_at = scene.sts.called_at[-1]
         await trio.sleep(newest_at + session_seconds - 12 - trio.current_time())
         assert scene.key is not None
         await trio.sleep(24)
@@ -337,11 +337,11 @@ async def test_fifo_directory_or_10_mib_at_the_token_path(
             await trio.sleep(10)
             assert _bytes_read() - before < 11 * 2 * 32 * 1024
             assert scene.refresher.health.last_error_code == reason
-            assert len(scene.sts.asked_at) == number
+            assert len(scene.sts.called_at) == number
             path.unlink()
             path.write_text(service_account_token(wall.time()))
             await trio.sleep(TOKEN_POLL_SECONDS + 0.1)
-            assert len(scene.sts.asked_at) == number + 1
+            assert len(scene.sts.called_at) == number + 1
             path.unlink()
             scene.wall.step(1800)
 
@@ -374,7 +374,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
             assert "its volume hangs" in output[-1]["reason"]
             assert len(output) < 20
             assert scene.outcomes["token_timeout"] > 60
-            assert (volumes.blocked, len(scene.sts.asked_at)) == (1, 1)
+            assert (volumes.blocked, len(scene.sts.called_at)) == (1, 1)
         await trio.sleep(TOKEN_POLL_SECONDS * 2)
         assert scene.key is not None
         assert scene.refresher.health.last_error is None
@@ -391,10 +391,11 @@ async def test_token_volume_that_hangs_at_the_start(
     with volumes.hang(volume.path):
         async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:
             await trio.sleep(DEADLINE_SECONDS + 1)
-            answer = await served.ask(GET)
-            assert status_of(answer) == 503
+            response = await served.send(GET)
+            assert status_of(response) == 503
             assert (
-                f"{volume.path} could not be used within 5 s" in json.loads(answer.partition(b"\r\n\r\n")[2])["Message"]
+                f"{volume.path} could not be used within 5 s"
+                in json.loads(response.partition(b"\r\n\r\n")[2])["Message"]
             )
             assert not served.daemon.role.state(wall.clock.now()).is_ready
 
@@ -414,5 +415,5 @@ async def test_token_volume_that_hangs_for_a_moment(
         autojump_clock.autojump_threshold = 0.05
         await trio.sleep(CHECK_SECONDS)
         assert served.daemon.role.last_error is None
-        assert status_of(await served.ask(GET)) == 200
-        assert len(served.sts.asked_at) == 1
+        assert status_of(await served.send(GET)) == 200
+        assert len(served.sts.called_at) == 1

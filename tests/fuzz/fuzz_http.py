@@ -30,7 +30,7 @@ def request_in(data: bytes, parse: Parse) -> Request | None:
     found = parse(data)
     _prefixes_agree(data, found, parse)
     if isinstance(found, Rejection):
-        is_a_whole_answer(found.content)
+        check_complete_response(found.content)
     elif isinstance(found, Request):
         _h11_reads_the_same(data, found)
         return found
@@ -47,7 +47,7 @@ def _prefixes_agree(data: bytes, found: Request | Rejection | None, parse: Parse
         assert parse(data + b"\0") == found
 
 
-def is_a_whole_answer(response: bytes) -> None:
+def check_complete_response(response: bytes) -> None:
     head, _, body = response.partition(b"\r\n\r\n")
     assert b"\r\nConnection: close" in head
     if body:
@@ -67,7 +67,7 @@ def _h11_reads_the_same(data: bytes, request: Request) -> None:
 
 def _only_the_secret_opens(request: Request) -> None:
     response = respond(request, {PATH: ROLE}, LOOPBACK, NOW, no_lookup)
-    is_a_whole_answer(response.content)
+    check_complete_response(response.content)
     if request.headers.get(b"authorization") != SECRET or request.path != PATH:
         assert response.status != 200
     if response.status != 200:

@@ -7,7 +7,7 @@ request is a GET with the token of an open session and was not forwarded.
 
 from sidecar.serving import imds
 from sidecar.serving.hosts import LOOPBACK
-from tests.fuzz.fuzz_http import HIDDEN, is_a_whole_answer, request_in
+from tests.fuzz.fuzz_http import HIDDEN, check_complete_response, request_in
 from tests.unit.serving.test_container_credentials import NOW, no_lookup
 from tests.unit.serving.test_imds import KEY, ROLE
 
@@ -20,7 +20,7 @@ def target(data: bytes) -> None:
     if request is None:
         return
     response = imds.respond(request, ROLE, imds.Instance(KEY, LOOPBACK, "eu-west-1"), NOW, no_lookup)
-    is_a_whole_answer(response.content)
+    check_complete_response(response.content)
     is_open = request.headers.get(b"x-aws-ec2-metadata-token") == OPEN_SESSION
     if request.method != b"GET" or not is_open or b"x-forwarded-for" in request.headers:
         assert response.status != 200 or request.path.strip(b"/") == b"latest/api/token"

@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
 
     steps: ClassVar[int] = 0
     attempts: ClassVar[int] = 0
-    answers: ClassVar[dict[int, int]] = {}
+    responses_by_status: ClassVar[dict[int, int]] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Machine(RuleBasedStateMachine):
         self.route = ServedRole(self.refresher, Authorization("secret", Secret(SECRET, None)), self.world.clock)
 
     def teardown(self) -> None:
-        Machine.attempts += len(self.sts.asked_at)
+        Machine.attempts += len(self.sts.called_at)
         self._directory.cleanup()
 
     @initialize(seed=st.integers(0, 1000), wants_longest=st.booleans())
@@ -280,24 +280,24 @@ class Machine(RuleBasedStateMachine):
         path=st.sampled_from([PATH, PATH + b"?x=1", b"/", b"/v1/credentials/other"]),
         secret=st.sampled_from([SECRET, b"wrong", None]),
     )
-    def somebody_asks(self, path: bytes, secret: bytes | None) -> None:
-        answer = self._ask(path, secret)
+    def client_requests(self, path: bytes, secret: bytes | None) -> None:
+        response = self._send(path, secret)
         is_ours = path.partition(b"?")[0] == PATH
         if not is_ours or secret != SECRET:
-            assert answer.status == (404 if not is_ours else 401 if secret is None else 403)
-            assert answer.snapshot is None
-            assert b"ASIA" not in answer.content
+            assert response.status == (404 if not is_ours else 401 if secret is None else 403)
+            assert response.snapshot is None
+            assert b"ASIA" not in response.content
 
     @invariant()
     def credentials_are_served_until_they_expire(self) -> None:
-        answer = self._ask(PATH, SECRET)
-        Machine.answers[answer.status] = Machine.answers.get(answer.status, 0) + 1
-        if answer.status == 200:
-            assert self._grant_in(answer.content) is self.in_service
+        response = self._send(PATH, SECRET)
+        Machine.responses_by_status[response.status] = Machine.responses_by_status.get(response.status, 0) + 1
+        if response.status == 200:
+            assert self._grant_in(response.content) is self.in_service
             assert self.in_service is not None
             assert self.in_service.may_be_served(self.world), "expired credentials are served"
         else:
-            assert answer.status == 503
+            assert response.status == 503
             assert self.in_service is None or not self.in_service.must_be_served(self.world), (
                 "valid credentials are hidden"
             )
@@ -327,16 +327,16 @@ class Machine(RuleBasedStateMachine):
         Credentials that expire later always replace earlier ones, and valid ones replace expired ones. STS's clock has
         no effect.
         """
-        snapshot, given = self.route.snapshot, self.sts.last
+        snapshot, grant = self.route.snapshot, self.sts.last
         was_valid = before is not None and before.must_be_served(self.world)
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
             covers = self.in_service.latest_expiration(self.world) >= before.earliest_expiration(self.world)
             assert covers or not was_valid, "older credentials replaced newer ones"
-        if isinstance(given, Grant) and given.must_be_served(self.world):
-            assert self.in_service is given or self._ask(PATH, SECRET).status == 200
+        if isinstance(grant, Grant) and grant.must_be_served(self.world):
+            assert self.in_service is grant or self._send(PATH, SECRET).status == 200
             assert self.in_service is not None
-            covers = self.in_service.latest_expiration(self.world) >= given.earliest_expiration(self.world)
+            covers = self.in_service.latest_expiration(self.world) >= grant.earliest_expiration(self.world)
             assert covers, "later credentials did not win"
 
     async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
@@ -353,11 +353,11 @@ class Machine(RuleBasedStateMachine):
         an hour.
         """
         hour_ago = self.world.now - HOUR
-        asked = sum(at > hour_ago for at in self.sts.asked_at)
+        attempts = sum(at > hour_ago for at in self.sts.called_at)
         granted = sum(at > hour_ago for at in self.sts.granted_at)
         steps = sum(at >= hour_ago for at in self.steps_of_wall_at)
         most = HOUR / STEADY_SECONDS + (RAMP + 3) * (granted + 1) + steps
-        assert asked <= most, f"{asked} attempts within an hour, more than {most:.0f}"
+        assert attempts <= most, f"{attempts} attempts within an hour, more than {most:.0f}"
 
     def _longest_wait_seconds(self) -> float:
         """Return the maximum back-off that may be in progress."""
@@ -370,10 +370,12 @@ class Machine(RuleBasedStateMachine):
         # failure.
         if error is None or error.code != code:  # the response was valid, but is absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
-        asked = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (1.0 + schedule.JITTER)
-        return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, asked)
+        retry_after_seconds = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (
+            1.0 + schedule.JITTER
+        )
+        return max(schedule.back_off_for(error.next_step, DURATION_SECONDS).cap_seconds, retry_after_seconds)
 
-    def _ask(self, path: bytes, secret: bytes | None) -> endpoint.Response:
+    def _send(self, path: bytes, secret: bytes | None) -> endpoint.Response:
         lines = [b"GET " + path + b" HTTP/1.1", b"Host: 127.0.0.1"]
         lines += [b"Authorization: " + secret] if secret is not None else []
         request = http.parse(b"\r\n".join(lines) + b"\r\n\r\n")
@@ -414,7 +416,7 @@ def test_credentials_keep_all_guarantees_under_any_faults(monkeypatch: pytest.Mo
     monkeypatch.setattr("sidecar.refresh.refresher.in_thread", _directly)
     monkeypatch.setattr("sidecar.refresh.refresher.shared_check", _directly_shared)
     Machine.steps = Machine.attempts = 0
-    Machine.answers = {}
+    Machine.responses_by_status = {}
     run_state_machine_as_test(
         Machine,
         settings=settings(
@@ -424,5 +426,5 @@ def test_credentials_keep_all_guarantees_under_any_faults(monkeypatch: pytest.Mo
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         ),
     )
-    print(f"{Machine.steps} steps, {Machine.attempts} exchanges, answers by status: {Machine.answers}")
+    print(f"{Machine.steps} steps, {Machine.attempts} exchanges, responses by status: {Machine.responses_by_status}")
     assert Machine.steps >= STEPS

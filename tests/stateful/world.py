@@ -133,7 +133,7 @@ class StsInWorld:
     def __init__(self, world: World) -> None:
         self.behaviour = GOOD
         self.limit_seconds = 43_200
-        self.asked_at: list[float] = []
+        self.called_at: list[float] = []
         self.grants: dict[str, Grant] = {}
         self.granted_at: list[float] = []
         self.last: Grant | None = None
@@ -141,7 +141,7 @@ class StsInWorld:
         self._world = world
 
     async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        self.asked_at.append(self._world.now)
+        self.called_at.append(self._world.now)
         try:
             return self._reply(self.behaviour, request, token)
         except ExchangeError as error:
@@ -149,7 +149,7 @@ class StsInWorld:
             raise
 
     def _reply(self, how: Behaviour, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        world, asked_at = self._world, self._world.now
+        world, called_at = self._world, self._world.now
         before = world.wall_error, world.slept
         world.pass_time(min(how.latency_seconds, ATTEMPT_SECONDS) / 2)
         stamped_at = world.now
@@ -158,24 +158,24 @@ class StsInWorld:
         world.pass_time(min(how.latency_seconds, ATTEMPT_SECONDS) / 2)
         if how.transport is not None or how.latency_seconds > ATTEMPT_SECONDS:
             raise ExchangeError(how.transport or "Timeout", "nothing answered", NextStep.RETRY)
-        grant = self._grant(how, request.duration_seconds, asked_at, stamped_at, before)
+        grant = self._grant(how, request.duration_seconds, called_at, stamped_at, before)
         status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
         # Another expiration means that the text was damaged, so the daemon must not accept it.
         if credentials.expires_at.timestamp() == grant.expiration:
             self.last = self.grants[grant.key] = grant
-            self.granted_at.append(asked_at)
+            self.granted_at.append(called_at)
         return ExchangeResult(credentials, _date(how, stamped_at + world.sts_error))
 
     def _grant(
-        self, how: Behaviour, asked_seconds: int, asked_at: float, stamped_at: float, before: tuple[float, float]
+        self, how: Behaviour, asked_seconds: int, called_at: float, stamped_at: float, before: tuple[float, float]
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
         error = _clock_error(how, life, before[0] - self._world.sts_error)
         # With such a slow clock, the session seems longer than IAM allows, so the daemon ignores it.
         is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
-            key=f"ASIAWORLD{len(self.asked_at):07d}",
+            key=f"ASIAWORLD{len(self.called_at):07d}",
             expires_at=floor(stamped_at) + life,
             expiration=floor(stamped_at) + life + self._world.sts_error,
             wall_error=before[0],
@@ -184,7 +184,7 @@ class StsInWorld:
             # each session to the requested duration.
             early_seconds=inf
             if is_absurd
-            else 1.001 + (self._world.now - asked_at) + max(0.0, error, life - asked_seconds),
+            else 1.001 + (self._world.now - called_at) + max(0.0, error, life - asked_seconds),
             # STS grants the requested lifetime, so a wrong clock cannot make the daemon assume a longer one.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )

@@ -266,8 +266,8 @@ async def get(
         stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
         async with stream:
             await stream.send_all("\r\n".join(lines).encode() + b"\r\n\r\n")
-            answer = b"".join([piece async for piece in stream])
-    head, _, body = answer.partition(b"\r\n\r\n")
+            response = b"".join([piece async for piece in stream])
+    head, _, body = response.partition(b"\r\n\r\n")
     text = body.decode()
     return int(head.split()[1]), json.loads(text) if text.startswith("{") else {"text": text}
 

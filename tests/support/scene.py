@@ -41,7 +41,7 @@ class Scene:
     @property
     def intervals(self) -> list[float]:
         """Return the seconds between successive requests to STS."""
-        return [after - before for before, after in pairwise(self.sts.asked_at)]
+        return [after - before for before, after in pairwise(self.sts.called_at)]
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -63,7 +63,7 @@ class Served:
             await stream.send_all(request)
             return await read_to_the_end(stream)
 
-    async def ask(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
+    async def send(self, *pieces: bytes, ends: bool = False, imds: bool = False) -> bytes:
         """Send the pieces one by one, half-close if `ends` is set, and return all bytes received."""
         async with await self.connect(imds=imds) as client:
             with suppress(trio.BrokenResourceError):  # the server may close after enough bytes
@@ -88,12 +88,12 @@ async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-def status_of(answer: bytes) -> int:
+def status_of(response: bytes) -> int:
     """Return the status of the only response, after which the connection closes."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
+    head, separator, body = response.partition(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     headers = dict(field.split(": ", 1) for field in fields)
-    assert separator, answer
+    assert separator, response
     assert headers["Connection"] == "close"
     status = int(line.split()[1])
     is_answer_to_head = status == 405 and not body

@@ -267,7 +267,7 @@ async def test_running_exchange_keeps_its_authorities(rotation: Rotation) -> Non
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exchange)
-            await sts.asked.wait()
+            await sts.called.wait()
             rename(rotation.path, rotation.old_pem + rotation.new_pem)
             await exchange()
     assert found == ["ASIAFAKE0001", "ASIASLOW"]

@@ -107,5 +107,5 @@ def test_result_of_a_mutated_request_is_the_same_for_pieces(
 ) -> None:
     for start, length, splice in mutations:
         data = data[:start] + splice + data[start + length :]
-    first = next((answer for end in range(len(data) + 1) if (answer := WITH_PUT(data[:end])) is not None), None)
+    first = next((response for end in range(len(data) + 1) if (response := WITH_PUT(data[:end])) is not None), None)
     assert first == WITH_PUT(data)

@@ -30,23 +30,23 @@ class FakeExchange:
         self.life_seconds = life_seconds
         self.clock_error = 0.0
         self.sends_date = True
-        self.trouble: Exception | None = None
+        self.error: Exception | None = None
         self.latency_seconds = 0.0
-        self.asked_at: list[float] = []
+        self.called_at: list[float] = []
         self.requests: list[ExchangeRequest] = []
         self.tokens: list[str] = []
 
     async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        self.asked_at.append(trio.current_time())
+        self.called_at.append(trio.current_time())
         self.requests.append(request)
         self.tokens.append(token.raw)
         await trio.sleep(self.latency_seconds)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
         return ExchangeResult(self.credentials(), self._date() if self.sends_date else None)
 
     def credentials(self) -> Credentials:
-        number = len(self.asked_at)
+        number = len(self.called_at)
         return Credentials(
             access_key_id=f"ASIAFAKE{number:04d}",
             secret_access_key=f"secret-{number}",

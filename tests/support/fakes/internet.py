@@ -19,11 +19,11 @@ Answer = tuple[int, bytes]
 
 
 class Internet:
-    """Servers and their proxy. `asked` holds the requested URLs. `proxy_url` is the proxy's address."""
+    """Servers and their proxy. `requested_urls` has the URLs of all requests. `proxy_url` is the proxy's address."""
 
     def __init__(self) -> None:
         self.proxy_url = ""
-        self.asked: list[str] = []
+        self.requested_urls: list[str] = []
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._answers: dict[str, Answer] = {}
 
@@ -40,7 +40,7 @@ class Internet:
         return self._contexts.get(host)
 
     def answer(self, url: str) -> Answer:
-        self.asked.append(url)
+        self.requested_urls.append(url)
         return self._answers.get(url, (404, b"nothing here"))
 
 

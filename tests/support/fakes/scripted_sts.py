@@ -111,7 +111,7 @@ def error_reply(status: int, code: str, message: str = "scripted", headers: Mapp
 
 class ScriptedSts:
     """
-    An STS that returns scripted responses. It stores each request in `requests`, and the first one sets `asked`.
+    An STS that returns scripted responses. It records each request in `requests`, and the first request sets `called`.
 
     Use `await nursery.start(sts.serve)`, then `sts.url`. With `tls` the URL is HTTPS. `host` is the host name in the
     URL, which must resolve to 127.0.0.1.
@@ -124,7 +124,7 @@ class ScriptedSts:
         self.requests: list[Recorded] = []
         self.by_role: dict[str, Reply] = {}
         """Fixed responses by role ARN, which replace the script."""
-        self.asked = trio.Event()
+        self.called = trio.Event()
         self.port = 0
         self._tls = tls
         self._host = host
@@ -154,7 +154,7 @@ class ScriptedSts:
         if request is None:
             return
         self.requests.append(request)
-        self.asked.set()
+        self.called.set()
         reply = self._reply_to(request)
         await _send(reply, stream)
         if reply.reset:

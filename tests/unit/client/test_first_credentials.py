@@ -38,7 +38,7 @@ async def running(
     wall: FakeWall, volume: FakeVolume, error: Exception | None, *, latency_seconds: float = 0.0
 ) -> AsyncIterator[Pod]:
     sts = FakeExchange(wall.time)
-    sts.trouble, sts.latency_seconds = error, latency_seconds
+    sts.error, sts.latency_seconds = error, latency_seconds
     daemon = make_daemon(make_config(volume.path), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log([]))
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
@@ -81,7 +81,7 @@ async def test_mistake_in_the_token_file_ends_the_wait(
         with pytest.raises(SidecarError, match="waiting does not help"):
             await pod.wait(3600)
         assert trio.current_time() <= 2 * CHECK_SECONDS
-        assert pod.sts.asked_at == []
+        assert pod.sts.called_at == []
 
 
 async def test_directory_at_the_token_path_ends_the_wait(
@@ -102,7 +102,7 @@ async def test_wait_continues_through_temporary_errors(
     async with running(wall, volume, refusal(code, NextStep.RETRY)) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 60)
         await trio.sleep(20)
-        pod.sts.trouble = None
+        pod.sts.error = None
     assert trio.current_time() < 60
     assert len(pod.messages) == 1
     assert pod.messages[0].startswith("waiting up to 60 s for credentials of role 'default'. ")
@@ -124,9 +124,9 @@ async def test_each_new_reason_is_reported_once(autojump_clock: MockClock, wall:
     async with running(wall, volume, refusal("Unreachable", NextStep.RETRY)) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 600)
         await trio.sleep(100)
-        pod.sts.trouble = refusal("Tls", NextStep.RETRY)
+        pod.sts.error = refusal("Tls", NextStep.RETRY)
         await trio.sleep(200)
-        pod.sts.trouble = None
+        pod.sts.error = None
     assert len(pod.messages) == 2
 
 
@@ -147,7 +147,7 @@ async def test_wait_of_zero_tries_once(autojump_clock: MockClock, wall: FakeWall
     write_valid_token(wall, volume)
     async with running(wall, volume, None, latency_seconds=8) as pod:
         await pod.wait(0)
-    assert len(pod.sts.asked_at) == 1
+    assert len(pod.sts.called_at) == 1
 
 
 async def test_wait_for_attempts_names_the_reason(

@@ -188,15 +188,15 @@ async def test_client_with_a_new_secret_is_served_at_once(
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)
-        assert status_of(await served.ask(sent(secret))) == 200
-        assert status_of(await served.ask(GET)) == 403
+        assert status_of(await served.send(sent(secret))) == 200
+        assert status_of(await served.send(GET)) == 403
 
 
 async def test_client_with_a_wrong_secret_waits_for_one_check(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks, before = counted(monkeypatch), trio.current_time()
-    assert status_of(await served.ask(sent("wrong"))) == 403
+    assert status_of(await served.send(sent("wrong"))) == 403
     assert len(checks) == 1
     assert trio.current_time() - before <= 1.0
     assert len(served.logged("request_denied")) == 1
@@ -207,7 +207,7 @@ async def test_right_secret_needs_no_check(
 ) -> None:
     checks = counted(monkeypatch)
     for _ in range(50):
-        assert status_of(await served.ask(GET)) == 200
+        assert status_of(await served.send(GET)) == 200
     assert checks == []
 
 
@@ -238,7 +238,7 @@ async def test_wrong_secrets_over_the_limit_are_rejected_at_once(
                 await wait_all_tasks_blocked()
                 assert not role.can_check_secret
                 before = trio.current_time()
-                assert status_of(await served.ask(sent("wrong"))) == 403
+                assert status_of(await served.send(sent("wrong"))) == 403
                 assert trio.current_time() - before < RECHECK_SECONDS
                 nursery.cancel_scope.cancel()
             assert role.can_check_secret
@@ -255,16 +255,16 @@ async def test_hung_volume_of_the_secret_delays_nobody(
         with volumes.hang(str(volume.directory / "authorization")):
             for _ in range(10):
                 before = trio.current_time()
-                assert status_of(await served.ask(GET)) == 200
+                assert status_of(await served.send(GET)) == 200
                 assert trio.current_time() - before < 0.1
-                assert status_of(await served.ask(sent("wrong"))) == 403
+                assert status_of(await served.send(sent("wrong"))) == 403
                 assert trio.current_time() - before < 1.0
             await trio.sleep(DEADLINE_SECONDS)
             before = trio.current_time()
-            assert status_of(await served.ask(sent("wrong"))) == 403
+            assert status_of(await served.send(sent("wrong"))) == 403
             assert trio.current_time() - before < 0.3
             assert volumes.blocked == 1
             await trio.sleep(CHECK_SECONDS * 3)
             assert len(served.logged("authorization_check_failed")) == 1
         (volume.directory / "authorization").write_text("the-next-one")
-        assert status_of(await served.ask(sent("the-next-one"))) == 200
+        assert status_of(await served.send(sent("the-next-one"))) == 200

@@ -132,15 +132,15 @@ async def test_file_has_the_served_credentials_at_once(autojump_clock: MockClock
 
 async def test_expired_credentials_are_removed_and_others_stay(autojump_clock: MockClock, kept: Kept) -> None:
     await trio.sleep(1)
-    kept.pod.sts["reporting"].trouble = DENIED
+    kept.pod.sts["reporting"].error = DENIED
     await trio.sleep(3590)
     assert set(kept.keys) == {"default", "reporting"}
     await trio.sleep(10)
     assert set(kept.keys) == {"default"}
-    kept.pod.sts["default"].trouble = DENIED
+    kept.pod.sts["default"].error = DENIED
     await trio.sleep(3600)
     assert kept.path.read_text() == HEADER
-    kept.pod.sts["default"].trouble = None
+    kept.pod.sts["default"].error = None
     await trio.sleep(120)
     assert kept.keys == kept.served != {}
 
@@ -229,7 +229,7 @@ async def test_hung_volume_of_the_credentials_file_is_reported(
     async with trio.open_nursery() as nursery:
         with volumes.hang(str(path)):
             nursery.start_soon(file.run)
-            assert status_of(await served.ask(GET)) == 200
+            assert status_of(await served.send(GET)) == 200
             await trio.sleep(REMINDER_SECONDS / 2)
             (line,) = served.logged("credentials_file_write_failed")
             assert "its volume hangs" in line["reason"]

@@ -61,10 +61,10 @@ async def test_refresher_that_raises_is_logged_and_restarted(
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve, daemon))
         await daemon.roles.first_credentials()
-        sts.trouble = ZeroDivisionError("a bug, with a secret in its text")
+        sts.error = ZeroDivisionError("a bug, with a secret in its text")
         await trio.sleep(2000)
         assert daemon.role.store.valid_snapshot(wall.clock.now()) is not None
-        sts.trouble = None
+        sts.error = None
         await trio.sleep(2 * RESTART_SECONDS)
         assert daemon.role.store.snapshot is not None
         assert daemon.role.store.snapshot.credentials.access_key_id != "ASIAFAKE0001"

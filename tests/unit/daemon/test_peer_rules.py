@@ -34,8 +34,8 @@ FOR_APP = frozenset({APP})
 WITHOUT_SECRET = GET[: GET.index(b"Authorization")] + b"\r\n"
 
 
-def body_of(answer: bytes) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+def body_of(response: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(response.partition(b"\r\n\r\n")[2])
     return body
 
 
@@ -68,8 +68,8 @@ async def test_served_credentials_are_logged_with_user_and_process(
         peer_process, "_newest_processes", lambda: [os.getpid()]
     )  # other processes that started meanwhile
     async with serving(autojump_clock, wall, volume) as served:
-        assert status_of(await served.ask(GET)) == 200
-        assert status_of(await served.ask(GET[:9], GET[9:])) == 200
+        assert status_of(await served.send(GET)) == 200
+        assert status_of(await served.send(GET[:9], GET[9:])) == 200
     logged = [(line["uid"], line["pid"]) for line in served.logged("credentials_served")]
     assert logged == [(os.geteuid(), os.getpid())] * 2
 
@@ -94,7 +94,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
     monkeypatch.setattr(proc_net, "read_tables", counted)
     statuses: list[tuple[int, int, float]] = []
 
-    async def ask(served: Served, uid: int) -> None:
+    async def send(served: Served, uid: int) -> None:
         status = status_of(await served.ask_as(uid))
         statuses.append((uid, status, trio.current_time()))
 
@@ -103,7 +103,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             for uid in (*[OTHER] * 32, APP, *[OTHER] * 32):
-                nursery.start_soon(ask, served, uid)
+                nursery.start_soon(send, served, uid)
     assert [(status, at - began < 0.8) for uid, status, at in statuses if uid == APP] == [(200, True)]
     assert {status for uid, status, _ in statuses if uid == OTHER} == {403}
     assert len(readings) <= 4
@@ -121,12 +121,12 @@ async def test_imds_format_applies_allow_uids(autojump_clock: MockClock, wall: F
 
 
 class LateExchange(FakeExchange):
-    """An exchange that returns when `may_answer` is set."""
+    """An exchange that returns when `may_respond` is set."""
 
-    may_answer: trio.Event
+    may_respond: trio.Event
 
     async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        await self.may_answer.wait()
+        await self.may_respond.wait()
         return await super().__call__(request, token)
 
 
@@ -135,7 +135,7 @@ async def test_request_is_held_only_for_an_allowed_user(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     sts = LateExchange(wall.time)
-    sts.may_answer = trio.Event()
+    sts.may_respond = trio.Event()
     async with serving(autojump_clock, wall, volume, sts, allow_uids=FOR_APP) as served:
         start = trio.current_time()
         denied = await served.ask_as(OTHER)
@@ -144,7 +144,7 @@ async def test_request_is_held_only_for_an_allowed_user(
             nursery.start_soon(served.ask_as, APP)
             await settle()
             assert served.statuses == {403: 1}
-            sts.may_answer.set()
+            sts.may_respond.set()
         assert served.statuses == {403: 1, 200: 1}
         assert [line["uid"] for line in served.logged("credentials_served")] == [APP]
 
@@ -166,7 +166,7 @@ async def test_without_lookup_allow_uids_denies_all_with_a_warning(
     async with serving(autojump_clock, wall, volume, allow_uids=own) as served:
         (warning,) = served.logged("uid_lookup_unavailable")
         assert (warning["level"], warning["role_name"]) == ("warning", "default")
-        denied = await served.ask(GET)
+        denied = await served.send(GET)
         assert status_of(denied) == 403
         assert "allow_uids" in body_of(denied)["message"]
         (line,) = served.logged("request_denied")
@@ -174,7 +174,7 @@ async def test_without_lookup_allow_uids_denies_all_with_a_warning(
         assert not {"uid", "pid"} & line.keys()
         role = served.daemon.role.refresher.role
         served.daemon.roles.replace([role._replace(allow_uids=None)])
-        assert status_of(await served.ask(GET)) == 200, "only allow_uids needs the lookup"
+        assert status_of(await served.send(GET)) == 200, "only allow_uids needs the lookup"
 
 
 async def test_allow_uids_excludes_a_role_from_the_file(
@@ -207,7 +207,7 @@ async def test_flood_looks_up_only_logged_clients(
     async with serving(autojump_clock, wall, volume) as served:
         for request in (GET, WITHOUT_SECRET):
             for _ in range(3 * LINES_A_SECOND):
-                await served.ask(request)
+                await served.send(request)
     lines = [*served.logged("credentials_served"), *served.logged("request_denied")]
     assert 0 < len(looked_up) == len([line for line in lines if "count" not in line])
     assert sum(line.get("count", 1) for line in lines) == 6 * LINES_A_SECOND
@@ -224,7 +224,7 @@ with socket.socket() as client:
 """
 
 
-async def ask_as_a_process(uid: int, address: tuple[str, int]) -> tuple[int, int]:
+async def send_from_a_process(uid: int, address: tuple[str, int]) -> tuple[int, int]:
     """Send a request from a process of this user. Return the process's id and the status of the response."""
     program = CLIENT.format(become=BECOME.format(uid=uid), address=address, request=WITHOUT_SECRET)
     done = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
@@ -243,6 +243,6 @@ async def test_running_daemon_distinguishes_users_and_processes(tmp_path: Path) 
     ):
         await running.logged("credentials_refreshed")
         for uid, expected, event in ((APP, 200, "credentials_served"), (OTHER, 403, "request_denied")):
-            pid, status = await ask_as_a_process(uid, running.address)
+            pid, status = await send_from_a_process(uid, running.address)
             assert status == expected
             await running.logged(event, uid=uid, pid=pid)

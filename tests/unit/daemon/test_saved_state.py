@@ -35,7 +35,7 @@ SAVED = Saved(
     arrived_at=SAVED_AT.wall,
     schedule=Schedule(SAVED_AT.later(1800), SAVED_AT, failures=2, attempted_at=SAVED_AT.monotonic),
     max_duration=MaxDuration(7200, 14_400, 4_000.0),
-    health={"trouble": None, "skew_seconds": 0.25, "session_seconds": 3600},
+    health={"error": None, "skew_seconds": 0.25, "session_seconds": 3600},
 )
 OWNER = Owner("digest", "boot")
 
@@ -81,7 +81,7 @@ def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) ->
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "words"),
     [
         (HOUR_LATER, "expired"),
         (Instant(HOUR_LATER.wall, SAVED_AT.monotonic + 60), "expired"),
@@ -90,8 +90,8 @@ def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) ->
         (Instant(SAVED_AT.wall + 60, 60.0), "before the time"),
     ],
 )
-def test_reason_depends_on_the_clocks(now: Instant, said: str) -> None:
-    assert said in reason(saved_bytes(), now)
+def test_reason_depends_on_the_clocks(now: Instant, words: str) -> None:
+    assert words in reason(saved_bytes(), now)
 
 
 @given(where=st.integers(0, len(saved_bytes()) - 1), bit=st.integers(0, 7))

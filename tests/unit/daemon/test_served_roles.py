@@ -105,20 +105,20 @@ async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> 
 async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     assert set(pod.daemon.roles.routes) == {b"/v1/credentials", b"/v1/credentials/reporting"}
-    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting")] == [1, 1]
+    assert [len(pod.sts[name].called_at) for name in ("default", "reporting")] == [1, 1]
     assert pod.sts["reporting"].requests[0].role_arn == arn("reporting")
 
 
 async def test_denied_or_failing_role_does_not_affect_others(autojump_clock: MockClock, pod: Pod) -> None:
-    for trouble in (DENIED, ZeroDivisionError("a bug")):
-        pod.sts["reporting"].trouble = trouble
+    for error in (DENIED, ZeroDivisionError("a bug")):
+        pod.sts["reporting"].error = error
         await trio.sleep(7300)
         assert pod.key("default") is not None
         assert pod.key("reporting") is None
     assert pod.logged("refresher_failed")[0]["role_name"] == "reporting"
-    intervals = len(pod.sts["default"].asked_at)
+    intervals = len(pod.sts["default"].called_at)
     assert intervals == pytest.approx(2 * 7300 / 1800, abs=1)
-    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].error = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert pod.key("reporting") is not None
 
@@ -129,17 +129,17 @@ async def test_unchanged_role_keeps_its_loop_and_credentials(autojump_clock: Moc
     assert changes == (["archive"], ["reporting"], [])
     assert b"/v1/credentials/reporting" not in pod.daemon.roles.routes
     await trio.sleep(1900)
-    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
+    assert [len(pod.sts[name].called_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
 
 
 async def test_changed_role_serves_old_credentials_until_new_ones(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
-    pod.sts["reporting"].trouble = DENIED
+    pod.sts["reporting"].error = DENIED
     changes = pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
     assert changes == ([], [], ["reporting"])
     await trio.sleep(300)
     assert pod.key("reporting") == "ASIAFAKE0001"
-    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].error = None
     pod.sts["reporting"].life_seconds = 900
     await trio.sleep(60)
     assert pod.key("reporting") not in {None, "ASIAFAKE0001"}, "the new credentials win although they expire sooner"
@@ -168,15 +168,15 @@ def different(pod: Pod, number: int) -> list[Role]:
 async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: Pod, error: ExchangeError) -> None:
     """Changes of the file do not increase the number of calls to STS."""
     steady, changing = (pod.sts[name] for name in ("default", "reporting"))
-    steady.trouble = changing.trouble = error
+    steady.error = changing.error = error
     await trio.sleep(1900)
-    before = [len(sts.asked_at) for sts in (steady, changing)]
+    before = [len(sts.called_at) for sts in (steady, changing)]
     for number in range(1200):
         pod.daemon.roles.replace(different(pod, number))
         await trio.sleep(0.25)
-    calls = [len(sts.asked_at) - count for sts, count in zip((steady, changing), before, strict=True)]
+    calls = [len(sts.called_at) - count for sts, count in zip((steady, changing), before, strict=True)]
     assert calls[1] <= calls[0] + 1
-    steady.trouble = changing.trouble = None
+    steady.error = changing.error = None
     await trio.sleep(400)
     assert all(served.valid_snapshot(pod.wall.clock.now()) for served in pod.daemon.roles)
 
@@ -184,15 +184,15 @@ async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: P
 async def test_changed_role_waits_for_retry_after(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     sts = pod.sts["reporting"]
-    sts.trouble = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=60)
+    sts.error = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=60)
     await trio.sleep(1801)
-    refused_at = sts.asked_at[-1]
+    refused_at = sts.called_at[-1]
     for number in range(1, 50):
         pod.daemon.roles.replace(different(pod, number))
         await trio.sleep(1)
-    assert sts.asked_at[-1] == refused_at
+    assert sts.called_at[-1] == refused_at
     await trio.sleep(15)
-    assert 60 <= sts.asked_at[-1] - refused_at <= 66
+    assert 60 <= sts.called_at[-1] - refused_at <= 66
 
 
 @pytest.mark.parametrize("latency_seconds", [0.0, 0.5, 3.0])
@@ -207,7 +207,7 @@ async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
         renamed = reporting._replace(name=f"reporting-{number}")
         pod.daemon.roles.replace([[default, reporting], [default, renamed], [default]][number % 3])
         await trio.sleep(0.25)
-    assert len(sts.asked_at) <= 100 / CHANGED_TOKEN_PAUSE_SECONDS + 2
+    assert len(sts.called_at) <= 100 / CHANGED_TOKEN_PAUSE_SECONDS + 2
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting")])
     await trio.sleep(CHANGED_TOKEN_PAUSE_SECONDS + latency_seconds + 1)
     assert pod.key("reporting") is not None
@@ -226,7 +226,7 @@ async def test_role_with_other_arns_or_token_starts_at_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
 ) -> None:
     """STS's error was about another request."""
-    pod.sts["reporting"].trouble = refusal("ValidationError", NextStep.ASK_OPERATOR)
+    pod.sts["reporting"].error = refusal("ValidationError", NextStep.ASK_OPERATOR)
     await trio.sleep(100)
     token_file = tmp_path / "other-token"
     token_file.write_text(service_account_token(pod.wall.time()))
@@ -235,16 +235,16 @@ async def test_role_with_other_arns_or_token_starts_at_once(
         "token_file": {"token_file": str(token_file)},
         "chain": {"chain": (ChainStep(arn("next")),)},
     }
-    asked = sum(len(sts.asked_at) for sts in pod.sts.by_arn.values())
+    asked = sum(len(sts.called_at) for sts in pod.sts.by_arn.values())
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", **ways[change])])
     await trio.sleep(0.1)
-    assert sum(len(sts.asked_at) for sts in pod.sts.by_arn.values()) == asked + 1
+    assert sum(len(sts.called_at) for sts in pod.sts.by_arn.values()) == asked + 1
 
 
 async def test_log_of_a_change_has_the_old_expiration(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     expiration = pod.daemon.roles["reporting"].snapshot
-    pod.sts["reporting"].trouble = DENIED
+    pod.sts["reporting"].error = DENIED
     await trio.sleep(60)
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
     await trio.sleep(60)
@@ -262,11 +262,11 @@ async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_c
     await trio.sleep(10_000)
     granted = pod.sts["reporting"].requests[-1].duration_seconds
     assert granted > 3600
-    pod.sts["reporting"].trouble = DENIED
+    pod.sts["reporting"].error = DENIED
     await trio.sleep(10_000)
     pod.daemon.roles.replace([pod.role("default"), longest._replace(session_name="other")])
     assert "AccessDenied" in str(pod.daemon.roles["reporting"].last_error)
-    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].error = None
     await trio.sleep(100)
     assert pod.sts["reporting"].requests[-1].duration_seconds == granted
 
@@ -294,7 +294,7 @@ UNFORESEEN = [
 @pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
 async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
     """The 503, /readyz, a metric and the log show the exception until the refresher works again."""
-    pod.sts["reporting"].trouble = bug
+    pod.sts["reporting"].error = bug
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])
     await trio.sleep(3 * RESTART_SECONDS + 4000)
     served, now = pod.daemon.roles["reporting"], pod.wall.clock.now()
@@ -306,7 +306,7 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
         assert b"still being fetched" not in shown
     assert pod.daemon.metrics.refreshes["reporting", "unexpected_error"] >= 3
     assert {entry["role_name"] for entry in pod.logged("refresher_failed")} == {"reporting"}
-    pod.sts["reporting"].trouble = None
+    pod.sts["reporting"].error = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert served.last_error is None
     assert served.valid_snapshot(pod.wall.clock.now())
@@ -314,7 +314,7 @@ async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClo
 
 async def test_path_with_another_iam_role_drops_old_credentials(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
-    pod.sts["elsewhere"].trouble = DENIED
+    pod.sts["elsewhere"].error = DENIED
     pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
     assert pod.key("default") is None
 
@@ -337,7 +337,7 @@ async def test_invalid_configuration_does_not_change_the_roles(
         await pod.daemon.roles.read_secrets([pod.role("reporting", authorization_token_file=nowhere)])
     assert pod.daemon.roles.routes is before
     await trio.sleep(1900)
-    assert [len(pod.sts[name].asked_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]
+    assert [len(pod.sts[name].called_at) for name in ("default", "reporting", "archive")] == [2, 2, 0]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Machine:
     boot: Boot
     events: list[Any] = field(default_factory=list)
     starts: int = 0
-    trouble: Exception | None = None
+    error: Exception | None = None
 
     def role(self, name: str = "default", **changes: Any) -> Role:
         return Role(name, ARN, self.token_file, None, 3600)._replace(**changes)
@@ -59,8 +59,8 @@ class Machine:
         return [entry for entry in self.events if entry["event"] == event]
 
     async def call(self, path: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error
         return await in_thread(path, function, *arguments)
 
     @asynccontextmanager
@@ -112,24 +112,24 @@ async def test_restarted_daemon_serves_at_once_and_keeps_its_plan(autojump_clock
             await trio.sleep(60 * minutes)
         (restored,) = machine.logged("credentials_restored")
         assert restored["access_key_id"] == "ASIAFAKE0001"
-    assert len(machine.sts.asked_at) == 1
+    assert len(machine.sts.called_at) == 1
     async with machine.process() as daemon:
         await trio.sleep(1200)
         assert key(daemon) == "ASIAFAKE0002"
-    assert machine.sts.asked_at[1] == pytest.approx(1800, abs=2)
+    assert machine.sts.called_at[1] == pytest.approx(1800, abs=2)
 
 
 async def test_crash_loop_causes_one_sts_call(autojump_clock: MockClock, machine: Machine) -> None:
     for _ in range(100):
         async with machine.process():
             await trio.sleep(10)
-    assert len(machine.sts.asked_at) == 1
+    assert len(machine.sts.called_at) == 1
 
 
 async def test_restart_during_an_outage_leaves_no_gap(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(60)
-    machine.sts.trouble = OUT
+    machine.sts.error = OUT
     while trio.current_time() < 3590:
         async with machine.process() as daemon:
             assert key(daemon) == "ASIAFAKE0001"
@@ -138,7 +138,7 @@ async def test_restart_during_an_outage_leaves_no_gap(autojump_clock: MockClock,
     async with machine.process() as daemon:
         await trio.sleep(1)
         assert key(daemon) is None
-        machine.sts.trouble = None
+        machine.sts.error = None
         await trio.sleep(120)
         assert key(daemon) is not None
 
@@ -146,14 +146,14 @@ async def test_restart_during_an_outage_leaves_no_gap(autojump_clock: MockClock,
 async def test_back_off_and_retry_after_survive_a_restart(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(60)
-        machine.sts.trouble = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=280)
+        machine.sts.error = refusal("Throttling", NextStep.SLOW_DOWN, retry_after_seconds=280)
         await trio.sleep(1760)
-    refused_at = machine.sts.asked_at[-1]
+    refused_at = machine.sts.called_at[-1]
     for _ in range(10):
         async with machine.process() as daemon:
             assert "Throttling" in str(daemon.role.last_error)
             await trio.sleep(20)
-    assert machine.sts.asked_at[-1] == refused_at
+    assert machine.sts.called_at[-1] == refused_at
 
 
 async def test_longest_duration_survives_a_restart(autojump_clock: MockClock, machine: Machine) -> None:
@@ -176,7 +176,7 @@ async def test_expired_credentials_are_never_served_again(
 ) -> None:
     async with machine.process():
         await trio.sleep(1)
-    machine.sts.trouble = OUT
+    machine.sts.error = OUT
     if how is BOTH:
         await trio.sleep(seconds)
     elif how is STEPPED:
@@ -197,7 +197,7 @@ async def test_wall_clock_set_back_never_stretches_saved_credentials(
     """The clock is set back while the daemon runs and saves again, or between the two processes."""
     async with machine.process():
         await trio.sleep(1)
-        machine.sts.trouble = OUT
+        machine.sts.error = OUT
         machine.wall.step(-86_400)
         await trio.sleep(60)
     async with machine.process() as daemon:
@@ -206,7 +206,7 @@ async def test_wall_clock_set_back_never_stretches_saved_credentials(
         assert key(daemon) == "ASIAFAKE0001"
         await trio.sleep(60)
         assert key(daemon) is None
-        machine.sts.trouble = None
+        machine.sts.error = None
         await trio.sleep(120)
         assert key(daemon) is not None
     machine.wall.step(-3600)
@@ -241,7 +241,7 @@ async def test_another_configuration_ignores_saved_credentials(
 ) -> None:
     async with machine.process():
         await trio.sleep(1)
-    machine.sts.trouble = OUT
+    machine.sts.error = OUT
     changes = {name: value or f"{machine.token_file}-other" for name, value in changes.items()}
     async with machine.process(machine.role(**changes)) as daemon:
         assert key(daemon) is None
@@ -276,7 +276,7 @@ async def test_each_role_has_a_file_and_a_removed_role_has_none(autojump_clock: 
 async def test_expired_file_is_removed(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(1)
-        machine.sts.trouble = OUT
+        machine.sts.error = OUT
         await trio.sleep(3600 + 2 * CHECK_SECONDS)
         assert list(machine.directory.iterdir()) == []
 
@@ -285,7 +285,7 @@ async def test_changed_role_is_saved_with_its_own_credentials(autojump_clock: Mo
     """The old credentials stay in service, but do not count as credentials of the new configuration."""
     async with machine.process() as daemon:
         await trio.sleep(60)
-        machine.sts.trouble = OUT
+        machine.sts.error = OUT
         daemon.roles.replace([machine.role(duration_seconds=900)])
         await trio.sleep(60)
         assert key(daemon) == "ASIAFAKE0001"
@@ -327,7 +327,7 @@ def damaged(content: bytes) -> dict[str, Callable[[Path], object]]:
     }
 
 
-HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "trouble": 5, "last_error_step": None}
+HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "error": 5, "last_error_step": None}
 
 
 @pytest.mark.parametrize("field", sorted(HEALTH))
@@ -431,13 +431,13 @@ async def test_files_and_directory_are_only_for_the_owner(autojump_clock: MockCl
 
 
 async def test_failed_write_is_logged_counted_and_tried_again(autojump_clock: MockClock, machine: Machine) -> None:
-    machine.trouble = OSError(28, "No space left on device")
+    machine.error = OSError(28, "No space left on device")
     async with machine.process() as daemon:
         await trio.sleep(REMINDER_SECONDS - 1)
         assert key(daemon) == "ASIAFAKE0001"
         assert [entry["reason"] for entry in machine.logged("state_write_failed")] == ["No space left on device"]
         assert daemon.metrics.state_writes["failure"] == pytest.approx(REMINDER_SECONDS / CHECK_SECONDS, abs=2)
-        machine.trouble = None
+        machine.error = None
         await trio.sleep(CHECK_SECONDS)
         assert daemon.metrics.state_writes["success"] == 1
     async with machine.process() as daemon:
@@ -447,8 +447,8 @@ async def test_failed_write_is_logged_counted_and_tried_again(autojump_clock: Mo
 async def test_writes_happen_only_when_something_changed(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process() as daemon:
         await trio.sleep(9 * 3600)
-        assert 18 <= len(machine.sts.asked_at) <= 20
-        assert daemon.metrics.state_writes == {"success": len(machine.sts.asked_at)}
+        assert 18 <= len(machine.sts.called_at) <= 20
+        assert daemon.metrics.state_writes == {"success": len(machine.sts.called_at)}
 
 
 async def test_hung_write_is_abandoned_and_never_applied_late(

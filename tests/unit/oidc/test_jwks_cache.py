@@ -46,7 +46,7 @@ def cache(tmp_path: Path) -> KeyCache:
     return KeyCache(str(tmp_path / "irsa-sidecar" / "keys"))
 
 
-async def ask(source: Source, cache: KeyCache, at: float = NOW, kid: str = "a") -> Found:
+async def find(source: Source, cache: KeyCache, at: float = NOW, kid: str = "a") -> Found:
     return await find_keys(ISSUER, kid, cache, source.fetch, at)
 
 
@@ -58,55 +58,55 @@ async def test_keys_are_used_for_as_long_as_the_issuer_allows(
     cache: KeyCache, max_age: float | None, fresh_seconds: float
 ) -> None:
     source = Source("a", max_age_seconds=max_age)
-    assert (await ask(source, cache)).is_new
+    assert (await find(source, cache)).is_new
     if fresh_seconds:
-        found = await ask(source, cache, NOW + fresh_seconds - 1)
+        found = await find(source, cache, NOW + fresh_seconds - 1)
         assert (found.is_new, found.kept.keys, source.requests) == (False, [{"kid": "a"}], 1)
-    assert (await ask(source, cache, NOW + fresh_seconds)).is_new
+    assert (await find(source, cache, NOW + fresh_seconds)).is_new
     assert source.requests == 2
 
 
 async def test_unknown_key_id_is_fetched_while_keys_are_fresh(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=3600.0)
-    await ask(source, cache)
+    await find(source, cache)
     source.answer = published("b", "a", max_age_seconds=3600.0)
-    found = await ask(source, cache, NOW + 1, kid="b")
+    found = await find(source, cache, NOW + 1, kid="b")
     assert (found.is_new, source.requests) == (True, 2)
-    assert not (await ask(source, cache, NOW + 2, kid="b")).is_new
+    assert not (await find(source, cache, NOW + 2, kid="b")).is_new
 
 
 async def test_stored_keys_are_used_while_the_issuer_is_down(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=60.0)
-    await ask(source, cache)
+    await find(source, cache)
     source.answer = DOWN
-    found = await ask(source, cache, NOW + 30 * DAY)
+    found = await find(source, cache, NOW + 30 * DAY)
     assert (found.kept.keys, found.is_new, found.last_error) == ([{"kid": "a"}], False, DOWN)
     source.answer = published("a")
-    assert (await ask(source, cache, NOW + 30 * DAY)).last_error is None
+    assert (await find(source, cache, NOW + 30 * DAY)).last_error is None
 
 
 async def test_issuer_error_is_raised_without_stored_keys(cache: KeyCache) -> None:
     source = Source()
     source.answer = DOWN
     with pytest.raises(IssuerError):
-        await ask(source, cache)
+        await find(source, cache)
 
 
 async def test_no_store_keys_are_not_stored(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=0.0, may_store=False)
-    await ask(source, cache)
+    await find(source, cache)
     assert cache.load(ISSUER) is None
 
 
 async def test_keys_from_the_future_are_fetched_again(cache: KeyCache) -> None:
     """The clock was set back, so it is unknown how long the keys may be used."""
     source = Source("a", max_age_seconds=3600.0)
-    await ask(source, cache)
-    assert (await ask(source, cache, NOW - DAY)).is_new
+    await find(source, cache)
+    assert (await find(source, cache, NOW - DAY)).is_new
 
 
 async def test_two_issuers_do_not_share_keys(cache: KeyCache) -> None:
-    await ask(Source("a"), cache)
+    await find(Source("a"), cache)
     assert cache.load(ISSUER + "B") is None
 
 
@@ -125,16 +125,16 @@ async def test_two_issuers_do_not_share_keys(cache: KeyCache) -> None:
     ],
 )
 async def test_damaged_file_is_ignored_and_replaced(cache: KeyCache, tmp_path: Path, spoil: bytes) -> None:
-    await ask(Source("a"), cache)
+    await find(Source("a"), cache)
     (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
     file.write_bytes(spoil)
     source = Source("a")
-    assert (await ask(source, cache)).is_new
-    assert not (await ask(source, cache)).is_new
+    assert (await find(source, cache)).is_new
+    assert not (await find(source, cache)).is_new
 
 
 async def test_cache_file_is_private_and_leaves_no_temporary_file(cache: KeyCache, tmp_path: Path) -> None:
-    await ask(Source("a"), cache)
+    await find(Source("a"), cache)
     (file,) = (tmp_path / "irsa-sidecar" / "keys").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -146,13 +146,13 @@ async def test_unwritable_directory_disables_the_cache(tmp_path: Path, monkeypat
     for directory in (None, str(blocked), "/proc/1/nowhere"):
         source = Source("a")
         for _ in range(2):
-            assert (await ask(source, KeyCache(directory))).is_new
+            assert (await find(source, KeyCache(directory))).is_new
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    assert (await ask(Source("a"), KeyCache(str(tmp_path)))).is_new
+    assert (await find(Source("a"), KeyCache(str(tmp_path)))).is_new
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 

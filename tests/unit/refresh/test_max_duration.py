@@ -39,7 +39,7 @@ def whole_hours(limit: int) -> int:
 
 
 @dataclass
-class Asking:
+class RoleWithLimit:
     """A role with a limit, and the requests that the refresher sends for it."""
 
     limit: int
@@ -60,7 +60,7 @@ LIMITS = range(HOUR, 12 * HOUR + 1, HOUR // 2)
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
-    role = Asking(limit)
+    role = RoleWithLimit(limit)
     requested = [role.refresh(0.0) for _ in range(6)]
     assert max(map(len, requested)) <= 2
     assert requested[0][0] == 12 * HOUR
@@ -70,7 +70,7 @@ def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
 def test_common_limit_is_found_by_the_third_refresh(hours: int) -> None:
-    role = Asking(hours * HOUR)
+    role = RoleWithLimit(hours * HOUR)
     assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
 
 
@@ -79,7 +79,7 @@ def test_tries_are_all_hours_except_the_first() -> None:
 
 
 def test_known_limit_is_rechecked_once_a_day() -> None:
-    role = Asking(4 * HOUR)
+    role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
     assert [role.refresh(now) for now in (RECHECK_SECONDS - 1, RECHECK_SECONDS, RECHECK_SECONDS + 1)] == [
@@ -91,7 +91,7 @@ def test_known_limit_is_rechecked_once_a_day() -> None:
 
 @pytest.mark.parametrize("raised", range(5, 13))
 def test_raised_limit_is_found_after_a_day(raised: int) -> None:
-    role = Asking(4 * HOUR)
+    role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
     role.limit = raised * HOUR
@@ -104,7 +104,7 @@ def test_raised_limit_is_found_after_a_day(raised: int) -> None:
 
 @pytest.mark.parametrize("lowered", [1, 2, 3])
 def test_lowered_limit_costs_one_call_and_starts_at_an_hour(lowered: int) -> None:
-    role = Asking(4 * HOUR)
+    role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
     role.limit = lowered * HOUR
@@ -116,7 +116,7 @@ def test_lowered_limit_costs_one_call_and_starts_at_an_hour(lowered: int) -> Non
 
 @given(st.lists(st.tuples(st.integers(HOUR, 12 * HOUR), st.floats(0, 2 * DAY)), max_size=30))
 def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, float]]) -> None:
-    role, now = Asking(HOUR), 0.0
+    role, now = RoleWithLimit(HOUR), 0.0
     for limit, seconds in moves:
         role.limit, now = limit, now + seconds
         requested = role.refresh(now)
@@ -136,13 +136,13 @@ class LimitedSts(FakeExchange):
 
     async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self.life_seconds = request.duration_seconds
-        trouble = self.trouble
-        if trouble is None and request.duration_seconds > self.limit:
-            self.trouble = ExchangeError("ValidationError", TOO_LONG, NextStep.ASK_OPERATOR, status=400)
+        error = self.error
+        if error is None and request.duration_seconds > self.limit:
+            self.error = ExchangeError("ValidationError", TOO_LONG, NextStep.ASK_OPERATOR, status=400)
         try:
             return await super().__call__(request, token)
         finally:
-            self.trouble = trouble
+            self.error = error
 
     @property
     def requested(self) -> list[int]:
@@ -251,19 +251,19 @@ async def test_changed_limit_is_logged_once(autojump_clock: MockClock, scene: Sc
     assert scene.refresher.health.session_seconds == HOUR
 
 
-@pytest.mark.parametrize("trouble", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
+@pytest.mark.parametrize("error", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
 async def test_attempt_takes_one_call_while_sts_fails(
-    autojump_clock: MockClock, scene: Scene, trouble: ExchangeError
+    autojump_clock: MockClock, scene: Scene, error: ExchangeError
 ) -> None:
     sts = sts_of(scene)
     sts.limit = HOUR
     await scene.refresher.turn()
-    sts.trouble = trouble
+    sts.error = error
     await live(scene, 2 * HOUR)
     tries = [seconds for seconds in sts.requested[2:] if seconds != HOUR]
     assert tries == [4 * HOUR]  # the first attempt, because the limit was unknown
     assert len(sts.requested) == sum(scene.outcomes.values())
-    sts.trouble = None
+    sts.error = None
     await live(scene, 1000)
     assert scene.key is not None
 

@@ -46,12 +46,12 @@ async def test_failure_keeps_valid_credentials_in_service(
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
-        scene.sts.trouble = refusal("AccessDenied", next_step)
+        scene.sts.error = refusal("AccessDenied", next_step)
         await trio.sleep(3500)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(200)
         assert scene.key is None  # expired credentials are not served
-        scene.sts.trouble = None
+        scene.sts.error = None
         await trio.sleep(schedule.BACK_OFFS[next_step].cap_seconds)
         assert scene.key is not None
 
@@ -61,18 +61,18 @@ async def test_long_outage_causes_few_attempts_and_log_lines(
     autojump_clock: MockClock, scene: Scene, next_step: NextStep
 ) -> None:
     scene.write_token()
-    scene.sts.trouble = refusal("Nope", next_step)
+    scene.sts.error = refusal("Nope", next_step)
     async with running(scene):
         await trio.sleep(21_600)
     back_off = schedule.BACK_OFFS[next_step]
-    assert len(scene.sts.asked_at) <= 21_600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
+    assert len(scene.sts.called_at) <= 21_600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
     assert 25 < len(scene.logged("refresh_failed")) < 40  # the first line, and then a reminder every ten minutes
 
 
 async def test_missing_token_causes_no_call_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
     async with running(scene):
         await trio.sleep(300)
-        assert scene.sts.asked_at == []
+        assert scene.sts.called_at == []
         assert len(scene.logged("refresh_failed")) == 1
         assert scene.volume.path in scene.logged("refresh_failed")[0]["reason"]
         assert scene.refresher.health.last_error_code == "token_missing"
@@ -89,7 +89,7 @@ async def test_partial_token_is_never_sent(autojump_clock: MockClock, scene: Sce
         await trio.sleep(1)
         scene.volume.write(content)
         await trio.sleep(2400)
-        assert len(scene.sts.asked_at) == 1
+        assert len(scene.sts.called_at) == 1
         assert scene.key == "ASIAFAKE0001"
         scene.write_token()
         await trio.sleep(2)
@@ -112,14 +112,14 @@ async def test_new_token_is_tried_at_once_after_a_refusal(
     autojump_clock: MockClock, scene: Scene, next_step: NextStep
 ) -> None:
     scene.write_token()
-    scene.sts.trouble = refusal("ExpiredTokenException", next_step)
+    scene.sts.error = refusal("ExpiredTokenException", next_step)
     async with running(scene):
         await trio.sleep(600)
-        scene.sts.trouble = None
+        scene.sts.error = None
         scene.write_token(jti="fresh")
         changed_at = trio.current_time()
         await trio.sleep(schedule.CHECK_SECONDS + schedule.CHANGED_TOKEN_PAUSE_SECONDS)
-    assert scene.sts.asked_at[-1] - changed_at <= schedule.CHECK_SECONDS + schedule.CHANGED_TOKEN_PAUSE_SECONDS
+    assert scene.sts.called_at[-1] - changed_at <= schedule.CHECK_SECONDS + schedule.CHANGED_TOKEN_PAUSE_SECONDS
     assert scene.key is not None
 
 
@@ -142,7 +142,7 @@ async def test_wall_clock_set_back_extends_no_lifetime(autojump_clock: MockClock
     scene.write_token()
     async with running(scene):
         await trio.sleep(60)
-        scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+        scene.sts.error = refusal("Unreachable", NextStep.RETRY)
         scene.wall.step(-86_400)
         await trio.sleep(3500)
         assert scene.key == "ASIAFAKE0001"
@@ -161,7 +161,7 @@ async def test_wrong_wall_clock_does_not_change_the_lifetime(autojump_clock: Moc
     async with running(scene):
         await trio.sleep(1)
         assert scene.key == "ASIAFAKE0001"
-        scene.sts.trouble = refusal("Unreachable", NextStep.RETRY)
+        scene.sts.error = refusal("Unreachable", NextStep.RETRY)
         await trio.sleep(3580)
         assert scene.key == "ASIAFAKE0001"
         await trio.sleep(40)
@@ -192,7 +192,7 @@ async def test_sts_clock_set_back_leaves_no_gap(
         await trio.sleep(1)
         scene.sts.clock_error = 0.0
         await has_no_gap(scene, minutes=300)
-    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+    assert len(scene.sts.called_at) == pytest.approx(10, abs=1)
     assert not scene.logged("older_credentials_ignored")
 
 
@@ -206,8 +206,8 @@ async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
         await trio.sleep(1)
         for _ in range(20):
             scene.sts.clock_error = ahead_seconds - scene.sts.clock_error
-            calls = len(scene.sts.asked_at)
-            while len(scene.sts.asked_at) == calls:
+            calls = len(scene.sts.called_at)
+            while len(scene.sts.called_at) == calls:
                 await has_no_gap(scene, minutes=1)
     assert all(1600 < seconds < 2000 for seconds in scene.intervals)
 
@@ -222,7 +222,7 @@ async def test_session_longer_than_requested_leaves_no_gap(
         await trio.sleep(1)
         scene.sts.life_seconds = 3600
         await has_no_gap(scene, minutes=300)
-    assert len(scene.sts.asked_at) == pytest.approx(10, abs=1)
+    assert len(scene.sts.called_at) == pytest.approx(10, abs=1)
 
 
 @pytest.mark.parametrize("granted_seconds", [30, 300, 900])
@@ -274,7 +274,7 @@ async def test_suspicious_token_is_logged_once_and_tried(
     warnings = scene.logged("token_claims_suspicious")
     assert len(warnings) == 1
     assert word in warnings[0]["reason"]
-    assert len(scene.sts.asked_at) == 3
+    assert len(scene.sts.called_at) == 3
 
 
 @pytest.mark.parametrize(
@@ -307,14 +307,14 @@ async def test_refresher_has_one_exchange_in_flight(autojump_clock: MockClock, s
         for number in range(50):
             await trio.sleep(1)
             scene.write_token(jti=str(number))
-    assert len(scene.sts.asked_at) == 1
+    assert len(scene.sts.called_at) == 1
 
 
 async def test_first_log_line_of_a_failure_has_all_details(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(1)
-        scene.sts.trouble = refusal("AccessDenied", NextStep.WAIT)
+        scene.sts.error = refusal("AccessDenied", NextStep.WAIT)
         await trio.sleep(1900)
     entry = scene.logged("refresh_failed")[0]
     assert entry["code"] == "AccessDenied"
@@ -327,8 +327,8 @@ async def test_failure_in_another_chain_step_is_logged_at_once(autojump_clock: M
     scene.write_token()
     denied = refusal("AccessDenied", NextStep.WAIT)
     async with running(scene):
-        for trouble in (denied, denied.in_step(1, "first"), denied.in_step(2, "second")):
-            scene.sts.trouble = trouble
+        for error in (denied, denied.in_step(1, "first"), denied.in_step(2, "second")):
+            scene.sts.error = error
             await trio.sleep(200)
     failures = scene.logged("refresh_failed")
     assert [entry.get("step") for entry in failures] == [None, 1, 2]

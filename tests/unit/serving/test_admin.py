@@ -42,20 +42,20 @@ def get(path: str, *roles: RoleState, metrics: Metrics | None = None, dropped_li
     return admin.respond(request, roles, metrics or Metrics(), dropped_lines, NOW)
 
 
-def headers_and_body(answer: Response) -> tuple[str, str]:
-    head, _, body = answer.content.partition(b"\r\n\r\n")
+def headers_and_body(response: Response) -> tuple[str, str]:
+    head, _, body = response.content.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
-    assert head.startswith(f"HTTP/1.1 {answer.status} ".encode())
+    assert head.startswith(f"HTTP/1.1 {response.status} ".encode())
     return head.decode(), body.decode()
 
 
-def body_of(answer: Response) -> str:
-    return headers_and_body(answer)[1]
+def body_of(response: Response) -> str:
+    return headers_and_body(response)[1]
 
 
 def scrape(*roles: RoleState, metrics: Metrics | None = None, dropped_lines: int = 0) -> dict[str, Metric]:
-    answer = get("/metrics", *roles, metrics=metrics, dropped_lines=dropped_lines)
-    head, body = headers_and_body(answer)
+    response = get("/metrics", *roles, metrics=metrics, dropped_lines=dropped_lines)
+    head, body = headers_and_body(response)
     assert f"Content-Type: {PROMETHEUS_TEXT}" in head
     families = list(text_string_to_metric_families(body))
     assert len({family.name for family in families}) == len(families)
@@ -76,19 +76,19 @@ def values(family: Metric) -> dict[Any, float]:
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/readyz?verbose"])
 def test_healthy_daemon_is_live_and_ready(path: str) -> None:
-    answer = get(path, READY)
-    assert (answer.status, body_of(answer)) == (200, "ok\n")
+    response = get(path, READY)
+    assert (response.status, body_of(response)) == (200, "ok\n")
 
 
 def test_role_without_credentials_is_live_but_not_ready() -> None:
-    answer = get("/readyz", READY, STARTING)
-    assert (answer.status, body_of(answer)) == (503, "reporting: AccessDenied: not authorized\n")
+    response = get("/readyz", READY, STARTING)
+    assert (response.status, body_of(response)) == (503, "reporting: AccessDenied: not authorized\n")
     assert get("/livez", READY, STARTING).status == 200
 
 
 def test_reason_defaults_to_expired_credentials() -> None:
-    answer = get("/readyz", READY._replace(is_ready=False))
-    assert (answer.status, body_of(answer)) == (503, "default: the credentials have expired\n")
+    response = get("/readyz", READY._replace(is_ready=False))
+    assert (response.status, body_of(response)) == (503, "default: the credentials have expired\n")
 
 
 def test_failing_refresh_stays_ready_until_expiration() -> None:
@@ -97,17 +97,17 @@ def test_failing_refresh_stays_ready_until_expiration() -> None:
 
 @pytest.mark.parametrize(("age_seconds", "status"), [(0.0, 200), (STALLED_SECONDS, 200), (STALLED_SECONDS + 1, 503)])
 def test_stuck_loop_is_not_live(age_seconds: float, status: int) -> None:
-    answer = get("/livez", READY._replace(checked_at=NOW.monotonic - age_seconds))
-    assert answer.status == status
+    response = get("/livez", READY._replace(checked_at=NOW.monotonic - age_seconds))
+    assert response.status == status
     if status == 503:
-        assert body_of(answer) == "default: the refresh loop has been stuck for 301 s\n"
+        assert body_of(response) == "default: the refresh loop has been stuck for 301 s\n"
 
 
 def test_reason_with_a_non_utf8_path_is_valid() -> None:
     path = b"/caf\xe9/token".decode("utf-8", "surrogateescape")
-    answer = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
-    assert answer.status == 503
-    assert "does not exist" in body_of(answer)
+    response = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
+    assert response.status == 503
+    assert "does not exist" in body_of(response)
 
 
 def test_one_role_can_be_requested_by_name() -> None:
@@ -121,14 +121,14 @@ def test_one_role_can_be_requested_by_name() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
 def test_other_path_lists_the_paths(path: str) -> None:
-    answer = get(path, READY)
-    assert (answer.status, body_of(answer)) == (404, "The paths are /livez, /readyz and /metrics.\n")
+    response = get(path, READY)
+    assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
 def test_no_response_has_credentials_or_a_hold() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
-        answer = get(path, STARTING)
-        assert (answer.snapshot, answer.hold) == (None, None)
+        response = get(path, STARTING)
+        assert (response.snapshot, response.hold) == (None, None)
 
 
 # Metrics

@@ -47,9 +47,9 @@ class Lines:
         self.wakes += 1
 
     def serve(
-        self, role: str, given: Snapshot, monotonic: float, address: Address = CLIENT, peer: Peer = UNKNOWN
+        self, role: str, credentials: Snapshot, monotonic: float, address: Address = CLIENT, peer: Peer = UNKNOWN
     ) -> None:
-        self.record(Response(200, given.response, role, given), monotonic, address, peer)
+        self.record(Response(200, credentials.response, role, credentials), monotonic, address, peer)
 
     def deny(self, role: str, reason: str, monotonic: float, peer: Peer = UNKNOWN) -> None:
         self.record(Response(403, b"", role, denial=reason), monotonic, CLIENT, peer)

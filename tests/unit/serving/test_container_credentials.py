@@ -58,7 +58,7 @@ def is_user(uid: int | None) -> Callable[[], int | None]:
     return lambda: uid
 
 
-def ask(
+def send(
     role: Role = ROLE,
     headers: Mapping[bytes, bytes | None] | None = None,
     *,
@@ -71,18 +71,18 @@ def ask(
     return respond(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK, now, uid)
 
 
-def body_of(given: Response) -> dict[str, Any]:
-    body = json.loads(given.content.partition(b"\r\n\r\n")[2])
+def body_of(response: Response) -> dict[str, Any]:
+    body = json.loads(response.content.partition(b"\r\n\r\n")[2])
     assert isinstance(body, dict)
     return body
 
 
 def test_valid_request_gets_the_rendered_credentials() -> None:
-    assert ask() == Response(200, SNAPSHOT.response, "default", SNAPSHOT)
+    assert send() == Response(200, SNAPSHOT.response, "default", SNAPSHOT)
 
 
 def test_body_has_exactly_the_six_names_that_sdks_read() -> None:
-    assert body_of(ask()) == {
+    assert body_of(send()) == {
         "AccessKeyId": "ASIAEXAMPLE",
         "SecretAccessKey": "wJalr/secret+key",
         "Token": "IQoJb3JpZ2luX2Vj=",
@@ -105,7 +105,7 @@ def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str)
     [b"127.0.0.1", b"127.0.0.1:4772", b"127.0.0.1:80", b"localhost", b"LOCALHOST:4772", b"[::1]", b"[::1]:4772", None],
 )
 def test_own_host_name_is_accepted_with_any_port(host: bytes | None) -> None:
-    assert ask(headers={b"host": host}).status == 200
+    assert send(headers={b"host": host}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_own_host_name_is_accepted_with_any_port(host: bytes | None) -> None:
      b"localhost.", b"2130706433", b"::1", b"[::1", b"127.0.0.1, evil", b"\xff", b"user@127.0.0.1"],
 )  # fmt: skip
 def test_any_other_host_is_rejected(host: bytes) -> None:
-    assert ask(headers={b"host": host}).status == 403
+    assert send(headers={b"host": host}).status == 403
 
 
 def test_configured_host_is_accepted() -> None:
@@ -128,23 +128,23 @@ def test_configured_host_is_accepted() -> None:
      "referer", "sec-fetch-site", "sec-fetch-mode"],
 )  # fmt: skip
 def test_header_of_a_browser_or_proxy_is_rejected(name: str) -> None:
-    assert ask(headers={name.encode(): b""}).status == 403
+    assert send(headers={name.encode(): b""}).status == 403
 
 
 @pytest.mark.parametrize("name", ["original", "x-via", "forwarded-by", "accept", "amz-sdk-request", "x-origin"])
 def test_similar_headers_are_ignored(name: str) -> None:
-    assert ask(headers={name.encode(): b"x"}).status == 200
+    assert send(headers={name.encode(): b"x"}).status == 200
 
 
 @pytest.mark.parametrize(
     "path", [b"/", b"/v1/credentials/", b"/v1/credentials/other", b"/V1/credentials", b"//v1/credentials"]
 )
 def test_other_path_is_not_found(path: bytes) -> None:
-    assert ask(path=path).status == 404
+    assert send(path=path).status == 404
 
 
 def test_missing_secret_gets_401_with_a_challenge() -> None:
-    denied = ask(headers={b"authorization": None})
+    denied = send(headers={b"authorization": None})
     assert (denied.status, denied.role_name, denied.snapshot) == (401, "default", None)
     assert b"\r\nWWW-Authenticate: " in denied.content
 
@@ -153,7 +153,7 @@ def test_missing_secret_gets_401_with_a_challenge() -> None:
     "sent", [b"", b"wrong", SECRET[:-1], SECRET + b"x", SECRET.upper(), b"Bearer " + SECRET, b"\xff\xfe"]
 )
 def test_wrong_secret_gets_403(sent: bytes) -> None:
-    denied = ask(headers={b"authorization": sent})
+    denied = send(headers={b"authorization": sent})
     assert (denied.status, denied.role_name, denied.snapshot) == (403, "default", None)
 
 
@@ -163,7 +163,7 @@ def test_wrong_secret_gets_403(sent: bytes) -> None:
      b"Bearer:"],
 )  # fmt: skip
 def test_scheme_before_the_secret_is_reported(prefix: bytes) -> None:
-    denied = ask(headers={b"authorization": prefix + SECRET})
+    denied = send(headers={b"authorization": prefix + SECRET})
     assert (denied.status, denied.denial) == (403, "authorization scheme")
     assert "without a scheme" in body_of(denied)["message"]
     assert SECRET.decode() not in body_of(denied)["message"]
@@ -171,32 +171,32 @@ def test_scheme_before_the_secret_is_reported(prefix: bytes) -> None:
 
 @pytest.mark.parametrize("quote", [b'"', b"'"])
 def test_quotes_around_the_secret_are_reported(quote: bytes) -> None:
-    denied = ask(headers={b"authorization": quote + SECRET + quote})
+    denied = send(headers={b"authorization": quote + SECRET + quote})
     assert (denied.status, denied.denial) == (403, "quoted secret")
     assert "without quotes" in body_of(denied)["message"]
 
 
 @pytest.mark.parametrize("sent", [b"Bearer", b"bearing " + SECRET, b"x " + SECRET, b'"' + SECRET, b'"', SECRET + b" x"])
 def test_other_wrong_secret_gets_the_general_message(sent: bytes) -> None:
-    assert ask(headers={b"authorization": sent}).denial == "wrong secret"
+    assert send(headers={b"authorization": sent}).denial == "wrong secret"
 
 
 @pytest.mark.parametrize("secret", [b"Bearer abc", b'"quoted"', b"Token x"])
 def test_secret_with_a_scheme_or_quotes_is_accepted(secret: bytes) -> None:
-    assert ask(Role(authorization=secret), headers={b"authorization": secret}).status == 200
+    assert send(Role(authorization=secret), headers={b"authorization": secret}).status == 200
 
 
 def test_missing_header_gets_401_for_an_empty_secret() -> None:
-    assert ask(Role(authorization=b""), headers={b"authorization": None}).status == 401
+    assert send(Role(authorization=b""), headers={b"authorization": None}).status == 401
 
 
 def test_header_is_ignored_if_the_role_has_no_secret() -> None:
-    assert ask(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
-    assert ask(Role(authorization=None), headers={b"authorization": None}).status == 200
+    assert send(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
+    assert send(Role(authorization=None), headers={b"authorization": None}).status == 200
 
 
 def test_request_before_the_first_credentials_is_held() -> None:
-    waiting = ask(Role(snapshot=None, last_error="AccessDenied: Not authorized; check the trust policy."))
+    waiting = send(Role(snapshot=None, last_error="AccessDenied: Not authorized; check the trust policy."))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert body_of(waiting)["Code"] == "CredentialsUnavailable"
     assert "AccessDenied: Not authorized; check the trust policy." in body_of(waiting)["message"]
@@ -204,12 +204,12 @@ def test_request_before_the_first_credentials_is_held() -> None:
 
 
 def test_reason_defaults_to_the_pending_first_exchange() -> None:
-    assert "STS" in body_of(ask(Role(snapshot=None)))["message"]
+    assert "STS" in body_of(send(Role(snapshot=None)))["message"]
 
 
 @pytest.mark.parametrize("now", [NOW.later(3600), NOW._replace(wall=NOW.wall + 3600), NOW._replace(monotonic=3650.0)])
 def test_expired_credentials_are_never_served(now: Instant) -> None:
-    expired = ask(Role(last_error="Timeout: no answer"), now=now)
+    expired = send(Role(last_error="Timeout: no answer"), now=now)
     assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["message"]
     assert "Timeout: no answer" in body_of(expired)["message"]
@@ -219,34 +219,34 @@ FOR_ONE = Role(allow_uids=frozenset({1001}))
 
 
 def test_allow_uids_denies_other_and_unknown_users() -> None:
-    assert ask(FOR_ONE, uid=is_user(1001)) == ask()
+    assert send(FOR_ONE, uid=is_user(1001)) == send()
     for uid in (1002, 0, 65534, None):
-        denied = ask(FOR_ONE, uid=is_user(uid))
+        denied = send(FOR_ONE, uid=is_user(uid))
         assert (denied.status, denied.role_name, denied.snapshot, denied.hold) == (403, "default", None, None)
         assert ("User id " + str(uid) in body_of(denied)["message"]) is (uid is not None)
         assert "allow_uids" in body_of(denied)["message"]
         assert "1001" not in body_of(denied)["message"], "who is allowed is nobody else's business"
-    assert ask(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
+    assert send(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
 
 
 def test_secret_is_checked_before_the_user() -> None:
-    assert ask(FOR_ONE, headers={b"authorization": None}).status == 401
-    assert ask(FOR_ONE, headers={b"authorization": b"wrong"}) == ask(headers={b"authorization": b"wrong"})
+    assert send(FOR_ONE, headers={b"authorization": None}).status == 401
+    assert send(FOR_ONE, headers={b"authorization": b"wrong"}) == send(headers={b"authorization": b"wrong"})
     without_secret = replace(FOR_ONE, authorization=None)
-    assert ask(without_secret, uid=is_user(1001)).status == 200
-    assert ask(without_secret, headers={b"authorization": SECRET}, uid=is_user(1002)).status == 403
+    assert send(without_secret, uid=is_user(1001)).status == 200
+    assert send(without_secret, headers={b"authorization": SECRET}, uid=is_user(1002)).status == 403
 
 
 def test_denial_has_a_reason_for_the_audit_log() -> None:
     refusals = [
-        ask(headers={b"authorization": None}),
-        ask(headers={b"authorization": b"wrong"}),
-        ask(FOR_ONE, uid=is_user(1002)),
-        ask(FOR_ONE, uid=is_user(None)),
+        send(headers={b"authorization": None}),
+        send(headers={b"authorization": b"wrong"}),
+        send(FOR_ONE, uid=is_user(1002)),
+        send(FOR_ONE, uid=is_user(None)),
     ]
-    assert [given.denial for given in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
-    assert ask().denial is None
-    assert ask(Role(snapshot=None)).denial is None
+    assert [response.denial for response in refusals] == ["no secret", "wrong secret", "wrong user", "unknown user"]
+    assert send().denial is None
+    assert send(Role(snapshot=None)).denial is None
 
 
 STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall)]
@@ -254,18 +254,18 @@ STATES = [SNAPSHOT, None, Snapshot(CREDENTIALS, SNAPSHOT.response, NOW, NOW.wall
 
 @pytest.mark.parametrize("sent", [None, b"wrong"])
 def test_client_without_the_secret_cannot_distinguish_states(sent: bytes | None) -> None:
-    answers = {
-        ask(Role(snapshot=snapshot, last_error=failure), headers={b"authorization": sent}).content
+    responses = {
+        send(Role(snapshot=snapshot, last_error=failure), headers={b"authorization": sent}).content
         for snapshot in STATES
         for failure in (None, "AccessDenied")
     }
-    assert len(answers) == 1
+    assert len(responses) == 1
 
 
 @pytest.mark.parametrize("uid", [None, 1002])
 def test_client_with_another_uid_cannot_distinguish_states(uid: int | None) -> None:
-    answers = {ask(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).content for snapshot in STATES}
-    assert len(answers) == 1
+    responses = {send(replace(FOR_ONE, snapshot=snapshot), uid=is_user(uid)).content for snapshot in STATES}
+    assert len(responses) == 1
 
 
 header_names = st.sampled_from([b"host", b"authorization", b"origin", b"via", b"accept", b"x-forwarded-for"])
@@ -287,13 +287,13 @@ roles = st.builds(
 def test_secrets_are_only_in_a_200_to_an_allowed_client(
     role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
 ) -> None:
-    given = ask(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))
+    response = send(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))
     secrets = (SECRET, b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")
-    if given.status == 200:
+    if response.status == 200:
         assert role.allow_uids is None or uid in role.allow_uids
-        assert given.snapshot is not None
-        assert given.snapshot.is_valid(NOW.later(passed_seconds))
+        assert response.snapshot is not None
+        assert response.snapshot.is_valid(NOW.later(passed_seconds))
     else:
-        assert given.snapshot is None
-        assert not any(secret in given.content for secret in secrets)
-    assert not any(secret.decode() in repr(given) for secret in secrets)
+        assert response.snapshot is None
+        assert not any(secret in response.content for secret in secrets)
+    assert not any(secret.decode() in repr(response) for secret in secrets)

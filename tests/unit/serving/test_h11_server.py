@@ -152,9 +152,9 @@ async def test_unexpected_exception_ends_only_its_connection() -> None:
     async with serving() as served:
         async with await served.connect() as stream:
             await stream.send_all(b"GET /raise HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = await all_of(stream)
-            assert answer.startswith(b"HTTP/1.1 500 ")
-            assert b"Connection: close" in answer
+            response = await all_of(stream)
+            assert response.startswith(b"HTTP/1.1 500 ")
+            assert b"Connection: close" in response
         async with await served.connect() as stream:
             await stream.send_all(POST)
             await until(stream, b"POST /inject 3")
@@ -199,9 +199,9 @@ async def test_handler_gets_query_and_headers() -> None:
 async def test_local_services_close_after_each_response() -> None:
     async with serving(limits=HTTP_LIMITS) as served, await served.connect() as stream:
         await stream.send_all(POST + POST)
-        answer = await all_of(stream)
-    assert answer.count(b"HTTP/1.1 200 OK") == 1
-    assert b"Connection: close" in answer
+        response = await all_of(stream)
+    assert response.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in response
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,9 @@ CHUNKED = b"POST /inject HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r
 async def test_transfer_encoding_is_rejected_before_any_chunk_is_read(encoding: bytes) -> None:
     async with serving() as served, await served.connect() as stream:
         await stream.send_all(CHUNKED.replace(b"chunked", encoding) + b"1\r\na\r\n" * 5_000)
-        answer = await all_of(stream)
-        assert answer.startswith((b"HTTP/1.1 411 ", b"HTTP/1.1 501 ", b"HTTP/1.1 400 "))
-        assert b"Connection: close" in answer
+        response = await all_of(stream)
+        assert response.startswith((b"HTTP/1.1 411 ", b"HTTP/1.1 501 ", b"HTTP/1.1 400 "))
+        assert b"Connection: close" in response
     assert served.reported == []
 
 
@@ -450,6 +450,6 @@ async def test_each_response_is_the_last_while_draining() -> None:
         for stream in (before, await served.connect()):
             async with stream:
                 await stream.send_all(POST)
-                answer = await all_of(stream)
-                assert b"Connection: close" in answer
-                assert answer.endswith(b"POST /inject 3")
+                response = await all_of(stream)
+                assert b"Connection: close" in response
+                assert response.endswith(b"POST /inject 3")

@@ -47,8 +47,8 @@ def send(
     return imds.respond(request, role, imds.Instance(key, LOOPBACK, region), now, uid)
 
 
-def text_of(given: Response) -> str:
-    return given.content.partition(b"\r\n\r\n")[2].decode()
+def text_of(response: Response) -> str:
+    return response.content.partition(b"\r\n\r\n")[2].decode()
 
 
 def session(seconds: int = 21_600, *, key: bytes = KEY, now: Instant = NOW) -> str:
@@ -57,7 +57,7 @@ def session(seconds: int = 21_600, *, key: bytes = KEY, now: Instant = NOW) -> s
     return text_of(opened)
 
 
-def ask(
+def get(
     path: str,
     *,
     role: ImdsRole = ROLE,
@@ -146,14 +146,14 @@ def test_wrong_method_gets_the_allowed_method(method: str, path: str, allowed: s
 
 @pytest.mark.parametrize("path", [ROLES, ROLES[:-1], f"/{ROLES}", f"//{ROLES}//"])
 def test_role_is_listed_by_its_iam_name(path: str) -> None:
-    assert text_of(ask(path)) == "app"
+    assert text_of(get(path)) == "app"
 
 
 def test_credentials_have_the_format_of_ec2() -> None:
-    given = ask(f"{ROLES}app")
-    assert (given.status, given.role_name, given.snapshot) == (200, "default", SNAPSHOT)
-    assert b"\r\nContent-Type: text/plain\r\n" in given.content
-    assert text_of(given).splitlines() == [
+    response = get(f"{ROLES}app")
+    assert (response.status, response.role_name, response.snapshot) == (200, "default", SNAPSHOT)
+    assert b"\r\nContent-Type: text/plain\r\n" in response.content
+    assert text_of(response).splitlines() == [
         "{",
         '  "Code" : "Success",',
         '  "LastUpdated" : "1970-01-12T13:46:40Z",',
@@ -170,16 +170,16 @@ def test_credentials_have_the_format_of_ec2() -> None:
 def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str) -> None:
     credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
     role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
-    given = ask(f"{ROLES}app", role=role)
-    assert given.content.isascii()
-    assert (body_of(given)["SecretAccessKey"], body_of(given)["Token"]) == (secret, token)
+    response = get(f"{ROLES}app", role=role)
+    assert response.content.isascii()
+    assert (body_of(response)["SecretAccessKey"], body_of(response)["Token"]) == (secret, token)
 
 
 def test_zone_and_identity_follow_the_region() -> None:
-    assert text_of(ask("/latest/meta-data/placement/region")) == "eu-west-1"
+    assert text_of(get("/latest/meta-data/placement/region")) == "eu-west-1"
     for path in ("/latest/meta-data/placement/availability-zone", "/latest/meta-data/placement/availability-zone/"):
-        assert text_of(ask(path)) == "eu-west-1a"
-    assert body_of(ask("/latest/dynamic/instance-identity/document")) == {
+        assert text_of(get(path)) == "eu-west-1a"
+    assert body_of(get("/latest/dynamic/instance-identity/document")) == {
         "accountId": "111122223333",
         "region": "eu-west-1",
         "version": "2017-09-30",
@@ -191,15 +191,15 @@ def test_zone_and_identity_follow_the_region() -> None:
     ["meta-data/placement/region", "meta-data/placement/availability-zone", "dynamic/instance-identity/document"],
 )
 def test_unknown_region_is_not_found(path: str) -> None:
-    unknown = ask(f"/latest/{path}", region=None)
+    unknown = get(f"/latest/{path}", region=None)
     assert unknown.status == 404
     assert "AWS_REGION" in body_of(unknown)["message"]
 
 
 def test_info_has_the_profile_arn_and_no_credentials() -> None:
-    given = ask("/latest/meta-data/iam/info", role=ImdsRole(role_arn="arn:aws-cn:iam::444455556666:role/data"))
-    assert given.snapshot is None
-    assert body_of(given) == {
+    response = get("/latest/meta-data/iam/info", role=ImdsRole(role_arn="arn:aws-cn:iam::444455556666:role/data"))
+    assert response.snapshot is None
+    assert body_of(response) == {
         "Code": "Success",
         "LastUpdated": "1970-01-12T13:46:40Z",
         "InstanceProfileArn": "arn:aws-cn:iam::444455556666:instance-profile/data",
@@ -213,18 +213,18 @@ def test_info_has_the_profile_arn_and_no_credentials() -> None:
      "/latest/meta-data/iam/security-credentials-extended/", "/latest/meta-data/iam/security-credentials-extended/app"],
 )  # fmt: skip
 def test_other_path_is_not_found(path: str) -> None:
-    assert ask(path).status == 404
+    assert get(path).status == 404
 
 
 @pytest.mark.parametrize("path", [f"{ROLES}app", "/latest/meta-data/iam/info"])
 def test_request_before_the_first_credentials_is_held(path: str) -> None:
-    waiting = ask(path, role=ImdsRole(snapshot=None, last_error="AccessDenied: Not authorized"))
+    waiting = get(path, role=ImdsRole(snapshot=None, last_error="AccessDenied: Not authorized"))
     assert (waiting.status, waiting.hold, waiting.snapshot) == (503, Hold.CREDENTIALS, None)
     assert "AccessDenied: Not authorized" in body_of(waiting)["Message"]
 
 
 def test_expired_credentials_are_never_served() -> None:
-    expired = ask(f"{ROLES}app", now=NOW.later(3600))
+    expired = get(f"{ROLES}app", now=NOW.later(3600))
     assert (expired.status, expired.hold, expired.snapshot) == (503, None, None)
     assert "2026-01-02T03:04:05Z" in body_of(expired)["Message"]
 
@@ -239,25 +239,25 @@ def test_secrets_need_an_open_session_and_valid_credentials(
 ) -> None:
     headers = {TTL: "60"} | ({} if token is None else {TOKEN: token})
     now = NOW.later(passed)
-    given = send(method, path, headers, role=ImdsRole(snapshot=snapshot), now=now)
-    if any(secret in given.content for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
-        assert (method, path, given.snapshot) == ("GET", f"{ROLES}app", snapshot)
+    response = send(method, path, headers, role=ImdsRole(snapshot=snapshot), now=now)
+    if any(secret in response.content for secret in (b"wJalr/secret+key", b"IQoJb3JpZ2luX2Vj=")):
+        assert (method, path, response.snapshot) == ("GET", f"{ROLES}app", snapshot)
         assert snapshot is not None
         assert snapshot.is_valid(now)
         assert token in {session(60), session(21_600)}
     else:
-        assert given.snapshot is None
-    assert "wJalr/secret+key" not in repr(given)
-    if given.status >= 400:
-        assert json.loads(text_of(given))["Code"]
+        assert response.snapshot is None
+    assert "wJalr/secret+key" not in repr(response)
+    if response.status >= 400:
+        assert json.loads(text_of(response))["Code"]
 
 
 def test_allow_uids_applies_to_metadata_clients() -> None:
     role = ImdsRole(allow_uids=frozenset({1001}))
     for path in (f"{ROLES}app", ROLES, "/latest/meta-data/iam/info", "/latest/meta-data/placement/region", "/"):
-        assert ask(path, role=role, uid=is_user(1001)) == ask(path)
+        assert get(path, role=role, uid=is_user(1001)) == get(path)
         for uid in (1002, None):
-            denied = ask(path, role=role, uid=is_user(uid))
+            denied = get(path, role=role, uid=is_user(uid))
             assert (denied.status, denied.role_name, denied.snapshot) == (403, "default", None)
             assert denied.denial == ("unknown user" if uid is None else "wrong user")
     assert send("PUT", "/latest/api/token", {TTL: "60"}, role=role).status == 200

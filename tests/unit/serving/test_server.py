@@ -50,7 +50,7 @@ class Server:
     limits: Limits = field(default_factory=Limits)
     listeners: list[socket.socket] = field(default_factory=lambda: listen("LISTEN", ("127.0.0.1", 0)))
     requests: list[Request] = field(default_factory=list)
-    asking_addresses: list[Any] = field(default_factory=list)
+    client_addresses: list[Any] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     addresses: list[Any] = field(default_factory=list)
     clients: list[trio.SocketStream] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Server:
     def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
         self.requests.append(request)
         with suppress(OSError):  # the client may have disconnected
-            self.asking_addresses.append(sock.getpeername())
+            self.client_addresses.append(sock.getpeername())
         return self.decide(request, now)
 
     def observe(self, response: Response, address: Any) -> None:
@@ -93,7 +93,7 @@ class Server:
         self.clients.append(client)
         return client
 
-    async def ask(self, *pieces: bytes) -> bytes:
+    async def send(self, *pieces: bytes) -> bytes:
         """Send the pieces one by one, and read until the end."""
         async with await self.connect() as client:
             for piece in pieces:
@@ -149,31 +149,31 @@ async def test_request_is_answered_and_observed_with_its_address(clock: MockCloc
     async with await server.connect() as client:
         await client.send_all(GET)
         assert await read_all(client) == OK.content
-        assert server.addresses == server.asking_addresses == [client.socket.getsockname()]
+        assert server.addresses == server.client_addresses == [client.socket.getsockname()]
     assert await server.ask_at_once(GET) == OK.content
-    assert server.asking_addresses == server.addresses
+    assert server.client_addresses == server.addresses
     assert server.statuses == [200, 200]
 
 
 async def test_handler_gets_the_parsed_request(clock: MockClock, server: Server) -> None:
-    await server.ask(GET)
+    await server.send(GET)
     assert [request.path for request in server.requests] == [b"/v1/credentials"]
 
 
 async def test_request_in_single_bytes_gets_the_same_response(clock: MockClock, server: Server) -> None:
-    assert await server.ask(*[GET[i : i + 1] for i in range(len(GET))]) == OK.content
+    assert await server.send(*[GET[i : i + 1] for i in range(len(GET))]) == OK.content
 
 
 async def test_many_concurrent_clients_are_all_answered(clock: MockClock, server: Server) -> None:
-    answers: list[bytes] = []
+    responses: list[bytes] = []
 
     async def one() -> None:
-        answers.append(await server.ask(GET))
+        responses.append(await server.send(GET))
 
     async with trio.open_nursery() as clients:
         for _ in range(200):
             clients.start_soon(one)
-    assert answers == [OK.content] * 200
+    assert responses == [OK.content] * 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost"], ids=["silent", "mid-header"])
@@ -196,13 +196,13 @@ async def test_single_bytes_do_not_extend_the_deadline(clock: MockClock, server:
 
 async def test_client_gets_its_rejection_while_it_still_sends(clock: MockClock, server: Server) -> None:
     body = b"x" * 50_000
-    denied = await server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
+    denied = await server.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n", body)
     assert status_of(denied) == 405
     assert server.statuses == [405]
 
 
 async def test_head_over_the_limit_is_rejected_while_it_is_sent(clock: MockClock, server: Server) -> None:
-    assert status_of(await server.ask(b"GET /" + b"a" * 3 * MAX_HEAD_BYTES)) == 431
+    assert status_of(await server.send(b"GET /" + b"a" * 3 * MAX_HEAD_BYTES)) == 431
 
 
 async def test_client_that_never_stops_sending_is_disconnected(clock: MockClock, server: Server) -> None:
@@ -226,7 +226,7 @@ async def test_request_that_ends_early_is_rejected(clock: MockClock, server: Ser
 
 
 async def test_second_request_on_a_connection_is_not_read(clock: MockClock, server: Server) -> None:
-    assert await server.ask(GET + GET) == OK.content
+    assert await server.send(GET + GET) == OK.content
     assert await server.ask_at_once(GET + GET) == OK.content
     assert server.statuses == [200, 200]
 
@@ -242,7 +242,7 @@ async def test_port_probe_is_not_observed(clock: MockClock, server: Server) -> N
     await settle()
     await reset(silent)
     await settle()
-    assert await server.ask(GET) == OK.content
+    assert await server.send(GET) == OK.content
     assert server.statuses == [200]
 
 
@@ -258,7 +258,7 @@ async def test_client_that_resets_during_its_request_is_counted(clock: MockClock
     await reset(client)
     await settle()
     assert server.statuses == [CLIENT_GONE]
-    assert await server.ask(GET) == OK.content
+    assert await server.send(GET) == OK.content
 
 
 async def test_client_that_resets_after_its_request_is_counted(clock: MockClock, server: Server) -> None:
@@ -289,7 +289,7 @@ async def test_client_that_never_reads_is_counted_at_the_deadline(clock: MockClo
 async def test_response_larger_than_the_buffer_arrives_whole(clock: MockClock, server: Server) -> None:
     large = Response(200, b"0123456789" * 800_000)
     server.decide = lambda _request, _now: large
-    assert await server.ask(GET) == large.content
+    assert await server.send(GET) == large.content
     assert await server.ask_at_once(GET) == large.content
 
 
@@ -302,7 +302,7 @@ async def test_early_request_is_answered_when_credentials_arrive(clock: MockCloc
         assert server.statuses == []
         server.ready.set()
         assert await read_all(client) == OK.content
-        assert server.asking_addresses == [client.socket.getsockname()] * 2
+        assert server.client_addresses == [client.socket.getsockname()] * 2
     assert trio.current_time() == start
 
 
@@ -316,7 +316,7 @@ async def test_credentials_before_the_held_task_starts_are_served(clock: MockClo
 async def test_held_request_gets_503_at_the_deadline(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: NOT_YET
     start = trio.current_time()
-    assert await server.ask(GET) == NOT_YET.content
+    assert await server.send(GET) == NOT_YET.content
     assert trio.current_time() - start >= Limits().hold_seconds
     assert server.statuses == [503]
 
@@ -361,7 +361,7 @@ async def test_connection_over_the_limit_of_held_requests_is_dropped(clock: Mock
         await settle()
         start = trio.current_time()
         assert await server.ask_at_once(GET) == NOT_YET.content
-        assert status_of(await server.ask()) == 503
+        assert status_of(await server.send()) == 503
         assert trio.current_time() == start
         assert await read_all(held) == NOT_YET.content
 
@@ -431,7 +431,7 @@ async def test_failed_send_is_retried_or_counted(
     listener.error = error
     async with running(listeners=[listener]) as server:
         assert await server.ask_at_once(GET) == received
-        assert await server.ask(GET) == received
+        assert await server.send(GET) == received
         assert server.statuses == [status, status]
 
 
@@ -440,7 +440,7 @@ async def test_client_that_left_the_queue_does_not_delay_others(clock: MockClock
     listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
-        assert await server.ask(GET) == OK.content
+        assert await server.send(GET) == OK.content
         assert trio.current_time() == start
 
 
@@ -450,7 +450,7 @@ async def test_failing_accept_is_retried_without_spinning(clock: MockClock, erro
     listener.errors = (error,) * 3
     async with running(listeners=[listener]) as server:
         start = trio.current_time()
-        assert await server.ask(GET) == OK.content
+        assert await server.send(GET) == OK.content
         assert trio.current_time() > start
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
@@ -480,11 +480,11 @@ def broken(*_: object) -> NoReturn:
 async def test_error_in_respond_causes_a_500_for_one_client(clock: MockClock, server: Server) -> None:
     server.decide = broken
     assert status_of(await server.ask_at_once(GET)) == 500
-    assert status_of(await server.ask(GET[:5], GET[5:])) == 500
+    assert status_of(await server.send(GET[:5], GET[5:])) == 500
     assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
     server.failures.clear()
     server.decide = lambda _request, _now: OK
-    assert await server.ask(GET) == OK.content
+    assert await server.send(GET) == OK.content
 
 
 def nothing(*_: object) -> Any:
@@ -494,17 +494,17 @@ def nothing(*_: object) -> Any:
 async def test_none_as_response_affects_only_its_own_client(clock: MockClock, server: Server) -> None:
     server.decide = nothing
     assert await server.ask_at_once(GET) == b""
-    assert await server.ask(GET) == b""
+    assert await server.send(GET) == b""
     assert [type(failure) for failure in server.failures] == [AttributeError, AttributeError]
     server.failures.clear()
     server.decide = lambda _request, _now: OK
-    assert await server.ask(GET) == OK.content
+    assert await server.send(GET) == OK.content
 
 
 async def test_error_in_observe_is_reported_and_response_is_sent(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     assert await server.ask_at_once(GET) == OK.content
-    assert await server.ask(GET[:5], GET[5:]) == OK.content
+    assert await server.send(GET[:5], GET[5:]) == OK.content
     assert [type(failure) for failure in server.failures] == [BrokenError, BrokenError]
     server.failures.clear()
 
@@ -518,7 +518,7 @@ async def test_error_in_observe_of_a_lost_client_does_not_end_server(clock: Mock
     await settle()
     assert [type(failure) for failure in server.failures] == [BrokenError]
     server.failures.clear()
-    assert await server.ask(GET) == OK.content
+    assert await server.send(GET) == OK.content
     server.failures.clear()
 
 
@@ -528,14 +528,14 @@ async def test_error_in_wait_causes_a_500_for_one_client(clock: MockClock, serve
 
     server.decide = lambda _request, _now: NOT_YET
     server.arrival = broken_wait
-    assert status_of(await server.ask(GET)) == 500
+    assert status_of(await server.send(GET)) == 500
     assert [type(failure) for failure in server.failures] == [BrokenError]
     server.failures.clear()
 
 
 async def test_error_in_report_does_not_end_the_server(clock: MockClock) -> None:
     async with running(decide=broken, on_report=broken) as server:
-        assert status_of(await server.ask(GET)) == 500
+        assert status_of(await server.send(GET)) == 500
         assert status_of(await server.ask_at_once(GET)) == 500
 
 

@@ -12,7 +12,7 @@ from botocore.credentials import SharedCredentialProvider
 from sidecar.client.request import MAX_RESPONSE_BYTES, get
 from tests.support.fakes.scripted_sts import Reply
 from tests.support.processes import GUARD_SECONDS, Running, hour_long_reply, pod_environment, run_daemon, scripted_sts
-from tests.support.processes import get as ask
+from tests.support.processes import get as http_get
 from tests.support.users import needs_linux
 
 SIZES = [1, 356, 2048, 4096, 4097, 16_384, 65_536, 200_000]
@@ -28,7 +28,7 @@ def reply_with(token: str, numbers: str = "") -> Reply:
 
 
 async def metrics_of(running: Running) -> str:
-    _, found = await ask(running.ready_url.replace("readyz", "metrics"))
+    _, found = await http_get(running.ready_url.replace("readyz", "metrics"))
     return str(found["text"])
 
 
@@ -46,7 +46,7 @@ async def test_session_token_of_any_size_is_served_in_every_format(tmp_path: Pat
         environment = pod_environment(tmp_path / "token", sts.url, **environment)
         async with run_daemon(environment) as running:
             await running.logged("credentials_file_written", profiles=["default"])
-            assert (await ask(running.url))[1]["Token"] == token
+            assert (await http_get(running.url))[1]["Token"] == token
             reply = await trio.to_thread.run_sync(get, running.address, "/v1/credentials", GUARD_SECONDS)
             assert json.loads(reply.body)["Token"] == token
             assert await token_by_command(running, environment) == token
@@ -61,7 +61,7 @@ async def test_session_token_of_any_size_is_served_in_every_format(tmp_path: Pat
             await running.logged("credentials_saved")
         assert token[:40] not in running.errors or size < 40
         async with run_daemon(environment) as running:
-            assert (await ask(running.url))[1]["Token"] == token
+            assert (await http_get(running.url))[1]["Token"] == token
             assert "credentials_restored" in running.errors
         assert len(sts.requests) == 1
 

@@ -69,7 +69,7 @@ def test_proxy_url_overrides_the_environment(
         fields = {"certificate-authority": str(authorities.private_file), "proxy-url": net.proxy_url}
         fields |= {"tls-server-name": name} if name else {}
         assert get_version(written(tmp_path / "config", "https://api.internal.test", fields))
-        assert net.asked == [f"https://api.internal.test{PATH}"]
+        assert net.requested_urls == [f"https://api.internal.test{PATH}"]
         fields["tls-server-name"] = "other.example.com"
         with pytest.raises(KubernetesError, match="certificate verify failed"):
             get_version(written(tmp_path / "config", "https://api.internal.test", fields))

@@ -81,7 +81,7 @@ def test_cluster_flag_reads_the_issuer_from_eks(account: Account, net: Internet,
     done = account.setup("oidc-provider", "--cluster", "shop")
     assert (done.status, done.err) == (0, "")
     assert provider(account, f"arn:aws:iam::123456789012:oidc-provider/{issuer[8:]}")
-    assert net.asked == [f"{issuer}/.well-known/openid-configuration", f"{issuer}/keys"]
+    assert net.requested_urls == [f"{issuer}/.well-known/openid-configuration", f"{issuer}/keys"]
 
 
 def test_step_continues_if_eks_names_the_issuer(account: Account, net: Internet) -> None:

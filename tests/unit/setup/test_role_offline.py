@@ -133,7 +133,7 @@ def test_token_is_verified_with_its_issuers_keys(published: Internet, offline: O
     done = offline("role", "cart", "--token-file", signed(tmp_path))
     assert done.status == 0
     assert f"verified with key {signing_key(SIGNING_KEY).kid} that {ISSUER} publishes" in done.err
-    assert published.asked == [f"{ISSUER}/.well-known/openid-configuration", KEYS_URI]
+    assert published.requested_urls == [f"{ISSUER}/.well-known/openid-configuration", KEYS_URI]
 
 
 @pytest.mark.parametrize("changes", [{}, {"sub": "system:serviceaccount:kube-system:admin"}], ids=str)
@@ -143,14 +143,14 @@ def test_token_with_a_wrong_signature_is_rejected(
     done = offline("role", "cart", "--token-file", signed(tmp_path, OTHER_KEY, **changes))
     assert (done.status, done.out) == (1, "")
     assert "does not verify the signature" in done.err
-    assert published.asked
+    assert published.requested_urls
 
 
 def test_expired_token_still_names_its_service_account(published: Internet, offline: Offline, tmp_path: Path) -> None:
     done = offline("role", "cart", "--token-file", signed(tmp_path, exp=1000))
     assert done.status == 0
     assert "its signature is valid, but" in done.err
-    assert published.asked
+    assert published.requested_urls
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ async def test_cancelled_exchange_leaves_nothing_open() -> None:
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.exchange, REQUEST, TOKEN)
-            await sts.asked.wait()
+            await sts.called.wait()
             assert len(os.listdir("/proc/self/fd")) == before + 2
             nursery.cancel_scope.cancel()
         assert len(os.listdir("/proc/self/fd")) == before + 1  # the server's end of the connection

@@ -41,7 +41,7 @@ async def test_client_trusts_an_authority_of_the_bundle(authority: Authority) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "days_left", "is_known", "why", "advice"),
+    ("name", "days_left", "is_known", "reason", "advice"),
     [
         ("sts.eu-west-2.amazonaws.com", 1, True, "Hostname mismatch", "Set AWS_ENDPOINT_URL_STS to a name"),
         (STS_HOST, -1, True, "certificate has expired", "Check this machine's clock"),
@@ -49,14 +49,14 @@ async def test_client_trusts_an_authority_of_the_bundle(authority: Authority) ->
     ],
 )
 async def test_wrong_certificate_gets_no_token_and_its_own_hint(  # noqa: PLR0917
-    authority: Authority, name: str, days_left: int, is_known: object, why: str, advice: str
+    authority: Authority, name: str, days_left: int, is_known: object, reason: str, advice: str
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     server = authority.server(name, datetime.now(UTC) + timedelta(days=days_left))
     async with scripted(tls=server, host=STS_HOST) as sts:
         error = await failure(sts.url, ca_bundle=authority.bundle if is_known else None)
     assert (error.code, error.next_step) == ("Tls", NextStep.RETRY)
-    assert why in error.message
+    assert reason in error.message
     assert advice in error.message
     assert sts.requests == []
 

@@ -213,7 +213,7 @@ def test_endpoint_url_without_a_path_gets_a_slash(value: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "why"),
+    ("value", "reason"),
     [
         ("", "neither http:// nor https://"),
         ("sts.eu-west-1.amazonaws.com", "neither http:// nor https://"),
@@ -235,11 +235,11 @@ def test_endpoint_url_without_a_path_gets_a_slash(value: str, expected: str) -> 
         ("https://hóst", "characters that no URL has"),
     ],
 )
-def test_invalid_endpoint_url_is_rejected_with_its_setting(value: str, why: str) -> None:
+def test_invalid_endpoint_url_is_rejected_with_its_setting(value: str, reason: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_endpoint_url("AWS_ENDPOINT_URL", value)
     assert str(caught.value).startswith(f"AWS_ENDPOINT_URL is {value!r}, ")
-    assert why in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_rejected_endpoint_url_hides_the_password() -> None:

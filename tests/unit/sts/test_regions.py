@@ -45,9 +45,9 @@ class Scene:
     metrics: Metrics
     events: list[Any]
 
-    def fail(self, trouble: Exception | None, *names: str) -> None:
+    def fail(self, error: Exception | None, *names: str) -> None:
         for name in names:
-            self.sts[name].trouble = trouble
+            self.sts[name].error = error
 
     @property
     def is_served(self) -> bool:
@@ -59,7 +59,7 @@ class Scene:
         return [(event["from"], event["to"]) for event in changes]
 
     def attempts(self) -> int:
-        return sum(len(sts.asked_at) for sts in self.sts.values())
+        return sum(len(sts.called_at) for sts in self.sts.values())
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def serving(daemon: Daemon) -> AsyncIterator[None]:
 async def test_healthy_primary_receives_every_request(autojump_clock: MockClock, scene: Scene) -> None:
     async with serving(scene.daemon):
         await trio.sleep(10 * 3600)
-    assert scene.attempts() == len(scene.sts[HOME].asked_at) >= 20
+    assert scene.attempts() == len(scene.sts[HOME].called_at) >= 20
     assert scene.changes == []
     assert scene.metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
 
@@ -97,10 +97,10 @@ async def test_first_credentials_come_from_the_fallback_in_seconds(autojump_cloc
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await scene.daemon.roles.first_credentials()
-    assert trio.current_time() < scene.sts[HOME].asked_at[0] + 10
-    assert len(scene.sts[HOME].asked_at) == MAX_OUTAGES
-    assert len(scene.sts[NEXT].asked_at) == 1
-    assert scene.sts[LAST].asked_at == []
+    assert trio.current_time() < scene.sts[HOME].called_at[0] + 10
+    assert len(scene.sts[HOME].called_at) == MAX_OUTAGES
+    assert len(scene.sts[NEXT].called_at) == 1
+    assert scene.sts[LAST].called_at == []
 
 
 async def test_region_change_is_logged_once_and_in_metrics(autojump_clock: MockClock, scene: Scene) -> None:
@@ -129,7 +129,7 @@ async def test_recovered_primary_is_active_at_the_next_refresh(autojump_clock: M
         scene.fail(None, HOME)
         await trio.sleep(4 * 3600)
     assert scene.changes == [(HOME, NEXT), (NEXT, HOME)]
-    assert len(scene.sts[NEXT].asked_at) == 1
+    assert len(scene.sts[NEXT].called_at) == 1
     assert scene.metrics.sts_regions[HOME]
     assert scene.metrics.sts_endpoint_changes == 2
 
@@ -140,8 +140,8 @@ async def test_failed_failback_uses_the_active_region_at_once(autojump_clock: Mo
         await trio.sleep(60)
         scene.events.clear()
         await trio.sleep(4 * 3600)
-    returns = scene.sts[HOME].asked_at[MAX_OUTAGES:]
-    assert returns == scene.sts[NEXT].asked_at[1:]
+    returns = scene.sts[HOME].called_at[MAX_OUTAGES:]
+    assert returns == scene.sts[NEXT].called_at[1:]
     assert len(returns) == 8
     assert scene.changes == []
     assert not [event for event in scene.events if event["event"] == "refresh_failed"]
@@ -163,7 +163,7 @@ async def test_refusal_sends_the_token_to_no_other_region(
     scene.fail(refusal(code, next_step), HOME)
     async with serving(scene.daemon):
         await trio.sleep(2 * 3600)
-    assert scene.attempts() == len(scene.sts[HOME].asked_at) > MAX_OUTAGES
+    assert scene.attempts() == len(scene.sts[HOME].called_at) > MAX_OUTAGES
     assert scene.changes == []
 
 
@@ -183,7 +183,7 @@ async def test_outage_of_all_regions_causes_few_attempts(autojump_clock: MockClo
         back_off = schedule.BACK_OFFS[NextStep.RETRY]
         alone = hours * 3600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
         assert scene.attempts() <= alone + hours * 3600 / FAILBACK_SECONDS
-        assert min(len(sts.asked_at) for sts in scene.sts.values()) > alone / 4  # each region was called
+        assert min(len(sts.called_at) for sts in scene.sts.values()) > alone / 4  # each region was called
         scene.fail(None, LAST)
         await trio.sleep(3 * MAX_OUTAGES * back_off.cap_seconds)
         assert scene.is_served
@@ -206,7 +206,7 @@ async def test_bug_in_an_exchange_changes_no_region(autojump_clock: MockClock, s
     async with serving(scene.daemon):
         await trio.sleep(600)
     assert scene.changes == []
-    assert scene.attempts() == len(scene.sts[HOME].asked_at)
+    assert scene.attempts() == len(scene.sts[HOME].called_at)
 
 
 # Real clients
