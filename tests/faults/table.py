@@ -15,9 +15,11 @@ DOCUMENT = HERE.parent.parent / "docs" / "reliability.md"
 SECTIONS = {
     "test_token_faults.py": "The token",
     "test_time_faults.py": "The clocks",
-    "test_sts_faults.py": "STS and the network path to it",
+    "test_sts_faults.py": "STS",
+    "test_network_faults.py": "The network path to STS",
     "test_endpoint_faults.py": "The endpoint's clients",
     "test_process_faults.py": "The process and its Pod",
+    "test_volume_faults.py": "Volumes that do not respond",
 }
 """Heading for the faults in each file, in the order of the data flow."""
 

@@ -11,7 +11,6 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -19,7 +18,6 @@ from trio.testing import MockClock
 
 from benchmarks.subjects import free_port
 from sidecar.background import RESTART_SECONDS
-from tests.support.fakes.hanging_volume import unresponsive_mount
 from tests.support.fakes.scripted_sts import Reply
 from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import (
@@ -351,85 +349,6 @@ async def test_bug_that_raises_in_one_task(
     served.sts.error = None
     await trio.sleep(2 * RESTART_SECONDS)
     assert b"ASIAFAKE0001" not in await served.send(GET)
-
-
-# A volume that does not respond
-
-SHORT_DEADLINES = """
-from sidecar import file_thread; from sidecar.refresh import schedule
-file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
-schedule.CHECK_SECONDS = 0.1
-"""
-"""A prelude that makes checks frequent and their deadlines short, so that no test waits for them."""
-
-REPORTED: dict[str, dict[str, Any]] = {
-    "token": {"event": "refresh_failed", "code": "token_timeout"},
-    "secret": {"event": "authorization_check_failed"},
-    "roles": {"event": "configuration_check_failed"},
-}
-"""The daemon's log events while the volume of this file does not respond."""
-
-
-@needs_linux
-@pytest.mark.parametrize("hung", list(REPORTED))
-async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
-    """
-    The volume of the token, the secret or the roles file hangs.
-
-    The daemon serves requests at once, follows files on other volumes, and exits on SIGTERM.
-    """
-    volumes = {name: tmp_path / name for name in REPORTED}
-    for directory in volumes.values():
-        directory.mkdir()
-    secret, roles, token = volumes["secret"] / "secret", volumes["roles"] / "roles.yaml", volumes["token"] / "token"
-    secret.write_text("chosen-by-hand")
-    roles.write_text(f"roles: [{{name: default, role_arn: '{ROLE_ARN}'}}]")
-    files = {"IRSA_SIDECAR_CONFIG": str(roles), "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret)}
-    async with (
-        scripted_sts() as sts,
-        run_daemon(pod_environment(token, sts.url, **files), prelude=SHORT_DEADLINES) as running,
-    ):
-        await running.logged("credentials_refreshed")
-        with unresponsive_mount(volumes[hung]):
-            await running.logged(**REPORTED[hung])
-            for _ in range(50):
-                assert (await get(running.url, {"Authorization": "chosen-by-hand"}))[0] == 200
-                assert (await get(running.url, {"Authorization": "a-wrong-secret"}))[0] == 403
-            if hung != "token":
-                token.write_text(service_account_token(time.time(), lifetime_seconds=7200))
-                await running.logged("token_renewed")
-            if hung != "secret":
-                secret.write_text("the-next-one")
-                assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
-            if hung != "roles":
-                roles.write_text(f"roles: [{{name: default, role_arn: '{ROLE_ARN}', duration: 900}}]")
-                await running.logged("configuration_reloaded")
-            os.kill(running.process.pid, signal.SIGHUP)
-            assert await running.stop(signal.SIGTERM) == 0
-
-
-@needs_linux
-async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
-    """
-    A volume hangs for a while, then responds again.
-
-    The daemon uses the file's content as soon as the volume responds again.
-    """
-    (tmp_path / "volume").mkdir()
-    secret, token = tmp_path / "volume" / "secret", tmp_path / "volume" / "token"
-    secret.write_text("chosen-by-hand")
-    environment = {"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret)}
-    async with (
-        scripted_sts() as sts,
-        run_daemon(pod_environment(token, sts.url, **environment), prelude=SHORT_DEADLINES) as running,
-    ):
-        await running.logged("credentials_refreshed")
-        with unresponsive_mount(tmp_path / "volume"):
-            await running.logged("refresh_failed", code="token_timeout")
-        token.write_text(service_account_token(time.time(), lifetime_seconds=7200))
-        await running.logged("token_renewed")
-        secret.write_text("the-next-one")
-        assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
 
 
 @needs_linux

@@ -1,38 +1,27 @@
 """
-Test faults of STS and of the network path to it, one test for each fault.
+Test faults of STS, one test for each fault.
 
-On loopback, the real client gets a real response with the fault, or a real connection error. The refresher then gets
-the client's result, with fake clocks. Each test thus shows the next retry, and the credentials that the daemon still
-serves.
+On loopback, the real client gets a real response with the fault. The refresher then gets the client's result, with fake
+clocks. Each test thus shows the next retry, and the credentials that the daemon still serves.
 """
 
 import gzip
 import random
-import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.errors import ExchangeError, NextStep
-from sidecar.refresh.schedule import back_off_for
-from sidecar.sts.client import ATTEMPT_SECONDS, CONNECT_SECONDS, MAX_REPLY_BYTES, ExchangeResult, StsClient
+from sidecar.errors import NextStep
+from sidecar.sts.client import MAX_REPLY_BYTES, ExchangeResult
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
+from tests.faults.retries import HOUR_SECONDS, LAST_MINUTE, LAST_MINUTES, retries_after
 from tests.support.exchanges import (
-    REQUEST,
-    STS_HOST,
-    TOKEN,
-    Authority,
-    Resolver,
-    exchange,
     failure,
     failure_of,
     scripted,
@@ -41,47 +30,10 @@ from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import Reply, error_reply, good_reply
-from tests.support.processes import GUARD_SECONDS
 from tests.support.scene import Scene, make_scene, running
 from tests.support.served import GET, Served, status_of
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
-
-HOUR_SECONDS = 3600
-
-
-LAST_MINUTE, LAST_MINUTES = 60, 170
-"""Remaining lifetimes in seconds at which retries are frequent (schedule.back_off_for)."""
-
-
-async def retries_after(
-    scene: Scene, error: ExchangeError, *, seconds: float, remaining_seconds: float = HOUR_SECONDS / 2
-) -> list[float]:
-    """
-    Return the delays between attempts while each refresh fails with this error, in seconds.
-
-    At the start, the credentials in service are valid for `remaining_seconds`. They stay in service until they expire,
-    and the daemon logs the error as a warning and counts it. After the last error, a refresh succeeds within the
-    maximum delay.
-    """
-    scene.write_token()
-    async with running(scene):
-        await scene.refresher.first_attempt.wait()
-        key = scene.key
-        scene.sts.error = error
-        scene.wall.step(HOUR_SECONDS - remaining_seconds - 2)
-        before = len(scene.sts.called_at)
-        await trio.sleep(min(seconds, remaining_seconds - 5))
-        assert scene.key == key is not None
-        await trio.sleep(seconds - min(seconds, remaining_seconds - 5))
-        found = scene.intervals[before:]
-        assert scene.outcomes[error.code] == len(found) + 1
-        scene.sts.error = None
-        longest = max(back_off_for(error.next_step, remaining_seconds).cap_seconds, error.retry_after_seconds or 0)
-        await trio.sleep(longest + 2 * scene.sts.latency_seconds)
-        assert scene.key not in {key, None}
-    assert scene.logged("refresh_failed")[0]["level"] == "warning"
-    return found
 
 
 async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
@@ -195,139 +147,6 @@ async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, vol
         assert [round(delay) for delay in patient_delays] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
-async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockClock, scene: Scene) -> None:
-    """
-    The connection to STS is refused or breaks off.
-
-    The daemon retries, rejects every partial response, and keeps the credentials in service.
-    """
-    whole = len(good_reply().wire)
-    for cut_after in (*range(0, whole, 97), whole - 1):
-        for is_reset in (False, True):
-            error = await failure_of(Reply(200, good_reply().body, cut_after=cut_after, reset=is_reset))
-            assert (error.code, error.next_step) == ("Unreachable", NextStep.RETRY)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    error = await failure(f"http://127.0.0.1:{port}/")
-    assert "Connection refused" in error.message
-    assert max(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
-
-
-async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: MockClock, scene: Scene) -> None:
-    """
-    Packets to STS are dropped, its name is unknown, or the resolver hangs.
-
-    An attempt ends within 3 s if no connection is made, and within 10 s if no response arrives.
-    """
-    with _black_hole() as url:
-        assert await _seconds_to_failure(url, "Timeout") == pytest.approx(CONNECT_SECONDS)
-    with _hanging_resolver():
-        assert await _seconds_to_failure(f"https://{STS_HOST}/", "Timeout") == pytest.approx(CONNECT_SECONDS)
-    async with scripted(Reply(delay_seconds=HOUR_SECONDS)) as silent:
-        assert await _seconds_to_failure(silent.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
-    trio.socket.set_custom_hostname_resolver(Resolver())
-    assert await _seconds_to_failure(f"https://{STS_HOST}/", "Unreachable") == 0
-    scene.sts.latency_seconds = CONNECT_SECONDS
-    error = await failure(f"https://{STS_HOST}/")
-    assert max(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60 + CONNECT_SECONDS
-
-
-async def _seconds_to_failure(url: str, code: str) -> float:
-    start = trio.current_time()
-    assert (await failure(url)).code == code
-    return trio.current_time() - start
-
-
-@contextmanager
-def _black_hole() -> Iterator[str]:
-    """Listen on a port with a full queue, so that the kernel drops new connections like a firewall (listen(2))."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
-        address = server.getsockname()
-        for _ in range(4):
-            client = waiting.enter_context(socket.socket())
-            client.settimeout(0)
-            client.connect_ex(address)
-        yield f"http://127.0.0.1:{address[1]}/"
-
-
-@contextmanager
-def _hanging_resolver() -> Iterator[None]:
-    """Replace the system's resolver by a function that blocks its thread and cannot be cancelled."""
-    released, getaddrinfo = threading.Event(), socket.getaddrinfo
-
-    def hang(*args: Any, **kwargs: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():  # trio calls this to check for an address
-            released.wait(GUARD_SECONDS)
-        return getaddrinfo(*args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", hang)
-        try:
-            yield
-        finally:
-            released.set()
-
-
-async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClock) -> None:
-    """
-    The response of STS arrives slowly or in pieces.
-
-    One deadline covers the whole attempt. A response that arrives in time byte by byte is accepted.
-    """
-    whole = good_reply()
-    async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:
-        assert await exchange(sts.url) == await exchange(sts.url)
-    for slow in (whole, error_reply(503, "ServiceUnavailable"), Reply(raw=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50)):
-        async with scripted(Reply(raw=slow.wire, drip_seconds=0.5)) as sts:
-            assert await _seconds_to_failure(sts.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
-
-
-async def test_certificate_of_another_name_expired_or_untrusted(
-    autojump_clock: MockClock, scene: Scene, authority: Authority
-) -> None:
-    """
-    The certificate of STS has another name, is expired, or is not trusted.
-
-    STS gets no token. The reason names the failed check and the setting to correct, and no way around TLS.
-    """
-    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
-    now = datetime.now(UTC)
-    wrong = {
-        ("Hostname mismatch", "AWS_ENDPOINT_URL_STS"): (authority.server("sts.example"), authority.bundle),
-        ("certificate has expired", "clock"): (authority.server(STS_HOST, now - timedelta(days=1)), authority.bundle),
-        ("unable to get local issuer certificate", "AWS_CA_BUNDLE"): (authority.server(), None),
-    }
-    errors = []
-    for (reason, setting), (server, bundle) in wrong.items():
-        async with scripted(tls=server, host=STS_HOST) as sts:
-            error = await failure(sts.url, ca_bundle=bundle)
-        assert error.code == "Tls"
-        assert reason in error.message
-        assert setting in error.message
-        assert sts.requests == []
-        errors.append(error)
-    assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
-
-
-async def test_ca_bundle_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
-    """
-    The CA bundle is replaced while the daemon runs.
-
-    The next exchange uses the changed AWS_CA_BUNDLE. If it cannot be read, the old one stays in use.
-    """
-    trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
-    (tmp_path / "new").mkdir()
-    old, new = Authority(tmp_path), Authority(tmp_path / "new")
-    async with StsClient(f"https://{STS_HOST}/", ca_bundle=old.bundle) as client:
-        for content, server in [(None, old), (b"", old), (b"half", old), (Path(new.bundle).read_bytes(), new)]:
-            if content is not None:
-                Path(old.bundle).write_bytes(content)
-            async with scripted(tls=server.server(), host=STS_HOST) as sts:
-                client.url = sts.url
-                await client.exchange(REQUEST, TOKEN)
-            assert len(sts.requests) == 1
-
-
 def _good_but(old: str, new: str) -> bytes:
     return good_reply().body.decode().replace(old, new).encode()
 
@@ -423,6 +242,9 @@ async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: Mo
     assert scene.logged("older_credentials_ignored")
 
 
+SEED, PODS = 30, 40
+
+
 class ThrottledSts(FakeExchange):
     """
     A fake STS that accepts a number of requests per second and throttles the rest.
@@ -449,9 +271,6 @@ class ThrottledSts(FakeExchange):
             return await super().__call__(request, token)
         finally:
             self._in_flight[token.raw] -= 1
-
-
-SEED, PODS = 30, 40
 
 
 async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:

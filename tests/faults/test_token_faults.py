@@ -17,14 +17,12 @@ import trio
 from trio.testing import MockClock
 
 from sidecar.errors import NextStep
-from sidecar.file_thread import DEADLINE_SECONDS
 from sidecar.injection.pod_termination import served_while_terminating_seconds
 from sidecar.refresh.schedule import CHECK_SECONDS, JITTER, TOKEN_POLL_SECONDS
 from sidecar.token import STS_TOLERANCE_SECONDS
 from tests.support.exchanges import failure_of
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
-from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.fakes.scripted_sts import error_reply
 from tests.support.fakes.tokens import jwt_of, service_account_claims, service_account_token
@@ -349,71 +347,3 @@ async def test_fifo_directory_or_10_mib_at_the_token_path(
 def _bytes_read() -> int:
     """Return the number of bytes that this process has read from any files (proc(5), io, rchar)."""
     return int(Path("/proc/self/io").read_text().split()[1])
-
-
-# A volume that does not respond
-
-
-async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories) -> None:
-    """
-    The token's volume hangs.
-
-    It costs one abandoned thread. Credentials stay in service; log, metrics and probes name the volume.
-    """
-    scene.write_token()
-    async with running(scene):
-        await scene.refresher.first_attempt.wait()
-        with volumes.hang(scene.volume.path):
-            await trio.sleep(60)
-            assert scene.key is not None
-            assert scene.volume.path in str(scene.refresher.health.last_error)
-            await trio.sleep(7200)
-            assert scene.key is None
-            output = scene.logged("refresh_failed")
-            assert output[-1]["code"] == "token_timeout"
-            assert "its volume hangs" in output[-1]["reason"]
-            assert len(output) < 20
-            assert scene.outcomes["token_timeout"] > 60
-            assert (volumes.blocked, len(scene.sts.called_at)) == (1, 1)
-        await trio.sleep(TOKEN_POLL_SECONDS * 2)
-        assert scene.key is not None
-        assert scene.refresher.health.last_error is None
-
-
-async def test_token_volume_that_hangs_at_the_start(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
-) -> None:
-    """
-    The token's volume hangs at the start.
-
-    The daemon returns 503 with the volume's path after 5 s, and serves once the volume responds.
-    """
-    with volumes.hang(volume.path):
-        async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:
-            await trio.sleep(DEADLINE_SECONDS + 1)
-            response = await served.send(GET)
-            assert status_of(response) == 503
-            assert (
-                f"{volume.path} could not be used within 5 s"
-                in json.loads(response.partition(b"\r\n\r\n")[2])["Message"]
-            )
-            assert not served.daemon.role.state(wall.clock.now()).is_ready
-
-
-async def test_token_volume_that_hangs_for_a_moment(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
-) -> None:
-    """
-    The token's volume hangs for a moment.
-
-    The daemon reports the volume until it responds. The credentials in service are not affected.
-    """
-    async with serving(autojump_clock, wall, volume) as served:
-        with volumes.hang(volume.path):
-            await trio.sleep(CHECK_SECONDS + DEADLINE_SECONDS)
-            assert "its volume hangs" in str(served.daemon.role.last_error)
-        autojump_clock.autojump_threshold = 0.05
-        await trio.sleep(CHECK_SECONDS)
-        assert served.daemon.role.last_error is None
-        assert status_of(await served.send(GET)) == 200
-        assert len(served.sts.called_at) == 1

@@ -21,7 +21,6 @@ import random
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +45,7 @@ from sidecar.sts.client import ExchangeResult
 from sidecar.sts.errors import NEXT_STEPS
 from sidecar.sts.request import ExchangeRequest
 from sidecar.token import Token
+from tests.stateful.faults import HOUR, breakages, damaged, latencies, spans, steps_of_wall, sts_clock_errors
 from tests.stateful.world import GOOD, Behaviour, Grant, StsInWorld, World
 from tests.support.fakes.exchange import ROLE_ARN
 from tests.support.fakes.kubelet import FakeVolume
@@ -54,13 +54,13 @@ from tests.unit.daemon.test_daemon import make_log
 
 STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
 STEPS_A_RUN = 50
+
 SPARE_RUNS = 1.2
 """Factor for the number of runs, because some runs end early."""
 
 DURATION_SECONDS = 3600
 SECRET = b"endpoint-secret-of-the-pod"
 PATH = b"/v1/credentials"
-HOUR = 3600.0
 
 SHORTEST_SLEEP_SECONDS = 0.001
 """Minimum sleep, so that time advances despite the rounding of floats."""
@@ -73,43 +73,6 @@ STEADY_SECONDS = min(
     *(back_off.delay_seconds(RAMP, 0.0) for back_off in schedule.BACK_OFFS.values()),
 )
 """Minimum time in seconds between attempts after many failures of any kind."""
-
-breakages = st.one_of(
-    st.none(),
-    st.floats(0, 1e6),
-    st.sampled_from([b"", b" \n", b"a.b.c", b"eyJhbGciOi", b"\xff" * 30, b"x" * 20_001]),
-)
-spans = st.one_of(
-    st.floats(0, 2), st.floats(0, 60), st.floats(0, HOUR / 4), st.sampled_from([1.0, 10.0, 1799.0, 3599.0, 3600.0])
-)
-steps_of_wall = st.one_of(st.floats(-10, 10), st.floats(-86_400, 86_400), st.sampled_from([7200.0, -7200.0, 3600.0]))
-sts_clock_errors = st.one_of(
-    st.just(0), st.integers(-90_000, 90_000), st.integers(-300, 300), st.sampled_from([3240, 3600, -3600, 39_600])
-)
-latencies = st.one_of(st.just(0.0), st.floats(0, 12))
-
-
-def _without(element: bytes, body: bytes) -> bytes:
-    before, _, rest = body.partition(b"<" + element + b">")
-    return before + rest.partition(b"</" + element + b">")[2]
-
-
-def _with(element: bytes, text: bytes, body: bytes) -> bytes:
-    before, tag, rest = body.partition(b"<" + element + b">")
-    return before + tag + text + b"</" + element + b">" + rest.partition(b"</" + element + b">")[2]
-
-
-WANTED = (b"AccessKeyId", b"SecretAccessKey", b"SessionToken", b"Expiration", b"Arn")
-
-damaged = st.one_of(
-    st.sampled_from(WANTED).map(lambda element: partial(_without, element)),
-    st.sampled_from(WANTED).map(lambda element: partial(_with, element, b"  ")),
-    st.sampled_from([b"2001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z", b"tomorrow", b"2027-01-15T09:00:00"]).map(
-        lambda text: partial(_with, b"Expiration", text)
-    ),
-    st.sampled_from([b"", b"<html>login</html>", b"{}", b"\x00", b"<!DOCTYPE a><a/>"]).map(lambda text: lambda _: text),
-    st.floats(0, 0.99).map(lambda share: lambda body: body[: int(len(body) * share)]),
-)
 
 
 class Machine(RuleBasedStateMachine):

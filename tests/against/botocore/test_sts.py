@@ -174,7 +174,7 @@ def test_any_spelling_of_a_response_has_botocores_result(
 
 def test_response_to_the_other_operation_is_rejected() -> None:
     for operation, other in ((WEB_IDENTITY, CHAIN), (CHAIN, WEB_IDENTITY)):
-        with pytest.raises(ExchangeError, match=f"'{other}Response' and not {operation}Response"):
+        with pytest.raises(ExchangeError, match=f"'{other}Response' instead of {operation}Response"):
             read_reply(200, render(operation=other), role_arn=ROLE_ARN, operation=operation)
 
 

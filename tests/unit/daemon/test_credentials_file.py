@@ -26,7 +26,7 @@ from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
 from tests.support.served import GET, Served, status_of
-from tests.unit.daemon.test_served_roles import DENIED, Pod, arn, pod_with_two_roles
+from tests.unit.daemon.several_roles import DENIED, Pod, arn, pod_with_two_roles
 from tests.unit.serving.test_container_credentials import CREDENTIALS, SNAPSHOT
 
 # Content

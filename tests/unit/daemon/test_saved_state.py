@@ -35,7 +35,7 @@ SAVED = Saved(
     arrived_at=SAVED_AT.wall,
     schedule=Schedule(SAVED_AT.later(1800), SAVED_AT, failures=2, attempted_at=SAVED_AT.monotonic),
     max_duration=MaxDuration(7200, 14_400, 4_000.0),
-    health={"error": None, "skew_seconds": 0.25, "session_seconds": 3600},
+    health={"last_error": None, "skew_seconds": 0.25, "session_seconds": 3600},
 )
 OWNER = Owner("digest", "boot")
 

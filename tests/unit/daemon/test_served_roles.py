@@ -2,10 +2,6 @@
 
 import gc
 import os
-import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,91 +11,16 @@ from trio.testing import MockClock
 
 from sidecar.background import RESTART_SECONDS
 from sidecar.credentials import Credentials
-from sidecar.daemon.daemon import Daemon, Listeners, make_daemon
-from sidecar.daemon.roles_reload import Reload
 from sidecar.daemon.served_roles import MAX_ENDED
 from sidecar.errors import ConfigurationError, ExchangeError, NextStep
-from sidecar.files import file_version
-from sidecar.metrics import Metrics
-from sidecar.refresh.refresher import Sources
-from sidecar.refresh.schedule import CHANGED_TOKEN_PAUSE_SECONDS, CHECK_SECONDS
+from sidecar.refresh.schedule import CHANGED_TOKEN_PAUSE_SECONDS
 from sidecar.role import ChainStep, Role
 from sidecar.serving import admin
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving.http import Request
-from sidecar.sts.client import ExchangeResult
-from sidecar.sts.request import ExchangeRequest
-from sidecar.token import Token
-from tests.support.fakes.clock import FakeWall
-from tests.support.fakes.exchange import FakeExchange, refusal
-from tests.support.fakes.hanging_volume import HangingDirectories
-from tests.support.fakes.kubelet import FakeVolume
+from tests.support.fakes.exchange import refusal
 from tests.support.fakes.tokens import service_account_token
-from tests.support.processes import get, pod_environment, run_daemon, scripted_sts
-from tests.unit.daemon.test_daemon import make_config, make_log
-
-DENIED = refusal("AccessDenied", NextStep.WAIT)
-
-
-def arn(name: str) -> str:
-    return f"arn:aws:iam::111122223333:role/{name}"
-
-
-@dataclass
-class Stss:
-    """An exchange with a separate fake STS for each IAM role."""
-
-    wall: FakeWall
-    by_arn: dict[str, FakeExchange] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> FakeExchange:
-        return self.by_arn.setdefault(arn(name), FakeExchange(self.wall.time))
-
-    async def __call__(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        return await self[request.role_arn.rpartition("/")[2]](request, token)
-
-
-@dataclass
-class Pod:
-    """A daemon with several roles, and its log events."""
-
-    daemon: Daemon
-    sts: Stss
-    token_file: str
-    wall: FakeWall
-    events: list[Any]
-
-    def role(self, name: str, **changes: Any) -> Role:
-        return Role(name, arn(name), self.token_file, None, 3600)._replace(**changes)
-
-    def key(self, name: str) -> str | None:
-        valid = self.daemon.roles[name].valid_snapshot(self.wall.clock.now())
-        return valid.credentials.access_key_id if valid else None
-
-    def logged(self, event: str) -> list[Any]:
-        return [entry for entry in self.events if entry["event"] == event]
-
-
-@asynccontextmanager
-async def pod_with_two_roles(wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
-    volume.write(service_account_token(wall.time(), lifetime_seconds=86_400))
-    events: list[Any] = []
-    sts = Stss(wall)
-    config = make_config(volume.path)
-    roles = tuple(Role(name, arn(name), volume.path, None, 3600) for name in ("default", "reporting"))
-    daemon = make_daemon(
-        config._replace(roles=roles), sts, sources=Sources(wall.clock, lambda: 0.5), log=make_log(events)
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(daemon.serve, Listeners())
-        yield Pod(daemon, sts, volume.path, wall, events)
-        daemon.stop.set()
-
-
-@pytest.fixture
-async def pod(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> AsyncIterator[Pod]:
-    async with pod_with_two_roles(wall, volume) as pod:
-        yield pod
+from tests.unit.daemon.several_roles import DENIED, Pod, arn
 
 
 async def test_each_role_has_its_own_path_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
@@ -363,127 +284,3 @@ async def test_short_session_is_logged_at_start_and_change(
     reasons = [entry["reason"] for entry in pod.logged("suspicious_setting_found")]
     assert len(reasons) == (2 if is_warned_about else 0)
     assert all("1800 s or more" in reason and "refresh windows" in reason for reason in reasons)
-
-
-# Reloading the file
-
-
-async def test_changed_file_is_used_and_invalid_one_is_logged_once(
-    autojump_clock: MockClock, pod: Pod, tmp_path: Path
-) -> None:
-    file, metrics = tmp_path / "roles.yaml", Metrics()
-    file.write_text("good")
-    read: list[Sequence[Role] | ConfigurationError] = []
-
-    def read_again() -> Sequence[Role]:
-        outcome = read.pop(0)
-        if isinstance(outcome, ConfigurationError):
-            raise outcome
-        return outcome
-
-    log, as_read = make_log(pod.events), file_version(str(file))
-    reload = Reload(str(file), read_again, pod.daemon.roles, as_read=as_read, log=log, metrics=metrics)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reload.run)
-        await trio.sleep(10 * CHECK_SECONDS)
-        for outcome in (ConfigurationError("line 3: wrong"), [pod.role("default")]):
-            read.append(outcome)
-            file.write_text(f"changed to {outcome}")
-            await trio.sleep(10 * CHECK_SECONDS)
-        nursery.cancel_scope.cancel()
-    assert [entry["reason"] for entry in pod.logged("configuration_rejected")] == ["line 3: wrong."]
-    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
-    assert metrics.reloads == {"failure": 1, "success": 1}
-    assert metrics.is_configuration_current
-    assert pod.key("default") == "ASIAFAKE0001"
-
-
-async def test_file_on_a_volume_that_hung_is_used_once_it_answers(
-    autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
-) -> None:
-    """While the volume hangs, neither a change nor SIGHUP affects the roles, and one log line reports the hang."""
-    file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
-    file.parent.mkdir()
-    file.write_text("good")
-    log, as_read = make_log(pod.events), file_version(str(file))
-    reload = Reload(
-        str(file), lambda: [pod.role("default")], pod.daemon.roles, as_read=as_read, log=log, metrics=metrics
-    )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reload.run)
-        await pod.daemon.roles.first_credentials()
-        file.write_text("changed")
-        with volumes.hang(str(file)):
-            await trio.sleep(10 * CHECK_SECONDS)
-            assert len(pod.logged("configuration_check_failed")) == 1
-            await reload.now()
-            assert len(pod.logged("configuration_check_failed")) == 2
-            assert pod.key("reporting") is not None
-        await trio.sleep(2 * CHECK_SECONDS)
-        nursery.cancel_scope.cancel()
-    assert [entry["removed"] for entry in pod.logged("configuration_reloaded")] == [["reporting"]]
-    assert metrics.reloads == {"success": 1}
-    assert volumes.blocked == 1
-
-
-async def test_mounted_file_and_sighup_change_a_running_daemon(tmp_path: Path) -> None:
-    volume = FakeVolume(tmp_path)
-    volume.write(_file_of("default"))
-    environment = {"IRSA_SIDECAR_CONFIG": volume.path}
-    (tmp_path / "pod").mkdir()
-    async with (
-        scripted_sts() as sts,
-        run_daemon(pod_environment(tmp_path / "pod" / "token", sts.url, **environment)) as running,
-    ):
-        await running.logged("credentials_refreshed")
-        reporting = f"{running.url}/reporting"
-        assert (await get(reporting))[0] == 404
-        volume.write(_file_of("default", "reporting"))
-        assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
-        assert (await get(reporting))[0] == 200
-        volume.write("roles: [")
-        denied = await running.logged("configuration_rejected")
-        assert denied["reason"].startswith(f"{volume.path}, line 1: ")
-        assert (await get(reporting))[0] == 200
-        os.kill(running.process.pid, signal.SIGHUP)
-        await running.logged("configuration_rejected", times=2)
-        assert (await get(running.url))[0] == 200
-        assert await running.stop(signal.SIGTERM) == 0
-
-
-CHANGED_WHILE_IT_STARTS = """
-import os, signal, trio
-run = trio.run
-def late(*arguments):
-    os.replace({draft!r}, {file!r})
-    signal.raise_signal(signal.SIGHUP)
-    return run(*arguments)
-trio.run = late
-"""
-
-
-async def test_change_and_sighup_during_the_start_are_handled(
-    tmp_path: Path,
-) -> None:
-    file, draft = tmp_path / "roles.yaml", tmp_path / "draft.yaml"
-    file.write_text(_file_of("default"))
-    draft.write_text(_file_of("default", "reporting"))
-    async with scripted_sts() as sts:
-        environment = pod_environment(tmp_path / "token", sts.url, IRSA_SIDECAR_CONFIG=str(file))
-        prelude = CHANGED_WHILE_IT_STARTS.format(draft=str(draft), file=str(file))
-        async with run_daemon(environment, prelude=prelude) as running:
-            assert (await running.logged("configuration_reloaded"))["added"] == ["reporting"]
-            assert (await get(f"{running.url}/reporting"))[0] == 200
-            assert await running.stop(signal.SIGTERM) == 0
-
-
-async def test_sighup_without_a_file_is_logged(tmp_path: Path) -> None:
-    async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
-        await running.logged("credentials_refreshed")
-        os.kill(running.process.pid, signal.SIGHUP)
-        await running.logged("reload_ignored")
-        assert (await get(running.url))[0] == 200
-
-
-def _file_of(*names: str) -> str:
-    return "roles:\n" + "".join(f"  - name: {name}\n    role_arn: {arn('app')}\n" for name in names)

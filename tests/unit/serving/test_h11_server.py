@@ -1,7 +1,6 @@
 """Test the HTTP server of the webhook and the local services, with good, slow and hostile clients on real sockets."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import h11
@@ -11,86 +10,11 @@ import trio.testing
 from trio.testing import MockClock
 
 from sidecar.local.services import HTTP_LIMITS
-from sidecar.serving import connection_budget
 from sidecar.serving import h11_server as server
-from sidecar.serving.connection_budget import Budget
-from sidecar.serving.h11_server import Limits, Request, Response, Server, TlsContext
-from sidecar.serving.listen import listen
+from sidecar.serving.h11_server import Limits, Request, Response
 from sidecar.webhook.certificate.issue import renewed
 from sidecar.webhook.tls import Tls
-
-
-class Served:
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.reported: list[Exception] = []
-        self.stop = trio.Event()
-        self.is_draining = False
-
-    async def connect(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream("127.0.0.1", self.port)
-
-
-LARGE = b"a" * 32 * 1024 * 1024
-"""A body that is larger than the buffers of both ends of a socket."""
-
-
-async def echo(request: Request) -> Response:
-    if request.path == "/large":
-        return Response(200, LARGE)
-    if request.path == "/raise":
-        raise ValueError("a bug")
-    if request.path == "/unsendable":
-        return Response(200, b"", headers=(("X-Reply", "two\r\nlines"),))
-    if request.path == "/slow":
-        await trio.sleep(3600)
-    await trio.lowlevel.checkpoint()
-    if request.path == "/echo":
-        return Response(200, f"{request.query} {request.header('x-name')}".encode(), headers=(("X-Reply", "1"),))
-    return Response(200, f"{request.method} {request.path} {len(request.body)}".encode(), "text/plain")
-
-
-@asynccontextmanager
-async def serving(
-    tls: TlsContext | None = None, budget: Budget | None = None, limits: Limits | None = None
-) -> AsyncIterator[Served]:
-    listeners = listen("--listen", ("127.0.0.1", 0))
-    served = Served(listeners[0].getsockname()[1])
-    async with trio.open_nursery() as nursery:
-        await nursery.start(
-            Server(
-                echo,
-                served.reported.append,
-                budget=budget or Budget(),
-                limits=limits or Limits(),
-                tls=tls,
-                is_draining=lambda: served.is_draining,
-                stop=served.stop,
-            ).serve,
-            listeners,
-        )
-        yield served
-        served.stop.set()
-
-
-async def all_of(stream: trio.SocketStream) -> bytes:
-    received = b""
-    async for piece in stream:
-        received += piece
-    return received
-
-
-async def until(stream: trio.SocketStream, end: bytes, times: int = 1) -> bytes:
-    """Receive until the bytes end with `end`, which must occur `times` times."""
-    received = b""
-    while not received.endswith(end) or received.count(end) < times:
-        piece = await stream.receive_some()
-        assert piece, received
-        received += piece
-    return received
-
-
-POST = b"POST /inject?timeout=10s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+from tests.unit.serving.running_h11_server import LARGE, POST, all_of, serving, until
 
 
 async def test_connection_carries_several_requests() -> None:
@@ -263,27 +187,6 @@ async def test_client_that_does_not_read_is_disconnected(autojump_clock: MockClo
         assert 0 < received < len(LARGE)
 
 
-async def test_oldest_unread_response_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budget is empty at the end."""
-    monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 2 * server.RESPONSE_COPIES * len(LARGE))
-    budget = Budget()
-    async with serving(budget=budget) as served, AsyncExitStack() as stack:
-        streams = [await stack.enter_async_context(await served.connect()) for _ in range(3)]
-        for count, stream in enumerate(streams):
-            await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            while len(budget.writing) < min(count + 1, 2):
-                await trio.testing.wait_all_tasks_blocked(0.001)
-        with suppress(trio.BrokenResourceError):
-            assert len(await all_of(streams[0])) < len(LARGE)
-        received = 0
-        while received < len(LARGE):
-            received += len(await streams[1].receive_some())
-        await streams[2].aclose()
-        while budget.writing:
-            await trio.testing.wait_all_tasks_blocked(0.001)
-        assert budget.waiting_bytes == 0
-
-
 async def test_client_without_a_handshake_is_disconnected(autojump_clock: MockClock) -> None:
     tls = Tls()
     tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
@@ -291,51 +194,6 @@ async def test_client_without_a_handshake_is_disconnected(autojump_clock: MockCl
         began_at = trio.current_time()
         assert await all_of(stream) == b""
         assert trio.current_time() - began_at == pytest.approx(server.HANDSHAKE_SECONDS, abs=1)
-
-
-HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-
-
-@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", HALF + b"a"])
-async def test_oldest_waiting_connection_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
-    async with serving() as served, await served.connect() as oldest, await served.connect() as newer:
-        for stream in (oldest, newer):
-            await stream.send_all(sent) if sent else None
-            await trio.testing.wait_all_tasks_blocked(0.01)
-        async with await served.connect() as honest:
-            await honest.send_all(POST)
-            await until(honest, b"POST /inject 3")
-            assert await all_of(oldest) == b""
-        assert served.reported == []
-
-
-async def test_connection_in_its_handshake_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
-    tls = Tls()
-    tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
-    async with serving(lambda: tls.context) as served, await served.connect() as silent:
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        async with await served.connect() as newer:
-            assert await all_of(silent) == b""
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            await newer.send_all(b"GET / HTTP/1.1\r\n\r\n")
-            assert b"HTTP" not in await all_of(newer)
-        assert served.reported == []
-
-
-async def test_oldest_incomplete_body_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 1500)
-    async with serving() as served, await served.connect() as one, await served.connect() as other:
-        for stream in (one, other):
-            await stream.send_all(HALF + b"a" * 800)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-        assert await all_of(one) == b""
-        await other.send_all(b"a" * 200)
-        await until(other, b"POST / 1000")
-        async with await served.connect() as next_one:
-            await next_one.send_all(HALF + b"a" * 1000)
-            await until(next_one, b"POST / 1000")
 
 
 CHUNKED = b"POST /inject HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -385,51 +243,6 @@ async def test_request_in_segments_of_1_kib_is_read() -> None:
             await stream.send_all(b"a" * 1024)
             await trio.testing.wait_all_tasks_blocked()
         await until(stream, b"POST / 1024000")
-
-
-async def test_listeners_share_one_budget_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 1500)
-    budget = Budget()
-    async with (
-        serving(budget=budget) as one,
-        serving(budget=budget) as other,
-        await one.connect() as first,
-        await other.connect() as second,
-    ):
-        await first.send_all(HALF + b"a" * 800)
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        await second.send_all(HALF + b"a" * 800)
-        assert await all_of(first) == b""
-        await second.send_all(b"a" * 200)
-        await until(second, b"POST / 1000")
-    assert budget.waiting_bytes == 0
-
-
-async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
-    budget = Budget()
-    async with serving(budget=budget) as one, serving(budget=budget) as other, await one.connect() as silent:
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        async with await other.connect() as newer:
-            assert await all_of(silent) == b""
-            await newer.send_all(POST)
-            await until(newer, b"POST /inject 3")
-
-
-async def test_client_that_completed_a_request_gives_way_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API server keeps connections, and its client does not repeat a POST when one is closed."""
-    monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
-    async with serving() as served, await served.connect() as known:
-        await known.send_all(POST)
-        await until(known, b"POST /inject 3")
-        async with await served.connect() as stranger:
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            async with await served.connect() as newer:
-                assert await all_of(stranger) == b""
-                await newer.send_all(POST)
-                await until(newer, b"POST /inject 3")
-        await known.send_all(POST)
-        await until(known, b"POST /inject 3")
 
 
 async def test_stop_waits_for_responses_and_closes_idle_connections() -> None:
