@@ -2,7 +2,7 @@
 Build the environment with which an application's SDK finds the daemon. Pure.
 
 Rule: the host is 127.0.0.1, the only host that every SDK accepts over plain HTTP. The same secret is in a variable and
-in a file, because some SDKs read only one of them, and SDKs differ in the order of the two.
+in a file, because some SDKs read only one of them. SDKs also differ in the order of the two.
 """
 
 import os

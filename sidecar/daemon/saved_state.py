@@ -90,7 +90,7 @@ class Owner(NamedTuple):
 
 
 def file_name(role_name: str) -> str:
-    """Return the name of the role's file: a digest, which is safe in a path and keeps upper and lower case apart."""
+    """Return the name of the role's file: a digest, which is safe in a path and distinguishes upper and lower case."""
     return f"{FILE_PREFIX}{hashlib.sha256(role_name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}{FILE_SUFFIX}"
 
 

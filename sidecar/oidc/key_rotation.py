@@ -1,7 +1,7 @@
 """
 Estimate when the issuer will stop publishing the key that signed a token. Pure.
 
-A key set has no dates. EKS signs with a key for seven days, and publishes the key until its last token has expired (EKS
+A key set has no dates. EKS signs with a key for seven days, and publishes the key until its last token expires (EKS
 User Guide, "Fetch signing keys to validate OIDC tokens"). Other issuers have schedules of their own.
 """
 

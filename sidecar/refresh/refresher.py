@@ -47,7 +47,7 @@ class Health(NamedTuple):
 
     `checked_at` is the monotonic time of the loop's last turn. `last_error` is a text for people: the reason for the
     failure of the last attempt, or None if it succeeded. `last_error_step` is the step of the role chain that failed,
-    or 0. `needs_person` means that only a person can fix the error, so that retries do not help until then.
+    or 0. `needs_person` means that only a person can fix the error, so retries do not help.
     `session_seconds` is the duration of the last session that STS granted.
     """
 

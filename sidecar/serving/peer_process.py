@@ -1,5 +1,5 @@
 """
-Find the process that holds a socket, for the `pid` field of the audit log.
+Find the process that has a socket open, for the `pid` field of the audit log.
 
 Pods with a shared process namespace need this module if several containers run as the same user. The user alone then
 does not show which container received credentials (docs/roles.md).

@@ -99,5 +99,5 @@ def _cleaned(whole: str) -> str:
 
 
 def _digest(text: str) -> str:
-    # Environment variables hold lone surrogates for bytes that are not UTF-8.
+    # Environment variables contain lone surrogates for bytes that are not UTF-8.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]

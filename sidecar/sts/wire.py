@@ -44,7 +44,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """
-The headers of a form, besides the caller's User-Agent.
+The headers of a form, without the User-Agent, which the caller adds.
 
 AssumeRoleWithWebIdentity has no Authorization header, because the token proves the identity. AssumeRole is signed
 (signing.py).
@@ -297,7 +297,7 @@ def _seconds(header: str | None, units_per_second: float) -> float | None:
 
 def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path, str]]:
     """
-    Return the root's name, and the texts of those `leaves` that occur once and hold only text.
+    Return the root's name, and the texts of those `leaves` that occur once and contain only text.
 
     Raises ValueError if the body is not well-formed XML, declares a document type, or nests too deep.
     """

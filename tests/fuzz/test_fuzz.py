@@ -60,7 +60,7 @@ def test_corpus_has_open_sessions_and_responses_with_secrets() -> None:
 
 
 @pytest.mark.parametrize("name", ["roles", "local_config"])
-def test_corpus_of_documents_reaches_both_sides(name: str) -> None:
+def test_document_corpus_has_accepted_and_rejected_seeds(name: str) -> None:
     """Check that some seeds are accepted, some are not, and some mutations of accepted seeds are accepted."""
     outcomes = [_is_accepted(name, data) for data in seeds(name).values()]
     assert True in outcomes

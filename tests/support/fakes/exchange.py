@@ -19,10 +19,10 @@ TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for
 
 class FakeExchange:
     """
-    An STS that grants sessions of `life_seconds`, or raises `trouble`. Its clock is `now` plus `clock_error`.
+    An STS that grants sessions of `life_seconds`, or raises `error`. Its clock is `now` plus `clock_error`.
 
-    With `sends_date` a response has a Date header. `asked_at` holds trio's time of each request. `requests` and
-    `tokens` hold their content.
+    With `sends_date` a response has a Date header. `called_at` has trio's time of each request. `requests` and
+    `tokens` have the content of each request.
     """
 
     def __init__(self, now: Callable[[], float], *, life_seconds: float = 3600) -> None:

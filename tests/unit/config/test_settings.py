@@ -290,7 +290,7 @@ def test_configured_session_name_is_kept() -> None:
         ("IRSA_SIDECAR_AUTHORIZATION_TOKEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"),
     ],
 )
-def test_unknown_variable_is_reported_with_a_similar_one(name: str, nearest: str) -> None:
+def test_unknown_variable_error_suggests_a_similar_name(name: str, nearest: str) -> None:
     (warning,) = unknown_variables({name: "x", "PATH": "/bin"})
     assert warning.problem.startswith(f"{name} is not a setting")
     assert warning.problem.endswith(f"(did you mean {nearest}?)")

@@ -53,7 +53,7 @@ async def test_unchanged_role_keeps_its_loop_and_credentials(autojump_clock: Moc
     assert [len(pod.sts[name].called_at) for name in ("default", "reporting", "archive")] == [2, 1, 2]
 
 
-async def test_changed_role_serves_old_credentials_until_new_ones(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_changed_role_serves_old_credentials_until_a_refresh(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     pod.sts["reporting"].error = DENIED
     changes = pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", duration_seconds=900)])
@@ -240,7 +240,7 @@ async def test_path_with_another_iam_role_drops_old_credentials(autojump_clock: 
     assert pod.key("default") is None
 
 
-async def test_main_role_is_default_or_else_the_first(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_main_role_is_default_or_else_the_first_role(autojump_clock: MockClock, pod: Pod) -> None:
     assert pod.daemon.roles.main.role_name == "default"
     pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
     assert pod.daemon.roles.main.role_name == "default"

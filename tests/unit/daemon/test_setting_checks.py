@@ -54,13 +54,13 @@ WRONG = {
 }
 
 
-def test_wrong_settings_are_listed_too() -> None:
+def test_wrong_and_missing_settings_are_listed_together() -> None:
     assert set(problems(WRONG, {})) == set(WRONG)
     assert set(problems(WRONG)) == {name for name in WRONG if name.startswith("AWS_")}
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_setting_does_not_hide_a_missing_one(name: str) -> None:
+def test_wrong_setting_does_not_hide_a_missing_setting(name: str) -> None:
     expected = [missing for missing in RIGHT if missing != name]
     assert set(problems({name: WRONG[name]}, {})) == {name, *expected}
 

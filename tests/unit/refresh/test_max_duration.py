@@ -103,7 +103,7 @@ def test_raised_limit_is_found_after_a_day(raised: int) -> None:
 
 
 @pytest.mark.parametrize("lowered", [1, 2, 3])
-def test_lowered_limit_costs_one_call_and_starts_at_an_hour(lowered: int) -> None:
+def test_lowered_limit_takes_one_call_and_starts_at_an_hour(lowered: int) -> None:
     role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -213,7 +213,7 @@ async def test_fixed_hour_takes_48_calls_a_day(autojump_clock: MockClock, scene:
     assert sts_of(scene).requested == [HOUR] * 48
 
 
-async def test_first_credentials_cost_at_most_two_calls(
+async def test_first_credentials_take_at_most_two_calls(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     sts = LimitedSts(wall.time)

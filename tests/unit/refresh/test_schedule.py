@@ -116,7 +116,7 @@ def test_missing_token_is_checked_every_second() -> None:
 
 
 @pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
-def test_new_token_is_tried_at_once_after_a_rejected_one(step: NextStep) -> None:
+def test_new_token_is_tried_at_once_after_a_rejection(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.99)
     later = NOW.later(schedule.CHANGED_TOKEN_PAUSE_SECONDS)
     refused = schedule.after_failure(refused, NOW, step, 0.99)
@@ -131,7 +131,7 @@ def test_expired_token_is_tried_again_after_a_minute(failures: int, jitter: floa
 
 
 @pytest.mark.parametrize("step", sorted(schedule.TOKEN_STEPS, key=str))
-def test_constantly_rewritten_token_costs_one_try_per_pause(step: NextStep) -> None:
+def test_constantly_rewritten_token_is_tried_once_per_pause(step: NextStep) -> None:
     refused = schedule.after_failure(schedule.at_start(NOW), NOW, step, 0.5)
     refused = schedule.after_failure(refused, NOW, step, 0.5)
     soon = NOW.later(1.0)

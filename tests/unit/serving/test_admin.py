@@ -125,7 +125,7 @@ def test_other_path_lists_the_paths(path: str) -> None:
     assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
-def test_no_response_has_credentials_or_a_hold() -> None:
+def test_response_never_has_credentials_or_is_held() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
         response = get(path, STARTING)
         assert (response.snapshot, response.hold) == (None, None)

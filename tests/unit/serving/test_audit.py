@@ -162,7 +162,7 @@ def test_other_responses_are_not_logged() -> None:
     assert lines.lines == []
 
 
-def test_flush_without_counts_logs_nothing() -> None:
+def test_flush_without_counts_writes_no_line() -> None:
     lines = Lines()
     lines.serve("default", ONE, 5.0)
     lines.audit.flush()

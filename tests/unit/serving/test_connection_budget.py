@@ -37,7 +37,9 @@ async def test_oldest_unread_response_is_closed_for_others(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\n", HALF + b"a"])
-async def test_oldest_waiting_connection_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+async def test_new_connection_closes_the_oldest_waiting_connection(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as oldest, await served.connect() as newer:
         for stream in (oldest, newer):

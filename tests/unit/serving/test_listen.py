@@ -155,7 +155,7 @@ def test_machine_without_loopback_is_an_error(host: str, monkeypatch: pytest.Mon
         listen(SETTING, (host, 0))
 
 
-def test_listen_imports_nothing_heavy() -> None:
+def test_listen_imports_only_light_modules() -> None:
     script = "import sys, sidecar.serving.listen; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],

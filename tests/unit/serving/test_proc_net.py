@@ -18,7 +18,7 @@ from tests.unit.serving.peer_lookup import Connect, by_proc, uid_of
 pytestmark = [needs_linux, pytest.mark.usefixtures("no_limits")]
 
 
-def test_truncated_or_ambiguous_table_gives_no_owner(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_or_ambiguous_table_has_no_owner(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     key = connection_key(connect().accepted)
     assert find_in_proc(key) is not None
     with monkeypatch.context() as patch:
@@ -41,7 +41,7 @@ def test_table_line_is_parsed_like_a_reply() -> None:
     assert list(owners_in(table, b" 0100007F:9C41 0100007F:12A4 ")) == []
 
 
-def test_truncated_or_malformed_line_gives_no_owner(
+def test_truncated_or_malformed_line_has_no_owner(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted, table, whole = connect().accepted, tmp_path / "tcp", LINE % (b"01", 1001, 77) + b"\n"

@@ -67,7 +67,7 @@ async def neighbour_reads(pid: int, name: str) -> "subprocess.CompletedProcess[b
 
 
 @linux_only
-async def test_process_of_the_same_user_cannot_read_a_hardened_one(tmp_path: Path) -> None:
+async def test_other_process_cannot_read_a_hardened_process(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES) as running:
         await running.logged("started")
@@ -78,7 +78,7 @@ async def test_process_of_the_same_user_cannot_read_a_hardened_one(tmp_path: Pat
 
 
 @linux_only
-async def test_process_of_the_same_user_can_read_one_without_hardening(tmp_path: Path) -> None:
+async def test_other_process_can_read_a_process_without_hardening(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=WITHOUT_CAPABILITIES + DO_NOT_HARDEN) as running:
         await running.logged("started")
@@ -195,7 +195,7 @@ def test_each_denied_step_is_returned_with_its_reason(monkeypatch: pytest.Monkey
     assert granted == ["second"]
 
 
-def test_hardening_outside_linux_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardening_has_no_effect_outside_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object) -> None:
         raise AssertionError
 

@@ -46,7 +46,7 @@ def test_parts_save_at_least_a_tenth_of_a_mebibyte() -> None:
     assert [part for part in (*STUBBED, *LAZY) if part.mebibytes < 0.1] == []
 
 
-def test_checked_versions_are_the_locked_ones() -> None:
+def test_checked_versions_equal_the_locked_versions() -> None:
     """After `make lock`, run the tests, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
     pins = [line.split()[0] for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
     locked = dict(pin.split("==") for pin in pins)
@@ -109,7 +109,7 @@ print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.r
 
 
 @needs_checked_versions
-def test_botocore_works_beside_it() -> None:
+def test_botocore_signs_after_lean_imports() -> None:
     """The signer of botocore signs the requests of a role with a chain, long after the start."""
     code = "from botocore.auth import SigV4Auth; from botocore.awsrequest import AWSRequest; print(SigV4Auth.__name__)"
     assert in_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
@@ -165,7 +165,7 @@ except RuntimeError as error:
 
 
 @needs_checked_versions
-def test_certifi_is_real_once_it_is_used() -> None:
+def test_certifi_is_real_after_its_first_use() -> None:
     """The package httpcore uses certifi for a proxy over TLS without a context."""
     code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
     assert in_fresh_interpreter(IMPORTED + code) == "True"

@@ -76,7 +76,7 @@ async def test_chain_returns_the_credentials_of_the_last_role() -> None:
     assert reply.credentials.account_id == "777788889999"
 
 
-async def test_chain_signs_each_step_with_the_credentials_before_it() -> None:
+async def test_chain_step_is_signed_with_the_previous_credentials() -> None:
     async with scripted(*GOOD) as sts:
         await exchange(sts.url)
     first, second, third = sts.requests

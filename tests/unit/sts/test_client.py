@@ -258,7 +258,7 @@ async def test_tls_handshake_has_the_connect_timeout(autojump_clock: object) -> 
     assert trio.current_time() == pytest.approx(CONNECT_SECONDS)
 
 
-async def test_cancelled_exchange_leaves_nothing_open() -> None:
+async def test_cancelled_exchange_closes_its_connection() -> None:
     async with scripted(Reply(delay_seconds=3600)) as sts, StsClient(sts.url) as client:
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:

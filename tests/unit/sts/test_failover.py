@@ -98,7 +98,7 @@ def test_refusal_does_not_change_the_active_endpoint(endpoints: int, history: li
 
 
 @given(endpoint_counts, histories)
-def test_failback_costs_one_request_per_interval(endpoints: int, history: list[Outcome]) -> None:
+def test_failback_sends_one_request_per_interval(endpoints: int, history: list[Outcome]) -> None:
     requests = walk(endpoints, history)
     extra = [request.at for request in requests if request.number != request.before.active]
     assert all(later - earlier >= FAILBACK_SECONDS for earlier, later in pairwise(extra))
