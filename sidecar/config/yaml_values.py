@@ -19,8 +19,8 @@ MAX_ITEMS = 1000
 """Maximum number of items in a list without another limit, such as users and containers."""
 
 MAX_POLICY_NODES = 1000
-"""Maximum number of parts of a policy. Aliases can make a small document huge. A policy of 2048 characters has fewer
-parts."""
+"""Maximum number of parts of a policy. Aliases can make a small document huge. STS accepts 2048 characters,
+which have fewer parts."""
 
 MAX_TAGS = 50
 """Maximum number of tags (STS API reference, AssumeRole, Tags). Keys have up to 128 characters, values up to 256."""
@@ -67,7 +67,7 @@ def _key(place: Place, node: Node) -> str:
         raise Place(place.path, line_of(node)).error(": the key is not a word", fix="Write a word before the colon")
     if node.tag == MERGE_TAG:
         where = Place(place.path, line_of(node))
-        raise where.error(": the merge key << is not supported", fix="Write its keys out")
+        raise where.error(": the merge key << is not supported", fix="Copy its keys into each mapping")
     return str(node.value)
 
 
@@ -158,7 +158,7 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
     """Convert a node to the types of JSON. Dates stay text, so `Version: 2012-10-17` needs no quotes."""
     left[0] -= 1
     if left[0] < 0:
-        raise place.error(f" has more than {MAX_POLICY_NODES} parts", fix="Shorten it")
+        raise place.error(f" has more than {MAX_POLICY_NODES} parts", fix="Shorten the policy")
     if isinstance(node, yaml.MappingNode):
         return {_key(place, key): _plain(place, value, left) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):

@@ -102,7 +102,7 @@ class Daemon:
                         await servers.start(self._serve_imds, listeners.imds, background)
                     await servers.start(self._serve_admin, listeners.admin)
                     task_status.started()
-                # This cannot be earlier, because the servers and their last responses are in the scope inside this one.
+                # An earlier cancellation would also cancel the servers and their last responses inside this scope.
                 background.cancel_scope.cancel()
 
     def _background_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
@@ -317,7 +317,7 @@ _EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_C
 
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
-    """Put the credentials that an earlier process saved into service. Raises ConfigurationError for the directory."""
+    """Restore the credentials that an earlier process saved. Raises ConfigurationError for the directory."""
     from sidecar.daemon import state_directory  # noqa: PLC0415  only if a setting turns it on
 
     path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)

@@ -225,7 +225,7 @@ class ServedRoles:
                 nursery.start_soon(wake_after, event)
 
     def _ended_without(self, roles: Sequence[Role]) -> dict[ExchangeKey, Progress]:
-        """Return the progress of ended loops, including those that end with `roles`: the newest MAX_ENDED."""
+        """Return the progress of the newest MAX_ENDED loops that have ended, or that end when `roles` replace them."""
         ended = dict(self._ended)
         for served in self:
             if served.refresher.role not in roles:

@@ -184,7 +184,7 @@ class StateDirectory:
         self._logged_at = float("-inf")
 
     def restore(self, roles: ServedRoles) -> None:
-        """Load the credentials that an earlier process saved into the roles. Call this before the roles run."""
+        """Restore the credentials that an earlier process saved, for each role. Call this before the roles run."""
         with suppress(OSError):
             self._kept = {name: None for name in os.listdir(self._path) if name.startswith(FILE_PREFIX)}
         for served in roles:

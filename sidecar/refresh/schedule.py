@@ -231,7 +231,7 @@ def refresh_after_seconds(remaining_seconds: float, jitter: float) -> float:
     Return the delay of a refresh: half of the remaining lifetime, plus or minus a tenth of that.
 
     The delay is shorter if less than MARGIN_SECONDS would remain. A session of an hour is refreshed after 27 to 33
-    minutes. It then survives 27 minutes without STS, and no SDK reaches its refresh window.
+    minutes. The credentials then remain valid for 27 minutes without STS, and no SDK is in its refresh window.
     """
     delay = remaining_seconds / 2
     if remaining_seconds >= SHORTEST_WITH_MARGIN_SECONDS:

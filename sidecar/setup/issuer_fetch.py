@@ -164,7 +164,7 @@ def _deadline(issuer: str) -> Iterator[None]:
         with trio.fail_after(FETCH_SECONDS):
             yield
     except trio.TooSlowError as exc:
-        raise UnreachableError(f"{issuer} gave no whole answer within {FETCH_SECONDS:.0f} s") from exc
+        raise UnreachableError(f"{issuer} sent no complete response within {FETCH_SECONDS:.0f} s") from exc
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def _as_our_error(host: str, exc: Exception) -> SidecarError:
         case Failure.TIMEOUT:
             return UnreachableError(f"{host} could not be reached in time")
         case Failure.PROXY:
-            return UnreachableError(f"{host}: the proxy refused ({reason})")
+            return UnreachableError(f"{host}: the proxy rejected the request ({reason})")
         case Failure.NAME:
             return UnreachableError(f"{host} does not resolve here ({reason})")
         case Failure.PROTOCOL | Failure.CONNECTION | Failure.TLS:

@@ -9,8 +9,8 @@ Rule: a stub is applied only if each package that imports the part has the check
 real part is imported, and the daemon logs that. A new release of a package therefore takes more memory, but does not
 break `run`. A test compares the versions with requirements/run.txt.
 
-Rule: every part has the MiB of anonymous memory that it saves, measured alone (`benchmarks/imports.py --parts`). A part
-that saves less than 0.1 MiB is not listed.
+Rule: every part lists the MiB of anonymous memory that it saves, measured alone (`benchmarks/imports.py --parts`). A
+part that saves less than 0.1 MiB is not listed.
 """
 
 import os.path

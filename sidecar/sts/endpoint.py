@@ -116,7 +116,7 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
         url = sts_url(region, fips=fips, dualstack=dualstack)
         if url in urls:
             raise ConfigurationError(
-                f"{FALLBACK_REGIONS} contains {region!r}, whose STS is {url}, which is already the STS of "
+                f"{FALLBACK_REGIONS} contains {region!r}, but its STS {url} is already the STS of "
                 f"{[first, *regions][urls.index(url)]!r}",
                 fix="Remove it, or use another region",
                 setting=FALLBACK_REGIONS,
@@ -137,8 +137,8 @@ def partition_warning(role_arn: str, region: str) -> Explanation | None:
     if partition is None or not of_role or of_role == partition.name:
         return None
     return Explanation(
-        f"The role {role_arn!r} is of partition {of_role}, but AWS_REGION is {region!r}, which is in partition "
-        f"{partition.name}, where STS does not know the role",
+        f"The role {role_arn!r} is in partition {of_role}, but AWS_REGION is {region!r} in partition {partition.name}. "
+        "STS does not know roles of another partition",
         fix=f"Set AWS_REGION to a region of {of_role}, or correct the ARN",
     )
 
@@ -162,7 +162,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
 
 
 def _without_user_info(value: str) -> str:
-    """Return the part after the last `@`, which follows any password, or `***` if a query may contain one too."""
+    """Return the URL after the last `@`, without user name and password, or `***` if a query may contain one."""
     *before, shown = _AT.split(value)
     return "***" if before and ("?" in value or "#" in value) else shown
 
@@ -181,7 +181,7 @@ def _dual_stack_suffix(partition: Partition) -> str:
     if partition.dual_stack_suffix is None:
         raise ConfigurationError(
             f"AWS_USE_DUALSTACK_ENDPOINT is true, but STS has no dual-stack endpoint in partition {partition.name}",
-            fix="Unset it, or name an endpoint in AWS_ENDPOINT_URL_STS",
+            fix="Unset it, or set AWS_ENDPOINT_URL_STS",
             setting="AWS_USE_DUALSTACK_ENDPOINT",
         )
     return partition.dual_stack_suffix
@@ -196,7 +196,7 @@ def _real_region(region: str) -> str:
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which is not a valid region",
-            fix="Set it to a region such as eu-west-1, in letters, digits and hyphens",
+            fix="Set it to a region such as eu-west-1. Use only letters, digits and hyphens",
             setting="AWS_REGION",
         )
     return real_region

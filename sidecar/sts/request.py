@@ -55,7 +55,8 @@ def _reject_variants(settings: StsSettings) -> None:
     ):
         if is_set:
             raise ConfigurationError(
-                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}, which would be used unchanged",
+                f"{name} is true and AWS_ENDPOINT_URL_STS is {settings.endpoint_url}, but a configured URL is "
+                "used unchanged",
                 fix="Unset one of them",
                 setting=name,
             )
@@ -68,8 +69,8 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
     if settings.endpoint_url is not None:
         raise ConfigurationError(
             f"{FALLBACK_REGIONS} is {','.join(settings.fallback_regions)} and AWS_ENDPOINT_URL_STS is "
-            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}, which would be the only STS that is "
-            "called",
+            f"{parse_endpoint_url('AWS_ENDPOINT_URL_STS', settings.endpoint_url)}, but then no "
+            "other STS is called",
             fix="Unset one of them",
             setting=FALLBACK_REGIONS,
         )

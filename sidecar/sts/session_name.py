@@ -15,8 +15,8 @@ from sidecar.errors import ConfigurationError
 
 MIN_LENGTH = 2
 MAX_LENGTH = 64
-"""Maximum length of a session name. STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of
-`[\\w+=,.@-]`."""
+"""Maximum length of a session name (STS API reference, AssumeRoleWithWebIdentity, RoleSessionName: 2 to 64 of
+`[\\w+=,.@-]`)."""
 
 FIELDS = ("namespace", "service_account", "pod", "uid", "role")
 """The fields of a template: names of the Pod, and the role's name in the configuration."""
@@ -25,7 +25,7 @@ NAMELESS = "irsa-sidecar"
 """The session name if nothing is known about the Pod."""
 
 TAIL_LENGTH = 24
-"""Length of the end that is kept. The last 16 characters differ among the Pods of a Deployment."""
+"""Length of the kept end of a long name. The last 16 characters differ among the Pods of a Deployment."""
 
 DIGEST_LENGTH = 8
 """Number of hex digits in the digest. With 1,000 names of the same head and tail, the chance of a collision is 1 in
@@ -68,7 +68,7 @@ def parse_session_name(setting: str, value: str) -> str:
     raise ConfigurationError(
         f"{setting} is {value[:100]!r}, but STS accepts only {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
         "_+=,.@-",
-        fix=f"Set it to {_cleaned(value)!r}, or unset it to use a name of namespace and Pod",
+        fix=f"Set it to {_cleaned(value)!r}, or unset it to use NAMESPACE.POD",
         setting=setting,
     )
 

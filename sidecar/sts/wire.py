@@ -86,7 +86,7 @@ def assume_role(step: "ChainStep") -> bytes:
     """
     Return the body of an AssumeRole request, encoded as in assume_role_with_web_identity.
 
-    `transitive_tags` are keys of `tags` that the sessions after this one keep.
+    `transitive_tags` are keys of `tags` that later sessions of the chain keep.
     """
     fields = {"RoleArn": step.role_arn, "RoleSessionName": step.session_name or ""}
     fields |= _session(step.duration_seconds, step.policy, step.policy_arns)

@@ -208,7 +208,7 @@ def test_too_many_roles_are_rejected() -> None:
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
-def test_aliases_of_a_billion_parts_are_rejected_cheaply() -> None:
+def test_aliases_of_a_billion_parts_are_rejected() -> None:
     levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
     levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
     policy = "{" + ", ".join(levels) + "}"

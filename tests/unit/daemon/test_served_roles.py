@@ -213,7 +213,9 @@ UNFORESEEN = [
 
 
 @pytest.mark.parametrize("bug", UNFORESEEN, ids=lambda bug: type(bug).__name__)
-async def test_refresher_that_raises_shows_it_everywhere(autojump_clock: MockClock, pod: Pod, bug: Exception) -> None:
+async def test_exception_of_a_refresher_is_reported_everywhere(
+    autojump_clock: MockClock, pod: Pod, bug: Exception
+) -> None:
     """The 503, /readyz, a metric and the log show the exception until the refresher works again."""
     pod.sts["reporting"].error = bug
     pod.daemon.roles.replace([pod.role("default"), pod.role("reporting", session_name="other")])

@@ -82,7 +82,7 @@ BROKEN = (
         "a role in China with a region in Europe",
         role_of_another_partition,
         "settings.partition",
-        "is of partition aws-cn, but AWS_REGION is 'eu-west-1'",
+        "is in partition aws-cn, but AWS_REGION is 'eu-west-1'",
     ),
     Broken(
         "the token itself instead of its path",

@@ -125,7 +125,7 @@ def test_other_path_lists_the_paths(path: str) -> None:
     assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
-def test_response_never_has_credentials_or_is_held() -> None:
+def test_admin_response_has_no_credentials_and_no_hold() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
         response = get(path, STARTING)
         assert (response.snapshot, response.hold) == (None, None)

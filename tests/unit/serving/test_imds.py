@@ -122,7 +122,7 @@ def test_random_token_is_rejected(token: bytes) -> None:
 
 
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "origin", "sec-fetch-site"])
-def test_request_from_a_proxy_or_page_is_rejected(header: str) -> None:
+def test_request_from_a_proxy_or_web_page_is_rejected(header: str) -> None:
     assert send("PUT", "/latest/api/token", {TTL: "60", header: "x"}).status == 403
     assert send("GET", ROLES, {TOKEN: session(), header: "x"}).status == 403
 

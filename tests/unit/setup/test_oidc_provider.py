@@ -115,7 +115,7 @@ def test_hidden_issuer_names_the_vpc_endpoint(
 def test_unreachable_issuer_fails_without_skip_checks(account: Account, net: Internet) -> None:
     done = account.setup("oidc-provider", "--issuer", ISSUER)
     assert done.status == 1
-    assert "oidc.example.com: the proxy refused" in done.err
+    assert "oidc.example.com: the proxy rejected the request" in done.err
     assert "--skip-checks" in done.err
     assert account.setup("oidc-provider", "--issuer", ISSUER, "--skip-checks").status == 0
 
