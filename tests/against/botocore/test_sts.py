@@ -96,7 +96,7 @@ def test_headers_equal_botocores_headers(peer: Botocore) -> None:
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_form_is_in_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
+def test_form_parameters_have_the_order_of_the_model(peer: Botocore, operation: Operation) -> None:
     session: dict[str, Any] = {
         "role_arn": "r",
         "session_name": "s",

@@ -222,7 +222,7 @@ def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
     assert "1001 steps. Use at most 10" in refusal(text.replace(", *r", ""))
 
 
-def test_roles_file_is_read_and_a_missing_one_is_reported(tmp_path: Path) -> None:
+def test_roles_file_is_read_or_reported_as_missing(tmp_path: Path) -> None:
     path = tmp_path / "roles.yaml"
     for content in (None, "x" * (MAX_FILE_BYTES + 1)):
         if content:

@@ -158,7 +158,7 @@ async def test_new_allow_uids_apply_at_once(autojump_clock: MockClock, wall: Fak
         assert [status_of(await served.ask_as(uid)) for uid in (OTHER, APP)] == [403, 200]
 
 
-async def test_without_lookup_allow_uids_denies_all_with_a_warning(
+async def test_allow_uids_without_lookup_denies_all_with_a_warning(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "_finds_ourselves", lambda _find: False)

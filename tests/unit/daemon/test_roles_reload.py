@@ -21,7 +21,7 @@ from tests.unit.daemon.several_roles import Pod, arn
 from tests.unit.daemon.test_daemon import make_log
 
 
-async def test_changed_file_is_used_and_invalid_one_is_logged_once(
+async def test_changed_file_is_used_and_invalid_file_is_logged_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path
 ) -> None:
     file, metrics = tmp_path / "roles.yaml", Metrics()

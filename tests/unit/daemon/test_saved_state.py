@@ -118,7 +118,7 @@ def test_arbitrary_bytes_are_ignored(data: bytes) -> None:
     "value", ["null", "[]", "{}", "-1", '"x"', "[1]", "1e999", "[NaN,NaN]", "9" * 5000, "[" * 5000]
 )
 def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) -> None:
-    """Another version of irsa-sidecar may have written them."""
+    """Another version of irsa-sidecar may have written such a file."""
     body = saved_bytes().decode().partition("\n")[2].strip()
     before, _, after = body.partition(f'"{field}": ')
     damaged = f'{before}"{field}": {value}, "rest": {after}'

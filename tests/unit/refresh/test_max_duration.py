@@ -74,7 +74,7 @@ def test_common_limit_is_found_by_the_third_refresh(hours: int) -> None:
     assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
 
 
-def test_tries_are_all_hours_except_the_first() -> None:
+def test_tried_durations_are_all_hours_above_one() -> None:
     assert sorted(HOURS) == list(range(2, 13))
 
 
@@ -186,7 +186,7 @@ day."""
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
-async def test_max_duration_calls_per_day(autojump_clock: MockClock, scene: Scene, limit: int) -> None:
+async def test_max_duration_takes_few_calls_per_day(autojump_clock: MockClock, scene: Scene, limit: int) -> None:
     sts = sts_of(scene)
     sts.limit = limit
     await live(scene, DAY - 60)
@@ -199,7 +199,7 @@ async def test_max_duration_calls_per_day(autojump_clock: MockClock, scene: Scen
     assert scene.key is not None
 
 
-def test_docs_table_has_the_calls_of_the_test() -> None:
+def test_docs_table_has_the_tested_numbers_of_calls() -> None:
     document = (Path(__file__).parents[3] / "docs" / "roles.md").read_text()
     rows = re.findall(r"^\| (\d+) hours?[^|]*\| (\d+) \| (\d+) \|$", document, re.MULTILINE)
     assert len(rows) == 5

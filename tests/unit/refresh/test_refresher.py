@@ -123,7 +123,7 @@ async def test_new_token_is_tried_at_once_after_a_refusal(
     assert scene.key is not None
 
 
-async def test_suspend_serves_no_expired_credentials(
+async def test_expired_credentials_are_not_served_after_a_suspend(
     autojump_clock: MockClock,
     scene: Scene,
 ) -> None:
@@ -138,7 +138,7 @@ async def test_suspend_serves_no_expired_credentials(
     assert len(scene.logged("clock_stepped")) == 1
 
 
-async def test_wall_clock_set_back_extends_no_lifetime(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_wall_clock_set_back_does_not_extend_the_lifetime(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
         await trio.sleep(60)

@@ -40,7 +40,7 @@ def test_refresh_leaves_time_before_the_sdks_window(life: float, jitter: float) 
 
 
 @given(life=st.floats(0.001, 43_200), jitter=JITTERS)
-def test_refresh_keeps_the_shortest_interval(life: float, jitter: float) -> None:
+def test_refresh_is_never_before_the_shortest_interval(life: float, jitter: float) -> None:
     assert schedule.refresh_after_seconds(life, jitter) >= schedule.SHORTEST_REFRESH_SECONDS
 
 

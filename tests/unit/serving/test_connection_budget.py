@@ -52,7 +52,7 @@ async def test_new_connection_closes_the_oldest_waiting_connection(
         assert served.reported == []
 
 
-async def test_connection_in_its_handshake_is_closed_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_in_its_handshake_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
     tls = Tls()
     tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
@@ -66,7 +66,7 @@ async def test_connection_in_its_handshake_is_closed_for_a_new_one(monkeypatch: 
         assert served.reported == []
 
 
-async def test_oldest_incomplete_body_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_with_the_oldest_incomplete_body_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 1500)
     async with serving() as served, await served.connect() as one, await served.connect() as other:
         for stream in (one, other):

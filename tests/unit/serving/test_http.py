@@ -257,6 +257,6 @@ def test_error_code_defaults_to_the_reason_phrase() -> None:
     assert b"retry-after" not in whole.lower()
 
 
-def test_every_503_requests_a_retry_in_a_second() -> None:
+def test_every_503_tells_the_client_to_retry_in_a_second() -> None:
     for whole in (response(503, b"starting\n", content_type="text/plain"), error_response(503, "starting")):
         assert b"\r\nRetry-After: 1\r\nx-amz-retry-after: 1000\r\n" in whole

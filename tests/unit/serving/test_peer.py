@@ -97,7 +97,7 @@ def test_reset_client_is_unknown_despite_a_listener_on_its_port(connect: Connect
 
 
 @needs_root
-def test_later_client_on_the_same_port_is_not_mistaken(connect: Connect, find: Find) -> None:
+def test_later_client_on_the_same_port_is_not_returned(connect: Connect, find: Find) -> None:
     first = socket_of(APP)
     first.bind(UNUSED_ADDRESS)
     accepted, address = connect(first).accepted, first.getsockname()

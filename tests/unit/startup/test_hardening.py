@@ -87,7 +87,7 @@ async def test_other_process_can_read_a_process_without_hardening(tmp_path: Path
 
 
 @linux_only
-async def test_run_is_not_dumpable_and_gets_no_core_or_privileges(tmp_path: Path) -> None:
+async def test_run_is_not_dumpable_and_has_no_core_or_privileges(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=PRINT_DUMPABLE) as running:
         await running.logged("started")

@@ -250,7 +250,7 @@ async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
     assert "step 2 of the chain" in failed["reason"]
 
 
-async def test_fallback_region_signs_the_whole_chain_for_itself(
+async def test_chain_in_a_fallback_region_is_signed_for_that_region(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     async with (

@@ -99,7 +99,7 @@ async def proxied(
         nursery.cancel_scope.cancel()
 
 
-async def test_https_proxy_opens_a_tunnel_and_sees_no_token(
+async def test_https_proxy_opens_a_tunnel_and_gets_no_token(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(authority, monkeypatch) as (sts, proxy):
@@ -111,7 +111,7 @@ async def test_https_proxy_opens_a_tunnel_and_sees_no_token(
     assert sts.requests[0].header("proxy-authorization") is None
 
 
-async def test_no_proxy_connects_directly(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_host_in_no_proxy_is_called_directly(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, fe80::/10, .amazonaws.com")
     async with proxied(authority, monkeypatch) as (sts, proxy):

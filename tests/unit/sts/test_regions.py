@@ -93,7 +93,7 @@ async def test_healthy_primary_receives_every_request(autojump_clock: MockClock,
     assert scene.metrics.sts_regions == {HOME: True, NEXT: False, LAST: False}
 
 
-async def test_first_credentials_come_from_the_fallback_in_seconds(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_first_credentials_come_from_the_fallback_within_seconds(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(OUT, HOME)
     async with serving(scene.daemon):
         await scene.daemon.roles.first_credentials()
@@ -157,7 +157,7 @@ async def test_failed_failback_uses_the_active_region_at_once(autojump_clock: Mo
         ("IDPCommunicationError", NextStep.RETRY),
     ],
 )
-async def test_refusal_sends_the_token_to_no_other_region(
+async def test_refusal_does_not_send_the_token_to_another_region(
     autojump_clock: MockClock, scene: Scene, code: str, next_step: NextStep
 ) -> None:
     scene.fail(refusal(code, next_step), HOME)
@@ -201,7 +201,7 @@ async def test_credentials_survive_an_outage_that_changes_regions(autojump_clock
                 assert scene.is_served
 
 
-async def test_bug_in_an_exchange_changes_no_region(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_exception_in_an_exchange_does_not_change_the_region(autojump_clock: MockClock, scene: Scene) -> None:
     scene.fail(ZeroDivisionError("a bug"), HOME)
     async with serving(scene.daemon):
         await trio.sleep(600)

@@ -30,7 +30,7 @@ any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
 """A strategy for any text, including lone surrogates, which os.environ contains for bytes that are not UTF-8."""
 
 
-def test_session_name_limits_are_those_of_the_sts_model() -> None:
+def test_session_name_limits_equal_the_sts_model() -> None:
     model = botocore.session.Session().get_service_data("sts")
     shape = ServiceModel(model).shape_for("roleSessionNameType")
     assert shape.metadata == {"min": MIN_LENGTH, "max": MAX_LENGTH, "pattern": r"[\w+=,.@-]*"}
@@ -104,7 +104,7 @@ def test_valid_session_name_is_not_changed(name: str) -> None:
 
 @steady
 @given(any_text)
-def test_configured_name_is_kept_or_error_suggests_another(value: str) -> None:
+def test_configured_name_is_kept_or_error_suggests_a_valid_name(value: str) -> None:
     if VALID.fullmatch(value):
         assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return

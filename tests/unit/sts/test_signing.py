@@ -95,7 +95,7 @@ paths = st.sampled_from(["", "/", "/sts", "/a/b/", "/a b", "/%7Euser", "/ü", "/
 @example(("AKID", "secret", "token"), "eu-west-1", datetime(2027, 1, 15, 8, tzinfo=UTC), None)
 @example(("AKID", "secret", "token"), "fips-us-gov-west-1", datetime(2027, 1, 15, 8, tzinfo=UTC), None)
 @example(("AKID", "secret", "token"), "aws-global", datetime(2027, 1, 15, 8, tzinfo=UTC), None)
-def test_signature_equals_that_of_botocores_client(
+def test_signature_equals_the_signature_of_botocore(
     peer: Signing, keys: tuple[str, str, str], region: str, at: datetime, endpoint_url: str | None
 ) -> None:
     peer.now = at
