@@ -24,7 +24,7 @@ async def exchange_once(environ: Mapping[str, str]) -> Credentials:
         role = read_role(environ, role_defaults(environ))
         client = open_client(read_sts_settings(environ))
     async with client:
-        token = await in_thread(role.token_file, read_token, role.token_file)  # a volume may hang
+        token = await in_thread(role.token_file, read_token, role.token_file)  # the volume may hang
         try:
             reply = await client.exchange(request_for(role, token, DEFAULT_DURATION_SECONDS), token)
         except ExchangeError as error:

@@ -82,7 +82,7 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
         token = _CURRENT.set(signals)
         try:
             async with trio.open_nursery() as nursery:
-                # Without a signalfd, trio receives the signals, in threads that do not block them.
+                # A thread that does not block the signals may receive one, which trio's handler then delivers.
                 await nursery.start(_receive_from_trio, heeded, signals)
                 await nursery.start(_receive_from_kernel, heeded, signals)
                 yield signals

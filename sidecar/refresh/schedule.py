@@ -27,7 +27,7 @@ SHORTEST_REFRESH_SECONDS = 2.0
 """Minimum time between two refreshes, however short the session is."""
 
 JITTER = 0.1
-"""Fraction of an interval that is added or subtracted at random, so that Pods that started together separate."""
+"""Fraction of an interval that is added or subtracted at random, so that Pods that started together spread out."""
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """Maximum Retry-After that is used. A larger value must not delay the refresh until the credentials expire."""

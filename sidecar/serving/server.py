@@ -208,7 +208,7 @@ class _Server:
     async def _recover(self, error: OSError) -> None:
         """After a failed accept, evict the oldest idle connection if resources are exhausted. Otherwise pause."""
         if error.errno in _NO_CAPACITY and self._evict():
-            await trio.lowlevel.checkpoint()  # during which its task closes it
+            await trio.lowlevel.checkpoint()  # the evicted connection's task closes its socket
             return
         if error.errno not in _NO_CAPACITY:
             self._report_error(error)
