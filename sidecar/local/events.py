@@ -1,17 +1,7 @@
 """
-Define the events of the local services. Names are in the past tense, and no event contains a secret.
+Define how the local services log their events.
 
-| event | fields |
-|---|---|
-| `token_renewed` | path, expires_at |
-| `token_renewal_failed` | path, reason |
-| `signing_keys_rotated` | kid, published_keys (the number of keys) |
-| `exchange_granted` | arn, access_key_id, expires_at, subject, audience |
-| `role_assumed` | arn, access_key_id, expires_at, caller |
-| `caller_identity_returned` | arn |
-| `trust_statement_not_evaluated` | role_arn, reason |
-| `request_rejected` | operation, role_arn, code, message (for the caller), reason (not for the caller) |
-| `request_failed` | exception (a defect of this program) |
+Rule: names are in the past tense, and no event contains a secret. docs/reference/log-events.md lists them with fields.
 """
 
 from typing import Any, Protocol

@@ -1,6 +1,8 @@
 """Check that the reference has every log event and every metric of the code, and no other."""
 
 import ast
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.docs.reference.log_event_notes import FIELDS, TOPICS, EventNote
 from tests.docs.reference.log_events import calls_by_event, fields_of, sources
 from tests.docs.reference.metric_notes import LABELS, USES
 from tests.docs.reference.metrics import of_the_daemon, of_the_webhook
+from tests.docs.reference.pages import path_of
 
 PACKAGE = Path(sidecar.__file__).parent
 CALLS, UNNAMED = found_calls()
@@ -55,6 +58,13 @@ def test_problems_of_the_local_services_have_an_action() -> None:
     """An event that needs an action is a warning, so that `local --log-level warning` shows it."""
     local = {note.name: note for note in NOTES if "local" in sources(BY_EVENT[note.name])}
     assert {name for name, note in local.items() if note.action} == PROBLEMS
+
+
+def test_example_has_fields_of_its_event() -> None:
+    blocks = re.findall(r"```json\n(.*?)\n```", path_of("log-events").read_text(encoding="utf-8"))
+    example = json.loads(blocks[0])
+    note = next(note for note in NOTES if note.name == example["event"])
+    assert set(example) - {"event", "level", "time"} <= set(fields_of(note, BY_EVENT[note.name]))
 
 
 def test_indirect_names_occur_in_their_module() -> None:

@@ -1,6 +1,6 @@
 """Write docs/reference/chart-values.md: every value of the chart, from its file and its schema."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tests.docs.reference import markdown
 from tests.docs.reference.chart_file import Value, accepted, renamed, shown_default, values
@@ -11,6 +11,9 @@ The chart is in [k8s/chart](../../k8s/chart/values.yaml), and installs the webho
 `helm install --values FILE` and `--set NAME=VALUE` change the values.
 The schema of the chart rejects an unknown name and a value of the wrong kind.
 """
+
+_PLAIN = frozenset({"a list", "a mapping", "text", "`true` or `false`"})
+"""The kinds of values that a default shows."""
 
 _RENAMED = "The chart rejects these names, and its message has the new ones."
 
@@ -46,15 +49,15 @@ def _section(members: Sequence[Value]) -> str:
         facts = (("Value", accepted(first.schema)), ("Default", shown_default(first.default)))
         return section(3, code(first.path), text, bullets(facts))
     rows = (
-        (code(each.path), accepted(each.schema), shown_default(each.default), marked(each.comment))
-        for each in others
-        if not each.is_group
+        (code(each.path), shown_default(each.default), marked(_described(each))) for each in others if not each.is_group
     )
-    return section(3, code(first.path), text, _table(rows))
+    return section(3, code(first.path), text, table(("value", "default", "meaning"), rows))
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    return table(("value", "accepts", "default", "meaning"), rows)
+def _described(value: Value) -> str:
+    """Return the meaning of a value, and its kind unless the default shows it."""
+    kind = accepted(value.schema)
+    return value.comment if kind in _PLAIN else f"{value.comment} Value: {kind}."
 
 
 def _sentence(text: str) -> str:

@@ -109,8 +109,8 @@ def _argument(action: Action) -> str:
 
 
 def _flags(flags: Sequence[Action]) -> str:
-    rows = ((code(_flag(each)), _default(each), _meaning(each)) for each in flags)
-    return table(("flag", "default", "meaning"), rows) if flags else ""
+    rows = ((code(_flag(each)), " ".join(filter(None, [_meaning(each), _default(each)]))) for each in flags)
+    return table(("flag", "meaning"), rows) if flags else ""
 
 
 def _flag(action: Action) -> str:
@@ -121,15 +121,16 @@ def _flag(action: Action) -> str:
 
 
 def _default(action: Action) -> str:
+    """Return a sentence about the default, or an empty text without one."""
     if action.required:
-        return "required"
-    if isinstance(action.default, str) and action.default and "%(default)s" in (action.help or ""):
-        return code(action.default)
-    if match := _DEFAULT.search(action.help or ""):
-        return _as_code(match["default"])
+        return "Required."
     if action.nargs == 0:
-        return "off"
-    return code(str(action.default)) if isinstance(action.default, (str, int)) else "none"
+        return ""
+    if isinstance(action.default, str) and "%(default)s" in (action.help or ""):
+        return f"Default: {code(action.default)}."
+    if found := _DEFAULT.search(action.help or ""):
+        return f"Default: {_as_code(found['default'])}."
+    return f"Default: {code(str(action.default))}." if isinstance(action.default, (str, int)) else ""
 
 
 def _as_code(default: str) -> str:

@@ -1,6 +1,6 @@
 """Write docs/reference/settings.md: the settings of `run`, and the variables of AWS and others that are read."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sidecar.commands import credentials
 from sidecar.commands import exec as exec_command
@@ -19,6 +19,19 @@ An invalid value ends the command with exit status 2 and one message for all inv
 A variable with the prefix `IRSA_SIDECAR_` that is not a setting is ignored with the warning `unknown_setting_ignored`.
 Variables that Kubernetes creates for a Service are ignored without a warning.
 """
+
+_OF_STS = """
+The program reads these variables as the AWS SDKs do.
+The commands `run`, `exec`, `doctor` and `credentials` read all of them.
+The command `token` reads `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_CA_BUNDLE`.
+"""
+
+_OF_THE_NETWORK = """
+Every command that connects to AWS or to an issuer reads these variables.
+The spellings `https_proxy` and `no_proxy` work too.
+"""
+
+_OF_COMMANDS = "`setup` and `doctor` call AWS with botocore, which reads all variables of AWS."
 
 _SCALARS = "`AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` accept only `true` and `false`, in any case."
 
@@ -39,17 +52,17 @@ def page() -> str:
         section(
             2,
             "Variables of AWS",
-            "The program reads these variables as the AWS SDKs do.",
+            sentences(_OF_STS),
             _variables(OF_STS),
             _SCALARS,
         ),
         section(
             2,
             "Variables of the network",
-            "The spellings `https_proxy` and `no_proxy` work too.",
+            sentences(_OF_THE_NETWORK),
             _variables(OF_THE_NETWORK),
         ),
-        section(2, "Variables of single commands", _variables(OF_COMMANDS)),
+        section(2, "Variables of single commands", _OF_COMMANDS, _variables(OF_COMMANDS)),
     )
 
 
@@ -90,6 +103,8 @@ def _section(setting: Setting) -> str:
     return section(3, heading, sentences(sentence(setting.meaning)), sentences(note.details), bullets(facts))
 
 
-def _variables(variables: Iterable[Variable]) -> str:
-    rows = ((code(each.name), marked(each.default), marked(each.meaning), each.readers) for each in variables)
-    return table(("variable", "default", "meaning", "read by"), rows)
+def _variables(variables: Sequence[Variable]) -> str:
+    header = ("variable", "default", "meaning", "read by")
+    rows = [(code(each.name), marked(each.default), marked(each.meaning), each.readers) for each in variables]
+    width = 4 if any(each.readers for each in variables) else 3
+    return table(header[:width], (row[:width] for row in rows))

@@ -119,65 +119,57 @@ NOTES: Mapping[str, SettingNote] = {
 
 
 class Variable(NamedTuple):
-    """A variable that is not ours: its name, its meaning, the value without it, and the commands that read it."""
+    """A variable that is not ours. `readers` are its commands, if they are not those of its whole table."""
 
     name: str
     meaning: str
     default: str
-    readers: str
+    readers: str = ""
 
-
-_RUN = "`run`, `exec`, `doctor`, `credentials`"
 
 OF_STS: tuple[Variable, ...] = (
-    Variable("AWS_ROLE_ARN", "The role to assume with the token. A roles file replaces it.", "required", _RUN),
+    Variable("AWS_ROLE_ARN", "The role to assume with the token. A roles file replaces it.", "required"),
     Variable(
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "The file of the service account token.",
         "required, unless each role of the file has `token_file`",
-        f"{_RUN}, `token`",
     ),
     Variable(
         "AWS_ROLE_SESSION_NAME",
         "The session name: 2 to 64 ASCII letters, digits and `_+=,.@-`, or a template with `{namespace}`, "
         "`{service_account}`, `{pod}`, `{uid}` and `{role}`.",
         "`{namespace}.{pod}` of the token",
-        _RUN,
     ),
-    Variable("AWS_REGION", "The region whose STS is called, in any partition.", "`AWS_DEFAULT_REGION`", _RUN),
-    Variable("AWS_DEFAULT_REGION", "The region if AWS_REGION is not set.", "none", _RUN),
+    Variable("AWS_REGION", "The region whose STS is called, in any partition.", "`AWS_DEFAULT_REGION`"),
+    Variable("AWS_DEFAULT_REGION", "The region if AWS_REGION is not set.", "none"),
     Variable(
         "AWS_ENDPOINT_URL_STS",
         "The URL of STS, for example of a VPC endpoint without private DNS.",
         "`AWS_ENDPOINT_URL`",
-        _RUN,
     ),
-    Variable("AWS_ENDPOINT_URL", "The URL of all services, if AWS_ENDPOINT_URL_STS is not set.", "none", _RUN),
+    Variable("AWS_ENDPOINT_URL", "The URL of all services, if AWS_ENDPOINT_URL_STS is not set.", "none"),
     Variable(
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
         "With `true`, both endpoint variables are ignored.",
         "`false`",
-        _RUN,
     ),
-    Variable("AWS_USE_FIPS_ENDPOINT", "With `true`, the FIPS endpoint of STS is called.", "`false`", _RUN),
-    Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the dual-stack endpoint is called.", "`false`", _RUN),
+    Variable("AWS_USE_FIPS_ENDPOINT", "With `true`, the FIPS endpoint of STS is called.", "`false`"),
+    Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the dual-stack endpoint is called.", "`false`"),
     Variable(
         "AWS_CA_BUNDLE",
         "A PEM file with the only authorities to trust, for STS and for an `https://` proxy. `run` reads it again when "
         "it changes.",
         "public authorities",
-        f"{_RUN}, `token`",
     ),
     Variable(
         "AWS_SDK_UA_APP_ID",
         "A name of the application. The User-Agent contains it as `app/NAME`, so CloudTrail shows it.",
         "none",
-        _RUN,
     ),
-    Variable("POD_NAMESPACE", "The field `{namespace}`, if the token does not have it.", "none", _RUN),
-    Variable("POD_SERVICE_ACCOUNT", "The field `{service_account}`, if the token does not have it.", "none", _RUN),
-    Variable("POD_NAME", "The field `{pod}`, if the token does not have it.", "none", _RUN),
-    Variable("POD_UID", "The field `{uid}`, if the token does not have it.", "none", _RUN),
+    Variable("POD_NAMESPACE", "The field `{namespace}`, if the token does not have it.", "none"),
+    Variable("POD_SERVICE_ACCOUNT", "The field `{service_account}`, if the token does not have it.", "none"),
+    Variable("POD_NAME", "The field `{pod}`, if the token does not have it.", "none"),
+    Variable("POD_UID", "The field `{uid}`, if the token does not have it.", "none"),
 )
 """Variables that name the role, the token and STS. A test compares them with what the settings of `run` read."""
 
@@ -186,19 +178,16 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
         "HTTPS_PROXY",
         "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. Percent-encode its user and password.",
         "none",
-        "every command that connects to AWS or an issuer",
     ),
     Variable(
         "NO_PROXY",
         "Names separated by commas. Each matches that name and all names below it.",
         "none",
-        "every command that connects to AWS or an issuer",
     ),
     Variable(
         "SSL_CERT_FILE",
         "A PEM file with authorities, where certifi is not installed and AWS_CA_BUNDLE is not set.",
         "the system's",
-        "every command that connects to AWS or an issuer",
     ),
 )
 """Variables that Python's own modules read. Lower-case spellings of the proxy variables work too."""
