@@ -47,9 +47,8 @@ def test_missing_right_is_named_and_the_webhook_continues(
         "patch", CONFIGURATION, "--type=json", '--patch=[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
     )
     wait_until(lambda: "certificate_update_failed" in _log(trimmed), "the report of the denied bundle")
-    output = {
-        entry["event"]: entry["reason"] for entry in _entries(trimmed) if "Give the webhook that right" in str(entry)
-    }
+    fix = "Grant the webhook that permission"
+    output = {entry["event"]: entry["reason"] for entry in _entries(trimmed) if fix in str(entry)}
     assert {event: reason.partition(" cannot ")[2].split(" in ")[0] for event, reason in output.items()} == {
         "service_accounts_watch_ended": 'list resource "serviceaccounts"',
         "event_send_failed": 'create resource "events"',

@@ -64,9 +64,9 @@ def put_service_account(api: FakeApiServer, path: str = ACCOUNT, role_arn: str |
 
 def admission_review(found: Document | None = None, *, service_account: str = "cart", **request: Any) -> Document:
     """Return an AdmissionReview for the creation of a labelled Pod."""
-    asked = found or pod()
-    asked["metadata"].setdefault("labels", LABEL)
-    asked["spec"].setdefault("serviceAccountName", service_account)
+    document = found or pod()
+    document["metadata"].setdefault("labels", LABEL)
+    document["spec"].setdefault("serviceAccountName", service_account)
     return {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -75,7 +75,7 @@ def admission_review(found: Document | None = None, *, service_account: str = "c
             "kind": {"group": "", "version": "v1", "kind": "Pod"},
             "operation": "CREATE",
             "namespace": "shop",
-            "object": asked,
+            "object": document,
             **request,
         },
     }

@@ -79,7 +79,7 @@ async def test_missing_permission_is_named_with_its_manifest(
             shown = (await hook.admin("/readyz")).text
         reason = (await hook.events.logged(without.event))["reason"]
         assert 'cannot {} resource "{}" in API group "'.format(*right) in reason
-        assert reason.endswith("Give the webhook that right: k8s/webhook/rbac.yaml has all that it needs.")
+        assert "Grant the webhook that permission: k8s/webhook/rbac.yaml contains " in reason
         assert (await hook.admin("/readyz")).status_code == (200 if without.is_ready else 503)
         assert (without.is_ready and without.is_allowed) or reason in shown
 

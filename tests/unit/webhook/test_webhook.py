@@ -4,30 +4,22 @@ import base64
 import os
 import re
 import signal
-import socket
-import struct
 import sys
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import trio
 
 from sidecar.injection.inject import inject
-from sidecar.injection.settings import ServiceAccount, Settings
-from sidecar.serving.h11_server import BACKLOG, Request
+from sidecar.injection.settings import ServiceAccount
+from sidecar.serving.h11_server import Request
 from sidecar.webhook.certificate import ca_rollover as trust
 from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFETIME, renewed, to_secret
 from sidecar.webhook.certificate.mounted import MountedCertificate
-from sidecar.webhook.review import Review, ReviewResult, decide
-from sidecar.webhook.run import _stop_on_signal, open_listeners
-from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
-from sidecar.webhook.turns import MAX_WAITING_OF_ONE
-from tests.support.fakes.api_server import FakeApiServer, api_server
+from sidecar.webhook.run import _stop_on_signal
+from tests.support.fakes.api_server import FakeApiServer
 from tests.support.processes import GUARD_SECONDS, started
 from tests.unit.injection.pods import ARN, SETTINGS, pod
 from tests.unit.webhook.cluster import (
@@ -41,28 +33,20 @@ from tests.unit.webhook.cluster import (
     patched,
     put_configuration,
     put_service_account,
-    until,
     webhook,
 )
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApiServer]:
-    with api_server() as fake:
-        fill(fake)
-        yield fake
 
 
 async def test_pod_is_injected_over_trusted_tls(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        asked = admission_review()
-        response = (await hook.ask(asked)).json()
+        review = admission_review()
+        response = (await hook.ask(review)).json()
         assert response["response"]["uid"] == "u-1"
         service_account = ServiceAccount("shop", "cart", {"eks.amazonaws.com/role-arn": ARN})
         assert (
-            patched(asked["request"]["object"], response)
-            == inject(asked["request"]["object"], service_account, SETTINGS).pod
+            patched(review["request"]["object"], response)
+            == inject(review["request"]["object"], service_account, SETTINGS).pod
         )
         entry = await hook.events.logged("pod_injected")
         assert (entry["namespace"], entry["pod"]) == ("shop", "cart-0")
@@ -136,138 +120,6 @@ async def test_misspelt_annotation_of_the_service_account_is_named(
         )
 
 
-async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
-    """Use Pods of 3 MiB. Parsed, each uses 65 MiB while the webhook requests the ServiceAccount."""
-    large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
-    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
-        await hook.until_ready()
-        answers: list[int] = []
-
-        async def ask_for_large() -> None:
-            answers.append((await hook.ask(large)).status_code)
-
-        async with hook.service.large:
-            for _ in range(MAX_LARGE_WAITING):
-                nursery.start_soon(ask_for_large)
-            await until(lambda: hook.service.large.statistics().tasks_waiting == MAX_LARGE_WAITING)
-            denied = await hook.ask(large)
-            assert (denied.status_code, "Try again" in denied.text) == (503, True)
-            await hook.events.logged("large_review_rejected")
-            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        await until(lambda: len(answers) == MAX_LARGE_WAITING)
-        assert set(answers) == {200}
-
-
-def test_queue_of_the_listener_is_short() -> None:
-    """Read the queue's length from tcp_info, its eighth number. An honest connection waits behind the whole queue."""
-    for listener in chain(*open_listeners(OPTIONS)):
-        with listener:
-            numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))
-            assert numbers[5] == BACKLOG
-
-
-SLOW = {
-    "large": admission_review(pod(tolerations=[{}] * LARGE_BYTES)),
-    "many values in few bytes": admission_review(pod(tolerations=[{}] * LONG_PARTS)),
-}
-
-
-@pytest.mark.parametrize("kind", SLOW)
-async def test_slow_review_does_not_delay_others(
-    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """Check that a thread decides on a slow review while the event loop responds to other reviews."""
-    is_worked_on, may_end = trio.Event(), threading.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def slow_decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
-        if "tolerations" in (review.pod or {})["spec"]:
-            token.run_sync_soon(is_worked_on.set)
-            assert may_end.wait(GUARD_SECONDS)
-        return decide(review, service_account, settings)
-
-    monkeypatch.setattr("sidecar.webhook.service.decide", slow_decide)
-    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
-        await hook.until_ready()
-        nursery.start_soon(hook.ask, SLOW[kind])
-        with trio.fail_after(GUARD_SECONDS):
-            await is_worked_on.wait()
-            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        may_end.set()
-
-
-def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
-    found = pod()
-    found["metadata"]["annotations"] = {"irsa-sidecar.io/roles": text}
-    return admission_review(found, namespace=namespace)
-
-
-async def test_one_list_of_roles_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
-    roles = with_roles(f"[{{name: default, role_arn: '{ARN}'}}]")
-    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
-        await hook.until_ready()
-        answers: list[bool] = []
-
-        async def ask_with_roles() -> None:
-            answers.append((await hook.ask(roles)).json()["response"]["allowed"])
-
-        async with hook.service.roles.turn("another"):
-            for _ in range(MAX_WAITING_OF_ONE):
-                nursery.start_soon(ask_with_roles)
-            await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
-            denied = (await hook.ask(roles)).json()["response"]
-            assert (denied["allowed"], denied["status"]["code"]) == (False, 503)
-            assert "Try again" in denied["status"]["message"]
-            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        await until(lambda: len(answers) == MAX_WAITING_OF_ONE)
-        assert answers == [True] * MAX_WAITING_OF_ONE
-
-
-@pytest.mark.parametrize("is_list", [True, False])
-async def test_unexpected_exception_denies_the_pod_with_a_message(
-    api: FakeApiServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    is_list: bool,  # noqa: FBT001  a column of the table
-) -> None:
-    def raises(*_: object) -> NoReturn:
-        raise OverflowError("what the Pod says of itself")
-
-    asked = with_roles("[]") if is_list else admission_review()
-    async with webhook(api, tmp_path) as hook:
-        await hook.until_ready()
-        with monkeypatch.context() as patch:
-            patch.setattr("sidecar.webhook.review.inject", raises)
-            response = (await hook.ask(asked)).json()["response"]
-        assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 500)
-        assert "OverflowError" in response["status"]["message"]
-        assert "what the Pod says" not in response["status"]["message"]
-        await hook.events.logged("request_failed")
-        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-
-
-HOSTILE_ROLES = [
-    r'"\UFFFFFFFF"',
-    '["\\ud800"]',
-    "[" * 3000,
-    "- " * 4000,
-    "a: &a [*a]",
-    "!!python/name:os.system",
-    "\0",
-    "{",
-    "%YAML 9.9\n---",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE_ROLES)
-async def test_hostile_list_of_roles_is_denied(api: FakeApiServer, tmp_path: Path, text: str) -> None:
-    async with webhook(api, tmp_path) as hook:
-        await hook.until_ready()
-        response = (await hook.ask(with_roles(text))).json()["response"]
-        assert (response["allowed"], response["status"]["code"]) == (False, 422)
-        assert response["status"]["message"].startswith("annotation irsa-sidecar.io/roles")
-
-
 async def test_pod_is_denied_while_the_api_server_is_silent(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
@@ -325,8 +177,8 @@ async def test_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: 
     fill(api, "28")
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        asked = admission_review()
-        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        review = admission_review()
+        result = patched(review["request"]["object"], (await hook.ask(review)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
         denied = (await hook.ask(admission_review(pod(restartPolicy="Never")))).json()["response"]
         assert "before Kubernetes 1.29 it would never complete with a sidecar" in denied["status"]["message"]
@@ -336,8 +188,8 @@ async def test_operator_can_choose_plain_sidecars(api: FakeApiServer, tmp_path: 
     fill(api, "30")
     async with webhook(api, tmp_path, OPTIONS._replace(native_sidecars="never")) as hook:
         await hook.until_ready()
-        asked = admission_review()
-        result = patched(asked["request"]["object"], (await hook.ask(asked)).json())
+        review = admission_review()
+        result = patched(review["request"]["object"], (await hook.ask(review)).json())
         assert [each["name"] for each in result["spec"]["containers"]] == ["irsa-sidecar", "app"]
         shown = await hook.events.logged("api_server_version_changed")
         assert (shown["version"], shown["native_sidecars"]) == ("v1.30.0", False)
@@ -348,7 +200,7 @@ async def test_warning_becomes_an_event_of_the_owner(api: FakeApiServer, tmp_pat
     own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}
 
-    def asked() -> dict[str, Any]:
+    def owned_pod() -> dict[str, Any]:
         found = pod({"name": "app", "image": "i"}, own)
         found["metadata"] = {"generateName": "cart-1-", "ownerReferences": [owner]}
         return found
@@ -356,7 +208,7 @@ async def test_warning_becomes_an_event_of_the_owner(api: FakeApiServer, tmp_pat
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         for is_dry_run in (True, False, False):
-            response = (await hook.ask(admission_review(asked(), dryRun=is_dry_run))).json()["response"]
+            response = (await hook.ask(admission_review(owned_pod(), dryRun=is_dry_run))).json()["response"]
             assert "own gets no credentials" in response["warnings"][0]
         await hook.events.logged("event_sent")
         event = api.documents["/api/v1/namespaces/shop/events/irsa-sidecar-x"]
@@ -366,11 +218,11 @@ async def test_warning_becomes_an_event_of_the_owner(api: FakeApiServer, tmp_pat
 
 
 async def test_malformed_owners_do_not_affect_the_response(api: FakeApiServer, tmp_path: Path) -> None:
-    asked = admission_review()
-    asked["request"]["object"]["metadata"]["ownerReferences"] = 1.5
+    review = admission_review()
+    review["request"]["object"]["metadata"]["ownerReferences"] = 1.5
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
-        assert (await hook.ask(asked)).json()["response"]["allowed"] is True
+        assert (await hook.ask(review)).json()["response"]["allowed"] is True
 
 
 async def test_readiness_names_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
