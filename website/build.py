@@ -22,6 +22,7 @@ from website.pages import INDEX, Repository, description, rewritten, sections
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build" / "website"
+DECISIONS = "decisions/README.md"
 FONT_STYLES = ("Regular", "Medium", "Bold", "Light", "Italic")
 
 
@@ -45,14 +46,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def navigation(index: str) -> list[dict[str, Any]]:
-    """Return the navigation: the home page, the sections of the index, and the decisions."""
-    listed = [{heading: [{title: path} for title, path in entries]} for heading, entries in sections(index)]
-    decisions = sorted(page.name for page in (DOCS / "decisions").glob("0*.md"))
+    """Return the navigation: the home page, and the sections of the index. The decisions are below their own index."""
     return [
         {"Home": INDEX},
-        *listed,
-        {"Decisions": ["decisions/README.md", *(f"decisions/{name}" for name in decisions)]},
+        *({heading: [_entry(*entry) for entry in entries]} for heading, entries in sections(index)),
     ]
+
+
+def _entry(title: str, path: str) -> dict[str, Any]:
+    if path != DECISIONS:
+        return {title: path}
+    single = sorted(f"decisions/{page.name}" for page in (DOCS / "decisions").glob("0*.md"))
+    return {title: [path, *single]}
 
 
 def _llms_text(nav: list[dict[str, Any]]) -> dict[str, Any]:
@@ -67,8 +72,12 @@ def _llms_text(nav: list[dict[str, Any]]) -> dict[str, Any]:
     return {"full_output": "llms-full.txt", "markdown_description": home, "sections": listed}
 
 
-def _paths(entries: list[Any]) -> list[str]:
-    return [entry if isinstance(entry, str) else next(iter(entry.values())) for entry in entries]
+def _paths(entry: Any) -> list[str]:
+    """Return the paths in a part of the navigation, at any depth."""
+    if isinstance(entry, str):
+        return [entry]
+    parts = entry.values() if isinstance(entry, dict) else entry
+    return [path for part in parts for path in _paths(part)]
 
 
 def _copy_pages(repository: Repository) -> None:
