@@ -9,7 +9,7 @@ the minimum.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks import plot_style as style
 
@@ -23,7 +23,22 @@ START_MINUTES = 10
 """Length of the first panels of a restart. All Pods have credentials before that."""
 
 
-def series(counts: Any, window_seconds: int, quota: float | None, pods: int) -> dict[str, Any]:
+class Counts(Protocol):
+    """The counts of a simulation per window, as this module reads them."""
+
+    @property
+    def requested(self) -> Sequence[int]:
+        """Calls to STS."""
+
+    @property
+    def granted(self) -> Sequence[int]:
+        """Calls that STS served."""
+
+    def pods_without(self) -> Sequence[int]:
+        """Return the Pods without credentials."""
+
+
+def series(counts: Counts, window_seconds: int, quota: float | None, pods: int) -> dict[str, Any]:
     """Return what a picture shows of one scenario, in few points."""
     requested, granted, without = counts.requested, counts.granted, counts.pods_without()
     per_point = -(-len(requested) // MAX_POINTS)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmarks import fleet, measure, parsers, report, subjects, tables
+from benchmarks import fleet, measure, parsers, plot_fleet, report, subjects, tables
 from benchmarks.arguments import at_least, interpreter
 from benchmarks.builds import MissingError
 from benchmarks.plot_growth import Slope
@@ -44,6 +44,27 @@ def test_missing_measurement_is_reported() -> None:
     text = page({"rush": RUSH}, ("nginx: nginx is not on this machine's PATH",))
     assert "- Left out: nginx: nginx is not on this machine's PATH" in text
     assert "| p50 latency, 200 requests per second | not measured | | | |" in text
+
+
+def test_stored_run_gives_the_same_page() -> None:
+    run = Run("make bench", "2 x a processor", "wrk", {"run": "the daemon"}, ("nginx: missing",), {"rush": RUSH})
+    assert report.page(report.from_json(report.as_json(run))) == report.page(run)
+
+
+def test_stored_fleet_keeps_every_peak() -> None:
+    """Check that a point, which covers several windows, shows the maximum of them."""
+    scenario = fleet.scenarios(1000, fleet.QUOTA)["outage"]
+    counts = fleet.simulate(scenario, 1000, seed=1)
+    shown = plot_fleet.series(counts, fleet.WINDOW_SECONDS, scenario.quota, 1000)
+    assert len(shown["calls"]) <= plot_fleet.MAX_POINTS < counts.windows
+    assert max(most for _, _, most in shown["calls"]) == max(counts.requested) / fleet.WINDOW_SECONDS
+    assert max(shown["without"]) == shown["most_without"] == max(counts.pods_without()) > 0
+
+
+def test_title_of_a_fleet_names_the_pods_without_credentials() -> None:
+    shown = {"event": "STS down", "pods": 1000, "most_without": 0, "start": {"without": [0]}}
+    assert plot_fleet.title(shown) == "STS down: 0 of 1,000 Pods without credentials"
+    assert plot_fleet.title(shown | {"most_without": 20}) == "STS down: at most 20 of 1,000 Pods without credentials"
 
 
 def test_ratio_needs_both_sides() -> None:
