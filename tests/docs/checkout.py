@@ -35,7 +35,7 @@ Environment = dict[str, str]
 def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
     """Run the blocks in one shell, which stops at the first command that fails."""
     return subprocess.run(
-        ["bash", "-c", f"set -euo pipefail\n{_script(blocks)}"],
+        ["bash", "-c", f"set -euo pipefail\n{script(blocks)}"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "sub
     )
 
 
-def _script(blocks: Iterable[Block]) -> str:
+def script(blocks: Iterable[Block]) -> str:
     """Return the lines that write each block's file or run its commands, after a line that names the block."""
     parts = list[str]()
     for block in blocks:
