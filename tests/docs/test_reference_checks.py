@@ -38,4 +38,4 @@ def test_findings_of_used_functions_are_read_too() -> None:
     address = next(check for check in endpoint.CHECKS if check.name == "address")
     assert any("is https, but irsa-sidecar serves plain http" in found.text for found in findings_of(address.evaluate))
     connect = next(check for check in sts.CHECKS if check.name == "connect")
-    assert " Or: " in findings_of(connect.evaluate)[0].next_step
+    assert ". Or: " in findings_of(connect.evaluate)[0].next_step

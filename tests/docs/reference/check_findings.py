@@ -6,6 +6,7 @@ A value that is known only when doctor runs is `…` in the text. Alternatives a
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,6 +22,11 @@ The status of each function that makes a finding.
 
 `failure` of the facts about STS is only a warning if the exchange succeeded.
 """
+
+COMMAND = "kubectl "
+"""The start of a next step that is a shell command."""
+
+_SEVERAL = re.compile(f"{UNKNOWN}(?: ?{UNKNOWN})+")
 
 Function = Callable[..., Any]
 
@@ -67,8 +73,13 @@ def _findings_in(function: Function) -> Iterator[CodedFinding]:
     for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
         status = _STATUS.get(_name(call.func))
         if status is not None and call.args:
-            text, *others = (_text(argument, texts, names) for argument in call.args)
+            text, *others = (_short(_text(argument, texts, names)) for argument in call.args)
             yield CodedFinding(status, text, others[0] if others else "")
+
+
+def _short(text: str) -> str:
+    """Return the text with one `…` for several values in a row, unless it is a command."""
+    return text if text.startswith(COMMAND) else _SEVERAL.sub(UNKNOWN, text)
 
 
 def _name(function: ast.expr) -> str:
@@ -105,4 +116,4 @@ def _returned(call: ast.expr, names: Mapping[str, Any]) -> str:
 
 
 def _alternatives(texts: Iterator[str]) -> str:
-    return " Or: ".join(dict.fromkeys(text for text in texts if text and text != UNKNOWN)) or UNKNOWN
+    return ". Or: ".join(dict.fromkeys(text for text in texts if text and text != UNKNOWN)) or UNKNOWN

@@ -7,15 +7,15 @@ from sidecar.doctor.checks.pod_container import CONTAINER_CHECKS
 from sidecar.doctor.finding import Check
 from sidecar.doctor.run import GROUPS
 from tests.docs.reference import markdown
-from tests.docs.reference.check_findings import UNKNOWN, CodedFinding, findings_of
-from tests.docs.reference.markdown import bullets, codes, marked, section, sentences, table
+from tests.docs.reference.check_findings import COMMAND, UNKNOWN, CodedFinding, findings_of
+from tests.docs.reference.markdown import bullets, code, codes, marked, section, sentences, table
 from tests.unit.doctor.broken_set_ups import BROKEN
 
 ABOUT: Mapping[str, str] = {
     "settings": "The settings of the daemon, from the sidecar's environment.",
     "token": "The service account token of each role, from its file.",
     "issuer": "The issuer of the token, and the keys that it publishes.",
-    "sts": "The network path to STS, step by step.",
+    "sts": "The network path to STS, step by step. If the exchange succeeded, a failure here is only a warning.",
     "exchange": "One exchange of the token at STS.",
     "trust": "The IAM OIDC provider and the trust policy of the role. Doctor needs credentials that may read IAM.",
     "environment": "The environment of the application. With `--pod`, it is that of each container in the manifest.",
@@ -110,6 +110,8 @@ def _has_text(text: str) -> bool:
 
 
 def _cell(text: str) -> str:
+    if text.startswith(COMMAND):
+        return code(text)
     return marked(text.replace("|", "\\|")) if text != UNKNOWN else "depends on the error"
 
 
