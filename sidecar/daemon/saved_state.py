@@ -1,9 +1,9 @@
 """
 Encode a role's credentials for a file, and decode them in the next process of the same Pod. Pure.
 
-Rule: a file is used whole or not at all. A file is used only if both clocks show that the credentials are valid, the
-machine has not rebooted, and the role's configuration is the same. A checksum finds any damage. The lifetime is never
-extended: of the two remaining lifetimes by the two clocks, the shorter one counts.
+Rule: a file is used whole or not at all. A file is used only if both clocks show valid credentials, the machine has not
+rebooted, and the role's configuration is the same. A checksum finds any damage. The lifetime is never extended: of the
+two remaining lifetimes by the two clocks, the shorter one counts.
 
 The monotonic clock of one process has no meaning for the next one. Instants are therefore stored as seconds since the
 machine booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/random/boot_id).

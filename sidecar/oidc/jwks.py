@@ -50,9 +50,9 @@ class IssuerError(SidecarError):
     """
     An error in fetching the issuer's keys.
 
-    `reason` is `dns`, `tls`, `timeout` or `unreachable` if there was no response, `status` for a status other than 200,
-    `document` for an unusable document, and `scheme` for a URL that STS does not request. `address` is the URL that
-    failed.
+    `reason` is `dns`, `tls`, `timeout` or `unreachable` if there was no response, and `status` for a status other than
+    200. It is `document` for an invalid document, and `scheme` for a URL that STS does not request. `address` is the
+    URL that failed.
     """
 
     def __init__(self, reason: str, address: str, problem: str) -> None:

@@ -1,8 +1,8 @@
 """
 Estimate when the issuer will stop publishing the key that signed a token. Pure.
 
-A key set has no dates. EKS signs with a key for seven days, and publishes the key until its last token expires (EKS
-User Guide, "Fetch signing keys to validate OIDC tokens"). Other issuers have schedules of their own.
+A key set has no dates. EKS signs with a key for seven days. It publishes the key until the key's last token expires
+(EKS User Guide, "Fetch signing keys to validate OIDC tokens"). Other issuers have schedules of their own.
 """
 
 import re

@@ -90,8 +90,8 @@ THROTTLED_FIRST_FRACTION = 1 / 5
 """
 First delay of a throttled Pod, as a fraction of its longest delay.
 
-If STS admits 90 % of the calls that a fleet needs, a refresh then takes three attempts instead of five, and the
-credentials of fewer Pods expire (benchmarks/fleet.py).
+If STS admits 90 % of the calls that a fleet needs, a refresh then takes three attempts instead of five. The credentials
+of fewer Pods expire (benchmarks/fleet.py).
 """
 
 

@@ -1,9 +1,9 @@
 """
 Log which clients got which credentials, and which clients were denied.
 
-Rule: a flood of requests does not fill the log, and every response with credentials is in the log. Each second has a
-budget of lines for served credentials and another one for denials, so that denied clients cannot use up the lines of
-the others. Responses above the budget are counted by role and key, or by role and reason. At the end of the second, one
+Rule: a flood of requests does not fill the log, and every response with credentials is in the log. Each second has one
+budget of lines for served credentials and one for denials. Denied clients therefore cannot use up the lines of the
+others. Responses above the budget are counted by role and key, or by role and reason. At the end of the second, one
 line per count reports them.
 """
 

@@ -1,10 +1,10 @@
 """
 Decide the response of the credentials endpoint from a request, the state of each role, and the time. Pure.
 
-Rule: default deny, in this order: no browser or proxy forwarded the request, its Host is this endpoint, the path
-belongs to a role, the secret is right, the user is allowed, the credentials are valid. A client without the right
-secret and user therefore learns nothing about credentials, not even whether they exist. The response with credentials
-is rendered once, when STS returns them, and is never served after their expiration.
+Rule: default deny. The checks have this order: no browser or proxy forwarded the request, its Host is this endpoint,
+the path belongs to a role. Then follow the secret, the user, and the validity of the credentials. A client without the
+right secret and user therefore learns nothing about credentials, not even whether they exist. The response with
+credentials is rendered once, when STS returns them, and is never served after their expiration.
 """
 
 import hmac

@@ -59,9 +59,9 @@ def respond(request: Request, role: ImdsRole, instance: Instance, now: Instant, 
     """
     Return the response to one request. `uid` is the same as in `container_credentials.respond`.
 
-    Slashes around a path are ignored: an SDK may append the path to an endpoint that ends in a slash, and botocore
-    requests the availability zone with a slash at the end. SDKs of 2025 try `…/security-credentials-extended/` first.
-    The daemon returns 404, as most instances do, and the SDKs then request the path without `-extended`.
+    Slashes around a path are ignored. An SDK may append the path to an endpoint that ends in a slash. botocore requests
+    the availability zone with a slash at the end. SDKs of 2025 try `…/security-credentials-extended/` first. The daemon
+    returns 404, as most instances do, and the SDKs then request the path without `-extended`.
     """
     if denied := endpoint.reject_foreign(request.headers, instance.hosts):
         return denied

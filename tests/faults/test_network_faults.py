@@ -130,7 +130,7 @@ async def test_certificate_of_another_name_expired_or_untrusted(
     """
     The certificate of STS has another name, is expired, or is not trusted.
 
-    STS gets no token. The reason names the failed check and the setting to correct, and no way around TLS.
+    STS gets no token. The reason names the failed check and the setting to correct, and never suggests to disable TLS.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)

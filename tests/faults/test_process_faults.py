@@ -285,7 +285,7 @@ async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_credentials_file_that_holds_a_users_own_keys(tmp_path: Path) -> None:
     """
-    The credentials file holds a user's own keys.
+    The credentials file contains a user's own keys.
 
     The daemon exits with status 2 and does not change the file.
     """
@@ -354,7 +354,7 @@ async def test_bug_that_raises_in_one_task(
 @needs_linux
 async def test_many_roles_and_the_limit_of_inotify_instances(tmp_path: Path) -> None:
     """
-    Many roles meet the limit of inotify instances.
+    Many roles share a low limit of inotify instances.
 
     One inotify instance serves all roles, because a user has 128 on the whole node.
     """

@@ -110,7 +110,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
     """
     The token's volume hangs.
 
-    It costs one abandoned thread. Credentials stay in service; log, metrics and probes name the volume.
+    One thread is abandoned. Credentials stay in service; log, metrics and probes name the volume.
     """
     scene.write_token()
     async with running(scene):

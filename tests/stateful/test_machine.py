@@ -7,8 +7,8 @@ The real endpoint parses real request bytes and responds to them. After each ste
 - No credentials are served past their true expiration, except for a change that none of our clocks can see
   (`Grant.may_be_served`).
 - The newest valid credentials are served to every client that has the secret until they expire, less a safety margin
-  (`Grant.must_be_served`). The margin is the sum of three parts: the second for the rounding of `Date`, the duration of
-  the exchange, and, until the next refresh, any forward step of the wall clock, which may have been a suspend.
+  (`Grant.must_be_served`). The margin has three parts: the second for the rounding of `Date`, the duration of the
+  exchange, and, until the next refresh, a forward step of the wall clock. Such a step may have been a suspend.
 - All parts of a response belong to the same credentials.
 - The daemon never calls STS more often than the back-off tables allow.
 
