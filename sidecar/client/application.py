@@ -38,8 +38,7 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
     Run `body` and return its result, or 128 plus the number of the signal that ended it.
 
-    Signals end the body while it does not receive them itself. The body is cancelled, so it removes its directory with
-    the secret.
+    While the body listens for no signals, a signal cancels it, so that it removes its directory with the secret.
     """
     status = 0
 

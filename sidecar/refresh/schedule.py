@@ -146,7 +146,7 @@ def at_start(now: Instant) -> Schedule:
 
 
 def after_success(now: Instant, remaining_seconds: float, jitter: float) -> Schedule:
-    """Plan a refresh well before the credentials in service expire in `remaining_seconds`."""
+    """Plan a refresh well before the credentials in service expire, `remaining_seconds` from now."""
     delay = refresh_after_seconds(remaining_seconds, jitter)
     return Schedule(due=now.later(delay), decided=now, attempted_at=now.monotonic)
 

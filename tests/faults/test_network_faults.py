@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 
 async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockClock, scene: Scene) -> None:
     """
-    The connection to STS is refused or breaks off.
+    The connection to STS is refused or closed early.
 
     The daemon retries, rejects every partial response, and keeps the credentials in service.
     """

@@ -243,7 +243,7 @@ async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
     """
     The root file system is read-only, or a disk is full.
 
-    The daemon serves without a write. A secret that it cannot write leaves no part, and the exit status is 2.
+    The daemon serves without a write. If it cannot write a secret, it leaves no partial file and exits with status 2.
     """
     volume = tmp_path / "authorization"
     volume.mkdir()

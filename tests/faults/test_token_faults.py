@@ -59,7 +59,7 @@ async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, sce
     """
     The token is empty or white space.
 
-    The daemon waits for a token, never sends this one, and keeps the credentials in service.
+    The daemon waits for a token, never sends an empty one, and keeps the credentials in service.
     """
     await _keeps_credentials(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
@@ -68,7 +68,7 @@ async def test_token_that_is_partly_written_or_not_a_jwt(autojump_clock: MockClo
     """
     The token is partly written or not a JWT.
 
-    The daemon counts it, never sends it, keeps the credentials, and finds the whole token within a second.
+    The daemon counts the error, never sends the token, keeps the credentials, and finds a whole token within a second.
     """
     token = service_account_token(scene.wall.time())
     half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
@@ -319,7 +319,7 @@ async def test_fifo_directory_or_10_mib_at_the_token_path(
     """
     The token path is a FIFO, a directory, or a file of 10 MiB.
 
-    The daemon reads at most the size limit and does not wait. A token in its place is then used.
+    The daemon reads at most the size limit and does not wait. A valid token that replaces it is then used.
     """
     path = tmp_path / "token"
     kinds: dict[str, Callable[[], object]] = {
