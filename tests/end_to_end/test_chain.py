@@ -1,7 +1,8 @@
 """
-Test role chains as a Pod has them: a YAML file, the daemon as a process, a strict STS, and boto3 in another process.
+Test role chains as in a Pod: a roles file, the daemon as a process, a strict STS, and boto3 in another process.
 
-boto3 knows only the container endpoint. STS checks the signature that boto3 makes with the credentials from there.
+boto3 knows only the container endpoint. STS checks the signature that boto3 creates with the credentials from that
+endpoint.
 """
 
 import json
@@ -52,7 +53,7 @@ AWS = LocalConfig(
 
 
 def roles_file(directory: Path, external_id: str = "agreed") -> Path:
-    """Return a roles file with a default role and a role that takes two steps to another account."""
+    """Return a roles file with a default role, and with a role in another account that takes two steps."""
     steps = [
         {"role_arn": PARTNER, "external_id": external_id, "tags": {"team": "data"}, "transitive_tags": ["team"]},
         {"role_arn": DATA, "session_name": "{role}-{pod}", "duration": 900, "source_identity": "alice"},
@@ -78,7 +79,7 @@ async def pod(
             services.token_file, services.sts_url, AWS_REGION=services.region, IRSA_SIDECAR_CONFIG=config
         )
         if prelude:
-            # Measuring coverage imports modules of its own.
+            # A coverage measurement imports modules of its own.
             environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
         async with run_daemon(environment, prelude=prelude) as running:
             yield services, running
@@ -96,7 +97,7 @@ async def boto3_output(services: LocalServices, url: str) -> str:
     return (done.stdout + done.stderr).decode()
 
 
-async def test_chain_of_two_steps_gives_boto3_its_last_role(tmp_path: Path) -> None:
+async def test_boto3_gets_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) -> None:
     async with pod(tmp_path) as (services, running):
         refreshed = await running.logged("credentials_refreshed", role_name="reports")
         assert refreshed["role_arn"] == DATA
@@ -121,12 +122,12 @@ async def test_wrong_external_id_shows_the_aws_code_in_boto3(
     assert "external id" in said
 
 
-async def test_chain_works_with_a_clock_one_hour_off(tmp_path: Path) -> None:
+async def test_chain_works_with_a_clock_that_is_one_hour_off(tmp_path: Path) -> None:
     began_at = time.monotonic()
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
         skew = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
-    # The Date header of STS has whole seconds and is as old as the request took. The virtual-time tests check the
+    # STS's Date header has whole seconds and is as old as the duration of the request. The virtual-time tests check the
     # correction.
     assert -3600 <= skew <= -3600 + math.ceil(time.monotonic() - began_at)
 

@@ -1,8 +1,8 @@
 """
-Test the endpoint under attack: smuggling, floods, slow and vanishing clients, many connections, no file descriptors.
+Test the endpoint under attack: smuggling, floods, slow and disconnecting clients, and no free file descriptors.
 
-Each client gets one whole response, or the daemon closes its connection. The daemon never reads a second request out of
-the first one's bytes. Honest clients are served throughout. The process does not end or grow.
+Each client gets one whole response, or the daemon closes its connection. The daemon never reads a second request from
+the bytes of the first one. Honest clients are always served. The process does not exit, and its memory does not grow.
 """
 
 import os
@@ -104,7 +104,7 @@ SMUGGLING = {
     "a path with dot segments": (404, GET.replace(b"credentials", b"credentials/../smuggled") + SMUGGLED),
     "a percent-encoded path": (404, GET.replace(b"credentials", b"%63redentials") + SMUGGLED),
 }
-"""Status for each request. The daemon rejects a request with a body and reads nothing after a valid request."""
+"""The status for each request. The daemon rejects a request with a body, and reads nothing after a valid request."""
 
 
 @pytest.mark.parametrize(("status", "shape"), SMUGGLING.values(), ids=SMUGGLING.keys())
@@ -123,7 +123,7 @@ IMDS_SMUGGLING = {
     for name, (status, shape) in SMUGGLING.items()
     if shape.startswith(ASKED) and not name.startswith("two Authorizations")
 }
-"""The same framings around the PUT that starts a session."""
+"""The same framings around the PUT request that starts a session."""
 
 
 @pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
@@ -149,7 +149,7 @@ SEED = 20270115
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Return the request with one to three of its stretches replaced, removed or doubled."""
+    """Return the request with one to three parts replaced, removed or doubled."""
     for _ in range(chance.randint(1, 3)):
         start = chance.randrange(len(data))
         end = start + chance.choice([0, 0, 1, 2, 8])
@@ -160,7 +160,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return data
 
 
-async def test_mutated_request_gets_the_same_response_in_any_parts(autojump_clock: MockClock, served: Served) -> None:
+async def test_mutated_request_in_any_parts_gets_the_same_response(autojump_clock: MockClock, served: Served) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     shapes = [mutated(framed(b"Accept: */*") if chance.random() < 0.5 else GET, chance) for _ in range(150)]
@@ -229,7 +229,7 @@ async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock,
     assert served.events == [] or not served.logged("request_failed")
 
 
-async def test_guessed_secret_reveals_nothing_of_the_right_one(autojump_clock: MockClock, served: Served) -> None:
+async def test_wrong_secret_reveals_nothing_of_the_right_secret(autojump_clock: MockClock, served: Served) -> None:
     guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"x {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
     responses = {await served.send(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(responses) == 1
@@ -245,7 +245,7 @@ async def test_authorization_scheme_reveals_nothing_of_the_secret(autojump_clock
 
 @asynccontextmanager
 async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Running]:
-    """Run a daemon with credentials in a process, and check at the end that it still serves and logged no error."""
+    """Run a daemon process with credentials. At the end, check that it still serves and logged no error."""
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=prelude) as running,
@@ -260,13 +260,11 @@ async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Run
 
 CONNECTIONS = 10_000
 GROWTH_KIBIBYTES = 5 * 1024
-"""
-Largest growth of the resident memory. 256 waiting tasks use half of it once; the rest covers the allocator's delays.
-"""
+"""Maximum growth of the resident memory. 256 waiting tasks use half of it, and the allocator's delays use the rest."""
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux has a process's memory in /proc")
-async def test_ten_thousand_connections_cost_little_memory(tmp_path: Path) -> None:
+async def test_ten_thousand_connections_need_little_memory(tmp_path: Path) -> None:
     async with daemon_process(tmp_path) as running:
         for _ in range(100):
             await get(running.url)
@@ -274,7 +272,7 @@ async def test_ten_thousand_connections_cost_little_memory(tmp_path: Path) -> No
         with idle_connections(running.address) as opened:
             while opened.count < CONNECTIONS:
                 opened.open(500)
-                assert (await get(running.url))[0] == 200  # then the kernel has accepted the whole batch
+                assert (await get(running.url))[0] == 200  # the kernel has then accepted the whole batch
             growth = resident_kibibytes(running.process.pid) - before
             at_once = min(opened.count, opened.most)
         print(f"{opened.count} connections, {at_once} of them open at once: {growth} KiB more resident")
@@ -292,7 +290,7 @@ async def test_process_without_free_descriptors_recovers(tmp_path: Path, descrip
         assert [(await get(running.url))[0] for _ in range(20)] == [200] * 20
 
 
-async def test_honest_clients_are_served_during_idle_connections(tmp_path: Path) -> None:
+async def test_honest_clients_are_served_beside_idle_connections(tmp_path: Path) -> None:
     took: list[float] = []
     async with daemon_process(tmp_path) as running:
         with idle_connections(running.address) as opened:

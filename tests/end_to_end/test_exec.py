@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar exec` with real commands: environment, exit status, signals."""
+"""Test `irsa-sidecar exec` with real commands: environment, exit status and signals."""
 
 import json
 import os
@@ -64,23 +64,23 @@ async def test_boto3_in_the_command_gets_the_credentials(tmp_path: Path) -> None
     ("program", "status"),
     [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137), ("pass", 0)],
 )
-async def test_exec_exits_with_the_commands_status(tmp_path: Path, program: str, status: int) -> None:
+async def test_exec_returns_the_exit_status_of_the_command(tmp_path: Path, program: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), sys.executable, "-c", program)
     assert done.returncode == status
 
 
 @pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("", 127), (os.devnull, 126)])
-async def test_command_that_cannot_start_is_named(tmp_path: Path, command: str, status: int) -> None:
+async def test_command_that_cannot_start_is_named_in_the_error(tmp_path: Path, command: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
     assert done.returncode == status
     assert f"cannot start {command!r}" in done.stderr.decode()
 
 
-async def test_signals_reach_the_command(tmp_path: Path) -> None:
-    # `sigwait` and not a handler with `pause`: those miss a signal that arrives between Python's last check and the
-    # call.
+async def test_signals_are_forwarded_to_the_command(tmp_path: Path) -> None:
+    # The program uses `sigwait` instead of a handler with `pause`, which misses a signal between Python's last check
+    # and the call.
     program = (
         "import signal\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
@@ -135,7 +135,7 @@ async def test_unhandled_signal_ends_command_and_daemon_in_order(tmp_path: Path,
 
 def test_missing_secret_directory_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc/none")
-    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # then `tempfile` searches no other directory
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # `tempfile` then searches no other directory
     with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* Set TMPDIR"), private_directory():
         pass
 
@@ -194,7 +194,7 @@ def test_command_without_credentials_is_not_started(tmp_path: Path) -> None:
     assert not started
 
 
-def test_secret_is_there_before_the_port_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_file_exists_before_the_port_responds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check this for `exec` and `local` too, because a client may read the file as soon as it can connect."""
     secret, seen = tmp_path / "secret", []
 

@@ -20,7 +20,7 @@ EXEC = [sys.executable, "-m", "sidecar", "exec", "--"]
 
 
 def _unshare() -> list[str] | None:
-    """Return the command that runs another one as process 1 of a new PID namespace, or None if that is not allowed."""
+    """Return the command that runs another as process 1 of a new PID namespace, or None if that is forbidden."""
     for options in (["--pid"], ["--user", "--map-root-user", "--pid"]):
         command = ["unshare", *options, "--fork", "--kill-child"]
         try:
@@ -104,7 +104,7 @@ while True:
     print("got", int(signal.sigwait(numbers)), flush=True)
 """
 
-# The parent process makes this program the leader of a session; the program then acquires the terminal.
+# The parent process makes this program a session leader. The program then acquires the terminal.
 WITH_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
@@ -122,7 +122,7 @@ class Terminal:
         os.write(self.descriptor, key)
 
     async def line(self) -> str:
-        """Return the next line that the command printed. The terminal's echo of keys is left out."""
+        """Return the next line that the command printed, without the terminal's echo of keys."""
         with trio.fail_after(GUARD_SECONDS):
             while b"\n" not in self._received:
                 await trio.lowlevel.wait_readable(self.descriptor)
@@ -145,7 +145,7 @@ def _pty() -> Iterator[tuple[int, int]]:
 async def _on_terminal(
     command: list[str], tmp_path: Path, sts_url: str, numbers: list[signal.Signals]
 ) -> AsyncIterator[Terminal]:
-    """Run `exec` in the terminal's foreground, around a program that prints each of these signals that it gets."""
+    """Run `exec` in the terminal's foreground. Its command prints each of these signals that it receives."""
     program = WAITING.format(numbers=[int(number) for number in numbers])
     with _pty() as (master, slave):
         async with trio.open_nursery() as nursery:
@@ -180,11 +180,11 @@ async def test_signal_of_a_process_is_forwarded_with_a_terminal(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(("key", "number"), [(INTERRUPT, signal.SIGINT), (QUIT, signal.SIGQUIT)])
-async def test_key_of_the_terminal_reaches_the_command_once(tmp_path: Path, key: bytes, number: signal.Signals) -> None:
+async def test_key_on_the_terminal_reaches_the_command_once(tmp_path: Path, key: bytes, number: signal.Signals) -> None:
     """
     Check the order of the signals.
 
-    The terminal also sends the signal to the command, and a copy from us would arrive before the SIGTERM.
+    The terminal also sends the signal to the command. A forwarded copy would arrive before the SIGTERM.
     """
     numbers = [number, signal.SIGTERM]
     async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, numbers) as terminal:
@@ -207,7 +207,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
                 ["sh", "-c", f'{setting} exec "$@"', "sh", *EXEC, *STATUS], env=environment, capture_stdout=True
             )
             found = dict(line.split(":\t") for line in done.stdout.decode().splitlines())
-            standard = (1 << 31) - 1  # higher bits are signals that the C library uses itself
+            standard = (1 << 31) - 1  # the C library uses the higher bits for signals of its own
             assert {name: int(value, 16) & standard for name, value in found.items()} == {
                 "SigBlk": blocked,
                 "SigIgn": ignored,
@@ -215,7 +215,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-async def test_user_signal_before_the_command_ends_exec_in_order(tmp_path: Path, number: signal.Signals) -> None:
+async def test_user_signal_before_the_command_stops_exec_in_order(tmp_path: Path, number: signal.Signals) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""Test the EC2 metadata form of a daemon process with real clients: boto3 and the AWS CLI, with longer timeouts."""
+"""Test a daemon process in the form of EC2's metadata service with boto3 and the AWS CLI, with longer timeouts."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ async def run_client(running: Running, home: Path, *command: str) -> "subprocess
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": running.imds_url,
-        # By default botocore tries once and waits one second, which is too short for a busy machine.
+        # By default, botocore tries once and waits one second, which is too short on a busy machine.
         "AWS_METADATA_SERVICE_TIMEOUT": str(int(GUARD_SECONDS)),
     }
     with trio.fail_after(GUARD_SECONDS):

@@ -1,11 +1,11 @@
 """
-Kill the daemon at random moments, and check that it leaves nothing behind and serves no bad credentials.
+Kill the daemon at random moments, and check that it leaves no broken files and serves only valid credentials.
 
-A round starts a daemon and ends it by SIGKILL or SIGTERM. The signal comes after a random number of log lines and
-responses. While the daemon starts and has no output yet, the signal comes after a short random wait. The next round
-starts in the same directory. In half of the rounds STS is down before a daemon with credentials is killed. The next
-daemon must then serve the same credentials without a gap, from the state directory. `make kill-loop` does hundreds of
-rounds (KILL_ROUNDS). KILL_SEED repeats a failed run with the seed that it printed.
+A round starts a daemon and ends it with SIGKILL or SIGTERM. The signal is sent after a random number of log lines and
+responses. While the daemon starts and has no output yet, the signal is sent after a short random wait. The next round
+starts in the same directory. In half of the rounds, STS is down before a daemon with credentials is killed. The next
+daemon must then serve the same credentials without a gap, from the state directory. `make kill-loop` runs hundreds of
+rounds (KILL_ROUNDS). To repeat a failed run, set KILL_SEED to the seed that it printed.
 """
 
 import configparser
@@ -38,20 +38,16 @@ ROUNDS = int(os.environ.get("KILL_ROUNDS", "24"))
 SEED = int(os.environ.get("KILL_SEED", "20270115"))
 
 AT_ONCE = 2
-"""Number of rounds that run in parallel, each in a directory of its own, so that one starts while another waits."""
+"""Number of rounds that run in parallel, each in its own directory, so that one starts while another waits."""
 
 MOST_STEPS = 9
-"""
-Most steps of progress before the signal. The first credentials are about step three, so signals come before and after.
-"""
+"""Maximum number of progress steps before the signal. The first credentials arrive at about step three."""
 
 MOST_SECONDS = 0.3
-"""
-Longest wait from the bind to a signal that waits for no output: about as long as the imports and the first exchange.
-"""
+"""Maximum wait before a signal without output: about as long as the imports and the first exchange."""
 
 MOST_DELAY_SECONDS = 0.1
-"""Longest delay of the scripted STS, so that signals also interrupt an exchange."""
+"""Maximum delay of the scripted STS, so that signals also interrupt an exchange."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
@@ -71,7 +67,7 @@ class Death:
 
 @dataclass(slots=True)
 class Counts:
-    """The counts of events, which show a person that the rounds covered each case."""
+    """The number of each event, so that a person can check that the rounds covered each case."""
 
     answers: int = 0
     held_or_refused: int = 0
@@ -82,7 +78,7 @@ class Counts:
 
 
 class Place:
-    """A directory with a token and an authorization secret, and an STS with different credentials for each caller."""
+    """A directory with a token and a secret, and an STS that returns different credentials to each caller."""
 
     def __init__(self, directory: Path, sts: ScriptedSts, name: str) -> None:
         self.directory = directory
@@ -104,13 +100,13 @@ class Place:
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        """Return all files except credentials, and except the one draft of each that a killed daemon may leave."""
+        """Return all files except credentials, and except one draft of each that a killed daemon may leave."""
         names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
         ours = ("credentials", "state/role-")
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
 
     def check_file(self) -> None:
-        """Check that the file does not exist, is empty, or holds whole credentials of STS."""
+        """Check that the file does not exist, is empty, or contains complete credentials from STS."""
         file = configparser.RawConfigParser()
         file.read(self.directory / "credentials")
         assert file.sections() in ([], ["default"])
@@ -121,7 +117,7 @@ class Place:
             assert profile["x_security_token_expires"] == given["Expiration"]
 
     def script(self, number: int, delay_seconds: float) -> None:
-        """Script the response of STS to the next daemon: complete credentials, each part with their number."""
+        """Script the STS response for the next daemon: complete credentials, each part with the daemon's number."""
         access_key_id = f"ASIA{self.name}{number:04d}"
         reply = hour_long_reply(access_key_id)
         expiration = reply.body.partition(b"<Expiration>")[2].partition(b"<")[0].decode()
@@ -135,22 +131,22 @@ class Place:
         self.environment["AWS_ROLE_SESSION_NAME"] = access_key_id
 
     def script_outage(self) -> None:
-        """Script an outage: STS closes each connection. The next daemons request the same session as the last one."""
+        """Script an outage in which STS closes each connection. The next daemons request the last daemon's session."""
         self.sts.replies = [Reply(raw=b"", reset=True)]
 
     def calls(self) -> int:
-        """Return the requests of the last scripted daemon. STS may read a request of a killed daemon later."""
+        """Return the requests of the last scripted daemon. STS may read a killed daemon's request later."""
         session = [self.environment["AWS_ROLE_SESSION_NAME"]]
         return sum(parse_qs(request.body.decode())["RoleSessionName"] == session for request in self.sts.requests)
 
     def check(self, body: dict[str, Any]) -> None:
-        """Check that each response with status 200 holds whole credentials of STS that are valid."""
+        """Check that each response with status 200 contains complete and valid credentials from STS."""
         assert body.items() >= self.given[body["AccessKeyId"]].items(), f"no set that was given: {body}"
         assert datetime.fromisoformat(body["Expiration"]) > datetime.now(UTC)
 
 
 async def send_requests_until(place: Place, running: Running, steps: int, counts: Counts) -> None:
-    """Send requests one after the other until the daemon has logged or returned `steps` things in all."""
+    """Send requests one after another until the daemon has produced `steps` log lines and responses in total."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
         while answered + len(running.log) < steps:
@@ -165,7 +161,7 @@ async def send_requests_until(place: Place, running: Running, steps: int, counts
 
 
 async def send_requests_during_exit(place: Place, url: str) -> None:
-    """Send requests while the signal comes: a client gets a whole response, a cut one or none, but no wrong one."""
+    """Send requests while the daemon stops. A client gets a complete response, a part of it or none."""
     try:
         status, body = await get(url, place.headers)
     except (
@@ -173,7 +169,7 @@ async def send_requests_during_exit(place: Place, url: str) -> None:
         trio.BrokenResourceError,
         IndexError,
         json.JSONDecodeError,
-    ):  # refused, reset, none or half a response
+    ):  # a refused or reset connection, or no complete response
         return
     if status == 200:
         place.check(body)
@@ -199,7 +195,7 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
 
 
 async def round_in_outage(place: Place, death: Death, counts: Counts) -> None:
-    """Kill a daemon that has credentials while STS is down, and keep STS down for the next daemon."""
+    """Kill a daemon that has credentials while STS is down. STS stays down for the next daemon."""
     async with run_daemon(place.environment) as running:
         await running.logged("credentials_saved")
         place.script_outage()
@@ -221,7 +217,7 @@ async def round_in_outage(place: Place, death: Death, counts: Counts) -> None:
 
 
 async def check_no_gap(place: Place, running: Running, key: str, steps: int, counts: Counts) -> None:
-    """Check that each client, one after the other, gets the same credentials as before."""
+    """Check that successive clients get the same credentials as before."""
     answered = 0
     with trio.fail_after(GUARD_SECONDS):
         while steps and (answered == 0 or answered + len(running.log) < steps):
@@ -245,7 +241,7 @@ async def is_ready_after_one_call(place: Place) -> None:
 
 
 def deaths(dice: random.Random) -> Iterator[Death]:
-    """Return the deaths: the first one at the start, then both signals in turn, so that a short run has both."""
+    """Return the deaths. The first is at the start, and then both signals alternate, so that a short run has both."""
     yield Death(signal.SIGKILL, steps=0, seconds=0)
     while True:
         for signal_number in dice.sample(SIGNALS, k=2):
@@ -258,7 +254,7 @@ def deaths(dice: random.Random) -> Iterator[Death]:
 
 
 async def rounds(directory: Path, name: str, number: int, dice: random.Random, counts: Counts) -> None:
-    """Run `number` daemons in one directory, one after the other, and then one that is not killed."""
+    """Run `number` daemons in one directory, one after another, and then a daemon that is not killed."""
     directory.mkdir()
     async with trio.open_nursery() as nursery:
         sts = ScriptedSts()
@@ -295,17 +291,21 @@ async def test_daemon_killed_at_any_moment_serves_valid_credentials(tmp_path: Pa
     [("trio", "run"), ("trio._core._run.Runner", "spawn_impl"), ("trio", "open_signal_receiver")],
     ids=["the imports are done", "trio makes its first task", "nothing listens for it yet"],
 )
-async def test_signal_before_the_daemon_can_handle_it_ends_with_zero(
+async def test_signal_before_a_handler_exists_ends_with_status_zero(
     tmp_path: Path, owner: str, name: str, signal_name: str
 ) -> None:
-    """Send the signal at moments that the rounds meet once in thousands. In the second, trio handles no exception."""
+    """
+    Send the signal at rare moments, which the rounds reach once in thousands.
+
+    At the second moment, trio handles no exception.
+    """
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=signalled_before(owner, name, signal_name)) as running:
         assert await running.ended() == 0
     assert "Traceback" not in running.errors
 
 
-async def test_check_detects_mixed_and_expired_credentials(tmp_path: Path) -> None:
+async def test_check_finds_mixed_and_expired_credentials(tmp_path: Path) -> None:
     place = Place(tmp_path, ScriptedSts(), "X")
     place.script(1, 0)
     place.script(2, 0)

@@ -1,8 +1,8 @@
 """
-Test all of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
+Test all parts of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
 
-The SDK knows only the container endpoint. Its credentials came from a service account token through
-AssumeRoleWithWebIdentity. STS checks the signature that the SDK makes with them.
+The SDK knows only the container endpoint. STS issued its credentials for a service account token
+(AssumeRoleWithWebIdentity). STS checks the signature that the SDK creates with these credentials.
 """
 
 import json
@@ -65,7 +65,7 @@ def config_file(tmp_path: Path, **settings: Any) -> Path:
     return path
 
 
-def test_aws_cli_is_the_assumed_role() -> None:
+def test_aws_cli_has_the_identity_of_the_role() -> None:
     done = run_local(*WHO_AM_I)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
@@ -73,7 +73,7 @@ def test_aws_cli_is_the_assumed_role() -> None:
         assert event in done.stderr
 
 
-def test_boto3_is_the_assumed_role() -> None:
+def test_boto3_has_the_identity_of_the_role() -> None:
     done = run_local(sys.executable, "-c", BOTO3)
     assert json.loads(done.stdout) == "arn:aws:sts::111122223333:assumed-role/app/default.app-0"
 
@@ -104,7 +104,7 @@ def test_unknown_policy_operator_ends_local_with_status_two(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_configuration_key_names_the_nearest_one(tmp_path: Path) -> None:
+def test_unknown_configuration_key_suggests_a_similar_key(tmp_path: Path) -> None:
     done = run_local(*WHO_AM_I, config=config_file(tmp_path, acount_id="111122223333"))
     assert done.returncode == 2
     assert "account_id" in done.stderr
@@ -116,12 +116,12 @@ def test_jwks_without_issuer_ends_local_with_status_two() -> None:
     assert "--jwks-file is keys.json, and no --issuer says whose keys it has" in done.stderr
 
 
-def test_local_exits_with_the_commands_status() -> None:
+def test_local_returns_the_exit_status_of_the_command() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
 
 
-def test_local_uses_the_given_address_and_secret(tmp_path: Path) -> None:
-    """Set both as compose.yaml does, because the client's configuration came first."""
+def test_local_uses_the_configured_address_and_secret(tmp_path: Path) -> None:
+    """Set both as compose.yaml does, where the client is configured first."""
     secret_file = tmp_path / "token"
     port = free_port()
     flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]
@@ -129,7 +129,7 @@ def test_local_uses_the_given_address_and_secret(tmp_path: Path) -> None:
     assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
 
 
-def test_local_without_a_command_prints_environment_and_serves(tmp_path: Path) -> None:
+def test_local_without_a_command_prints_variables_and_serves(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "sidecar", "local"]
         serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -147,7 +147,7 @@ def test_local_without_a_command_prints_environment_and_serves(tmp_path: Path) -
 
 
 def _read_to_the_end(process: "subprocess.Popen[str]") -> str:
-    """Read all of stdout. The daemon closes it after the last line and continues to run."""
+    """Read all of stdout. The daemon closes stdout after the last line and continues to run."""
     assert process.stdout is not None
     with process.stdout:
         return process.stdout.read()

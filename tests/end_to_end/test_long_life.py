@@ -1,9 +1,10 @@
 """
-Test that months of operation leave nothing behind: the whole tree of tasks runs in virtual time, with random faults.
+Test that months of operation leave no resources behind. All tasks run in virtual time, with random faults.
 
-A loop that runs every ten seconds makes 260,000 iterations a month, so there are two runs. In the first one, sessions
-last seconds and each iteration refreshes: 10,000 refreshes with 2,000 token rotations. In the second one, sessions last
-one hour, for three months, and the loop runs less often. Each run starts with a warm-up; after it, nothing may grow.
+A loop that runs every ten seconds has 260,000 iterations a month, so there are two runs. In the first run, sessions
+last seconds and each iteration refreshes: 10,000 refreshes with 2,000 token rotations. In the second run, sessions last
+one hour, for three months, and the loop runs less often. Each run starts with a warm-up, after which no resource may
+grow.
 """
 
 import gc
@@ -33,10 +34,10 @@ SEED = int(os.environ.get("LONG_LIFE_SEED", "20270115"))
 DAY_SECONDS = 86_400.0
 
 WARM_UP_ROUNDS = 200
-"""Number of rounds after which caches, free lists and every kind of fault have been used."""
+"""Number of rounds after which the caches and free lists are full and every kind of fault has occurred."""
 
 CALM = 6
-"""Number of rounds without a fault for each kind of fault."""
+"""Number of rounds without a fault, for each kind of fault."""
 
 TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     *[lambda: None] * CALM,
@@ -46,9 +47,7 @@ TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     lambda: refusal("AccessDenied", NextStep.WAIT),
     lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )
-"""
-Factories of faults. Each fault is a new object, because an error that is raised repeatedly keeps a longer traceback.
-"""
+"""Functions that create faults, each a new object. An error that is raised again would have a longer traceback."""
 
 TOKENS = ("", "not.a", "a.b.c", "\x00" * 30)
 """Contents that the token file sometimes has for some seconds before the rotation."""
@@ -65,7 +64,7 @@ class Held(NamedTuple):
 
 @dataclass
 class LongLife:
-    """A daemon and its environment over the rounds."""
+    """A daemon and its environment for all rounds."""
 
     daemon: Daemon
     sts: FakeExchange
@@ -80,7 +79,7 @@ class LongLife:
         return self.daemon.metrics.refreshes.get(("default", "success"), 0)
 
     async def round(self, seconds: float) -> None:
-        """Run one round: rotate the token, sometimes break the token, STS or the clock, and let time pass."""
+        """Run one round: rotate the token, sometimes break the token, STS or the clock, and advance the time."""
         self.rounds += 1
         if self.chance.random() < 0.05:
             self.volume.write(self.chance.choice(TOKENS))
@@ -100,11 +99,11 @@ class LongLife:
             trio.lowlevel.current_statistics().tasks_living,
             len(os.listdir("/proc/self/fd")),
             len(gc.get_objects()),
-            sys.getallocatedblocks() - len(self.sts.called_at),  # the fake's own list of request times
+            sys.getallocatedblocks() - len(self.sts.called_at),  # the fake STS's own list of request times
         )
 
     async def check_recovers(self) -> None:
-        """Check that there are credentials within one back-off after all rounds."""
+        """Check that credentials exist within one back-off after all rounds."""
         self.sts.error, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
         await trio.sleep(schedule.BACK_OFFS[NextStep.ASK_OPERATOR].cap_seconds)
@@ -124,9 +123,9 @@ def life(wall: FakeWall, volume: FakeVolume) -> LongLife:
 
 def check(warm: Held, end: Held, refreshes: int) -> None:
     """
-    Check the growth: a leak of one block or object in every fifth refresh fails the test.
+    Check the growth. A leak of one block or object in every fifth refresh fails the test.
 
-    The rest is noise: tables that grow by doubling, and the state in which the last round left the loop.
+    Smaller growth is noise: tables that double their size, and the state of the loop after the last round.
     """
     print(f"warm {warm}, at the end {end}, {refreshes} refreshes between")
     assert end.tasks == warm.tasks
@@ -136,7 +135,7 @@ def check(warm: Held, end: Held, refreshes: int) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in Linux's /proc")
-async def test_ten_thousand_refreshes_leave_nothing_behind(autojump_clock: MockClock, life: LongLife) -> None:
+async def test_ten_thousand_refreshes_leak_no_resources(autojump_clock: MockClock, life: LongLife) -> None:
     life.sts.life_seconds = 12
     async with trio.open_nursery() as nursery:
         await nursery.start(life.daemon.serve, Listeners())
@@ -150,7 +149,7 @@ async def test_ten_thousand_refreshes_leave_nothing_behind(autojump_clock: MockC
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="files are counted in Linux's /proc")
-async def test_three_months_of_hourly_sessions_leave_nothing_behind(
+async def test_three_months_of_hourly_sessions_leak_no_resources(
     autojump_clock: MockClock, life: LongLife, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "CHECK_SECONDS", 300.0)

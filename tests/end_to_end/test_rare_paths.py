@@ -1,8 +1,8 @@
 """
 Test rare cases in a real `irsa-sidecar run` with real servers.
 
-Only a process of its own has the stubs of lean_imports.py. The test's own interpreter imports every package whole, so
-it would not notice a stub that a rare path needs.
+Only a separate process has the stubs of lean_imports.py. The test's own interpreter imports every package completely,
+so it would not find a stub that a rare case needs.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.support.processes import Running, hour_long_reply, our_program, pod_e
 pytestmark = pytest.mark.usefixtures("no_proxies")
 
 NOT_LOOPBACK = "sts.rare-path.invalid"
-"""A name that does not resolve here, so the proxy must resolve it."""
+"""A name that does not resolve here, so that the proxy must resolve it."""
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def daemon(tmp_path: Path, sts_url: str, **more: str) -> AsyncIterator[Run
 
 
 async def refused(tmp_path: Path, sts_url: str, **more: str) -> str:
-    """Return the code and reason of the first failure in the log."""
+    """Return the code and the reason of the first failure in the log."""
     async with daemon(tmp_path, sts_url, **more) as running:
         entry = await running.logged_one_of("refresh_failed", "refresher_failed")
     assert entry["event"] == "refresh_failed", entry
@@ -118,7 +118,7 @@ REFUSED = {
 
 
 async def test_run_classifies_each_unusual_sts_response(tmp_path: Path) -> None:
-    """Use one daemon with one role for each response."""
+    """Use one daemon, with one role for each response."""
     replies = {**TAKEN, **{name: reply for name, (reply, _) in REFUSED.items()}}
     arns = {name: f"arn:aws:iam::111122223333:role/reply-{number:03d}" for number, name in enumerate(replies)}
     roles = [{"name": arn.rpartition("/")[2], "role_arn": arn} for arn in arns.values()]
@@ -147,12 +147,12 @@ async def test_run_classifies_each_unusual_sts_response(tmp_path: Path) -> None:
         ("https://127.0.0.1:1/", "Unreachable"),
     ],
 )
-async def test_run_names_an_address_that_does_not_answer(tmp_path: Path, url: str, code: str) -> None:
+async def test_run_names_an_address_that_does_not_respond(tmp_path: Path, url: str, code: str) -> None:
     assert (await refused(tmp_path, url)).startswith(f"{code}: ")
 
 
 @pytest.mark.parametrize("wrong", ["name", "authority"])
-async def test_run_names_what_is_wrong_with_tls(tmp_path: Path, authority: Authority, wrong: str) -> None:
+async def test_run_names_the_problem_with_tls(tmp_path: Path, authority: Authority, wrong: str) -> None:
     server = authority.server("other.example" if wrong == "name" else "127.0.0.1")
     bundle = {} if wrong == "authority" else {"AWS_CA_BUNDLE": authority.bundle}
     async with scripted(tls=server) as sts:
@@ -160,7 +160,7 @@ async def test_run_names_what_is_wrong_with_tls(tmp_path: Path, authority: Autho
 
 
 async def test_run_names_a_server_without_tls(tmp_path: Path, authority: Authority) -> None:
-    async with proxied(authority) as (_, server):  # it answers a TLS handshake with 400, as web servers do
+    async with proxied(authority) as (_, server):  # the server responds to a TLS handshake with 400, as web servers do
         assert (await refused(tmp_path, f"https://127.0.0.1:{server.port}/")).startswith("Tls: ")
 
 
@@ -191,7 +191,7 @@ async def test_run_gets_credentials_through_a_proxy(
         async with daemon(tmp_path, sts.url, **settings) as running:
             entry = await running.logged_one_of("credentials_refreshed", "refresh_failed", "refresher_failed")
     assert entry["event"] == "credentials_refreshed", entry
-    assert "proxy-authorization: basic bwu6acnzaa==" in proxy.heads[0].lower()  # me:h#sh
+    assert "proxy-authorization: basic bwu6acnzaa==" in proxy.heads[0].lower()  # the user me with the password h#sh
 
 
 async def test_run_reaches_a_plain_sts_through_a_proxy_over_tls(tmp_path: Path, authority: Authority) -> None:
@@ -204,13 +204,15 @@ async def test_run_reaches_a_plain_sts_through_a_proxy_over_tls(tmp_path: Path, 
 
 async def test_run_verifies_the_certificate_of_a_proxy(tmp_path: Path, authority: Authority) -> None:
     async with proxied(authority, proxy_tls=authority.server("127.0.0.1")) as (sts, proxy):
-        reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url)  # trusts only the public authorities
+        reason = await refused(
+            tmp_path, sts.url, HTTPS_PROXY=proxy.url
+        )  # this client trusts only the public authorities
     assert reason.startswith("Tls: ")
     assert proxy.heads == []
 
 
 async def test_run_names_the_proxy_whose_certificate_has_another_name(tmp_path: Path, authority: Authority) -> None:
-    """Check that the advice names the proxy: advice about the name of STS would be misleading."""
+    """Check that the advice names the proxy, because advice about STS's name would be misleading."""
     async with proxied(authority, proxy_tls=authority.server("proxy.example")) as (sts, proxy):
         reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url, AWS_CA_BUNDLE=authority.bundle)
     assert reason.startswith("Tls: ")
@@ -231,7 +233,7 @@ async def test_run_names_the_sts_whose_certificate_has_another_name(
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["http", "https"])
-async def test_run_names_a_proxy_that_refuses(
+async def test_run_names_a_proxy_that_rejects_requests(
     tmp_path: Path, authority: Authority, status: str, *, is_encrypted: bool
 ) -> None:
     tls = authority.server("127.0.0.1") if is_encrypted else None

@@ -1,5 +1,5 @@
 """
-Test the error that a person reads when STS rejects the token: the AWS code and text, in the error of a real SDK.
+Test the error that a person reads when STS rejects the token: AWS's code and text in the error of a real SDK.
 
 The test runs the local issuer and STS, the daemon as a process with a token that is wrong in one way, and boto3 in
 another process that knows only the container endpoint.

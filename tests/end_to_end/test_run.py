@@ -59,7 +59,7 @@ async def test_early_request_waits_for_the_first_credentials(tmp_path: Path) -> 
         assert len(sts.requests) == 1
 
 
-async def test_sts_error_reaches_the_client_until_a_later_success(tmp_path: Path) -> None:
+async def test_sts_error_reaches_the_client_until_sts_succeeds(tmp_path: Path) -> None:
     refused = error_reply(503, "ServiceUnavailable", "come back")
     async with (
         scripted_sts(refused, hour_long_reply()) as sts,
@@ -174,7 +174,9 @@ async def test_unread_or_closed_stderr_does_not_stop_the_daemon(tmp_path: Path) 
         ),
     ],
 )
-def test_bad_setting_ends_with_two_and_names_the_fix(tmp_path: Path, changes: dict[str, str], words: list[str]) -> None:
+def test_invalid_setting_exits_with_two_and_names_the_fix(
+    tmp_path: Path, changes: dict[str, str], words: list[str]
+) -> None:
     status, message = run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/", **changes))
     assert status == 2
     assert message.startswith("irsa-sidecar: ")
@@ -183,7 +185,7 @@ def test_bad_setting_ends_with_two_and_names_the_fix(tmp_path: Path, changes: di
         assert word in message
 
 
-def test_wrong_usage_ends_with_two() -> None:
+def test_wrong_usage_exits_with_status_two() -> None:
     for arguments in (["run", "--lisen", "x"], ["rnu"]):
         done = subprocess.run(
             [sys.executable, "-m", "sidecar", *arguments], capture_output=True, text=True, check=False
@@ -212,7 +214,7 @@ atexit.register(tell)
 async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "")
     for name in [name for name in environment if name.startswith("COVERAGE_")]:
-        del environment[name]  # coverage imports modules of its own
+        del environment[name]  # a coverage measurement imports modules of its own
     async with scripted_sts() as sts:
         environment["AWS_ENDPOINT_URL_STS"] = sts.url
         async with run_daemon(environment, prelude=PRINT_MODULES) as running:
@@ -226,7 +228,7 @@ async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> Non
     assert len({name for name in imported if name.startswith("sidecar.")}) <= MAX_OWN_MODULES
 
 
-async def test_probe_returns_ready_or_the_reason(tmp_path: Path) -> None:
+async def test_probe_reports_that_it_is_ready_or_the_reason(tmp_path: Path) -> None:
     denied = error_reply(403, "AccessDenied", "no")
     async with scripted_sts(denied) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("refresh_failed")
@@ -256,12 +258,12 @@ async def test_host_on_all_interfaces_must_be_an_address(tmp_path: Path) -> None
         assert (await get(url, host="rebound.example"))[0] == 403
 
 
-# The secret's file and the port
+# The secret's file and the listening port
 
 
 @pytest.mark.parametrize("form", ["one role", "several roles", "an older secret of ours"])
-async def test_secret_is_there_before_the_port_answers(tmp_path: Path, form: str) -> None:
-    """Check that a client may read the file as soon as it can connect, and that the file holds the secret in use."""
+async def test_secret_file_exists_before_the_port_responds(tmp_path: Path, form: str) -> None:
+    """Check that a client can read the file as soon as it can connect, and that the file contains the secret in use."""
     port, secrets, environment = free_port(), {"": tmp_path / "secret-default"}, {}
     if form == "several roles":
         secrets |= {"/reporting": tmp_path / "secret-reporting"}
@@ -295,7 +297,7 @@ def _is_open(port: int) -> bool:
 
 
 async def test_secret_of_an_earlier_process_is_rejected(tmp_path: Path) -> None:
-    """The daemon replaces its own secret, because another process on the port may have received it."""
+    """The daemon replaces its own secret, because another process on the port may have received the old secret."""
     secret, kept = tmp_path / "secret", tmp_path / "kept"
     kept.write_text("chosen-by-hand")
     other = f"{{name: b, role_arn: '{ROLE_ARN}', authorization_token_file: '{kept}'}}"
