@@ -270,7 +270,9 @@ def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
                 "Expiration": credentials.expiration,
                 "AccountId": credentials.account_id,
             }
-        raise SidecarError(f"no credentials within {TOTAL_SECONDS:.0f} s")
+        raise SidecarError(
+            f"no credentials within {TOTAL_SECONDS:.0f} s", fix="Run `irsa-sidecar doctor` to check the path to STS"
+        )
 
     return trio.run(once)
 

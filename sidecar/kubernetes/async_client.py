@@ -30,6 +30,9 @@ DEADLINE_SECONDS = 5.0
 WATCH_SECONDS = 60
 """Duration of one watch. If a connection breaks silently, the client notices it after this time."""
 
+CHECK_PATH = "Check HTTPS_PROXY, and check that network policies allow connections to the API server"
+"""Next step if the API server sends no response."""
+
 PAGE_ITEMS = 100
 """
 Number of items in one page of a list.
@@ -78,7 +81,9 @@ class KubernetesApi:
             query = {**parameters, "limit": str(PAGE_ITEMS)} | ({"continue": following} if following else {})
             page = await self.get(path, query)
             if page is None:
-                raise KubernetesError(f"The API server of context {self.context} has no {path}", status=404)
+                raise KubernetesError(
+                    f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
+                )
             with _reading_objects(path):
                 items += map(keep, page.get("items") or ())
                 following = page["metadata"].get("continue") or ""
@@ -144,7 +149,7 @@ class KubernetesApi:
                 response = await client.request(method, path, content=content, headers=headers, params=query)
         except trio.TooSlowError as exc:
             raise KubernetesError(
-                f"The API server did not answer {method} {path} within {DEADLINE_SECONDS:.0f} s"
+                f"The API server did not respond to {method} {path} within {DEADLINE_SECONDS:.0f} s", fix=CHECK_PATH
             ) from exc
         except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
@@ -163,7 +168,8 @@ class KubernetesApi:
         return KubernetesError(error.problem, fix=fix, status=status, reason=error.reason)
 
     def _connection_error(self, exc: Exception) -> KubernetesError:
-        return KubernetesError(f"The API server of context {self.context} was not reached ({reason(exc)})")
+        problem = f"The API server of context {self.context} was not reached ({reason(exc)})"
+        return KubernetesError(problem, fix=CHECK_PATH)
 
 
 def _event(line: str, path: str, take: Take) -> str | None:

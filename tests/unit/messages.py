@@ -61,7 +61,7 @@ def _of_module(path: Path) -> Iterator[Message]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) in makers]
     for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
         parts = [text for node in call.args if (text := texts.of(node, call.lineno))]
-        fix = next((texts.of(keyword.value, call.lineno) for keyword in call.keywords if keyword.arg == "fix"), "")
+        fix = next((texts.fix_of(keyword.value, call.lineno) for keyword in call.keywords if keyword.arg == "fix"), "")
         if re.search(r"\w", "".join(parts) + fix):
             yield Message(module, call.lineno, " | ".join(parts).lstrip(" :"), fix)
 
@@ -86,6 +86,11 @@ class _Texts:
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
             for one, its_value in zip(target.elts, value.elts, strict=True):
                 yield from self._pairs(one, its_value)
+
+    def fix_of(self, node: ast.expr, line: int) -> str:
+        """Return the text of a fix, or `{…}` for a fix that is chosen when the error occurs."""
+        is_empty = isinstance(node, ast.Constant) and not node.value
+        return self.of(node, line) or ("" if is_empty else "{…}")
 
     def of(self, node: ast.expr, line: int) -> str:
         """Return the text of an expression. A name has the text of its last assignment before the line."""

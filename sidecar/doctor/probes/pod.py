@@ -129,8 +129,8 @@ def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
     try:
         document = json.loads(done.stdout)
     except (ValueError, RecursionError) as exc:
-        said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0][:300]
-        raise KubernetesError(f"kubectl exec failed: {said or 'no doctor in that image'}") from exc
+        error_line = done.stderr.decode("utf-8", "replace").strip().split("\n")[0][:300]
+        raise KubernetesError(f"kubectl exec failed: {error_line or 'no doctor in that image'}") from exc
     version = document.get("version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise KubernetesError(f"the sidecar's doctor prints version {version} of its document, not {SCHEMA_VERSION}")
