@@ -34,7 +34,7 @@ Read = Callable[[bytes], object]
 
 
 def by_httptools(httptools: Any) -> Read:
-    """Parse as usual with httptools: an object whose callbacks collect the target and the headers."""
+    """Parse with httptools in the usual way: callbacks of an object collect the target and the headers."""
 
     class Collected:
         def __init__(self) -> None:

@@ -221,7 +221,7 @@ def _aws(inputs: Path) -> dict[str, str]:
 
 def version(python: str) -> str:
     """
-    Return a version such as `3.11.2`.
+    Return the interpreter's version, such as `3.11.2`.
 
     Raises MissingError if the interpreter does not run.
     """

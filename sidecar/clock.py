@@ -23,7 +23,7 @@ class Instant(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """The functions that read the two clocks: `time.time` and `trio.current_time`, or fakes of them."""
+    """The functions that read the two clocks: `time.time` and `trio.current_time`, or fakes in tests."""
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]

@@ -11,7 +11,7 @@ from tests.cluster.waiting import wait_until
 
 
 class Definitions(NamedTuple):
-    """Definitions in a Go module: the folder, and the file of each kind. A kind is a plural with its group."""
+    """Definitions in a Go module. `files` has the file name of each definition, by the definition's name."""
 
     module: str
     folder: str

@@ -51,7 +51,7 @@ class Namespace:
         return found
 
     def wait_for(self, name: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait until the condition holds, and return the Pod."""
+        """Wait until the condition is true for the Pod, and return the Pod."""
 
         def check() -> dict[str, Any] | None:
             pod = self.pod(name)

@@ -137,7 +137,7 @@ def test_second_admission_changes_nothing(
 
 
 def _pod(sts: ClusterSts) -> dict[str, Any]:
-    """Return a Pod whose containers `app` and an init container use our credentials, and whose `plain` is excluded."""
+    """Return a Pod. Its container `app` and an init container use our credentials, and `plain` is excluded."""
     spec = authored_spec(sts, program=METHOD)
     spec["initContainers"] = [deepcopy(spec["containers"][0]) | {"name": "prepare", "args": ["pass"]}]
     spec["containers"].append(deepcopy(spec["containers"][0]) | {"name": "plain"})

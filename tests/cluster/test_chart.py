@@ -195,7 +195,7 @@ def installed(node: Cluster, helm: Helm) -> Iterator[Namespace]:
         node.kubectl("delete", "namespace", "aws", "--wait=false")
 
 
-def test_installed_chart_injects(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:
+def test_installed_chart_injects_sidecars(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
 
 
@@ -224,7 +224,7 @@ def test_mounted_certificate_is_reloaded_without_a_restart(
     assert _webhook_pod(installed) == before
 
 
-def test_host_network_webhook_injects_one_replica_per_node(
+def test_host_network_webhook_has_one_replica_per_node(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts
 ) -> None:
     """Use other ports than a Pod with its own network. The API server and the kubelet reach them."""

@@ -50,7 +50,7 @@ def person(node: Cluster, tmp_path: Path) -> Person:
     return Person(node, tmp_path)
 
 
-def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
+def test_doctor_finds_no_failure_in_a_working_pod(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
     """Include the last command of the tutorial."""
     annotated.apply(labelled_pod(authored_spec(sts, program=REPORT)))
     annotated.logged("web", "app", "arn:aws")
@@ -68,7 +68,7 @@ def test_working_pod_passes_from_outside_and_from_within(annotated: Namespace, s
     assert "FAILED" not in output
 
 
-def test_trust_policy_for_another_account_is_named_with_the_fix(
+def test_doctor_reports_a_trust_policy_for_another_account(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
@@ -87,7 +87,7 @@ def test_trust_policy_for_another_account_is_named_with_the_fix(
     assert "CPU limit" not in output  # the Pod waits for credentials and is not slow
 
 
-def test_web_identity_settings_of_a_container_are_named(
+def test_doctor_reports_web_identity_settings_of_a_container(
     node: Cluster, namespace: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     web = pod("pod/example.yaml", "web", sts, app=REPORT)

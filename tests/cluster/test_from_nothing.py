@@ -246,7 +246,7 @@ def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) ->
     assert world.run(dry_run.replace("app.yaml", "cart.yaml")) == ""
 
 
-def test_published_keys_are_those_of_the_cluster(world: World) -> None:
+def test_published_keys_equal_the_clusters_keys(world: World) -> None:
     for step in commands(OWN_ISSUER, PUBLISH):
         world.run(step)
     (check,) = commands(OWN_ISSUER, "When the signing key changes")

@@ -73,7 +73,7 @@ ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
 def test_sidecar_keeps_the_qos_class_of_the_pod(
     namespace: Namespace, resources: dict[str, Any], more: dict[str, Any], wanted: str, *, is_native: bool
 ) -> None:
-    """The Pod is Guaranteed through its containers or its own resources. In other Pods the sidecar has requests."""
+    """Check Guaranteed Pods of both kinds, and Pods in which the sidecar's requests are lower than its limits."""
     app = {"name": "app", "image": "app", "resources": resources}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"containers": [app], **more}}
     settings = Settings(image="x", region="eu-west-1", is_native=is_native, role_arn="arn:aws:iam::111122223333:role/a")

@@ -80,7 +80,7 @@ def test_plain_sidecar_without_credentials_delays_the_app(node: Cluster, namespa
     assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}
 
 
-def test_killed_sidecar_restarts_unnoticed_by_the_application(
+def test_application_does_not_notice_a_restart_of_the_sidecar(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     program = """

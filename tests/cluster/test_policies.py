@@ -135,7 +135,7 @@ def test_webhook_is_reachable_only_at_https_from_eks_addresses(vpc: Vpc, family:
     assert found == {"https"}
 
 
-def test_webhook_that_starts_under_its_policy_injects(
+def test_webhook_started_under_its_policy_injects_sidecars(
     family: str, webhook_there: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     places = {"a database": Place(BEYOND[family].address, 5432)}

@@ -34,7 +34,7 @@ def trimmed(webhook: Namespace) -> Iterator[Namespace]:
     _set_rules(webhook, rules)
 
 
-def test_missing_right_is_named_and_the_webhook_continues(
+def test_missing_right_is_reported_and_the_webhook_continues(
     trimmed: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     spec = authored_spec(sts)

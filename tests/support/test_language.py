@@ -50,7 +50,7 @@ def test_each_kind_of_text_is_read() -> None:
     assert _found(SOURCE) == expected
 
 
-def test_form_across_two_comment_lines_is_found() -> None:
+def test_avoided_form_across_two_lines_is_found() -> None:
     assert _found("# This one is used in\n# place of that one.\n") == [(1, "in place of")]
 
 

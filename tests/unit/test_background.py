@@ -191,7 +191,7 @@ log.LineWriter.info = out_of_memory
 """
 
 
-async def test_stop_survives_a_failing_log_and_audit(tmp_path: Path) -> None:
+async def test_daemon_stops_despite_a_failing_log_and_audit(tmp_path: Path) -> None:
     """Check that no signal is lost, and that the exit status is that of a normal stop."""
     async with (
         scripted_sts() as sts,

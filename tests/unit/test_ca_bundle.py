@@ -196,7 +196,7 @@ async def test_unchanged_bundle_keeps_its_context_and_is_not_read(
     assert (bundle.context, bundle.reports) == (context, [])
 
 
-def test_bundle_unreadable_at_the_start_raises(tmp_path: Path) -> None:
+def test_unreadable_bundle_at_the_start_raises(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
         CaBundle(str(tmp_path / "nowhere"))
 

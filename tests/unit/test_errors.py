@@ -13,19 +13,19 @@ from sidecar.errors import (
 )
 
 
-def test_text_is_the_problem_and_the_fix() -> None:
+def test_text_of_an_error_has_problem_and_fix() -> None:
     error = ConfigurationError("A is 'b', which is not c", fix="Give d", setting="A")
     assert str(error) == "A is 'b', which is not c. Give d."
     assert (error.problem, error.fix, error.setting) == ("A is 'b', which is not c", "Give d", "A")
     assert str(error.explanation) == str(error)
 
 
-def test_text_without_a_fix_is_one_sentence() -> None:
+def test_text_of_an_error_without_a_fix_is_one_sentence() -> None:
     assert str(ExchangeError("AccessDenied", "Not authorized.", NextStep.WAIT)) == "AccessDenied: Not authorized."
     assert str(KubernetesError("No answer")) == "No answer."
 
 
-def test_parts_have_no_full_stop() -> None:
+def test_problem_and_fix_have_no_full_stop() -> None:
     error = TokenError("missing", "t does not exist.", "Mount it.")
     assert (error.problem, error.fix, str(error)) == (
         "t does not exist",

@@ -133,7 +133,7 @@ def test_module_imports_only_from_lines_above(module: str) -> None:
         assert unit_of(name) == unit or LINE_OF[unit_of(name)] < LINE_OF[unit], name
 
 
-def test_modules_import_in_no_circle() -> None:
+def test_modules_have_no_import_cycle() -> None:
     graph = {module: set(imports_of(path)) & set(MODULES) - {"sidecar"} for module, path in MODULES.items()}
     try:
         tuple(TopologicalSorter(graph).static_order())

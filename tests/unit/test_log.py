@@ -78,7 +78,7 @@ def test_events_below_the_level_are_not_written(pipe: Pipe, level: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "naïve ☃ 🐍", "\ud800", 'quote " and \\', "\0"])
-def test_value_cannot_break_out_of_its_line(pipe: Pipe, text: str) -> None:
+def test_value_cannot_add_a_line(pipe: Pipe, text: str) -> None:
     log, _ = make_logger("json", "info", fd=pipe.writer)
     log.info("happened", text=text)
     assert [event["text"] for event in pipe.events()] == [text]

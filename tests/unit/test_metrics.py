@@ -82,7 +82,7 @@ def test_gauge_is_parsed_by_prometheus_client(values: dict[str, float]) -> None:
 
 
 @given(LABEL)
-def test_label_cannot_break_out_of_its_quotes(value: str) -> None:
+def test_label_value_is_escaped(value: str) -> None:
     text = exposition([Family("one", "gauge", "One.", [Sample({"label": value, "other": "x"}, 1)])])
     assert text.count(b"\n") == 3
     (family,) = parsed(text)

@@ -72,7 +72,7 @@ async def test_named_intermediate_is_trusted_on_every_python(resolver: None, tmp
         await exchange(sts.url, ca_bundle=intermediate)
 
 
-def test_public_authorities_stay_strict() -> None:
+def test_strict_check_stays_on_for_public_authorities() -> None:
     assert trust_in(None).verify_flags & ssl.VERIFY_X509_STRICT
 
 
@@ -114,7 +114,7 @@ def test_advice_names_the_bundle_only_for_an_unknown_authority(failure_kind: Fai
         assert "AWS_CA_BUNDLE" not in certificate_advice(failure_kind, bundle)
 
 
-def test_rejected_form_is_reported_in_openssls_words(tmp_path: Path) -> None:
+def test_error_for_a_rejected_form_has_openssls_text(tmp_path: Path) -> None:
     authority = LaxAuthority(tmp_path, Shape(leaf_has_authority_key_id=False))
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
         handshake(ssl.create_default_context(cafile=authority.bundle), authority.server(STS_HOST), STS_HOST)

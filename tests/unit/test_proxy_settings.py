@@ -49,7 +49,7 @@ def test_unencoded_proxy_user_is_reported() -> None:
         "http://[::1]:1",
     ],
 )
-def test_unambiguous_proxy_is_kept(value: str) -> None:
+def test_unambiguous_proxy_is_accepted(value: str) -> None:
     assert checked_proxy("HTTPS_PROXY", value) == value
 
 
@@ -60,7 +60,7 @@ def test_any_encoded_password_is_accepted(password: str) -> None:
 
 
 @given(st.text())
-def test_any_proxy_is_accepted_or_its_error_hides_it(value: str) -> None:
+def test_error_for_any_proxy_does_not_show_its_value(value: str) -> None:
     try:
         found = checked_proxy("HTTPS_PROXY", value)
     except ConfigurationError as error:

@@ -62,7 +62,7 @@ def test_truncated_token_is_malformed() -> None:
         assert refusal_of(raw[:end]).reason == "malformed"
 
 
-def test_token_length_is_limited_to_the_byte() -> None:
+def test_token_with_one_byte_too_many_is_rejected() -> None:
     raw = service_account_token(NOW)
     longest = raw + "A" * (MAX_TOKEN_BYTES - len(raw))
     assert decode_token(longest.encode(), PATH).raw == longest
@@ -223,7 +223,7 @@ def test_audience_is_azp_if_the_token_has_one(claims: dict[str, Any], audience: 
 
 
 @pytest.mark.parametrize("claims", [claims for claims, _, _ in AUDIENCES.values()], ids=AUDIENCES)
-def test_audience_is_the_one_that_local_sts_accepts(claims: dict[str, Any]) -> None:
+def test_audience_equals_the_audience_in_local_sts(claims: dict[str, Any]) -> None:
     """Compare with our local STS, whose behaviour matches recorded responses of the real STS."""
     token = token_with(**claims)
     provider = Provider(token.issuer or "", ("a", token.audience or "none"), "111122223333")

@@ -150,7 +150,7 @@ def test_token_with_surrounding_spaces_is_read(around: str) -> None:
     assert decode_token((around % TOKEN).encode(), PATH).raw == TOKEN
 
 
-def test_longer_unknown_content_is_too_long() -> None:
+def test_long_unknown_content_has_the_reason_too_long() -> None:
     assert refusal_of("x" * (MAX_TOKEN_BYTES + 1)).reason == "too_long"
 
 

@@ -160,7 +160,7 @@ class OwnCertificate:
             self.log.info("ca_bundle_updated", configuration=self.configuration, authorities=len(authorities))
 
     def _seconds_until_usable(self, bundle: CertificateBundle) -> float:
-        """Return the seconds until the new certificate may be used. If no valid one is active, it is used at once."""
+        """Return the seconds until the new certificate may be used, or 0 if no valid certificate is active."""
         signer = signer_of(bundle)
         if signer is None or self._active is None or self._active.expires_at <= now_utc(self.now()):
             return 0.0

@@ -71,7 +71,7 @@ def test_patch_changes_the_pod_into_the_result(pod: Document, settings: Settings
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_parts_of_the_user_stay(pod: Document, settings: Settings) -> None:
+def test_parts_that_a_user_wrote_stay(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     changing = {*LISTS, "volumes"}
     assert {k: v for k, v in result["spec"].items() if k not in changing} == {

@@ -37,7 +37,7 @@ def test_container_gets_endpoint_secret_and_region() -> None:
     }
 
 
-def test_variable_of_the_user_stays() -> None:
+def test_variable_that_a_user_set_stays() -> None:
     env_values = variables(
         container(injected(pod(app(("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "no")))), "app")
     )
@@ -134,7 +134,7 @@ def test_variable_with_value_from_is_a_credential_source(name: str, source: Docu
 
 
 @pytest.mark.parametrize(("first", "last", "is_served"), [("", "AKIA", False), ("AKIA", "", True)])
-def test_last_variable_with_a_name_counts(first: str, last: str, is_served: bool) -> None:  # noqa: FBT001
+def test_last_of_several_equal_variables_is_used(first: str, last: str, is_served: bool) -> None:  # noqa: FBT001
     """Check that injection reads the same variable as the kubelet."""
     mine = {**app(("AWS_ACCESS_KEY_ID", first), ("AWS_ACCESS_KEY_ID", last)), "name": "mine"}
     result = inject(pod(mine, app()), ACCOUNT, SETTINGS)
@@ -182,7 +182,7 @@ def test_empty_no_proxy_gets_loopback(empty: str) -> None:
 @pytest.mark.parametrize("source", VALUE_FROM)
 @pytest.mark.parametrize("names", [("NO_PROXY",), ("no_proxy",), ("NO_PROXY", "no_proxy")])
 @pytest.mark.parametrize("is_init", [False, True])
-def test_no_proxy_with_value_from_is_a_warning(
+def test_no_proxy_with_value_from_causes_a_warning(
     names: tuple[str, ...],
     source: Document,
     is_init: bool,  # noqa: FBT001
@@ -198,7 +198,7 @@ def test_no_proxy_with_value_from_is_a_warning(
     assert not {"NO_PROXY", "no_proxy"} - set(names) & variables(container(result.pod, "mine")).keys()
 
 
-def test_known_no_proxy_is_extended_beside_an_unknown_one() -> None:
+def test_no_proxy_is_extended_beside_one_with_value_from() -> None:
     env: list[Document] = [{"name": "NO_PROXY", "value": ".svc"}, {"name": "no_proxy", **VALUE_FROM[1]}]
     result = inject(pod(app() | {"env": env}), ACCOUNT, SETTINGS)
     assert variables(container(result.pod, "app"))["NO_PROXY"] == ".svc,127.0.0.1"

@@ -110,7 +110,7 @@ def test_work_for_mounts_of_the_eks_webhook_is_limited() -> None:
 
 
 @given(st.lists(st.text("ab/", max_size=5)), st.lists(st.text("ab/", max_size=8), max_size=3))
-def test_file_is_in_a_mount_if_its_path_starts_with_it(directories: list[str], files: list[str]) -> None:
+def test_file_below_a_mount_path_is_in_the_mount(directories: list[str], files: list[str]) -> None:
     container = {
         "name": "a",
         "volumeMounts": [{"name": "aws-iam-token", "mountPath": each} for each in directories],

@@ -36,7 +36,7 @@ def test_additions_of_the_eks_webhook_are_removed() -> None:
     assert result["spec"]["volumes"][0]["name"] == "data"
 
 
-def test_pod_identity_is_removed_too() -> None:
+def test_additions_of_eks_pod_identity_are_removed() -> None:
     mutated = app(volumeMounts=[POD_IDENTITY_MOUNT]) | {"env": POD_IDENTITY_VARIABLES}
     found = container(injected(pod(mutated)), "app")
     assert variables(found)["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:4772/v1/credentials"
@@ -50,7 +50,7 @@ def test_skipped_container_keeps_its_web_identity() -> None:
     assert AMAZONS_VOLUME in result["spec"]["volumes"]
 
 
-def test_web_identity_of_the_user_stays() -> None:
+def test_web_identity_that_a_user_set_stays() -> None:
     env = [
         {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/mine/token"},
         {"name": "AWS_ROLE_ARN", "value": ARN},
@@ -105,7 +105,7 @@ def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_
 
 
 @pytest.mark.parametrize("value", ["enabled", "disabled", "x"])
-def test_pod_identity_label_of_the_user_stays(value: str) -> None:
+def test_pod_identity_label_that_a_user_set_stays(value: str) -> None:
     """Keep a label without the volume, because a user set it and a selector may need it."""
     original = pod()
     original["metadata"]["labels"] = {POD_IDENTITY: value}

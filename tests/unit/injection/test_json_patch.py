@@ -28,7 +28,7 @@ def test_equal_documents_need_no_patch(document: Any) -> None:
     assert json_patch(document, copy.deepcopy(document)) == []
 
 
-def test_new_first_item_is_one_operation() -> None:
+def test_new_first_item_needs_one_operation() -> None:
     one, other, first = {"name": "one", "x": 1}, {"name": "other"}, {"name": "first"}
     assert json_patch({"a": [one, other]}, {"a": [first, one | {"x": 2}, other]}) == [
         {"op": "add", "path": "/a/0", "value": first},
@@ -36,11 +36,11 @@ def test_new_first_item_is_one_operation() -> None:
     ]
 
 
-def test_true_differs_from_one() -> None:
+def test_patch_distinguishes_true_from_one() -> None:
     assert json_patch({"a": 1}, {"a": True}) == [{"op": "replace", "path": "/a", "value": True}]
 
 
-def test_items_with_one_name_take_linear_time() -> None:
+def test_patch_of_items_with_one_name_takes_linear_time() -> None:
     """Use a list that any creator of a Pod can send. difflib, whose time grows with the square, took minutes."""
     first, last, many = {"name": "first"}, {"name": "last"}, [{"name": "A"}] * 20_000
     assert json_patch([first, *many], [*many, last]) == [

@@ -56,7 +56,7 @@ def without_role(*names: str, service_account: ServiceAccount | None = None) -> 
         ("irsa-sidecars.io/token_expiration", "token-expiration"),
     ],
 )
-def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> None:
+def test_misspelt_annotation_is_rejected_with_a_suggestion(name: str, meant: str) -> None:
     """Check the rejection. Without it, the Pod would silently get the ServiceAccount's role."""
     message = rejection(pod(annotations={name: "x"}))
     assert message == f"annotation {name} is not a name that irsa-sidecar uses. Did you mean irsa-sidecar.io/{meant}?"
@@ -64,7 +64,7 @@ def test_almost_right_annotation_is_rejected_by_name(name: str, meant: str) -> N
 
 @pytest.mark.parametrize("name", ["injected", "injection", "Inject", "inyect"])
 @pytest.mark.parametrize("prefix", ["irsa-sidecar.io", "irsa-sidecar.com", "irsa_sidecar.io"])
-def test_almost_right_label_is_rejected_by_name(prefix: str, name: str) -> None:
+def test_misspelt_label_is_rejected_with_a_suggestion(prefix: str, name: str) -> None:
     wrong = f"{prefix}/{name}"
     assert (
         rejection(labelled(wrong))
@@ -104,7 +104,7 @@ def test_annotation_written_as_a_label_is_rejected(name: str) -> None:
         "inject",
     ],
 )
-def test_names_of_others_are_accepted(name: str) -> None:
+def test_names_of_other_products_are_accepted(name: str) -> None:
     original = labelled(name)
     original["metadata"]["annotations"] = {name: "x"}
     assert inject(original, ACCOUNT, SETTINGS).pod["metadata"]["labels"][name] == "true"
@@ -187,7 +187,7 @@ def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
         ("eks.amazonaws.com/sts-regional-endpoint", "sts-regional-endpoints"),
     ],
 )
-def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
+def test_other_misspelt_annotations_cause_warnings(name: str, meant: str) -> None:
     """Check the warning. Without it, the Pod gets the default, and its author may never notice."""
     sentence = (
         f"The ServiceAccount has the annotation {name}, which has no effect. Did you mean eks.amazonaws.com/{meant}?"
@@ -204,7 +204,7 @@ def test_other_misspelt_annotations_are_warnings(name: str, meant: str) -> None:
 @pytest.mark.parametrize(
     "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
 )
-def test_unrelated_annotations_are_not_warnings(name: str) -> None:
+def test_unrelated_annotations_cause_no_warnings(name: str) -> None:
     """Use annotations that need no change: the ServiceAccount has a role, and kube2iam's stays during a migration."""
     service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
     assert inject(pod(), service_account, SETTINGS).warnings == ()

@@ -36,7 +36,7 @@ def test_invalid_image_is_rejected(text: str) -> None:
     assert check_image("--image", "r.example:5000/a/b:1@sha256:0")
 
 
-def test_variable_is_parsed_or_rejected() -> None:
+def test_extra_variable_is_parsed_or_rejected() -> None:
     assert check_variable("--env", "HTTPS_PROXY=http://p?a=b") == ("HTTPS_PROXY", "http://p?a=b")
     for text, words in (
         ("HTTPS_PROXY", "NAME=VALUE"),

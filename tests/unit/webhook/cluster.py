@@ -122,7 +122,7 @@ async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/i
 
 
 class Events:
-    """The lines of a logger."""
+    """The log events of a webhook, in the order in which they were logged."""
 
     def __init__(self) -> None:
         self.lines: list[Any] = []

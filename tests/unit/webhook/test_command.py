@@ -56,13 +56,13 @@ def as_a_process(prelude: str, **environment: str) -> subprocess.CompletedProces
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-def test_missing_kubeconfig_is_named(tmp_path: Path) -> None:
+def test_error_names_a_missing_kubeconfig(tmp_path: Path) -> None:
     done = as_a_process("pass", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 2
     assert "There is no kubeconfig" in done.stderr
 
 
-def test_missing_package_is_named_with_its_extra() -> None:
+def test_error_names_a_missing_package_and_its_extra() -> None:
     done = as_a_process("sys.modules['lightkube'] = None")
     assert done.returncode == 2
     assert "needs the package lightkube, of the extra webhook. Run `make tools`" in done.stderr

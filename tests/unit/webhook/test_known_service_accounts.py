@@ -48,7 +48,7 @@ def test_service_account_is_kept_only_if_injection_can_use_it(annotations: dict[
 
 
 def test_unread_names_are_limited_and_counted() -> None:
-    """Check the names of misspelt annotations, which the webhook keeps to name them in the rejection of a Pod."""
+    """Check the kept names of misspelt annotations. The rejection of a Pod shows these names."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
     found = read_service_account(
         {"metadata": {"namespace": "shop", "name": "cart", "annotations": dict.fromkeys(names, ARN)}}

@@ -225,7 +225,7 @@ async def test_malformed_owners_do_not_affect_the_response(api: FakeApiServer, t
         assert (await hook.ask(review)).json()["response"]["allowed"] is True
 
 
-async def test_readiness_names_what_is_missing(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_readiness_response_names_the_missing_parts(api: FakeApiServer, tmp_path: Path) -> None:
     api.remove(CONFIGURATION)
     api.documents.pop("/version")
     async with webhook(api, tmp_path) as hook:

@@ -132,7 +132,7 @@ async def test_changed_configuration_is_updated_at_the_next_check(
     assert fake.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"]
 
 
-def test_certificate_is_for_the_names_that_are_called() -> None:
+def test_certificate_has_the_names_that_the_api_server_calls() -> None:
     service = {"service": {"name": "webhook", "namespace": "irsa-sidecar", "path": "/inject"}}
     clients = [service, {"url": "https://hook.example:8443/inject"}, service]
     configuration = {"webhooks": [{"clientConfig": client} for client in clients]}
