@@ -13,11 +13,15 @@ FROM ${BASE} AS build
 ARG PIP_INDEX_URL=https://pypi.org/simple
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
+# Sets have the same order in every build.
+ENV PYTHONHASHSEED=0
 COPY requirements/build.txt ./
 RUN python3 -m venv tools && tools/bin/pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY requirements/wheel.cdx.json requirements/
 COPY sidecar sidecar
+# The time of the files in the wheel.
+ARG SOURCE_DATE_EPOCH
 RUN tools/bin/pip wheel --no-deps --no-build-isolation .
 COPY image/rootfs.py image/authorities.py ./
 
@@ -32,8 +36,11 @@ RUN python3 rootfs.py tools/bin/pip tools.txt *.whl /rootfs && mkdir -m 1777 /ro
 
 FROM scratch AS common
 ARG BASE
-# `make image` adds the version and the revision.
-LABEL org.opencontainers.image.base.name="${BASE}" \
+# `make images` adds version, revision, time and the base's digest, and `make release` all of them.
+LABEL org.opencontainers.image.source="https://github.com/irsa-sidecar/irsa-sidecar" \
+      org.opencontainers.image.url="https://github.com/irsa-sidecar/irsa-sidecar" \
+      org.opencontainers.image.documentation="https://github.com/irsa-sidecar/irsa-sidecar/tree/main/docs" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.title="irsa-sidecar" \
       org.opencontainers.image.description="AWS credentials for Pods from their service account token" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -173,9 +173,22 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS) $(FUZZ_SEED)
 
-.PHONY: release
-release: $(VENV)/.dev.installed ## build the release of the commit that is checked out into dist/
-	$(BIN)/python -m release build
+.PHONY: release release-check test-release
+# A trial release may have the images of one architecture: ARCHITECTURES=amd64. BASE=… is another base image.
+ARCHITECTURES ?= amd64,arm64
+RELEASE_KEYS ?= .release-keys
+RELEASE_FLAGS ?=
+CHECK_FLAGS ?=
+RELEASE = BASE=$(BASE) ENGINE=$(ENGINE) $(BIN)/python -m release
+
+release: $(VENV)/.dev.installed ## build the commit that is checked out into dist/: packages, images, chart, SBOMs, signatures
+	$(RELEASE) build --architectures=$(ARCHITECTURES) --keys=$(RELEASE_KEYS) $(RELEASE_FLAGS)
+
+release-check: $(VENV)/.dev.installed ## verify dist/, install the wheel, and run the images from a local registry
+	$(RELEASE) check --architectures=$(ARCHITECTURES) --keys=$(RELEASE_KEYS) $(CHECK_FLAGS)
+
+test-release: $(VENV)/.dev.installed ## build dist/ again on another day, and tamper with it
+	BASE=$(BASE) ENGINE=$(ENGINE) ARCHITECTURES=$(ARCHITECTURES) RELEASE_KEYS=$(RELEASE_KEYS) $(BIN)/python -m pytest tests/release
 
 changelog: $(VENV)/.dev.installed ## print the release notes in changelog.d/
 	$(BIN)/towncrier build --draft --version $(VERSION)

@@ -62,7 +62,7 @@ def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) 
         shutil.rmtree(PACKAGES / folder, ignore_errors=True)
     _lay_out_authorities()
     _gather(rootfs)
-    for source in rootfs.rglob("*.py"):
+    for source in sorted(rootfs.rglob("*.py")):  # compiled code depends on what was compiled before
         source.chmod(0o644)  # some files of the standard library are executable
         _compile(source, rootfs)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 COMPRESSION_LEVEL = 9
-"""Level of gzip. The compressed bytes also depend on the version of zlib, which the lock of the build image fixes."""
+"""Level of gzip. The compressed bytes also depend on the zlib of the machine, the digest of the content does not."""
 
 
 @dataclass(frozen=True)

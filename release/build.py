@@ -7,18 +7,19 @@ Rule: everything is built from an export of the commit, and the folder is empty 
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from release import artefacts
 from release.chart import package_chart
-from release.checksums import write_checksums
-from release.go_programs import HELM_4, built
+from release.go_programs import HELM_4, SYFT, built
+from release.images import TARGETS, Engine, build_image
 from release.notes import notes
+from release.oci_layout import read_layout
 from release.packages import build_packages
+from release.sboms import Scan, scan
 from release.source import Source, changed_files, export, read_source
-
-NOTES = "RELEASE_NOTES.md"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Build:
     source: Source
     files: Path
     output: Path
+    engine: Engine
 
 
 def _packages(build: Build) -> None:
@@ -40,15 +42,38 @@ def _chart(build: Build) -> None:
 
 def _notes(build: Build) -> None:
     text = notes((build.files / "CHANGELOG.md").read_text(), build.source.version)
-    (build.output / NOTES).write_text(text)
+    (build.output / artefacts.NOTES).write_text(text)
 
 
-PARTS: Mapping[str, Callable[[Build], None]] = {"packages": _packages, "chart": _chart, "notes": _notes}
+def _images(build: Build) -> None:
+    for target in TARGETS:
+        tag, archive = build_image(build.engine, build.source, build.files, target)
+        (build.output / artefacts.image(tag)).write_bytes(archive)
+
+
+def _sboms(build: Build) -> None:
+    for tag in artefacts.tags(build.source.version):
+        for image in read_layout((build.output / artefacts.image(tag)).read_bytes()).platforms:
+            documents = scan(built(SYFT), Scan(image, "irsa-sidecar", tag, build.source.epoch))
+            for end, document in documents.items():
+                name = artefacts.sbom(tag, image.platform["architecture"], end)
+                (build.output / name).write_bytes(document)
+
+
+Part = Callable[[Build], None]
+
+PARTS: Mapping[str, Part] = {
+    "packages": _packages,
+    "chart": _chart,
+    "notes": _notes,
+    "images": _images,
+    "sboms": _sboms,
+}
 """The parts in the order in which they are built."""
 
 
-def build_release(repository: Path, output: Path, parts: list[str]) -> None:
-    """Build the parts from the commit that is checked out in the repository."""
+def build_parts(repository: Path, output: Path, engine: Engine, parts: Iterable[str] = PARTS) -> Source:
+    """Build the parts from the commit that is checked out in the repository, without signatures."""
     source = read_source(repository)
     for name in changed_files(repository):
         sys.stderr.write(f"release: warning: {name} differs from the commit, and the release has the commit's.\n")
@@ -57,8 +82,7 @@ def build_release(repository: Path, output: Path, parts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch, "files")
         export(source, files)
-        build = Build(source, files, output.resolve())
         for part in parts:
             sys.stderr.write(f"release: {part}\n")
-            PARTS[part](build)
-    write_checksums(output)
+            PARTS[part](Build(source, files, output.resolve(), engine))
+    return source

@@ -7,12 +7,12 @@ The provenance file is a clear-signed OpenPGP message with Chart.yaml and the ar
 """
 
 import hashlib
-import subprocess
 from pathlib import Path
 
 import yaml
 
 from release.archive import compress, entries, tar
+from release.keys import clear_sign
 from release.programs import build_with
 
 CHART_FOLDER = Path("k8s", "chart")
@@ -33,11 +33,9 @@ def provenance_text(metadata: str, name: str, content: bytes) -> str:
     return f"{chart}\n...\n{files}"
 
 
-def sign_chart(chart: Path, gnupg_home: Path) -> None:
-    """Write the chart's provenance file beside it, signed with the only secret key in the GnuPG folder."""
+def sign_chart(chart: Path, keys: Path) -> None:
+    """Write the chart's provenance file beside it."""
     content = chart.read_bytes()
     metadata = next(entry.content for entry in entries(content) if entry.path == "irsa-sidecar/Chart.yaml")
     text = provenance_text(metadata.decode(), chart.name, content)
-    sign = ["gpg", "--homedir", str(gnupg_home), "--batch", "--yes", "--digest-algo=SHA512", "--clear-sign"]
-    signed = subprocess.run(sign, input=text.encode(), capture_output=True, check=True)
-    chart.with_name(f"{chart.name}.prov").write_bytes(signed.stdout)
+    chart.with_name(f"{chart.name}.prov").write_bytes(clear_sign(text.encode(), keys))

@@ -10,10 +10,15 @@ OUTSIDE = {NAME, f"{NAME}.sigstore.json"}
 """Files that the list cannot contain: itself, and its signature."""
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of the file in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def checksums(folder: Path) -> dict[str, str]:
     """Return the checksum of each file of the folder, by the name of the file."""
     files = (path for path in sorted(folder.iterdir()) if path.name not in OUTSIDE)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.name: sha256(path) for path in files}
 
 
 def write_checksums(folder: Path) -> Path:

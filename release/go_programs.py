@@ -39,7 +39,7 @@ class GoProgram:
 
 COSIGN = GoProgram(TOOLS / "cosign", "github.com/sigstore/cosign/v3/cmd/cosign", minutes=3)
 CRANE = GoProgram(TOOLS / "crane", "github.com/google/go-containerregistry/cmd/crane")
-SYFT = GoProgram(TOOLS / "syft", "github.com/anchore/syft/cmd/syft", minutes=4)
+SYFT = GoProgram(TOOLS / "syft", "github.com/anchore/syft/cmd/syft", f"{STRIPPED} -X main.version=1.57.1", minutes=4)
 HELM_3 = GoProgram(TOOLS / "helm3", "helm.sh/helm/v3/cmd/helm", minutes=2)
 HELM_4 = GoProgram(TOOLS / "helm4", "helm.sh/helm/v4/cmd/helm", minutes=2)
 ACTIONLINT = GoProgram(TOOLS / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")

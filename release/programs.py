@@ -11,11 +11,18 @@ from pathlib import Path
 
 UMASK = 0o022
 
+FIXED = {
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONHASHSEED": "0",
+    # Podman's own image format has no HEALTHCHECK.
+    "BUILDAH_FORMAT": "docker",
+}
+
 
 def fixed_environment(inherited: Mapping[str, str], epoch: int) -> dict[str, str]:
     """Return the caller's environment with fixed values for everything that changes the bytes of a build."""
-    fixed = {"SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
-    return {**inherited, **fixed}
+    return {**inherited, "SOURCE_DATE_EPOCH": str(epoch), **FIXED}
 
 
 def build_with(command: list[str], folder: Path, epoch: int) -> None:

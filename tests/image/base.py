@@ -2,6 +2,7 @@
 Build a base image without an image registry, and print its name, for `make image BASE=…`.
 
     python -m tests.image.base
+    python -m tests.image.base amd64 arm64      prints a name with {arch}, for `make release BASE=…`
 
 Debian's packages come from the package mirror of this machine, and the Python packages from its index. Both are cached.
 If the image exists already, only its name is printed.
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from release.go_programs import CACHE
+from tests.image.emulation import emulate
 from tests.image.engine import find_engine
 from tests.support.prerequisites import require
 
@@ -25,51 +27,66 @@ SUITE = "trixie"
 PYTHON_VERSION = "3.13"
 """The version of Python in this release of Debian."""
 
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Names of architectures in wheels, by their names in Debian and in images."""
+
+NATIVE = next(name for name, machine in MACHINES.items() if platform.machine() in {name, machine})
+"""Architecture of this machine."""
+
 PACKAGES = "python3,python3-venv,ca-certificates"
 
 
-def main() -> None:
+def main(architectures: list[str]) -> None:
     engine = find_engine()
     inputs = [Path(__file__), HERE / "Containerfile", *REQUIREMENTS]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()[:16]
-    name = f"localhost/irsa-sidecar-tests/base:{digest}"
-    if not _has(engine, name):
-        _build(engine, _debian(engine), name)
-    sys.stdout.write(f"{name}\n")
+    pattern = f"localhost/irsa-sidecar-tests/base:{digest}-{{arch}}"
+    for architecture in architectures or [NATIVE]:
+        name = pattern.replace("{arch}", architecture)
+        if not _has(engine, name):
+            emulate(architecture)
+            _build(engine, _debian(engine, architecture), name, architecture)
+    sys.stdout.write(f"{pattern if architectures else pattern.replace('{arch}', NATIVE)}\n")
 
 
 def _has(engine: str, image: str) -> bool:
     return subprocess.run([engine, "image", "inspect", image], capture_output=True, check=False).returncode == 0
 
 
-def _debian(engine: str) -> str:
+def _debian(engine: str, architecture: str) -> str:
     """Return the name of the image of a small Debian with Python."""
-    name = f"localhost/irsa-sidecar-tests/debian:{SUITE}"
+    name = f"localhost/irsa-sidecar-tests/debian:{SUITE}-{architecture}"
     if _has(engine, name):
         return name
-    archive = CACHE / f"debian-{SUITE}.tar"
+    archive = CACHE / f"debian-{SUITE}-{architecture}.tar"
     if not archive.exists():
         require({"mmdebstrap": "mmdebstrap"}, "A base image without a registry")
         CACHE.mkdir(parents=True, exist_ok=True)
         draft = archive.with_suffix(".draft.tar")
-        _run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, draft)
+        wanted = ["--variant=essential", f"--include={PACKAGES}", f"--architectures={architecture}"]
+        _run("mmdebstrap", "--quiet", *wanted, SUITE, draft)
         draft.rename(archive)
-    _run(engine, "import", archive, name)
+    _run(engine, "import", *_platform(engine, architecture), archive, name)
     return name
 
 
-def _build(engine: str, debian: str, name: str) -> None:
+def _platform(engine: str, architecture: str) -> list[str]:
+    """Return the flag of `import` that names the architecture, which docker and podman spell differently."""
+    return [f"--arch={architecture}"] if "podman" in engine else [f"--platform=linux/{architecture}"]
+
+
+def _build(engine: str, debian: str, name: str, architecture: str) -> None:
     with tempfile.TemporaryDirectory() as context:
         shutil.copy(HERE / "Containerfile", context)
         for requirements in REQUIREMENTS:
-            _download(requirements, Path(context, "wheels"))
+            _download(requirements, Path(context, "wheels"), MACHINES[architecture])
         build = [engine, "build", "--quiet", "--network=none", "--build-arg", f"DEBIAN={debian}", "--tag", name]
+        build.append(f"--platform=linux/{architecture}")
         _run(*build, "--file", f"{context}/Containerfile", context)
 
 
-def _download(requirements: Path, wheels: Path) -> None:
+def _download(requirements: Path, wheels: Path, machine: str) -> None:
     """Download the wheels for the image's Python, which differs from the Python of this process."""
-    machine = {"arm64": "aarch64"}.get(machine := platform.machine(), machine)
     platforms = [f"--platform=manylinux{tag}_{machine}" for tag in ("2014", "_2_28", "_2_34")]
     wanted = [f"--python-version={PYTHON_VERSION}", "--only-binary=:all:", "--no-deps", "--require-hashes"]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
@@ -82,4 +99,4 @@ def _run(*command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

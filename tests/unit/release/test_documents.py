@@ -88,7 +88,7 @@ def test_links_of_the_package_are_in_the_repository() -> None:
 def test_builds_do_not_see_locale_time_zone_or_hash_seed() -> None:
     caller = {"PATH": "/bin", "TZ": "Asia/Tokyo", "LC_ALL": "de_DE", "PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1"}
     fixed = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "5"}
-    assert fixed_environment(caller, 5) == {"PATH": "/bin", **fixed}
+    assert fixed_environment(caller, 5) == {"PATH": "/bin", "BUILDAH_FORMAT": "docker", **fixed}
 
 
 def test_provenance_of_the_chart_names_its_digest() -> None:

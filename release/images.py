@@ -1,0 +1,117 @@
+"""
+Build both images for each platform with docker or podman.
+
+BASE is the base image of the Dockerfile. `{arch}` in it is replaced by the architecture, because a base that was built
+on this machine has one name for each.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from release.oci import PlatformImage, SavedImage, image_index, instant, layout, platform_image, read_saved
+from release.programs import build_with
+from release.source import URL, Source
+
+ARCHITECTURES = ("amd64", "arm64")
+"""Architectures of a release that is published."""
+
+TARGETS = {"run": "", "tools": "-tools"}
+"""Targets of the Dockerfile, and what follows the version in the tags of their images."""
+
+LABEL = "org.opencontainers.image."
+"""Prefix of the annotations that the OCI image specification defines (annotations.md)."""
+
+_PINNED = re.compile(r"(?P<name>.+?)@(?P<digest>sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Docker or podman, with the base image of the Dockerfile. A fresh build ignores steps of earlier builds."""
+
+    command: str
+    base: str
+    architectures: tuple[str, ...] = ARCHITECTURES
+    fresh: bool = False
+
+    def base_of(self, architecture: str) -> str:
+        return self.base.replace("{arch}", architecture)
+
+
+def build_image(engine: Engine, source: Source, files: Path, target: str) -> tuple[str, bytes]:
+    """Build one target for all architectures. Return its tag, and the archive of its image layout."""
+    tag = f"{source.version}{TARGETS[target]}"
+    images = [_platform_image(engine, source, files, target, architecture) for architecture in engine.architectures]
+    index = image_index(images, labels(source, engine.base))
+    return tag, layout(index, images, tag, source.epoch)
+
+
+def labels(source: Source, base: str, digest: str = "") -> dict[str, str]:
+    """Return the labels that link an image with its source and its base."""
+    pinned = _PINNED.fullmatch(base)
+    named = {
+        "title": "irsa-sidecar",
+        "description": "AWS credentials for Pods from their service account token",
+        "licenses": "Apache-2.0",
+        "source": URL,
+        "url": URL,
+        "documentation": f"{URL}/tree/v{source.version}/docs",
+        "version": source.version,
+        "revision": source.revision,
+        "created": instant(source.epoch),
+        "base.name": pinned["name"] if pinned else base,
+        "base.digest": digest or (pinned["digest"] if pinned else ""),
+    }
+    return {LABEL + name: value for name, value in sorted(named.items()) if value}
+
+
+def base_in(dockerfile: str) -> str:
+    """Return the base image that the Dockerfile names."""
+    return next(line.removeprefix("ARG BASE=") for line in dockerfile.splitlines() if line.startswith("ARG BASE="))
+
+
+def base_digest(engine: Engine, base: str) -> str:
+    """Return the digest in the name of the base. An image of this machine has the digest that the engine reports."""
+    if pinned := _PINNED.fullmatch(base):
+        return pinned["digest"]
+    command = [engine.command, "image", "inspect", base]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)[0]
+    return str(found.get("Digest") or found["Id"])
+
+
+def _platform_image(engine: Engine, source: Source, files: Path, target: str, architecture: str) -> PlatformImage:
+    base = engine.base_of(architecture)
+    digest = base_digest(engine, base)
+    tag = f"localhost/irsa-sidecar-release:{_unique(source, target, architecture, digest)}"
+    flags = [f"--platform=linux/{architecture}", f"--target={target}", f"--tag={tag}"]
+    sys.stderr.write(f"release: image {target} for {architecture}\n")
+    build_with([*_build_command(engine, source, base), *flags, "."], files, source.epoch)
+    try:
+        return platform_image(_save(engine, tag), labels(source, base, digest), source.epoch)
+    finally:
+        subprocess.run([engine.command, "image", "rm", tag], capture_output=True, check=False)
+
+
+def _build_command(engine: Engine, source: Source, base: str) -> list[str]:
+    offline = ["--network=none"] if base.startswith("localhost/") else []
+    arguments = [f"--build-arg=BASE={base}", f"--build-arg=SOURCE_DATE_EPOCH={source.epoch}"]
+    fresh = ["--no-cache"] if engine.fresh else []
+    return [engine.command, "build", "--quiet", *fresh, *offline, *arguments]
+
+
+def _unique(source: Source, *parts: str) -> str:
+    """Return a tag that no other build on this machine uses at the same time."""
+    text = "\0".join([source.revision, str(source.repository), *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _save(engine: Engine, tag: str) -> SavedImage:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.tar")
+        subprocess.run([engine.command, "save", "--output", str(path), tag], capture_output=True, check=True)
+        return read_saved(path.read_bytes())
