@@ -1,0 +1,47 @@
+"""Provide the release that `make release` left in dist/, and the keys that signed it. Not part of `make test`."""
+
+import faulthandler
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from release.check import Release, version_of
+from release.go_programs import COSIGN, HELM_4, built
+from release.keys import chart_public_key, cosign_key, cosign_public_key
+from release.signing import Signer, trust_key
+
+KEYS = Path(os.environ.get("RELEASE_KEYS", ".release-keys")).resolve()
+
+FOLDER = Path(os.environ.get("RELEASE", "dist")).resolve()
+
+
+@pytest.fixture(scope="session")
+def release() -> Release:
+    """Return the release as it was built. Tests do not change it."""
+    if not FOLDER.exists():
+        pytest.fail(f"{FOLDER} is missing. `make release` builds it.")
+    verifier = trust_key(built(COSIGN), cosign_public_key(KEYS))
+    architectures = tuple(os.environ.get("ARCHITECTURES", "amd64,arm64").split(","))
+    return Release(FOLDER, version_of(FOLDER), verifier, built(HELM_4), chart_public_key(KEYS), architectures)
+
+
+@pytest.fixture
+def copied(release: Release, tmp_path: Path) -> Release:
+    """Return a copy of the release. Its files are links, so a test replaces them instead of writing into them."""
+    shutil.copytree(release.folder, tmp_path / "dist", copy_function=os.link)
+    return replace(release, folder=tmp_path / "dist")
+
+
+@pytest.fixture(scope="session")
+def signer() -> Signer:
+    """Return the key that signed the release, for a test of what else is verified."""
+    return Signer(built(COSIGN), cosign_key(KEYS))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Lift the time limit, because images are built for minutes."""
+    faulthandler.cancel_dump_traceback_later()

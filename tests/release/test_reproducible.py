@@ -1,0 +1,66 @@
+"""Test that another folder, another day and another umask give the same files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from release import artefacts
+from release.check import Release, verify
+from release.checksums import sha256
+from release.oci_layout import config, read_layout
+from tests.support.prerequisites import require
+
+REPOSITORY = Path(__file__).parents[2]
+
+DAYS = ("2027-02-28 23:59:58", "2031-06-01 00:00:01")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, release: Release) -> Path:
+    """Return another checkout of the commit that the release names."""
+    folder = tmp_path / "a folder with another name"
+    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", verify(release)], check=True)
+    return folder
+
+
+def build(checkout: Path, day: str, output: Path, *parts: str) -> None:
+    """Build the parts with a umask that lets nobody else read."""
+    require({"faketime": "faketime"}, "A build on another day")
+    command = ["faketime", day, sys.executable, "-m", "release", "parts", f"--output={output}", "--fresh", *parts]
+    subprocess.run(command, cwd=checkout, env=os.environ | {"TZ": "Asia/Tokyo"}, umask=0o077, check=True)
+
+
+@pytest.mark.parametrize("day", DAYS)
+def test_packages_and_chart_are_the_same_on_any_day(
+    elsewhere: Path, release: Release, tmp_path: Path, day: str
+) -> None:
+    build(elsewhere, day, tmp_path / "again", "packages", "chart", "notes")
+    names = [*artefacts.packages(release.version), artefacts.chart(release.version), artefacts.NOTES]
+    assert {name: sha256(tmp_path / "again" / name) for name in names} == {
+        name: sha256(release.path(name)) for name in names
+    }
+
+
+def test_images_are_the_same_on_another_day(elsewhere: Path, release: Release, tmp_path: Path) -> None:
+    """Build every step again, for this machine's architecture."""
+    architecture = release.architectures[0]
+    build(elsewhere, DAYS[1], tmp_path / "again", "images", "sboms", f"--architectures={architecture}")
+    for tag in artefacts.tags(release.version):
+        again = read_layout((tmp_path / "again" / artefacts.image(tag)).read_bytes()).platforms[0]
+        there = read_layout(release.path(artefacts.image(tag)).read_bytes()).platforms[0]
+        assert config(again)["rootfs"] == config(there)["rootfs"]
+        assert again == there
+        for end in ("spdx.json", "cdx.json"):
+            name = artefacts.sbom(tag, architecture, end)
+            assert sha256(tmp_path / "again" / name) == sha256(release.path(name))
+
+
+def test_image_has_the_health_check_of_the_dockerfile(release: Release) -> None:
+    """Podman does not show it for images of this format (tests/image)."""
+    run = read_layout(release.path(artefacts.image(release.version)).read_bytes())
+    for platform in run.platforms:
+        assert config(platform)["config"]["Healthcheck"]["Test"] == ["CMD", "irsa-sidecar", "probe"]
