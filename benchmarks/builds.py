@@ -26,7 +26,7 @@ BUILD_SECONDS = 600
 
 
 class MissingError(Exception):
-    """A subject or tool that is not available on this machine. The message is one line with its name and the reason."""
+    """A subject or tool is not available on this machine. The message is one line with the name and the reason."""
 
 
 def run_environment(python: str) -> Path:

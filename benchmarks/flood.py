@@ -1,5 +1,5 @@
 """
-Measure how long honest clients wait for `irsa-sidecar run` while a client holds a thousand idle connections to it.
+Measure how long honest clients wait for `irsa-sidecar run` while another client keeps a thousand idle connections open.
 
     python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
 

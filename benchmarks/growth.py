@@ -1,5 +1,5 @@
 """
-Measure how the cost of one daemon grows with its roles and with its connections, and whether it grows linearly.
+Measure the growth of one daemon's cost with its roles and connections, and check whether the growth is linear.
 
     python -m benchmarks.growth [--roles 1 5 20 50] [--connections 0 64 128 256] [--python PATH] [--plots DIRECTORY]
 

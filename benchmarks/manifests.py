@@ -1,5 +1,5 @@
 """
-Measure what `setup pod` costs on a List of Deployments, as `kubectl get deployments -o yaml` prints it.
+Measure CPU time and memory of `setup pod` for a List of Deployments, as `kubectl get deployments -o yaml` prints it.
 
     python -m benchmarks.manifests [--deployments 160 1600]
 

@@ -1,7 +1,7 @@
 """
 Draw the tables of `run_cost.py` as bars: one picture for each question, with a title that states the result.
 
-Rule: the title names both values, so it is true whoever is faster.
+Rule: the title names both values, so it is correct for any result.
 """
 
 import statistics
@@ -122,7 +122,7 @@ def _bars(picture: Picture, samples: Samples, title: str) -> Any:
 
 
 def _panel(axis: Any, rows: Sequence[str], samples: Samples, column: str) -> None:
-    """Draw one bar for each subject, with its value behind it."""
+    """Draw one bar for each subject, and write the value after the bar."""
     longest = max(max(samples[name].get(column) or [0.0]) for name in rows)
     for place, name in enumerate(rows):
         values = samples[name].get(column)

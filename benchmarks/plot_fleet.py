@@ -39,7 +39,7 @@ class Counts(Protocol):
 
 
 def series(counts: Counts, window_seconds: int, quota: float | None, pods: int) -> dict[str, Any]:
-    """Return what a picture shows of one scenario, in few points."""
+    """Return the series of one scenario for its picture, reduced to few points."""
     requested, granted, without = counts.requested, counts.granted, counts.pods_without()
     per_point = -(-len(requested) // MAX_POINTS)
     start = range(min(START_MINUTES * MINUTE_SECONDS // window_seconds, len(requested)))
@@ -141,7 +141,7 @@ def _calls(axis: Any, hours: Sequence[float], shown: dict[str, Any]) -> None:
 
 
 def _without(axis: Any, times: Sequence[float], without: Sequence[int]) -> None:
-    """Draw the Pods without credentials, with the largest number at its place."""
+    """Draw the Pods without credentials, and write the largest number beside its point."""
     most = max(without)
     at = times[without.index(most)]
     axis.fill_between(times, without, color=style.WITHOUT, lw=0, alpha=0.85)

@@ -15,7 +15,7 @@ ROLES, CONNECTIONS = "roles", "open connections"
 
 
 class Slope(NamedTuple):
-    """A straight line through measured points: the value of one more, the value at zero, and R²."""
+    """A straight line through measured points: the value per role or connection, the value at zero, and R²."""
 
     each: float
     none: float
@@ -30,7 +30,7 @@ class Slope(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One diagram: the stored table, its column, the divisor to the shown unit, and the axis."""
+    """One diagram: the stored table, the column, the divisor for the unit of the axis, and the axis."""
 
     table: str
     column: str

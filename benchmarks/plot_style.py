@@ -1,7 +1,8 @@
 """
-Give every plot the same look, and write it as a small SVG.
+Apply one style to every plot, and write each plot as a small SVG.
 
-Rule: a title states the result, an axis has a unit, and a bar shows its value. Text stays text, so files stay small.
+Rule: a title states the result, an axis has a unit, and a bar shows its value. Text is not converted to paths, so that
+files are small.
 """
 
 import importlib
@@ -63,7 +64,7 @@ def plotting() -> Any:
 
 
 def headline(figure: Any, title: str, subtitle: str) -> None:
-    """Write the result in bold, and below it what was measured."""
+    """Write the result in bold, and the measured quantity below the result."""
     height = figure.get_figheight()
     figure.text(0.015, 1 - 0.08 / height, title, fontsize=11, fontweight="bold", va="top")
     figure.text(0.015, 1 - 0.33 / height, subtitle, fontsize=8.5, color="#475569", va="top")
@@ -76,6 +77,6 @@ def layout(figure: Any) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the figure without a date, so that the same data gives the same file."""
+    """Write the figure without a date, so that the same data produces the same file."""
     figure.savefig(path, metadata={"Date": None})
     plotting().close(figure)

@@ -3,7 +3,7 @@ Write the page of the benchmarks and all pictures again from the stored data, wi
 
     python -m benchmarks.plots [docs]
 
-Needs matplotlib. Rule: the same data gives the same files.
+The script needs matplotlib. Rule: the same data produces the same files.
 """
 
 import argparse

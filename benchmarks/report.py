@@ -1,7 +1,7 @@
 """
 Write one run of run_cost.py as a page with pictures: subjects, machine, command, and comparison with others.
 
-Rule: the page contains one run only. The run is stored beside the pictures, so page and pictures can be written again.
+Rule: the page contains only one run. The run is stored beside the pictures, so page and pictures can be written again.
 """
 
 import json
@@ -16,7 +16,7 @@ from benchmarks.tables import Table
 OURS, GO_PEERS = "run", ("aws-vault", "ec2-metadata-mock")
 
 DATA = "benchmarks.json"
-"""Name of the file that holds the last run, beside its pictures."""
+"""Name of the file with the last run. The file is beside the pictures."""
 
 COLUMNS = {
     "listening ms": "listens after, ms",
@@ -102,7 +102,7 @@ def as_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """Return a stored run. Raises ValueError or TypeError if the text is not one."""
+    """Return a stored run. Raises ValueError or TypeError if the text is not a stored run."""
     stored = json.loads(text)
     return Run(**stored | {"tables": {name: Table(**table) for name, table in stored["tables"].items()}})
 

@@ -94,7 +94,9 @@ async def test_hung_directory_delays_another_by_one_turn(autojump_clock: MockClo
                 pass
 
             async def read_healthy() -> None:
-                autojump_clock.autojump_threshold = 1.0  # the healthy thread is real, so it takes real microseconds
+                autojump_clock.autojump_threshold = (
+                    1.0  # the thread of the healthy directory is real, so it needs real time
+                )
                 await in_thread(HEALTHY, finish_at_once)
                 done.set()
 

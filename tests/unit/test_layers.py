@@ -118,7 +118,7 @@ def unit_of(module: str) -> str:
 
 
 def within(module: str, names: str) -> bool:
-    """Return whether the module, without `sidecar.`, is one of the names or in one of the packages."""
+    """Return whether the name of the module, without `sidecar.`, is in the list or in a package of the list."""
     return any(f"{module}.".startswith(f"sidecar.{name}.") for name in names.split())
 
 

@@ -58,7 +58,7 @@ MANY = "".join(HOSTILE.values())
 
 
 def assert_harmless(text: str, allowed: str = "\n") -> None:
-    """Fail if the text holds a control, format, separator or surrogate character other than those allowed."""
+    """Fail if the text has a control, format, separator or surrogate character that is not allowed."""
     bad = [c for c in text if c not in allowed and unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
     assert not bad
     assert not set("\u034f\u115f\u1160\u3164\uffa0") & set(text)

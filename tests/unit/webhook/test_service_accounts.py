@@ -163,7 +163,7 @@ async def test_simultaneous_requests_are_limited(
 async def test_wait_for_a_request_has_a_deadline(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Check that the webhook responds before the API server stops waiting for it."""
+    """Check that the webhook responds before the API server stops waiting for the response."""
     followed = Followed(api)
 
     async def read(_path: str, _keep: object) -> None:
