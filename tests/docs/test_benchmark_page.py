@@ -34,7 +34,7 @@ def test_cell_is_the_median_and_its_spread() -> None:
     assert "| run / aws-vault | 1.55 | 0.75 |" in tables.markdown(RUSH)
 
 
-def test_best_peer_is_the_one_with_our_worst_ratio() -> None:
+def test_best_peer_is_the_peer_with_our_worst_ratio() -> None:
     text = page({"rush": RUSH})
     assert "| requests per second, 32 clients | 1.24 | ec2-metadata-mock (Go) | ≥ 1.1 | met |" in text
     assert "| p99 latency, 256 clients | 0.75 | aws-vault (Go) | ≤ 0.7 | not met |" in text
@@ -52,7 +52,7 @@ def test_stored_run_gives_the_same_page() -> None:
 
 
 def test_stored_fleet_keeps_every_peak() -> None:
-    """Check that a point, which covers several windows, shows the maximum of them."""
+    """Check that each point shows the maximum of the windows that it covers."""
     scenario = fleet.scenarios(1000, fleet.QUOTA)["outage"]
     counts = fleet.simulate(scenario, 1000, seed=1)
     shown = plot_fleet.series(counts, fleet.WINDOW_SECONDS, scenario.quota, 1000)
@@ -67,13 +67,13 @@ def test_title_of_a_fleet_names_the_pods_without_credentials() -> None:
     assert plot_fleet.title(shown | {"most_without": 20}) == "STS down: at most 20 of 1,000 Pods without credentials"
 
 
-def test_ratio_needs_both_sides() -> None:
+def test_ratio_is_shown_only_if_both_sides_are_measured() -> None:
     assert tables.ratio(RUSH, "run", "aws-vault", "c=256 p99 ms") == 0.75
     assert tables.ratio(RUSH, "run", "nginx", "c=256 p99 ms") is None
     assert tables.ratio(RUSH, "run", "aws-vault", "p50 us") is None
 
 
-def test_slope_gives_the_cost_of_one_more_and_the_fit() -> None:
+def test_slope_is_the_cost_of_one_more_unit() -> None:
     straight = Slope.of({1: 110.0, 5: 150.0, 20: 300.0})
     assert (straight.none, straight.each, straight.fit) == pytest.approx((100, 10, 1))
     assert Slope.of({0: 0.0, 1: 0.0, 2: 10.0, 3: 100.0}).fit < 0.9
@@ -91,7 +91,7 @@ def test_machine_without_a_subject_gets_one_line(monkeypatch: pytest.MonkeyPatch
         measure.on_linux(lacking)
 
 
-def test_fleet_of_any_size_has_its_goals() -> None:
+def test_fleet_of_any_size_has_the_same_goals() -> None:
     for pods in (1, 10):
         for name, scenario in fleet.scenarios(pods, fleet.QUOTA).items():
             counts = fleet.simulate(scenario, pods, seed=1)
@@ -99,7 +99,7 @@ def test_fleet_of_any_size_has_its_goals() -> None:
             assert sum(counts.granted) > 0
 
 
-def test_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_below_the_minimum_is_named_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pods", type=at_least(1))
     assert parser.parse_args(["--pods=1"]).pods == 1
@@ -109,7 +109,7 @@ def test_number_that_is_too_small_is_named(capsys: pytest.CaptureFixture[str]) -
         assert f"--pods: {words}" in capsys.readouterr().err
 
 
-def test_number_that_is_too_large_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_above_the_maximum_is_named_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--roles", type=at_least(1, 50))
     assert parser.parse_args(["--roles=50"]).roles == 50
@@ -130,7 +130,7 @@ def test_missing_interpreter_is_named_before_any_build(
 
 
 def test_parser_benchmark_reads_the_head_each_time() -> None:
-    """Check that no cache measures a dictionary lookup instead. A cache would also keep `Authorization` headers."""
+    """Check that no cache replaces the parser. A cache would also store `Authorization` headers."""
     read = parsers.parsers()["sidecar.serving.http"]
     head = parsers.REQUESTS["botocore"]
     assert read(head) == read(head)

@@ -1,4 +1,4 @@
-"""Check that the settings of both containers in compose.yaml fit together and are known to the commands."""
+"""Check that the settings of both containers in compose.yaml match, and that the commands know these settings."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ def services() -> Services:
 
 @pytest.fixture(scope="module")
 def flags(services: Services) -> argparse.Namespace:
-    """Return the daemon's flags, as `irsa-sidecar local` parses them."""
+    """Return the daemon's flags, parsed as by `irsa-sidecar local`."""
     name, *arguments = services["irsa-sidecar"]["command"]
     assert name == "local"
     parser = argparse.ArgumentParser(exit_on_error=False)
@@ -35,7 +35,7 @@ def flags(services: Services) -> argparse.Namespace:
 
 @pytest.fixture(scope="module")
 def settings(services: Services, flags: argparse.Namespace) -> LocalConfig:
-    """Return the file that is mounted at the path of --config."""
+    """Return the file that compose.yaml mounts at the path in --config."""
     mounts = dict(volume.split(":")[:2][::-1] for volume in services["irsa-sidecar"]["volumes"])
     return read_config(REPOSITORY / mounts[str(flags.config)])
 
@@ -53,7 +53,7 @@ def test_application_uses_the_local_sts(services: Services, settings: LocalConfi
     assert services["app"]["environment"]["AWS_REGION"] == settings.region
 
 
-def test_probe_uses_its_default_address(services: Services, flags: argparse.Namespace) -> None:
+def test_probe_calls_its_default_address(services: Services, flags: argparse.Namespace) -> None:
     assert services["irsa-sidecar"]["healthcheck"]["test"] == ["CMD", "irsa-sidecar", "probe"]
     (default,) = [setting.default for setting in SETTINGS if setting.field == "admin_listen"]
     assert flags.admin_listen.rpartition(":")[2] == str(default).rpartition(":")[2]

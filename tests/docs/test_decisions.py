@@ -1,4 +1,4 @@
-"""The records of decisions: their form, their numbers and their index."""
+"""Check the form, the numbers and the index of the decision records."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ DECISIONS = Path(__file__).parents[2] / "docs" / "decisions"
 RECORDS = sorted(DECISIONS.glob("[0-9]*.md"))
 HEADINGS = ["Context", "Decision", "Consequences", "How to measure it again"]
 MAX_LINES = 70
-"""About one page."""
+"""Maximum number of lines in a record, which is about one page."""
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.stem)
@@ -20,7 +20,7 @@ def test_record_has_the_four_headings(record: Path) -> None:
     assert len(text.splitlines()) <= MAX_LINES
 
 
-def test_numbers_have_no_gaps() -> None:
+def test_numbers_of_records_have_no_gaps() -> None:
     assert [int(record.stem[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
 
 

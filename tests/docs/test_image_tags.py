@@ -1,4 +1,4 @@
-"""Check the tags of our images in pages, help texts and manifests: they name this version, which readers can build."""
+"""Check that the tags of our images in pages, help texts and manifests name this version, which readers can build."""
 
 import re
 
@@ -24,7 +24,7 @@ FILES = [
 
 
 def tags(path: str) -> set[str]:
-    """Return the tags of our images in a file."""
+    """Return the tags of our images in the file."""
     return set(_TAG.findall((ROOT / path).read_text(encoding="utf-8")))
 
 

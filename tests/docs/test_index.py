@@ -1,4 +1,4 @@
-"""Check the index of the documentation, and that guides lead the reader to the next page."""
+"""Check the index of the documentation, and check that guides link to the next page."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ COMPLETE = frozenset(
         "docs/upgrade.md",
     }
 )
-"""The pages that lead the reader to the next page."""
+"""The pages that must link to the next page."""
 
 
 def test_index_lists_every_page_once() -> None:
@@ -43,6 +43,6 @@ def test_index_has_the_four_kinds_of_pages() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(COMPLETE))
-def test_page_ends_with_where_to_go_next(page: str) -> None:
+def test_page_ends_with_links_to_the_next_pages(page: str) -> None:
     *_, last = re.split(r"^## (.+)\n", read(page), flags=re.MULTILINE)[1::2]
     assert last == "Where to go next"

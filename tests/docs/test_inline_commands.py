@@ -1,7 +1,7 @@
 """
-Check the commands inside the sentences of the documentation: the program accepts their arguments.
+Check that the program accepts the arguments of each command inside a sentence of the documentation.
 
-Rule: a span is a command if it has arguments. A span with only the name of a command or a step names it.
+Rule: a code span is a command if it has arguments. A span without arguments is only the name of a command or a step.
 """
 
 import re

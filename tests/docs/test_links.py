@@ -1,4 +1,4 @@
-"""Check the links between pages and the paths in them: each target exists in this repository, with its heading."""
+"""Check the links between pages and the paths in pages: each target, with its heading, exists in this repository."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ _HTML_ANCHOR = re.compile(r"<a (?:id|name)=\"([^\"]+)\"")
 
 
 def pages() -> list[Path]:
-    """Return every Markdown file that git knows or would add."""
+    """Return every Markdown file that is tracked by git or could be added."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "*.md"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [ROOT / path for path in listed if (ROOT / path).exists()]
@@ -30,13 +30,13 @@ def _name(page: Path) -> str:
 
 
 def slug(heading: str) -> str:
-    """Return the anchor that GitHub makes of a heading."""
+    """Return the anchor that GitHub creates for a heading."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page; headings of the same name are numbered."""
+    """Return the anchors of a page. Headings with the same name are numbered."""
     text = page.read_text(encoding="utf-8")
     seen: Counter[str] = Counter()
     found = set(_HTML_ANCHOR.findall(text))
@@ -48,7 +48,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    """Yield each link of a page that leads to no file of the work tree, or to no heading of it."""
+    """Yield each link of a page whose file or heading does not exist."""
     for target in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
         if "://" in target or target.startswith("mailto:"):
             continue
@@ -59,7 +59,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def missing_files(page: Path) -> Iterator[str]:
-    """Yield each path of this repository that a page has in a code span, and that does not exist."""
+    """Yield each path that a code span of the page names but that does not exist in this repository."""
     for span in _SPAN.findall(page.read_text(encoding="utf-8")):
         for word in span.split():
             if _NAMED_FILE.fullmatch(word) and not (ROOT / word).exists():
@@ -72,7 +72,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if page.name != "CHANGELOG.md"], ids=_name)
-def test_named_files_exist(page: Path) -> None:
+def test_files_named_in_pages_exist(page: Path) -> None:
     assert list(missing_files(page)) == []
 
 
@@ -80,7 +80,7 @@ def test_named_files_exist(page: Path) -> None:
     ("heading", "expected"),
     [("On an empty EKS cluster", "on-an-empty-eks-cluster"), ("`run`, and [why](a.md)", "run-and-why"), ("A_b", "a_b")],
 )
-def test_slug_is_that_of_github(heading: str, expected: str) -> None:
+def test_slug_equals_the_anchor_on_github(heading: str, expected: str) -> None:
     assert slug(heading) == expected
 
 

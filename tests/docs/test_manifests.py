@@ -31,12 +31,12 @@ def test_sidecar_equals_the_example_except_for_the_files_subject(file: str) -> N
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_image_has_this_version(file: str) -> None:
+def test_image_in_each_manifest_has_this_version(file: str) -> None:
     assert sidecar_of(the_pod(file))["image"] == f"irsa-sidecar:{__version__}"
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_variables_are_settings(file: str) -> None:
+def test_variables_in_manifests_are_settings(file: str) -> None:
     assert unknown_variables(variables_of(sidecar_of(the_pod(file)))) == []
 
 
@@ -62,11 +62,11 @@ def test_injection_adds_nothing_to_the_example(file: str) -> None:
     assert inject(pod, None, settings) == (pod, ())
 
 
-def test_patch_of_the_cronjob_equals_the_other_patch() -> None:
+def test_patch_of_the_cronjob_equals_the_pod_patch() -> None:
     assert the_pod("pod/patch-cronjob.yaml") == the_pod("pod/patch.yaml")
 
 
-def test_plain_sidecar_drains_before_it_is_killed() -> None:
+def test_plain_sidecar_drains_before_the_kubelet_kills_it() -> None:
     pod = the_pod("pod/before-1.29.yaml")
     drain_seconds = int(variables_of(sidecar_of(pod))["IRSA_SIDECAR_DRAIN_SECONDS"])
     assert 0 < drain_seconds < pod["spec"]["terminationGracePeriodSeconds"]

@@ -1,4 +1,4 @@
-"""Check the maps for contributors: they have every package and the import lines of the test."""
+"""Check that the maps for contributors show every package, and the import rules of test_layers.py."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ OFFERED = re.compile(r"label_values\(.*, (\w+)\)$")
 LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Scraped = Mapping[str, Mapping[str, set[str]]]
-"""Labels of each possible series, for the sidecar and for the webhook."""
+"""Labels of each series that a scrape can return, for the sidecar and for the webhook."""
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +93,14 @@ def _kept(query: str) -> set[str]:
     ],
 )
 def test_every_metric_is_in_a_panel(scraped: Scraped, whose: str, unseen: set[str]) -> None:
-    """Exclude metrics that only explain how something was counted."""
+    """Exclude metrics that only explain how other values were counted."""
     shown = {name for _, query in panel_queries(whose) for name, _ in SERIES.findall(query)}
     told = {name for name in scraped[whose] if not name.endswith(("_created", "_sum", "_count"))}
     assert told - shown == unseen
 
 
 @pytest.mark.parametrize("whose", FOLDERS)
-def test_panels_lie_side_by_side(whose: str) -> None:
+def test_panels_of_a_dashboard_do_not_overlap(whose: str) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels(whose):
         place = panel["gridPos"]

@@ -1,4 +1,4 @@
-"""Check the pictures and plots: small, drawn from their stored sources, and shown on a page."""
+"""Check that pictures and plots are small, match their stored sources, and appear on a page."""
 
 import hashlib
 import re
@@ -46,7 +46,7 @@ def test_every_picture_has_both_themes() -> None:
     }
 
 
-def test_page_of_the_benchmarks_is_the_stored_run() -> None:
+def test_benchmark_page_equals_the_stored_run() -> None:
     stored = report.from_json((PLOTS / report.DATA).read_text(encoding="utf-8"))
     assert (DOCS / "benchmarks.md").read_text(encoding="utf-8") == report.page(stored), "run `make plots`"
 
