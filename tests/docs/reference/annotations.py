@@ -6,6 +6,7 @@ from typing import Any
 from sidecar.injection.inject import inject
 from sidecar.injection.names import CONTAINER, EKS_ROLE_ARN, INJECT_LABEL, INJECT_TRUE
 from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.injection.warning import REASONS
 from tests.docs.reference import markdown
 from tests.docs.reference.annotation_notes import (
     INJECT,
@@ -14,7 +15,7 @@ from tests.docs.reference.annotation_notes import (
     SET_OR_CHECKED,
     AnnotationNote,
 )
-from tests.docs.reference.markdown import bullets, code, fenced, marked, section, sentences, table
+from tests.docs.reference.markdown import bullets, code, fenced, marked, section, sentence, sentences, table
 
 _INTRODUCTION = """
 Injection reads them when the Pod is created, so a change needs a new Pod (`kubectl rollout restart`).
@@ -38,6 +39,12 @@ This is the result for a Pod with one container, in a cluster of Kubernetes 1.29
 Variables that a container has already stay unchanged.
 """
 
+_EVENTS = """
+For each warning about a Pod, the webhook creates an Event on the Pod's owner, such as its ReplicaSet.
+The annotations still take effect.
+[Injection](../injection.md#warnings) says what to do.
+"""
+
 _VOLUMES = {
     "irsa-sidecar-token": "The service account token. Only the sidecar mounts it.",
     "irsa-sidecar-authorization": "The secret that clients send. The sidecar writes it, and the containers read it.",
@@ -49,7 +56,7 @@ _VOLUMES = {
 def page() -> str:
     return markdown.page(
         "Labels and annotations",
-        "This page lists every label and annotation that injection reads, and what it adds to a Pod.",
+        "This page lists every label and annotation that injection reads, what it adds to a Pod, and its Events.",
         sentences(_INTRODUCTION),
         section(2, "All of them", table(("name", "on", "default"), _overview())),
         section(2, "Label of the Pod", _section(INJECT_LABEL, INJECT, "labels")),
@@ -66,6 +73,7 @@ def page() -> str:
             table(("name", "meaning"), ((code(name), text) for name, text in SET_OR_CHECKED.items())),
         ),
         section(2, "Parts that injection adds", sentences(_ADDED), *_added()),
+        section(2, "Events", sentences(_EVENTS), table(("reason", "meaning"), _events())),
     )
 
 
@@ -106,6 +114,10 @@ def _added() -> Iterable[str]:
         section(3, f"Variables of the container `{CONTAINER}`", _variables(sidecar)),
         section(3, "Volumes", table(("volume", "purpose"), volumes)),
     )
+
+
+def _events() -> Iterator[tuple[str, str]]:
+    return ((code(reason), sentence(meaning)) for reason, meaning in REASONS.items())
 
 
 def _variables(container: Mapping[str, Any]) -> str:

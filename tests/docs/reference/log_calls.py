@@ -7,6 +7,7 @@ So no event can be missed: a call of another shape is an error of the tests.
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class Unnamed(NamedTuple):
     function: str
 
 
+@cache
 def found_calls() -> tuple[list[Call], list[Unnamed]]:
     """Return the calls with their events, and the calls whose event cannot be found."""
     calls: list[Call] = []
@@ -73,8 +75,9 @@ def calls_in(path: str, source: str) -> Iterator[Call | Unnamed]:
     bound = tuple(sorted({name for call in _calls(module) if _is_bind(call) for name in _keywords(call)}))
     for function in ast.walk(module):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            local_loggers = _local_loggers(function)
             for call in _own_calls(function):
-                levels = _levels(call.func, _local_loggers(function))
+                levels = _levels(call.func, local_loggers)
                 if levels is not None and call.args:
                     yield from _events(path, function.name, call, levels, bound)
 

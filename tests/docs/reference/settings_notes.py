@@ -85,8 +85,8 @@ NOTES: Mapping[str, SettingNote] = {
         "a path of a directory in memory (tmpfs)",
         ("/run/irsa-sidecar-state",),
         "",
-        "Only the sidecar may mount it. After a restart of the process, the daemon serves the saved credentials until "
-        "STS returns new ones.",
+        "Only the sidecar may mount it. After a restart of the process, the daemon serves the saved credentials and "
+        "refreshes them at the planned time.",
     ),
     "STATE_ALLOW_DISK": SettingNote(
         "`true` or `false`",
@@ -214,7 +214,7 @@ OF_COMMANDS: tuple[Variable, ...] = (
     Variable("AWS_PROFILE", "The profile whose credentials change the account.", "`default`", "`setup`"),
     Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `doctor`"),
     Variable("KUBECONFIG", "The kubeconfig of the cluster.", "`~/.kube/config`", "`setup`, `doctor`, `webhook`"),
-    Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `doctor`"),
+    Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `setup`"),
     Variable("TMPDIR", "The folder for the files of a daemon beside one command.", "`/tmp`", "`exec`, `local`"),
     Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
