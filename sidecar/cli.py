@@ -1,8 +1,8 @@
 """
 Run one command of the command line. Each command is a module of `sidecar.commands`, and no other one is imported.
 
-Rule: the exit status is 0 after success, SIGTERM or SIGINT; 2 for wrong usage or configuration, with a message that
-names the setting, its value and the fix; and 1 for any other error.
+Rule: the exit status is 0 after success, SIGTERM or SIGINT. It is 2 for wrong usage or configuration, and the message
+names the setting, its value and the fix. It is 1 for any other error.
 """
 
 import errno

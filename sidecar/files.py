@@ -4,7 +4,7 @@ Read files that others may replace at any time, and write files that hold secret
 Rules. A file is read in one bounded step, and its version shows whether the file has changed since. A secret is written
 whole or not at all, so a reader gets either the complete old file or the complete new file. The owner and, by default,
 the Pod's group can read a secret. The file is not flushed to the disk (fsync), because a slow disk would delay the
-process, and after a power failure the process writes the file again when it starts.
+process. After a power failure the process writes the file again when it starts.
 """
 
 import errno

@@ -2,7 +2,7 @@
 Choose the sidecar's resources, in the form of Kubernetes: `{"requests": {…}, "limits": {…}}`. Pure.
 
 Rule: a Pod of the QoS class Guaranteed stays in that class. A Pod has the class if every container has limits for CPU
-and memory, and requests that equal them (Kubernetes documentation, Pod Quality of Service Classes). In such a Pod the
+and memory, and equal requests (Kubernetes documentation, Pod Quality of Service Classes). In such a Pod the
 sidecar's requests equal its limits too. In other Pods it has no CPU limit by default, because a throttled sidecar
 responds later than SDKs wait, which is 1 s.
 """

@@ -2,16 +2,16 @@
 Create the sidecar's container and its three volumes. Pure.
 
 Mounts. Only the sidecar mounts the token and the state (state_directory.py). The sidecar and the containers of a role
-mount the secret of that role. Every user can read the secret's file (0644), because containers run as any user, and a
-server that starts its workers as other users loses supplementary groups. Other containers cannot read the file, because
-they do not mount the volume.
+mount the secret of that role. Every user can read the secret's file (0644), because containers run as any user. A group
+would not suffice: a server that starts its workers as other users loses supplementary groups. Other containers cannot
+read the file, because they do not mount the volume.
 
 Probes. The startup probe delays the application until credentials are available, because some SDKs (PHP, minio) do not
 retry after a first error. The probe is a command instead of a GET for two reasons. The Pod's events show the output of
 a command, such as `AccessDenied …`, but only `status 503` for a GET. And a command can wait: a usual start needs one
 process, and a start that hangs needs one process every four seconds. The liveness probe is a GET, because a GET starts
-no process in a running Pod. There is no readiness probe, because an outage of STS would then remove all Pods from all
-Services at the same time, although credentials are still valid and the application may do more than call AWS.
+no process in a running Pod. There is no readiness probe. With a readiness probe, an outage of STS would remove all Pods
+from all Services at the same time. But credentials are still valid then, and the application may do more than call AWS.
 
 A plain sidecar, before Kubernetes 1.29, starts together with the application, so a startup probe cannot delay the
 application. But the kubelet starts containers in the order of the list, each after the postStart hook of the previous

@@ -2,8 +2,8 @@
 Issue and renew the webhook's certificate, and keep it in a Secret that the replicas share.
 
 The content of the Secret is always the one to use. If the Secret is missing, unusable or due for renewal, a replica
-writes a new one. If two replicas write at the same time, the API server accepts one write (by resourceVersion, or
-because the name exists), and the other replica reads again. Every replica adds all authorities in the Secret to the
+writes a new one. If two replicas write at the same time, the API server accepts only one write (by resourceVersion, or
+because the name exists). The other replica reads again. Every replica adds all authorities in the Secret to the
 MutatingWebhookConfiguration, even after an operator applied a manifest without them. It serves the certificate in the
 Secret when the API server trusts its authority (ca_rollover.py has the order). The certificate is for the host names in
 that configuration, because the API server calls these hosts.
