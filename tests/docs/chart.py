@@ -3,8 +3,8 @@ Write the generated files of the chart.
 
     python -m tests.docs.chart
 
-A chart can read only its own folder, and Flux drops symbolic links, so `files/` holds copies of k8s/monitoring.
-Artifact Hub and `helm show readme` show README.md, so its links lead to the documentation site.
+A chart can read only its own folder, and Flux removes symbolic links. Therefore `files/` contains copies of
+k8s/monitoring. Artifact Hub and `helm show readme` show README.md, so its links lead to the documentation site.
 """
 
 import re

@@ -66,7 +66,7 @@ def _here_document(command: str, text: str) -> str:
 
 
 def _expecting(status: str | None, commands: str) -> str:
-    """Return the commands, which must exit with this status if there is one."""
+    """Return the commands. If a status is given in the note, the commands must exit with it."""
     return f"status=0\n{commands.rstrip()} || status=$?\ntest $status = {status}\n" if status else commands
 
 

@@ -1,8 +1,8 @@
 """
 Validate the YAML blocks of the documentation, each by its kind.
 
-Rule: a whole object says its kind itself. A part of one has the note `<!-- yaml: KIND -->`, with a key of KINDS.
-Kubernetes objects and Pods are valid in the oldest and the newest Kubernetes that we support.
+Rule: a whole object names its kind itself. A part of an object has the note `<!-- yaml: KIND -->`, with a key of KINDS.
+Kubernetes objects and Pods must be valid in the oldest and the newest Kubernetes that we support.
 """
 
 import json
@@ -47,7 +47,7 @@ _COMPOSE_KEYS = frozenset({"configs", "name", "networks", "secrets", "services",
 
 
 def check_object(document: Mapping[str, Any]) -> None:
-    """Validate one Kubernetes object. A custom one needs a group, a kind and a name."""
+    """Validate one Kubernetes object. A custom resource needs a group, a kind and a name."""
     group, _, _ = document["apiVersion"].rpartition("/")
     is_builtin = "." not in group or group.endswith(".k8s.io")
     for version in VERSIONS:
@@ -92,7 +92,7 @@ def check_chart_values(document: Mapping[str, Any]) -> None:
 
 
 def check_texts(document: Mapping[str, Any]) -> None:
-    """Validate labels or annotations: both sides are texts."""
+    """Validate labels or annotations, whose names and values must be texts."""
     assert document
     assert all(isinstance(text, str) for pair in document.items() for text in pair)
 
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[[Any], None]] = {
     "roles file": check_roles,
     "local settings": check_local,
 }
-"""The check of each kind, by the name that notes use."""
+"""The function that validates each kind, by the name in notes."""
 
 _MARKS = {
     "apiVersion": "object",
@@ -127,11 +127,11 @@ _MARKS = {
     "components": "kustomization",
     "configMapGenerator": "kustomization",
 }
-"""The kind of a document, by a key that only this kind has."""
+"""The kind of a document, by a key that only documents of this kind have."""
 
 
 def kind_of(document: Any) -> str:
-    """Return the kind of a document without a note. Raises ValueError if it does not say its kind."""
+    """Return the kind of a document without a note. Raises ValueError if the document does not name its kind."""
     keys = document if isinstance(document, dict) else {}
     if "kustomize.config.k8s.io" in keys.get("apiVersion", ""):
         return "kustomization"
@@ -149,7 +149,7 @@ def check(text: str, note: str | None = None) -> None:
 
 
 def _split(text: str) -> list[str]:
-    """Return the documents of a stream."""
+    """Return the documents in a stream."""
     parts = f"\n{text}".split("\n---\n")
     return [part for part in parts if part.strip()]
 

@@ -1,4 +1,4 @@
-"""Read the alerts of k8s/monitoring."""
+"""Read the alerts in k8s/monitoring."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 class Alert(NamedTuple):
-    """One alert as Prometheus reads it. `whose` is `sidecar` or `webhook`, and `pending` the duration of `for`."""
+    """One alert as Prometheus reads it. `whose` is `sidecar` or `webhook`, and `pending` is the duration in `for`."""
 
     name: str
     whose: str
@@ -25,7 +25,7 @@ class Alert(NamedTuple):
 
     @property
     def metrics(self) -> set[str]:
-        """The names of the metrics in the expression, without the suffixes of a histogram."""
+        """The names of the metrics in the expression, without the suffixes that a histogram adds."""
         return {_SUFFIX.sub("", name) for name in _SERIES.findall(self.expression)}
 
 

@@ -1,4 +1,4 @@
-"""Write docs/reference/alerts.md: every alert of k8s/monitoring."""
+"""Write docs/reference/alerts.md, with every alert in k8s/monitoring."""
 
 import re
 
@@ -42,7 +42,7 @@ def _row(rule: Alert) -> tuple[str, str, str]:
 
 
 def _pending(rule: Alert) -> str:
-    """Return the duration of `for` in words."""
+    """Return the duration in `for`, in words."""
     if rule.pending == "0s":
         return "at once"
     minutes = int(rule.pending.removesuffix("m"))
@@ -66,11 +66,11 @@ def _section(rule: Alert) -> str:
 
 
 def _filled(text: str) -> str:
-    """Replace the labels and values of a template by words in capitals."""
+    """Return the template with words in capitals instead of labels and values."""
     return _TEMPLATE.sub(lambda match: code(match["name"].lstrip("$").upper()), text)
 
 
 def _runbook(rule: Alert) -> str:
-    """Return a link to the section of the runbooks that the rule's own annotation names."""
+    """Return a link to the section of the runbooks that the rule's annotation names."""
     address, _, anchor = rule.runbook_url.partition("#")
     return f"[{rule.name}](../{RUNBOOKS}#{anchor})" if "/runbooks" in address else ""

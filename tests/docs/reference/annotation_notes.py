@@ -1,4 +1,4 @@
-"""Describe the labels and annotations of injection. Tests give the examples to the real parser."""
+"""Describe the labels and annotations for injection. Tests pass the examples to the real parser."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -121,7 +121,7 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
         "a b",
     ),
 }
-"""The annotations of a Pod, in the order of the code."""
+"""The annotations on a Pod, in the order of the code."""
 
 OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
     EKS_ROLE_ARN: AnnotationNote(
@@ -153,7 +153,7 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
         "true",
     ),
 }
-"""The annotations of a ServiceAccount that injection reads. Amazon defines them."""
+"""The annotations on a ServiceAccount that injection reads. Amazon defines them."""
 
 SET_OR_CHECKED: Mapping[str, str] = {
     EKS_SKIP_CONTAINERS: "Annotation that injection sets on the Pod. It lists the sidecar and the containers with "

@@ -1,4 +1,4 @@
-"""Write docs/reference/annotations.md: labels and annotations of injection, and what injection adds to a Pod."""
+"""Write docs/reference/annotations.md, with injection's labels and annotations, and its changes to a Pod."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -97,14 +97,14 @@ def _section(name: str, note: AnnotationNote, kind: str) -> str:
 
 
 def _yaml(name: str, note: AnnotationNote, kind: str) -> str:
-    """Return the example as a part of a manifest."""
+    """Return the example as a part of a manifest, in YAML."""
     if "\n" not in note.example:
         return f'{kind}:\n  {name}: "{note.example}"'
     return f"{kind}:\n  {name}: |\n" + "\n".join(f"    {line}" for line in note.example.splitlines())
 
 
 def _added() -> Iterable[str]:
-    """Return what injection adds to a Pod, from a real injection."""
+    """Return the changes of a real injection to a Pod."""
     pod = inject(dict(POD), SERVICE_ACCOUNT, SETTINGS).pod
     sidecar = next(each for each in pod["spec"]["initContainers"] if each["name"] == CONTAINER)
     application = pod["spec"]["containers"][0]

@@ -64,7 +64,7 @@ MEANINGS: Mapping[str, str] = {
 
 
 class Value(NamedTuple):
-    """One value: its dotted path, its comment, its default and its schema. A group has other values in it."""
+    """One value: its dotted path, its comment, its default and its schema. A group contains other values."""
 
     path: str
     comment: str
@@ -74,7 +74,7 @@ class Value(NamedTuple):
 
 
 def values(text: str | None = None, schema: Mapping[str, Any] | None = None) -> list[Value]:
-    """Return every value of the chart, in the order of the file, each group before its members."""
+    """Return every value of the chart, in the order of the file, with each group before its members."""
     text = VALUES.read_text(encoding="utf-8") if text is None else text
     root = json.loads(SCHEMA.read_text(encoding="utf-8")) if schema is None else schema
     return list(_members("", yaml.safe_load(text), root, root, comments(text)))
@@ -97,18 +97,18 @@ def _members(
 
 
 def _meaning(name: str, comment: str) -> str:
-    """Return the comment, or the meaning of the name if the comment is missing or is a single word."""
+    """Return the comment. If it is missing or a single word, return the meaning of the value's name."""
     return comment if " " in comment else MEANINGS.get(name, comment)
 
 
 def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema, or the definition that it refers to."""
+    """Return the schema, or the definition to which it refers."""
     name = str(schema.get("$ref", "")).removeprefix("#/definitions/")
     return root["definitions"][name] if name else schema
 
 
 def comments(text: str) -> dict[str, str]:
-    """Return the comment of each key, by its dotted path."""
+    """Return the comment above each key, by the key's dotted path."""
     found: dict[str, str] = {}
     parents: list[tuple[int, str]] = []
     block = _Block()
@@ -128,7 +128,7 @@ def comments(text: str) -> dict[str, str]:
 
 
 class _Block(NamedTuple):
-    """The comment lines above a key. `is_used` is True once a key has followed them."""
+    """The comment lines above a key. `is_used` is true after a key has followed them."""
 
     indent: int = 0
     lines: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ class _Block(NamedTuple):
 
 
 def renamed(schema: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """Yield the old names of values, with the message that the schema gives."""
+    """Yield the old names of values, with the message in the schema."""
     root = json.loads(SCHEMA.read_text(encoding="utf-8")) if schema is None else schema
 
     def walk(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -157,7 +157,7 @@ def renamed(schema: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]
 
 
 def accepted(schema: Mapping[str, Any]) -> str:
-    """Return the values that a schema accepts, in words."""
+    """Return a description of the values that a schema accepts."""
     if "enum" in schema:
         return f"one of {codes(json.dumps(each) if each in (None, '') else str(each) for each in schema['enum'])}"
     types = schema.get("type", [])

@@ -1,7 +1,7 @@
 """
-Read the findings of a check of doctor from its syntax tree: the status, the text and the next step.
+Read the findings of a doctor check from its syntax tree: the status, the text and the next step.
 
-A value that is known only when doctor runs is `…` in the text. Alternatives are joined by `Or:`.
+A value that is known only when doctor runs appears as `…`. Alternatives are joined by `Or:`.
 """
 
 import ast
@@ -18,13 +18,13 @@ UNKNOWN = "…"
 
 _STATUS = {finding.failed.__name__: "FAILED", finding.warning.__name__: "warning", "failure": "FAILED"}
 """
-The status of each function that makes a finding.
+The status of each function that creates a finding.
 
-`failure` of the facts about STS is only a warning if the exchange succeeded.
+`failure` for facts about STS is only a warning if the exchange succeeded.
 """
 
 COMMAND = "kubectl "
-"""The start of a next step that is a shell command."""
+"""One finding that is written in the code."""
 
 _SEVERAL = re.compile(f"{UNKNOWN}(?: ?{UNKNOWN})+")
 
@@ -40,13 +40,13 @@ class CodedFinding(NamedTuple):
 
 
 def findings_of(evaluate: Function) -> list[CodedFinding]:
-    """Return the failures and warnings of a check, in the order of the code."""
+    """Return the function, and all functions in the checks that it calls."""
     found = [each for function in _reached(evaluate) for each in _findings_in(function)]
     return list(dict.fromkeys(found))
 
 
 def _reached(evaluate: Function) -> list[Function]:
-    """Return the function and all functions of the checks that it uses."""
+    """Return the text of an expression, with `…` for unknown values."""
     reached = [evaluate]
     for function in reached:
         for node in ast.walk(_tree(function)):
@@ -78,7 +78,7 @@ def _findings_in(function: Function) -> Iterator[CodedFinding]:
 
 
 def _short(text: str) -> str:
-    """Return the text with one `…` for several values in a row, unless it is a command."""
+    """Return the texts that a function in the checks returns."""
     return text if text.startswith(COMMAND) else _SEVERAL.sub(UNKNOWN, text)
 
 

@@ -1,4 +1,4 @@
-"""Describe the exit status of the commands whose status differs from the common one."""
+"""Describe the exit statuses of commands that differ from the common statuses."""
 
 from collections.abc import Mapping
 
@@ -43,4 +43,4 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         _OF_A_STEP[2],
     ),
 }
-"""The exit status of commands with a meaning of their own. The common meaning holds for every other status."""
+"""Exit statuses with another meaning for some commands. Every other status has the common meaning."""

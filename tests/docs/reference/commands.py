@@ -22,7 +22,7 @@ Every command and every step of `setup` has `--help`, which shows its flags and 
 _OTHER_STATUS = "A command whose status has another meaning has a table below."
 
 _DEFAULT = re.compile(r"\s*\[(?P<default>[^\]]+)\](?=\s*(?:\([A-Z_]+\))?$)")
-"""A pattern for the default at the end of a help text."""
+"""Pattern for the default at the end of a help text."""
 
 _VARIABLE = re.compile(r"\s*\((?P<variable>(?:IRSA_SIDECAR|AWS)_[A-Z_]+)\)$")
 
@@ -94,7 +94,7 @@ def _section(command: Command) -> str:
 
 
 def _example(text: str) -> str:
-    """Return the examples without the list of steps, which the page has already."""
+    """Return the examples without the list of steps, which the page already contains."""
     return text[next(found.start() for found in _EXAMPLES.finditer(text)) :]
 
 
@@ -121,7 +121,7 @@ def _flag(action: Action) -> str:
 
 
 def _default(action: Action) -> str:
-    """Return a sentence about the default, or an empty text without one."""
+    """Return a default as code if it is one word, otherwise with only its code words marked."""
     if action.required:
         return "Required."
     if action.nargs == 0:

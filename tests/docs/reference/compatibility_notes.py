@@ -1,10 +1,10 @@
-"""Say what is supported, and what is tested where. A test checks that each named place exists."""
+"""State what is supported, and which parts are tested where. A test checks that each named place exists."""
 
 from typing import NamedTuple
 
 
 class Environment(NamedTuple):
-    """One environment: how it is tested, and the folder or file of the tests, or the reason why there is none."""
+    """One environment: a description of its tests, and their folder or file, or the reason why it has none."""
 
     what: str
     how: str

@@ -28,7 +28,7 @@ ABOUT: Mapping[str, str] = {
 """The subject of each group of checks."""
 
 _OF_CONTAINERS = "endpoint"
-"""The group in reports of the checks of a Pod's containers, which GROUPS lists with the Pod."""
+"""The group of a Pod's container checks in reports. GROUPS lists these checks in the group of the Pod."""
 
 _INTRODUCTION = """
 Doctor makes the checks in this order, which is the order of the data flow.
@@ -45,7 +45,7 @@ _DYNAMIC = "The finding is the message of the error itself, with its fix."
 
 
 class Entry(NamedTuple):
-    """The checks with one id. Two checks share one if both judge the same thing, from inside and from outside."""
+    """The checks with one id. Two have the same id if both examine the same thing, from inside and from outside."""
 
     group: str
     checks: tuple[Check[Any], ...]
@@ -98,7 +98,7 @@ def _after(checks: Iterable[Check[Any]]) -> list[str]:
 
 
 def _findings(findings: Sequence[CodedFinding]) -> str:
-    """Return a table of the findings whose text is in the code, and a sentence about the others."""
+    """Return a table of the findings whose text is in the code, and a sentence about the other findings."""
     own = [found for found in findings if _has_text(found.text)]
     rows = ((found.status, _cell(found.text), _cell(found.next_step)) for found in own)
     shown = table(("status", "finding", "next step"), rows) if own else ""
@@ -116,6 +116,6 @@ def _cell(text: str) -> str:
 
 
 def _set_ups(check: str) -> str:
-    """Return the set-ups that the tests break, with words of the first finding."""
+    """Return the set-ups that the tests break, with words from the first finding."""
     rows = [(row.what, f"… {row.words.strip().replace('|', chr(92) + '|')} …") for row in BROKEN if row.check == check]
     return table(("set-up that a test breaks", "words of the finding"), rows) if rows else ""

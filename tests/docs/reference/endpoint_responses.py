@@ -1,4 +1,4 @@
-"""Collect the responses of the listeners from the code: constants are read, and the others are made from an example."""
+"""Collect the listeners' responses from the code. Constants are read, and others are created from examples."""
 
 import json
 import types
@@ -31,7 +31,7 @@ SNAPSHOT = Snapshot(
 
 
 class Answer(NamedTuple):
-    """One HTTP response in parts."""
+    """The parts of one HTTP response."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -39,12 +39,12 @@ class Answer(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The message of an error."""
+        """The message in an error response."""
         return str(json.loads(self.body)["message"])
 
 
 class ExampleRole:
-    """A role that is served, as the endpoints see it."""
+    """A role in the form in which the endpoints see it."""
 
     role_name = "default"
     role_arn = CREDENTIALS.role_arn
@@ -71,13 +71,13 @@ def parsed(content: bytes) -> Answer:
 
 
 def constants_of(module: types.ModuleType) -> list[Answer]:
-    """Return the responses that are constants of a module, without those that it imports."""
+    """Return the responses that a module defines as constants, without imported ones."""
     found = (vars(module)[name] for name in vars(module) if name.startswith("_"))
     return [parsed(each.content) for each in found if isinstance(each, (Response, Rejection)) and each.content]
 
 
 def of_the_grammar(grammar: Grammar) -> Iterator[Answer]:
-    """Yield the rejections of malformed requests."""
+    """Yield the rejections of malformed HTTP requests."""
     yield from constants_of(http)
     for _, faults, otherwise in (grammar._line_rules, http._FIELD_RULES):
         yield from (
@@ -90,12 +90,12 @@ def of_the_grammar(grammar: Grammar) -> Iterator[Answer]:
 
 
 def of_the_server() -> list[Answer]:
-    """Return the responses of the server itself, about slow and too many clients."""
+    """Return the server's own responses, about slow clients and about too many clients."""
     return constants_of(server)
 
 
 def of_the_credentials() -> Iterator[Answer]:
-    """Yield the rejections and errors of the credentials endpoint."""
+    """Yield the rejections and errors from the credentials endpoint."""
     yield from constants_of(container_credentials)
     denying = ExampleRole(allow_uids=frozenset({1001}))
     for uid in (None, 1002):
@@ -107,7 +107,7 @@ def of_the_credentials() -> Iterator[Answer]:
 
 
 def of_imds() -> list[Answer]:
-    """Return the rejections of the endpoint that emulates EC2's metadata service."""
+    """Return the rejections from the endpoint that emulates EC2's metadata service."""
     return constants_of(imds)
 
 
@@ -126,5 +126,5 @@ def open_session() -> str:
 
 
 def unique(answers: Iterable[Answer]) -> list[Answer]:
-    """Return the responses by status, each once."""
+    """Return the responses by status, without duplicates."""
     return sorted(dict.fromkeys(answers), key=lambda answer: answer.status)

@@ -123,7 +123,7 @@ def _last_name(node: ast.AST) -> str | None:
 
 
 def _levels(function: ast.AST, local_loggers: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """Return the levels at which a call of this function logs, or None if it does not log."""
+    """Return the levels at which a call of this function logs, or None if the function does not log."""
     if isinstance(function, ast.IfExp):
         both = (_levels(function.body, local_loggers), _levels(function.orelse, local_loggers))
         return None if None in both else tuple(level for each in both for level in each or ())
@@ -136,7 +136,7 @@ def _levels(function: ast.AST, local_loggers: Mapping[str, tuple[str, ...]]) -> 
 
 
 def _local_loggers(function: ast.AST) -> dict[str, tuple[str, ...]]:
-    """Return the levels of each variable that holds a method of a logger."""
+    """Return the levels of each variable that contains a logger's method."""
     found: dict[str, tuple[str, ...]] = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp) and (levels := _levels(node.value, {})):
@@ -145,7 +145,7 @@ def _local_loggers(function: ast.AST) -> dict[str, tuple[str, ...]]:
 
 
 def _names(argument: ast.AST) -> tuple[str, ...] | None:
-    """Return the events that an argument can name, or None if it is not a text."""
+    """Return the events that an argument can name, or None if the argument is not a text."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return (argument.value,)
     if isinstance(argument, ast.IfExp):

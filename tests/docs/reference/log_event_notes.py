@@ -1,4 +1,4 @@
-"""Describe every log event: its meaning, what to do, and its fields. Tests compare it with the calls in the code."""
+"""Describe each log event: meaning, required action and fields. Tests compare them with the calls in the code."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

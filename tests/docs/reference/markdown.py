@@ -21,19 +21,19 @@ _CODE_WORD = re.compile(
     """,
     re.VERBOSE,
 )
-"""A pattern for words that are code wherever they occur."""
+"""Pattern for words that are always code."""
 
 _PAGE = re.compile(r"\bdocs/([\w-]+\.md)")
-"""A pattern for the path of a page of the documentation."""
+"""Pattern for the path of a documentation page."""
 
 _SPAN = re.compile(r"(`[^`]*`|\[[^\]]*\]\([^)]*\))")
-"""A pattern for code and links, which stay as they are."""
+"""Pattern for code and links, which are not changed."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z`\[])")
 
 
 def page(title: str, purpose: str, *blocks: str) -> str:
-    """Return a whole page: its title, one sentence on what it holds, the mark of generated pages, and its blocks."""
+    """Return a whole page: its title, one sentence about its content, the mark of generated pages, and its blocks."""
     return "\n\n".join([f"# {title}", purpose, GENERATED, *(block.strip("\n") for block in blocks)]) + "\n"
 
 
@@ -50,7 +50,7 @@ def codes(texts: Iterable[str]) -> str:
 
 
 def marked(text: str) -> str:
-    """Return text with flags, variables, paths and URLs as code. Code and links stay as they are."""
+    """Return text with flags, variables, paths and URLs as code. Existing code and links are not changed."""
     parts = _SPAN.split(" ".join(text.split()))
     return "".join(part if index % 2 else _marked_words(part) for index, part in enumerate(parts))
 
@@ -60,14 +60,14 @@ def _marked_words(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a fragment of help as one sentence, or as several if it has semicolons."""
+    """Return a part of a help text as one sentence, or as several sentences if it has semicolons."""
     parts = (part if part.startswith("`") else part[:1].upper() + part[1:] for part in marked(text).split("; "))
     whole = ". ".join(parts)
     return whole if whole.endswith((".", "?")) else f"{whole}."
 
 
 def sentences(text: str) -> str:
-    """Return text with one sentence per line and its paragraphs apart."""
+    """Return text with one sentence per line, and with separate paragraphs."""
     paragraphs = [" ".join(part.split()) for part in text.strip().split("\n\n")]
     return "\n\n".join(_SENTENCE_END.sub("\n", marked(paragraph)) for paragraph in paragraphs)
 
@@ -80,15 +80,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def bullets(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return a list of `Name: text`, without the pairs that have no text."""
+    """Return a list of `Name: text`, without pairs whose text is empty."""
     return "\n".join(f"- {name}: {text}" for name, text in pairs if text)
 
 
 def section(level: int, heading: str, *blocks: str) -> str:
-    """Return a heading with the blocks below it, without empty ones."""
+    """Return a heading and the blocks below it, without empty blocks."""
     return "\n\n".join([f"{'#' * level} {heading}", *(block.strip("\n") for block in blocks if block)])
 
 
 def fenced(text: str, language: str = "text") -> str:
-    """Return text as a block of code."""
+    """Return text as a code block."""
     return f"```{language}\n{text.strip(chr(10))}\n```"

@@ -1,4 +1,4 @@
-"""Describe the labels of the metrics, and the use of each metric. Tests compare it with a scrape."""
+"""Describe the metrics' labels, and the use of each metric. Tests compare these with a scrape."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ LABELS: Mapping[str, str] = {
     "task": "The name of the background task.",
     "version": "The version of irsa-sidecar.",
 }
-"""The meaning of each label. Prometheus adds others, such as `namespace` and `pod`."""
+"""The meaning of each label. Prometheus adds other labels, such as `namespace` and `pod`."""
 
 USES: Mapping[str, str] = {
     "irsa_sidecar_build_info": "Compare the versions in a cluster during an upgrade.",
@@ -55,4 +55,4 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "
     "left.",
 }
-"""The use of each metric: what to alert on, or when to check it."""
+"""The use of each metric: the alert on it, or when to check it."""

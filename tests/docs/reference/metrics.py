@@ -62,7 +62,7 @@ def page() -> str:
 
 
 def of_the_daemon() -> list[Metric]:
-    """Return the metrics of a daemon in which everything has happened."""
+    """Return the metrics of a daemon in which every kind of event has happened."""
     metrics = Metrics()
     metrics.requests[200] = metrics.imds_requests[200] = 1
     metrics.count_refresh("default", "success")

@@ -32,7 +32,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "compatibility": compatibility.page,
     "roles-file": roles_file.page,
 }
-"""For each page, by its name without the suffix, the function that returns its text."""
+"""The function that returns a page's text, by the page's name without the suffix."""
 
 
 def path_of(name: str) -> Path:

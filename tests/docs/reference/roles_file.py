@@ -1,4 +1,4 @@
-"""Write docs/reference/roles-file.md: the keys of the file with several roles."""
+"""Write docs/reference/roles-file.md, with the keys of the file that configures several roles."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

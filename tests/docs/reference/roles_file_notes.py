@@ -1,4 +1,4 @@
-"""Describe the keys of the roles file. Tests compare them with the readers, and give the values to the parser."""
+"""Describe the keys of the roles file. Tests compare them with the readers, and pass the values to the parser."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from sidecar.role import (
 
 
 class KeyNote(NamedTuple):
-    """One key: its meaning, its form, its default, and YAML that is accepted and rejected as its value."""
+    """One key: its meaning, its form, its default, and examples of accepted and rejected YAML."""
 
     meaning: str
     form: str

@@ -1,4 +1,4 @@
-"""Describe the values of each setting, and the variables of AWS and others that the program reads."""
+"""Describe the values of each setting, and the variables of AWS and other programs that irsa-sidecar reads."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 class SettingNote(NamedTuple):
     """
-    The values that one setting accepts, and what a user must know to choose one.
+    The values that one setting accepts, and the information that a user needs to choose a value.
 
-    A test gives `examples` and `rejected` to the setting's own parser.
+    A test passes `examples` and `rejected` to the setting's own parser.
     """
 
     values: str
@@ -115,11 +115,11 @@ NOTES: Mapping[str, SettingNote] = {
         "logged as `warning`.",
     ),
 }
-"""The note of each of our settings, by its variable without the prefix."""
+"""The note about each of our settings, by the variable without the prefix."""
 
 
 class Variable(NamedTuple):
-    """A variable that is not ours. `readers` are its commands, if they are not those of its whole table."""
+    """A variable of another program: its name, its meaning, its default, and the commands that read it."""
 
     name: str
     meaning: str
