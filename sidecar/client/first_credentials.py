@@ -21,12 +21,12 @@ CHECK_SECONDS = 0.2
 
 
 async def wait_for_credentials(
-    roles: ServedRoles, wait_seconds: float, *, say: Callable[[str], object] = remark
+    roles: ServedRoles, wait_seconds: float, *, report: Callable[[str], object] = remark
 ) -> None:
     """
     Wait until every role has credentials, at least until each role has tried once.
 
-    `say` is called with each new reason. Raises SidecarError with the reason after `wait_seconds`, or earlier if
+    `report` is called with each new reason. Raises SidecarError with the reason after `wait_seconds`, or earlier if
     waiting does not help.
     """
     give_up_at = trio.current_time() + wait_seconds
@@ -39,7 +39,7 @@ async def wait_for_credentials(
         if role.last_error_code != reported:
             reported = role.last_error_code
             remaining = max(give_up_at - trio.current_time(), 0.0)
-            say(f"waiting up to {remaining:.0f} s for credentials of role {role.role_name!r}. {role.last_error}")
+            report(f"waiting up to {remaining:.0f} s for credentials of role {role.role_name!r}. {role.last_error}")
 
 
 async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:

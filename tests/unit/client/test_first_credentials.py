@@ -30,7 +30,7 @@ class Pod:
     messages: list[str] = field(default_factory=list)
 
     async def wait(self, seconds: float) -> None:
-        await wait_for_credentials(self.daemon.roles, seconds, say=self.messages.append)
+        await wait_for_credentials(self.daemon.roles, seconds, report=self.messages.append)
 
 
 @asynccontextmanager
