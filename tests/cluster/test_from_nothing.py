@@ -37,8 +37,10 @@ CHECK = "3. Check the role before a Pod runs"
 SIDECAR = "4. Add the sidecar"
 """Headings of docs/first-pod.md."""
 
-PUBLISH, ACCEPT = "2. Publish the keys", "3. Let the account accept the tokens"
+BUCKET_STEP = "1. Create a public place for the keys"
+PUBLISH, ACCEPT = "3. Publish the keys", "4. Let the account accept the tokens"
 """Headings of docs/own-issuer.md."""
+
 
 REGION = "eu-west-1"
 BUCKET = "shop-oidc"
@@ -139,7 +141,9 @@ class World:
             os.utime(path, (0, 0))
 
     def _publish(self) -> None:
-        """Serve the bucket's objects at the issuer's URL."""
+        """Serve the objects of the bucket, if there is one, at the issuer's URL."""
+        if not self.s3.list_buckets()["Buckets"]:
+            return
         for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
             response = self.s3.get_object(Bucket=BUCKET, Key=found["Key"])
             assert response["ContentType"] == "application/json"
@@ -180,11 +184,12 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
         pytest.skip("needs an issuer whose name can be served here: a cluster of ours")
     with moto_server() as moto, internet() as net:
         world = World(cluster, namespace, tmp_path, moto.url, net)
-        world.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         (manifest,) = blocks(FIRST_POD, "Before you start", "yaml")
+        (policy,) = blocks(OWN_ISSUER, BUCKET_STEP, "json")
         (tmp_path / "app.yaml").write_text(world.ours(manifest.text))
-        for variables in _documented("On EKS"):
-            world.run(variables)
+        (tmp_path / "policy.json").write_text(policy.text)
+        for step in (*commands(OWN_ISSUER, BUCKET_STEP), *_documented("On EKS")):
+            world.run(step)
         yield world
         world.close()
 
@@ -192,11 +197,8 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
 def test_all_steps_lead_to_credentials_and_repeat_without_change(
     world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
-    published = [
-        *commands(OWN_ISSUER, "2. Publish the keys"),
-        *commands(OWN_ISSUER, "3. Let the account accept the tokens"),
-    ]
-    steps = [*published, *_documented(SERVICE_ACCOUNT), *_documented(SIDECAR)]
+    trusted = [*commands(OWN_ISSUER, PUBLISH), *commands(OWN_ISSUER, ACCEPT)]
+    steps = [*trusted, *_documented(SERVICE_ACCOUNT), *_documented(SIDECAR)]
     first = [world.run(step) for step in steps]
     created = world.state()
     assert not any("nothing to change" in printed for printed in first)
@@ -208,9 +210,8 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
     role = {"name": "cart", "trust_policy": world.role()["AssumeRolePolicyDocument"]}
     with strict_sts(cluster, tmp_path, {"account_id": ACCOUNT_ID, "region": REGION, "roles": [role]}) as sts:
         world.environment["AWS_ENDPOINT_URL_STS"] = sts.url
-        token, variables, who_am_i, doctor = _documented(CHECK)
+        token, who_am_i, doctor = _documented(CHECK)
         world.run(token)
-        world.run(variables)
         arn = json.loads(world.run(who_am_i))["Arn"]
         assert arn == f"arn:aws:sts::{ACCOUNT_ID}:assumed-role/cart/system-serviceaccount-{namespace.name}-cart"
         found = world.run(doctor)
@@ -218,7 +219,8 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
         assert "the published key verifies the token" in found
         assert "no other service account is accepted" in found
         world.run(token.replace("create token cart", "create token default"))
-        assert "AccessDenied" in world.run("! irsa-sidecar credentials --no-daemon 2>&1")
+        variables, _, _ = who_am_i.partition("irsa-sidecar ")
+        assert "AccessDenied" in world.run(f"! {variables} irsa-sidecar credentials --no-daemon 2>&1")
 
 
 def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace: Namespace) -> None:
