@@ -1,8 +1,8 @@
 """
 Run all parts of IRSA on this machine, in one process.
 
-The parts are an OIDC issuer with rotating keys, a kubelet that renews a service account token, an STS that checks the
-token against the keys and the role's trust policy, and the daemon. With CMD, the program runs that command with
+The parts are an OIDC issuer with rotating keys, a kubelet that renews a service account token, an STS, and the daemon.
+The STS checks the token against the keys and the trust policy of the role. With CMD, the program runs that command with
 credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. It
 logs events to stderr.
 """

@@ -41,7 +41,7 @@ Variables that a container has already stay unchanged.
 
 _EVENTS = """
 For each warning about a Pod, the webhook creates an Event on the Pod's owner, such as its ReplicaSet.
-The annotations still take effect.
+A warning does not stop the injection.
 [Injection](../injection.md#warnings) says what to do.
 """
 
