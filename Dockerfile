@@ -5,8 +5,8 @@
 #
 # This file does not depend on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` builds both.
 # BASE is any image with Python 3.11 or newer as `python3`, the venv module, and `ldd`. Only Python and its libraries
-# are copied from BASE. For reproducible builds, pin BASE: --build-arg BASE=python@sha256:…
-ARG BASE=python:3.13-slim-trixie
+# are copied from BASE. The digest is that of the index of all architectures, and Renovate updates it.
+ARG BASE=python:3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
 
 FROM ${BASE} AS build
 # For a mirror of PyPI: --build-arg PIP_INDEX_URL=https://…

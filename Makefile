@@ -59,6 +59,10 @@ lint: $(VENV)/.dev.installed ## check style, spelling and language
 	$(BIN)/ruff format --check
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python -m tests.support.language
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
+	$(BIN)/python -m release.workflows
 
 LANGUAGE ?=
 language: $(VENV)/.dev.installed ## find avoided words in the paths of LANGUAGE (by default all files)
@@ -106,7 +110,8 @@ BASE ?=
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # Podman's default image format has no HEALTHCHECK.
 export BUILDAH_FORMAT = docker
-BUILD = $(ENGINE) build --quiet $(if $(BASE),--network=none --build-arg BASE=$(BASE)) \
+# A base that was built on this machine contains all packages, so the build needs no network.
+BUILD = $(ENGINE) build --quiet $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(filter localhost/%,$(BASE)),--network=none) \
 	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION)
 
 image: images $(VENV)/.dev.installed ## build the images with docker or podman, and test them; BASE=… sets another base image
@@ -173,12 +178,13 @@ fuzz: $(VENV)/.dev.installed $(VENV)/.fuzz.installed ## search for bytes that br
 	$(BIN)/python -m tests.fuzz.fuzzer roles $(FUZZ_SECONDS) $(FUZZ_SEED)
 	$(BIN)/python -m tests.fuzz.fuzzer local_config $(FUZZ_SECONDS) $(FUZZ_SEED)
 
-.PHONY: release release-check test-release
+.PHONY: release release-check release-ready release-publish test-release
 # A trial release may have the images of one architecture: ARCHITECTURES=amd64. BASE=… is another base image.
 ARCHITECTURES ?= amd64,arm64
 RELEASE_KEYS ?= .release-keys
 RELEASE_FLAGS ?=
 CHECK_FLAGS ?=
+PUBLISH_FLAGS ?=
 RELEASE = BASE=$(BASE) ENGINE=$(ENGINE) $(BIN)/python -m release
 
 release: $(VENV)/.dev.installed ## build the commit that is checked out into dist/: packages, images, chart, SBOMs, signatures
@@ -186,6 +192,12 @@ release: $(VENV)/.dev.installed ## build the commit that is checked out into dis
 
 release-check: $(VENV)/.dev.installed ## verify dist/, install the wheel, and run the images from a local registry
 	$(RELEASE) check --architectures=$(ARCHITECTURES) --keys=$(RELEASE_KEYS) $(CHECK_FLAGS)
+
+release-ready: $(VENV)/.dev.installed ## check that this commit can be released as TAG
+	$(BIN)/python -m release ready $(TAG)
+
+release-publish: $(VENV)/.dev.installed ## push images and chart of dist/ to REGISTRY, and sign them there
+	$(RELEASE) publish --keys=$(RELEASE_KEYS) $(PUBLISH_FLAGS) $(REGISTRY)
 
 test-release: $(VENV)/.dev.installed ## build dist/ again on another day, and tamper with it
 	BASE=$(BASE) ENGINE=$(ENGINE) ARCHITECTURES=$(ARCHITECTURES) RELEASE_KEYS=$(RELEASE_KEYS) $(BIN)/python -m pytest tests/release

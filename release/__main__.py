@@ -10,9 +10,11 @@ from release.check import RejectedError, Release, verify, version_of
 from release.go_programs import COSIGN, CRANE, HELM_4, built
 from release.images import ARCHITECTURES, Engine, base_in
 from release.keys import chart_public_key, cosign_key, cosign_public_key, create_trial_keys
+from release.publish import Registry, publish
+from release.ready import check_ready
 from release.sign import sign_release
 from release.signing import Signer, trust_key, trust_workflow
-from release.source import URL
+from release.source import URL, read_source
 from release.use import use_images, use_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -61,6 +63,17 @@ def check(arguments: argparse.Namespace) -> None:
         use_images(folder, version, built(CRANE), arguments.engine)
 
 
+def ready(arguments: argparse.Namespace) -> None:
+    check_ready(REPOSITORY, arguments.tag, read_source(REPOSITORY).version)
+
+
+def push(arguments: argparse.Namespace) -> None:
+    registry = Registry(arguments.registry, built(CRANE), built(HELM_4), arguments.plain_http)
+    signer = Signer(built(COSIGN), None if arguments.keyless else cosign_key(arguments.keys))
+    references = publish(arguments.folder, version_of(arguments.folder), registry, signer)
+    sys.stdout.writelines(f"{reference}\n" for reference in references)
+
+
 def _engine(arguments: argparse.Namespace) -> Engine:
     return Engine(arguments.engine, arguments.base, tuple(arguments.architectures.split(",")), arguments.fresh)
 
@@ -75,6 +88,8 @@ def main() -> None:
     _add_build(commands.add_parser("build", help="build the commit that is checked out"))
     _add_parts(commands.add_parser("parts", help="build some parts, without signatures"))
     _add_check(commands.add_parser("check", help="verify a release, and use it"))
+    _add_ready(commands.add_parser("ready", help="check that the commit can be released"))
+    _add_push(commands.add_parser("publish", help="push images and chart to a registry, and sign them there"))
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -110,6 +125,20 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", help="trust the signatures of this workflow, a URL, instead of cosign.pub")
     parser.add_argument("--issuer", default=GITHUB, help=f"issuer of the identity ({GITHUB})")
     parser.add_argument("--files-only", action="store_true", help="verify the files, and install nothing")
+
+
+def _add_ready(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=ready)
+    parser.add_argument("tag", help="tag of the release, such as v1.2.3")
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=push)
+    parser.add_argument("registry", help="registry and folder, such as ghcr.io/irsa-sidecar")
+    parser.add_argument("--folder", type=Path, default=Path("dist"), help="folder with the release (dist)")
+    parser.add_argument("--keys", type=Path, default=Path(".release-keys"), help="folder with cosign.key")
+    parser.add_argument("--keyless", action="store_true", help="sign with the identity of the workflow instead")
+    parser.add_argument("--plain-http", action="store_true", help="for a registry on this machine without TLS")
 
 
 if __name__ == "__main__":

@@ -40,18 +40,22 @@ class Signer:
 
     def sign(self, path: Path) -> None:
         """Write the signature of the file beside it."""
-        self._run("sign-blob", _beside(path), str(path))
+        self._write(_beside(path), "sign-blob", str(path))
 
     def attest(self, statement: Mapping[str, Any], bundle: Path) -> None:
         """Write the signed statement."""
         with tempfile.NamedTemporaryFile(suffix=".json") as file:
             file.write(encoded(statement))
             file.flush()
-            self._run("attest-blob", bundle, f"--statement={file.name}")
+            self._write(bundle, "attest-blob", f"--statement={file.name}")
 
-    def _run(self, command: str, bundle: Path, *arguments: str) -> None:
+    def run(self, command: str, *arguments: str) -> None:
+        """Run a command of cosign that signs."""
         offline = [f"--key={self.key}", "--use-signing-config=false", "--tlog-upload=false"] if self.key else []
-        run_cosign(self.cosign, command, "--yes", *offline, f"--bundle={bundle}", *arguments)
+        run_cosign(self.cosign, command, "--yes", *offline, *arguments)
+
+    def _write(self, bundle: Path, command: str, *arguments: str) -> None:
+        self.run(command, f"--bundle={bundle}", *arguments)
         bundle.write_bytes(encoded(json.loads(bundle.read_bytes())))
         bundle.chmod(0o644)
 

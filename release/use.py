@@ -18,7 +18,7 @@ from typing import IO
 
 from release import artefacts
 from release.images import TARGETS
-from release.oci_layout import read_layout
+from release.publish import push_image
 
 IDENTITY = """
 import os, urllib.request
@@ -51,7 +51,8 @@ def use_images(folder: Path, version: str, crane: Path, engine: str) -> None:
     try:
         with registry(crane) as address:
             for tag, name in zip(artefacts.tags(version), names.values(), strict=True):
-                _pull(engine, push(crane, folder / artefacts.image(tag), f"{address}/irsa-sidecar"), name)
+                reference, _ = push_image(crane, folder / artefacts.image(tag), f"{address}/irsa-sidecar")
+                _pull(engine, reference, name)
         test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/image"]
         subprocess.run(test, env=os.environ | {"IMAGE": image, "ENGINE": engine}, check=True)
     finally:
@@ -75,15 +76,6 @@ def _port(log: IO[str] | None) -> str:
     if found is None:
         raise SystemExit("release: error: crane's registry did not start.")
     return found[1]
-
-
-def push(crane: Path, archive: Path, repository: str) -> str:
-    """Push the image under its tag, and return its name with the digest."""
-    image = read_layout(archive.read_bytes())
-    with tempfile.TemporaryDirectory() as layout:
-        _run(["tar", "--extract", f"--file={archive}", f"--directory={layout}"])
-        _run([str(crane), "push", layout, f"{repository}:{image.tag}"])
-    return f"{repository}@{image.index.digest}"
 
 
 def _pull(engine: str, reference: str, name: str) -> None:
