@@ -12,7 +12,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 .DEFAULT_GOAL := help
 .PHONY: help local tools dev clean
 .PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart
-.PHONY: docs docs-check reference messages chart changelog
+.PHONY: docs docs-check docs-publish reference messages chart changelog
 .PHONY: stateful fuzz kill-loop
 .PHONY: bench bench-check bench-node bench-pod fleet plots pictures
 .PHONY: lock lock-sdks
@@ -129,8 +129,14 @@ images:
 test-cluster: $(VENV)/.dev.installed ## test the images on a real Kubernetes; the first build takes about 10 minutes
 	$(BIN)/python -m pytest tests/cluster
 
+DOCS_REF ?= main
 docs: $(VENV)/.site.installed ## build the documentation site into build/website/site, without the network
-	$(BIN)/python -m website.build
+	$(BIN)/python -m website.build --ref $(DOCS_REF)
+
+DOCS_SITE ?= build/website/published
+docs-publish: docs ## put the site of this version into DOCS_SITE, a folder with all published versions
+	mkdir -p $(DOCS_SITE)
+	$(BIN)/python -m website.publish $(DOCS_SITE) $(VERSION)
 
 docs-check: docs ## check the site's pages in headless Chromium: width, contrast, search, requests to other hosts
 	$(BIN)/python -m pytest tests/website

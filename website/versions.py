@@ -1,15 +1,10 @@
 """
 Keep the list of published versions that the site's version selector reads.
 
-    python -m website.versions VERSIONS_JSON VERSION
-
-Rule: the pure part returns a new list. The form is that of `mike`, which Zensical reads: a list of
+Rule: this module is pure. The form is that of `mike`, which Zensical reads: a list of
 `{"version", "title", "aliases"}`, newest first. The alias `latest` belongs to the newest version.
 """
 
-import json
-import sys
-from pathlib import Path
 from typing import TypedDict
 
 
@@ -30,14 +25,3 @@ def with_version(published: list[Version], version: str) -> list[Version]:
 def _order(version: str) -> tuple[int, ...]:
     """Return the numbers of a version such as 0.10 or 1.2.3. Raises ValueError if it has other parts."""
     return tuple(int(part) for part in version.split("."))
-
-
-def main(arguments: list[str]) -> None:
-    """Add a version to the file, which is created if it is missing."""
-    path, version = Path(arguments[0]), arguments[1]
-    published: list[Version] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    path.write_text(json.dumps(with_version(published, version), indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
