@@ -36,7 +36,7 @@ RUN python3 rootfs.py tools/bin/pip tools.txt *.whl /rootfs && mkdir -m 1777 /ro
 
 FROM scratch AS common
 ARG BASE
-# `make images` adds version, revision, time and the base's digest, and `make release` all of them.
+# `make images` adds version, revision and time. `make release` writes all labels, with the digest of the base.
 LABEL org.opencontainers.image.source="https://github.com/irsa-sidecar/irsa-sidecar" \
       org.opencontainers.image.url="https://github.com/irsa-sidecar/irsa-sidecar" \
       org.opencontainers.image.documentation="https://github.com/irsa-sidecar/irsa-sidecar/tree/main/docs" \

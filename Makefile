@@ -107,12 +107,14 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
 IMAGE ?= irsa-sidecar:$(VERSION)
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
 BASE ?=
+CREATED ?= $(shell TZ=UTC git show --no-patch --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # Podman's default image format has no HEALTHCHECK.
 export BUILDAH_FORMAT = docker
 # A base that was built on this machine contains all packages, so the build needs no network.
 BUILD = $(ENGINE) build --quiet $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(filter localhost/%,$(BASE)),--network=none) \
-	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION)
+	--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION) \
+	--label org.opencontainers.image.created=$(CREATED)
 
 image: images $(VENV)/.dev.installed ## build the images with docker or podman, and test them; BASE=… sets another base image
 	IMAGE=$(IMAGE) ENGINE=$(ENGINE) $(BIN)/python -m pytest tests/image

@@ -1,10 +1,12 @@
 """Test checksums, notes, and the metadata that a release repeats in several files."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from release.chart import provenance_text
 from release.checksums import NAME, checksums, differences, listed, write_checksums
@@ -83,6 +85,14 @@ def test_links_of_the_package_are_in_the_repository() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert project["urls"]["Source"] == URL
     assert all(url.startswith(URL) for url in project["urls"].values())
+
+
+def test_security_insights_link_files_of_the_repository() -> None:
+    text = (REPOSITORY / "SECURITY-INSIGHTS.yml").read_text()
+    paths = re.findall(rf"{re.escape(URL)}/blob/main/(\S+)", text)
+    assert len(paths) > 5
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+    assert set(yaml.safe_load(text)) == {"header", "project", "repository"}
 
 
 def test_builds_do_not_see_locale_time_zone_or_hash_seed() -> None:
