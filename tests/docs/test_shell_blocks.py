@@ -86,7 +86,7 @@ def test_test_that_runs_a_block_names_its_page(block: Block) -> None:
 def test_most_shell_blocks_are_run() -> None:
     """Count the blocks that no test runs."""
     not_run = [str(block) for block in SHELL_BLOCKS if "not run" in block.notes]
-    assert len(not_run) <= len(SHELL_BLOCKS) / 2, f"{len(not_run)} of {len(SHELL_BLOCKS)}: {' '.join(not_run)}"
+    assert len(not_run) <= len(SHELL_BLOCKS) / 3, f"{len(not_run)} of {len(SHELL_BLOCKS)}: {' '.join(not_run)}"
 
 
 def test_notes_have_known_keys() -> None:
