@@ -114,7 +114,7 @@ async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClo
     """
     The response of STS arrives slowly or in pieces.
 
-    One deadline covers the whole attempt. A response that arrives in time byte by byte is accepted.
+    One deadline covers the whole attempt. The daemon accepts a slow response that is complete before it.
     """
     whole = good_reply()
     async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:

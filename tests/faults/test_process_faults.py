@@ -243,7 +243,7 @@ async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
     """
     The root file system is read-only, or a disk is full.
 
-    The daemon serves without a write. If it cannot write a secret, it leaves no partial file and exits with status 2.
+    The daemon needs no write to serve. If it cannot write a secret, it leaves no partial file and exits with status 2.
     """
     volume = tmp_path / "authorization"
     volume.mkdir()
@@ -307,7 +307,7 @@ async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> No
     """
     Nobody reads stdout or stderr, or it is closed.
 
-    The daemon drops and counts log lines, serves every request, and stops in order.
+    The daemon drops and counts log lines, serves every request, and stops normally.
     """
     admin, served = (f"127.0.0.1:{free_port()}" for _ in range(2))
     urls = [f"http://{served}/v1/credentials", f"http://{admin}/metrics"]

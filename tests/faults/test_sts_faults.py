@@ -76,7 +76,7 @@ async def test_400_idp_communication_error(autojump_clock: MockClock, wall: Fake
     """
     STS returns 400 IDPCommunicationError.
 
-    Retries start after one second and slow down to one minute, each with a jitter of nine tenths.
+    Delays between retries grow from 1 s to 1 min. Jitter shortens each delay by up to nine tenths.
     """
     error = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
     assert error.next_step is NextStep.RETRY
@@ -116,7 +116,7 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     """
     STS throttles with status 400 or 429.
 
-    Delays double from 5 s, or from 1 min with long-lived credentials, and are never less than Retry-After.
+    Delays double from 5 s, or from up to 1 min while credentials are valid. The daemon obeys Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
@@ -134,7 +134,7 @@ async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, vol
     """
     STS returns 500, 502, 503 or 504.
 
-    Delays grow from 1 s to 1 min, or to 5 min while credentials stay valid for three times as long.
+    Delays grow from 1 s to 1 min. While credentials stay valid for 15 min or longer, they grow to 5 min.
     """
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
@@ -228,7 +228,7 @@ async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: Mo
     """
     Older credentials arrive after newer ones.
 
-    The daemon ignores them with a log line. Only credentials that expire later replace those in service.
+    The daemon ignores and logs them. Only credentials that expire later replace those in service.
     """
     scene.write_token()
     async with running(scene):
@@ -277,7 +277,7 @@ async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wa
     """
     A fleet of Pods restarts at once.
 
-    Each Pod tries at once, with one call in flight. Throttled Pods retry at spread times and drift apart.
+    Each Pod calls STS at once, one call at a time. Jitter spreads the retries of throttled Pods.
     """
     print(f"seed {SEED}")
     chance, sts = random.Random(SEED), ThrottledSts(wall)

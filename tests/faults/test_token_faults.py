@@ -269,7 +269,7 @@ async def test_wrong_audience_or_issuer_or_invalid_expiry(
     """
     The token has a wrong audience, a wrong issuer or an invalid expiry.
 
-    The daemon warns once if the claims show it, and tries anyway. No number in the token moves a refresh.
+    The daemon warns once if the claims show it, and tries anyway. Claims never change the time of a refresh.
     """
     for words, changes in LOOKS.items():
         scene = make_scene(wall, volume)

@@ -110,7 +110,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
     """
     The token's volume hangs.
 
-    One thread is abandoned. Credentials stay in service; log, metrics and probes name the volume.
+    The daemon abandons one thread and keeps serving. Its log, metrics and probes name the volume.
     """
     scene.write_token()
     async with running(scene):
