@@ -24,8 +24,9 @@ COLUMNS = {
     "CPU ms": "CPU of the start, ms",
     "RssAnon": "private (RssAnon)",
     "RSS after many": "RSS after many requests",
-    "requests": "many requests",
+    "requests": "requests sent for that",
     "peak refreshing": "peak RSS while refreshing",
+    "refreshes": "number of refreshes",
     "CPU ms/min": "CPU, ms per minute",
     "switches/min": "context switches per minute",
     "c=32 req/s": "32 clients: requests/s",
@@ -56,15 +57,17 @@ HEAD = """\
 This page compares the daemon with other programs: its speed, its memory and its start.
 [capacity.md](capacity.md) says what the figures mean for nodes and fleets.
 
-`make bench` writes the page from one run, and `make plots` draws its pictures again without a measurement.
-All programs are measured in turn, round by round, so other work on the machine affects them equally.
+`make bench` measures everything once and writes this page.
+`make plots` only draws the pictures again, from the stored data.
+Each round measures every program once, so other work on the machine affects all of them equally.
 Compare figures within a table, and not with figures from another machine.
-Each cell is a median, with the least and the most of the rounds in parentheses.
+Each cell is the median of the rounds, with the minimum and the maximum in parentheses.
 
 STS is a stub on loopback that answers at once.
 A start therefore includes no DNS, TCP or TLS to the real STS.
-With TLS and a file of authorities, the daemon needs 1.4 MiB and 25 ms of CPU more.
-The image needs 1.8 MiB and 22 ms less, because it has one file per authority and no docstrings of other packages.
+With TLS and one file of authorities, the daemon needs 1.4 MiB and 25 ms of CPU more than in these tables.
+In the image, it then needs 1.8 MiB and 22 ms less than that.
+The image has one file per authority, and no docstrings of other packages.
 The memory of a sidecar in a Pod is in [capacity.md](capacity.md#memory).
 
 ## Method
@@ -114,7 +117,9 @@ def _lines(run: Run, drawn: Mapping[str, str]) -> Iterator[str]:
     yield f"- New connections: {run.clients}"
     yield from (f"- {_shown(name)}: {what}" for name, what in run.subjects.items())
     yield from (f"- Left out: {what}" for what in run.left_out)
-    yield "\n## Compared with the best Go program\n"
+    yield "\n## Compared with the fastest Go program\n"
+    yield "Each row compares with the Go program that is best in it."
+    yield "Go programs start faster and use less memory than irsa-sidecar, as the tables below show.\n"
     yield from _goals(run.tables)
     for name, table in run.tables.items():
         yield f"\n## {table.title}\n"
@@ -138,7 +143,7 @@ def _with_known_names(table: Table) -> Table:
 
 
 def _goals(found: Mapping[str, Table]) -> Iterator[str]:
-    yield "| measurement | ratio | to | goal | result |\n|---|---|---|---|---|"
+    yield "| measurement | ratio of irsa-sidecar | to this program | goal | result |\n|---|---|---|---|---|"
     for name, column, words, wanted, is_at_least in GOALS:
         ratios = {peer: tables.ratio(found[name], OURS, peer, column) if name in found else None for peer in GO_PEERS}
         there = {peer: ratio for peer, ratio in ratios.items() if ratio is not None}
