@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[2]
 LAYERS = "tests/unit/test_layers.py"
 """The import rules, which any change of `sidecar/` can break."""
 
-DOCUMENTATION = ("tests/docs/test_links.py", "tests/docs/test_decisions.py")
+DOCUMENTATION = (
+    "tests/docs/test_links.py",
+    "tests/docs/test_decisions.py",
+    "tests/docs/test_index.py",
+    "tests/docs/test_lists.py",
+    "tests/docs/test_yaml_blocks.py",
+)
 """The tests of documentation that need only the files in docs/."""
 
 
