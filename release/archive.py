@@ -9,6 +9,7 @@ import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 COMPRESSION_LEVEL = 9
 """Level of gzip. The compressed bytes also depend on the zlib of the machine, the digest of the content does not."""
@@ -28,9 +29,11 @@ class Entry:
 def tar(entries: Iterable[Entry], epoch: int) -> bytes:
     """Return a tar archive of the entries in the order of their paths, all owned by root and of the same time."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for entry in sorted(entries, key=lambda entry: entry.path.split("/")):
-            archive.addfile(_header(entry, epoch), io.BytesIO(entry.content))
+            header = _header(entry, epoch)
+            archive.format = _smallest_format(header)
+            archive.addfile(header, io.BytesIO(entry.content))
     return buffer.getvalue()
 
 
@@ -65,6 +68,15 @@ def normal_mode(member: tarfile.TarInfo) -> int:
     if member.issym():
         return 0o777
     return 0o755 if member.mode & 0o100 else 0o644
+
+
+def _smallest_format(header: tarfile.TarInfo) -> Literal[0, 1, 2]:
+    """Return the old format unless the name does not fit, because the new one needs 1 KiB more for a long name."""
+    try:
+        header.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError:
+        return tarfile.PAX_FORMAT
+    return tarfile.USTAR_FORMAT
 
 
 def _header(entry: Entry, epoch: int) -> tarfile.TarInfo:

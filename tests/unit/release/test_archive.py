@@ -45,6 +45,17 @@ def test_directories_precede_their_files() -> None:
     assert [entry.path for entry in entries(tar(there, NOON))] == ["a", "a/x", "a-b"]
 
 
+LONG = "/".join(["a folder with a name of 34 letters"] * 5)
+
+
+@pytest.mark.parametrize(("path", "blocks"), [("a", 1), (LONG, 1), ("x" * 120, 3)])
+def test_long_name_costs_no_more_than_it_must(path: str, blocks: int) -> None:
+    """A header has blocks of 512 bytes. An archive is filled up to 20 blocks, two of which are its end."""
+    made = tar([Entry(path)], NOON)
+    assert [entry.path for entry in entries(made)] == [path]
+    assert len(made.rstrip(b"\0")) <= blocks * 512 < len(made.rstrip(b"\0")) + 512
+
+
 def test_links_keep_their_targets() -> None:
     link = Entry("python", mode=0o777, kind=tarfile.SYMTYPE, target="python3.13")
     assert entries(tar([link], NOON)) == [link]
