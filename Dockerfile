@@ -8,22 +8,35 @@
 # are copied from BASE. The digest is that of the index of all architectures, and Renovate updates it.
 ARG BASE=python:3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
 
-FROM ${BASE} AS build
-# For a mirror of PyPI: --build-arg PIP_INDEX_URL=https://…
-ARG PIP_INDEX_URL=https://pypi.org/simple
+# What does not depend on the architecture runs on the machine that builds, without emulation. BUILD_BASE is the base
+# image for that machine, if BASE is not an index of several architectures.
+ARG BUILD_BASE=${BASE}
+
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS native
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 # Sets have the same order in every build.
 ENV PYTHONHASHSEED=0
+
+FROM native AS wheel
+# For a mirror of PyPI: --build-arg PIP_INDEX_URL=https://…
+ARG PIP_INDEX_URL=https://pypi.org/simple
 COPY requirements/build.txt ./
 RUN python3 -m venv tools && tools/bin/pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY requirements/wheel.cdx.json requirements/
 COPY sidecar sidecar
-# The time of the files in the wheel.
-ARG SOURCE_DATE_EPOCH
+# The time of the files in the wheel. The default is that of hatchling.
+ARG SOURCE_DATE_EPOCH=1580601600
 RUN tools/bin/pip wheel --no-deps --no-build-isolation .
+
+FROM ${BASE} AS build
+ARG PIP_INDEX_URL=https://pypi.org/simple
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python3 -m venv tools
 COPY image/rootfs.py image/authorities.py ./
+COPY --from=wheel /build/*.whl ./
 
 FROM build AS run-rootfs
 COPY requirements/run.txt ./
@@ -33,6 +46,16 @@ RUN python3 rootfs.py tools/bin/pip run.txt *.whl /rootfs botocore/data
 FROM build AS tools-rootfs
 COPY requirements/tools.txt ./
 RUN python3 rootfs.py tools/bin/pip tools.txt *.whl /rootfs && mkdir -m 1777 /rootfs/tmp
+
+FROM native AS run-compiled
+COPY image/bytecode.py ./
+COPY --from=run-rootfs /rootfs /rootfs
+RUN python3 bytecode.py /rootfs
+
+FROM native AS tools-compiled
+COPY image/bytecode.py ./
+COPY --from=tools-rootfs /rootfs /rootfs
+RUN python3 bytecode.py /rootfs
 
 FROM scratch AS common
 ARG BASE
@@ -49,11 +72,11 @@ USER 65532:65532
 ENTRYPOINT ["irsa-sidecar"]
 
 FROM common AS tools
-COPY --from=tools-rootfs /rootfs /
+COPY --from=tools-compiled /rootfs /
 CMD ["--help"]
 
 FROM common AS run
-COPY --from=run-rootfs /rootfs /
+COPY --from=run-compiled /rootfs /
 EXPOSE 4773
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["irsa-sidecar", "probe"]
 CMD ["run"]

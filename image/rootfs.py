@@ -8,15 +8,8 @@ updates. Run this script in the build stage with the Python whose files are copi
 Python and its loader, so it works with any base image and architecture.
 
 FOLDERs of packages, in the form PACKAGE/data, are omitted.
-
-All code is compiled in advance. A read-only root file system keeps no __pycache__, so the daemon would otherwise start
-four times as slowly. Compiled files of other packages have no docstrings, which saves 1.2 MiB in every Pod. Unlike
-with `python -OO`, their assertions remain.
 """
 
-import ast
-import importlib.util
-import marshal
 import re
 import shutil
 import subprocess
@@ -43,12 +36,6 @@ LEFT_OUT = shutil.ignore_patterns(
 )
 """A pattern of the standard library's modules that no server needs."""
 
-OURS = "sidecar"
-"""The package that keeps its docstrings, because `--help` prints them."""
-
-UNCHECKED = importlib.util.MAGIC_NUMBER + (0b01).to_bytes(4, "little")
-"""Header of compiled code that Python never compares with its source (PEP 552)."""
-
 KNOWN_TO_THE_SYSTEM = {
     "etc/passwd": f"irsa-sidecar:x:{USER_ID}:{USER_ID}:irsa-sidecar:/:/nonexistent\n",
     "etc/group": f"irsa-sidecar:x:{USER_ID}:\n",
@@ -62,9 +49,6 @@ def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) 
         shutil.rmtree(PACKAGES / folder, ignore_errors=True)
     _lay_out_authorities()
     _gather(rootfs)
-    for source in sorted(rootfs.rglob("*.py")):  # compiled code depends on what was compiled before
-        source.chmod(0o644)  # some files of the standard library are executable
-        _compile(source, rootfs)
 
 
 def _install(pip: str, requirements: str, wheel: str) -> None:
@@ -154,28 +138,6 @@ def _tell_scanners(files: Iterable[Path], rootfs: Path) -> None:
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(status)
         _copy(Path("/usr/share/doc", package, "copyright"), rootfs)
-
-
-def _compile(source: Path, rootfs: Path) -> None:
-    """Compile the source, and write the result where Python expects it."""
-    content = source.read_bytes()
-    tree = ast.parse(content)
-    if OURS not in source.parts:
-        _drop_docstrings(tree)
-    code = compile(tree, f"/{source.relative_to(rootfs)}", "exec", dont_inherit=True)
-    compiled = Path(importlib.util.cache_from_source(str(source)))
-    compiled.parent.mkdir(exist_ok=True)
-    compiled.write_bytes(UNCHECKED + importlib.util.source_hash(content) + marshal.dumps(code))
-
-
-def _drop_docstrings(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node, clean=False
-        ):
-            docstring = node.body.pop(0)
-            if not node.body and not isinstance(node, ast.Module):
-                node.body.append(ast.copy_location(ast.Pass(), docstring))
 
 
 if __name__ == "__main__":

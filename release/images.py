@@ -7,6 +7,7 @@ on this machine has one name for each.
 
 import hashlib
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from release.source import URL, Source
 
 ARCHITECTURES = ("amd64", "arm64")
 """Architectures of a release that is published."""
+
+NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine := platform.machine(), machine)
+"""Architecture of this machine."""
 
 TARGETS = {"run": "", "tools": "-tools"}
 """Targets of the Dockerfile, and what follows the version in the tags of their images."""
@@ -41,6 +45,11 @@ class Engine:
 
     def base_of(self, architecture: str) -> str:
         return self.base.replace("{arch}", architecture)
+
+    @property
+    def build_base(self) -> str:
+        """Return the base for the machine that builds."""
+        return self.base_of(NATIVE)
 
 
 def build_image(engine: Engine, source: Source, files: Path, target: str) -> tuple[str, bytes]:
@@ -99,7 +108,8 @@ def _platform_image(engine: Engine, source: Source, files: Path, target: str, ar
 
 def _build_command(engine: Engine, source: Source, base: str) -> list[str]:
     offline = ["--network=none"] if base.startswith("localhost/") else []
-    arguments = [f"--build-arg=BASE={base}", f"--build-arg=SOURCE_DATE_EPOCH={source.epoch}"]
+    named = {"BASE": base, "BUILD_BASE": engine.build_base, "SOURCE_DATE_EPOCH": source.epoch}
+    arguments = [f"--build-arg={name}={value}" for name, value in named.items()]
     fresh = ["--no-cache"] if engine.fresh else []
     return [engine.command, "build", "--quiet", *fresh, *offline, *arguments]
 
