@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from release import artefacts, checksums, contents
-from release.archive import entries
+from release.archive import Entry, entries
 from release.images import ARCHITECTURES, LABEL
 from release.oci import PlatformImage
 from release.oci_layout import InvalidLayoutError, ReadImage, config, layers, read_layout
@@ -122,14 +122,23 @@ def _wrong_labels(image: ReadImage, tag: str, commit: str) -> Iterator[str]:
 
 
 def _sboms(release: Release) -> None:
-    """Verify that signed lists of packages are about the images, and list what is in them."""
+    """Verify that the images contain the wheel, and that signed lists of packages list what is in the images."""
     for tag in artefacts.tags(release.version):
         for platform in read_layout(release.path(artefacts.image(tag)).read_bytes()).platforms:
-            there = contents.installed(file for layer in layers(platform) for file in entries(layer))
+            files = [file for layer in layers(platform) for file in entries(layer)]
+            _reject(_wrong_wheel(release, tag, files))
+            there = contents.installed(files)
             for end in FORMATS:
                 name = artefacts.sbom(tag, platform.platform["architecture"], end)
                 document = _attested(release, name, platform, FORMATS[end].predicate_type)
                 _reject(f"{name}: {problem}" for problem in contents.differences(there, contents.listed(document)))
+
+
+def _wrong_wheel(release: Release, tag: str, files: list[Entry]) -> Iterator[str]:
+    """Compare the wheel in the image with the wheel of the release, because both are built from the same files."""
+    wheel, _ = artefacts.packages(release.version)
+    if contents.wheel_digest(files) != checksums.sha256(release.path(wheel)):
+        yield f"the image {tag} does not contain {wheel}"
 
 
 def _attested(release: Release, name: str, image: PlatformImage, predicate_type: str) -> Mapping[str, Any]:

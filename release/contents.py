@@ -4,6 +4,7 @@ Compare the packages in an image with those that a bill of materials lists.
 The image is read here and not with syft, because a list cannot be checked with the program that wrote it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from email.parser import HeaderParser
@@ -14,6 +15,7 @@ from release.archive import Entry
 
 _DEBIAN = re.compile(r"var/lib/dpkg/status\.d/[^/]+")
 _PYTHON = re.compile(r".+/site-packages/[^/]+\.dist-info/METADATA")
+_ORIGIN = re.compile(r".+/site-packages/irsa_sidecar-[^/]+\.dist-info/direct_url\.json")
 _INTERPRETER = re.compile(r"usr/(?:local/)?bin/python(?P<version>3\.\d+)")
 _PURL = re.compile(r"pkg:(?P<kind>deb|pypi|generic)/(?:debian/)?(?P<name>[^/@]+)@(?P<version>[^?#]+)(?:\?.*)?")
 
@@ -39,6 +41,14 @@ def listed(document: Mapping[str, Any]) -> set[Package]:
     """Return the packages in a bill of materials, SPDX or CycloneDX."""
     urls = _cyclonedx_urls(document) if "bomFormat" in document else _spdx_urls(document)
     return {_package(url) for url in urls}
+
+
+def wheel_digest(files: Iterable[Entry]) -> str | None:
+    """Return the SHA-256 of the wheel that pip installed into the image (PEP 610)."""
+    for file in files:
+        if _ORIGIN.fullmatch(file.path):
+            return str(json.loads(file.content)["archive_info"]["hashes"]["sha256"])
+    return None
 
 
 def differences(there: set[Package], named: set[Package]) -> Iterator[str]:

@@ -154,6 +154,12 @@ def change_wheel(release: Release, _: Signer) -> None:
     write(path, path.read_bytes() + b"\0")
 
 
+def attest_another_wheel(release: Release, signer: Signer) -> None:
+    """Sign a statement on a changed wheel, so that only the image shows the difference."""
+    change_wheel(release, signer)
+    _attest(release, signer, release.path(artefacts.packages(release.version)[0]))
+
+
 def change_sdist(release: Release, _: Signer) -> None:
     path = release.path(artefacts.packages(release.version)[1])
     write(path, compress(tar([*entries(path.read_bytes()), Entry("setup.py", b"import os")], 1)))
@@ -198,6 +204,7 @@ REJECTIONS: list[tuple[Edit, str]] = [
     (change_the_payload_of_a_statement, "cosign verify-blob-attestation failed"),
     (name_another_commit, "built from different commits"),
     (change_wheel, "cosign verify-blob-attestation failed"),
+    (attest_another_wheel, "does not contain irsa_sidecar-"),
     (change_sdist, "cosign verify-blob-attestation failed"),
     (change_chart, "cosign verify-blob-attestation failed"),
     (attest_another_chart, "helm verify rejects"),

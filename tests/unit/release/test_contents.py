@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from release.archive import Entry
-from release.contents import Package, UnknownComponentError, differences, installed, listed
+from release.contents import Package, UnknownComponentError, differences, installed, listed, wheel_digest
 
 SITE = "opt/irsa-sidecar/lib/python3.13/site-packages"
 
@@ -45,6 +45,14 @@ def spdx(*urls: str) -> dict[str, Any]:
 
 def test_image_records_packages_of_debian_and_python() -> None:
     assert installed(FILES) == THERE
+
+
+def test_image_records_the_wheel_that_was_installed() -> None:
+    origin = Entry(
+        f"{SITE}/irsa_sidecar-1.0.dist-info/direct_url.json", b'{"archive_info": {"hashes": {"sha256": "ab"}}}'
+    )
+    assert wheel_digest([*FILES, origin]) == "ab"
+    assert wheel_digest(FILES) is None
 
 
 @pytest.mark.parametrize("document", [cyclonedx(*URLS), spdx(*URLS)], ids=["cyclonedx", "spdx"])

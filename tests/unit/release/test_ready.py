@@ -60,10 +60,21 @@ def test_make_targets_of_a_workflow_exist(path: Path) -> None:
             assert f"\n{target}:" in makefile, f"{path.name} runs `make {target}`"
 
 
-def test_only_the_release_may_write() -> None:
-    """Rights to write are for jobs that start after the verification, except for signatures."""
-    for path in WORKFLOWS:
-        for name, job in workflow(path)["jobs"].items():
-            rights = {right for right, level in job["permissions"].items() if level == "write"}
-            assert path.stem == "release" or not rights
-            assert not rights & {"contents", "packages"} or job["needs"], name
+def test_only_publishing_jobs_may_write() -> None:
+    """A job of a release that pushes starts after the verification. Only the site has another right to write."""
+    writers = {(path.stem, name): rights for path in WORKFLOWS for name, rights in _rights_to_write(path).items()}
+    assert {stem for stem, _ in writers} == {"release", "docs"}
+    release = workflow(REPOSITORY / ".github" / "workflows" / "release.yml")["jobs"]
+    pushing = {name for (stem, name), rights in writers.items() if stem == "release" and rights & PUSHING}
+    assert pushing == {"registry", "github"}
+    assert all(release[name]["needs"] for name in pushing)
+
+
+PUSHING = {"contents", "packages"}
+"""Rights to change the repository, its releases and its registry."""
+
+
+def _rights_to_write(path: Path) -> dict[str, set[str]]:
+    jobs = workflow(path)["jobs"].items()
+    found = {name: {right for right, level in job["permissions"].items() if level == "write"} for name, job in jobs}
+    return {name: rights for name, rights in found.items() if rights}
