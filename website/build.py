@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from website.pages import INDEX, Repository, description, rewritten, sections
+from website.pages import INDEX, Repository, description, rewritten, sections, titled
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -83,11 +83,13 @@ def _paths(entry: Any) -> list[str]:
 def _copy_pages(repository: Repository) -> None:
     target = BUILD / "docs"
     shutil.copytree(DOCS, target)
+    index = (DOCS / INDEX).read_text(encoding="utf-8")
+    titles = {entry.path: entry.title for _, entries in sections(index) for entry in entries}
     for page in sorted(target.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         summary = yaml.safe_dump({"description": description(text)}, allow_unicode=True, width=10_000)
         name = page.relative_to(target).as_posix()
-        body = rewritten(text, name, repository, lambda path: (ROOT / path).is_dir())
+        body = titled(rewritten(text, name, repository, lambda path: (ROOT / path).is_dir()), name, titles)
         page.write_text(f"---\n{summary}---\n\n{body}", encoding="utf-8")
     shutil.copytree(ROOT / "website" / "assets", target / "assets", dirs_exist_ok=True)
     shutil.copytree(ROOT / "website" / "overrides", BUILD / "overrides")

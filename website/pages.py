@@ -7,7 +7,7 @@ site holds only `docs/`, so these links become links to the repository.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 INDEX = "README.md"
@@ -19,6 +19,7 @@ _MAX_DESCRIPTION = 200
 _FENCED = re.compile(r"^( *)```.*?^\1```[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\(|(?:href|src|srcset)=\")([^)\s\"]+)")
 _SECTION = re.compile(r"^## +(.+?) *$", re.MULTILINE)
+_FILE_LINK = re.compile(r"\[([\w-]+\.md)\]\(([^)\s#:]+\.md)(#[^)\s]*|)\)")
 _PAGE_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#:]+\.md)\)")
 _MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*]")
 
@@ -57,6 +58,21 @@ def rewritten(text: str, page: str, repository: Repository, is_folder: Callable[
         return match[1] + repository.link(path + "/" * is_folder(path), f"#{anchor}" if anchor else "")
 
     return _outside_code(text, lambda part: _LINK.sub(replaced, part))
+
+
+def titled(text: str, page: str, titles: Mapping[str, str]) -> str:
+    """
+    Return the text of a page in which a link named by its file is named by the title of that page.
+
+    Files have readable names on GitHub, and pages have titles on the site. `titles` has paths below `docs/`.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        name, path, anchor = match.groups()
+        title = titles.get(posixpath.normpath(posixpath.join(posixpath.dirname(page), path)))
+        return f"[{title}]({path}{anchor})" if title and name == posixpath.basename(path) else match[0]
+
+    return _outside_code(text, lambda part: _FILE_LINK.sub(replaced, part))
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:

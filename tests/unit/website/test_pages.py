@@ -1,6 +1,6 @@
 import pytest
 
-from website.pages import Entry, Repository, description, rewritten, sections
+from website.pages import Entry, Repository, description, rewritten, sections, titled
 
 REPOSITORY = Repository("https://example.com/repo", "v1")
 
@@ -55,6 +55,25 @@ def test_links_of_a_page_in_a_folder_are_resolved() -> None:
 )
 def test_description_is_the_first_paragraph(text: str, expected: str) -> None:
     assert description(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("See [install.md](install.md#images).", "See [Install](install.md#images)."),
+        ("[install.md](../install.md)", "[install.md](../install.md)"),
+        ("[the images](install.md#images)", "[the images](install.md#images)"),
+        ("[other.md](other.md)", "[other.md](other.md)"),
+        ("```md\n[install.md](install.md)\n```", "```md\n[install.md](install.md)\n```"),
+    ],
+)
+def test_link_named_by_its_file_gets_the_title_of_the_page(text: str, expected: str) -> None:
+    assert titled(text, "page.md", {"install.md": "Install"}) == expected
+
+
+def test_title_is_found_from_a_page_in_a_folder() -> None:
+    text = "[install.md](../install.md)"
+    assert titled(text, "decisions/0001.md", {"install.md": "Install"}) == "[Install](../install.md)"
 
 
 def test_sections_are_those_of_the_index() -> None:
