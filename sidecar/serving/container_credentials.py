@@ -171,7 +171,7 @@ _IN_QUOTES = rejection(
 _WRONG_SECRET = rejection(
     403,
     "The Authorization header is wrong. "
-    "Read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that it is this path's.",
+    "Read it again from AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and check that this is the file for this path.",
     denial="wrong secret",
 )
 

@@ -191,10 +191,10 @@ def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
     return _rules(
         line,
         (
-            (rb"GET [!-~]+", Rejection(505, "HTTP/0.9 is not spoken here: use HTTP/1.1.")),
+            (rb"GET [!-~]+", Rejection(505, "HTTP/0.9 is not supported: use HTTP/1.1.")),
             (
                 rb"[^ ]+ [^ ]+ HTTP/(?!1\.[01]\Z)[0-9.]+",
-                Rejection(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+                Rejection(505, "Only HTTP/1.0 and HTTP/1.1 are supported."),
             ),
             (rb"HEAD [!-~]+ HTTP/1\.[01]", Rejection(405, only, allow, has_body=False)),
             (rb"(?!" + ours + rb" )" + _TOKEN + rb"+ [!-~]+ HTTP/1\.[01]", Rejection(405, only, allow)),

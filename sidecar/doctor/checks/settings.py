@@ -79,6 +79,6 @@ CHECKS: tuple[Check[SettingsFacts], ...] = (
     Check("values", "is every setting valid", _values, after=("role",)),
     Check("partition", "are role and region in the same partition", _partition, after=("values",)),
     Check("encryption", "is the token sent encrypted", _encryption, after=("values",)),
-    Check("outbound", "do NO_PROXY and the application id work as written", _outbound, after=("values",)),
+    Check("outbound", "are NO_PROXY and AWS_SDK_UA_APP_ID valid", _outbound, after=("values",)),
     Check("names", "is every IRSA_SIDECAR_ variable a setting", _names),
 )

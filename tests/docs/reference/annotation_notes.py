@@ -140,7 +140,7 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
     ),
     EKS_TOKEN_EXPIRATION: AnnotationNote(
         f"The lifetime of the token. Values outside of {MIN_EXPIRATION_SECONDS} to {MAX_EXPIRATION_SECONDS} are "
-        "clipped. It also works on the Pod.",
+        "replaced by the nearer of the two. The annotation also works on the Pod.",
         "whole seconds",
         str(DEFAULT_EXPIRATION_SECONDS),
         "7200",
@@ -148,7 +148,7 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
     ),
     EKS_STS_REGIONAL: AnnotationNote(
         "With `true`, containers get `AWS_STS_REGIONAL_ENDPOINTS=regional`.",
-        "`true`, in any case; every other value means no",
+        "`true`, in upper or lower case. Every other value means `false`",
         "`false`",
         "true",
     ),

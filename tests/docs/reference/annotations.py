@@ -19,6 +19,7 @@ from tests.docs.reference.markdown import bullets, code, fenced, marked, section
 
 _INTRODUCTION = """
 Injection reads them when the Pod is created, so a change needs a new Pod (`kubectl rollout restart`).
+The exception is `irsa-sidecar.io/roles`: the sidecar applies a change, if the roles keep their names and containers.
 In a Deployment, they belong to `spec.template.metadata`.
 Injection rejects a Pod with an unknown, misspelt or invalid annotation.
 The message names the annotation and the fix.
@@ -36,7 +37,7 @@ SERVICE_ACCOUNT = ServiceAccount("shop", "cart", {EKS_ROLE_ARN: "arn:aws:iam::11
 
 _ADDED = """
 This is the result for a Pod with one container, in a cluster of Kubernetes 1.29 or newer, in the region `eu-west-1`.
-Variables that a container has already stay unchanged.
+If a container already has one of these variables with a value, injection does not change it.
 """
 
 _EVENTS = """
@@ -110,7 +111,7 @@ def _added() -> Iterable[str]:
     application = pod["spec"]["containers"][0]
     volumes = ((code(each["name"]), _VOLUMES[each["name"]]) for each in pod["spec"]["volumes"])
     return (
-        section(3, "Variables of each container", _variables(application)),
+        section(3, "Variables of each container that gets credentials", _variables(application)),
         section(3, f"Variables of the container `{CONTAINER}`", _variables(sidecar)),
         section(3, "Volumes", table(("volume", "purpose"), volumes)),
     )

@@ -24,8 +24,9 @@ _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)", re.M
 _REQUIRED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<bounds>.*)")
 
 _SDKS = f"""
-`make test-sdks` runs each client as a process with the locked version, in {len(CASES)} cases.
+`make test-sdks` runs each client in the locked version, in {len(CASES)} cases.
 Every client gets credentials from the endpoint.
+The last column counts the cases that a client cannot pass.
 [AWS SDKs](../sdks.md) has the cases and the limits.
 """
 
@@ -89,7 +90,11 @@ def _place(where: str) -> str:
 def _clients() -> Iterator[tuple[str, str, str]]:
     for client in CLIENTS:
         limits = [limit for limit in LIMITS if limit.client == client.name]
-        yield client.title, client.version, f"[{len(limits)}](../sdks.md#limits)" if limits else "none"
+        yield (
+            client.title,
+            client.version,
+            f"[{len(limits)} of {len(CASES)} cases](../sdks.md#limits)" if limits else "none",
+        )
 
 
 def _pythons() -> Iterator[tuple[str, str]]:
@@ -97,10 +102,10 @@ def _pythons() -> Iterator[tuple[str, str]]:
     base = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)[0]
     required = re.findall(r"REQUIRED_PYTHONS=(\S+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))[0]
     yield "Supported", f"CPython {project['requires-python'].removeprefix('>=')} and newer"
-    yield "In the images", f"that of {code(base)}"
+    yield "In the images", f"the Python of {code(base)}"
     yield (
         "Tested",
-        f"`make test-pythons` runs the unit tests on every other Python of the machine. CI requires {required}",
+        f"`make test` uses one Python, and `make test-pythons` all others of the machine. CI requires {required}",
     )
 
 

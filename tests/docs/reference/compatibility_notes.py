@@ -24,7 +24,7 @@ KUBERNETES: tuple[Environment, ...] = (
     ),
     Environment(
         "Kubernetes {chart} and newer, before 1.29",
-        "Injection of an ordinary container is tested on {kubernetes}, and no older kubelet ran",
+        "The tests inject an ordinary container on {kubernetes}. No test runs an older kubelet",
         "tests/cluster/test_pods.py",
     ),
     Environment("Helm {helm_3} and {helm_4}", "The chart is rendered, linted and validated with both", "tests/chart"),
@@ -35,7 +35,7 @@ KUBERNETES: tuple[Environment, ...] = (
     ),
     Environment(
         "Amazon's EKS Pod identity webhook",
-        "A fake with its rules runs before or after our webhook, with either reinvocation policy",
+        "A fake with its rules runs before or after our webhook, with both reinvocation policies",
         "tests/cluster/test_amazons_webhook.py",
     ),
     Environment("AWS, EKS and EKS Fargate", "Not tested, because the tests have no AWS account"),
@@ -55,9 +55,7 @@ AWS: tuple[Environment, ...] = (
         "They are compared with botocore's rules for endpoints, in every partition",
         "tests/unit/sts/test_endpoint.py",
     ),
-    Environment(
-        "IAM in `setup`", "The commands run against moto, which is a server of other authors", "tests/unit/setup"
-    ),
+    Environment("IAM in `setup`", "The commands run against moto, a public simulation of AWS", "tests/unit/setup"),
     Environment("AWS itself", "Not tested, because the tests have no AWS account"),
 )
 

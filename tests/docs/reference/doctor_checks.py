@@ -15,15 +15,16 @@ ABOUT: Mapping[str, str] = {
     "settings": "The settings of the daemon, from the sidecar's environment.",
     "token": "The service account token of each role, from its file.",
     "issuer": "The issuer of the token, and the keys that it publishes.",
-    "sts": "The network path to STS, step by step. If the exchange succeeded, a failure here is only a warning.",
+    "sts": "The network path to STS, step by step. Doctor also tries the exchange before it reports. If that succeeds, "
+    "a failure in this group is only a warning.",
     "exchange": "One exchange of the token at STS.",
     "trust": "The IAM OIDC provider and the trust policy of the role. Doctor needs credentials that may read IAM.",
     "environment": "The environment of the application. With `--pod`, it is that of each container in the manifest.",
-    "endpoint": "The credentials endpoint, as an SDK meets it.",
+    "endpoint": "The credentials endpoint, as the application's SDK uses it.",
     "identity": "The identity that AWS reports for the served credentials.",
     "sdks": "The AWS SDKs in the application's container.",
     "metadata": "The metadata service of the node.",
-    "pod": "The Pod from outside, with `--pod`.",
+    "pod": "The Pod as the API server shows it, with `--pod`.",
 }
 """The subject of each group of checks."""
 
@@ -31,17 +32,20 @@ _OF_CONTAINERS = "endpoint"
 """The group of a Pod's container checks in reports. GROUPS lists these checks in the group of the Pod."""
 
 _INTRODUCTION = """
-Doctor makes the checks in this order, which is the order of the data flow.
-It skips a check if one that it depends on failed, so the first failure is the cause.
+Doctor runs the checks in this order, from the token to the application.
+It skips a check that depends on a failed check, so the first failure is the cause.
 [doctor](../doctor.md) describes how to run it.
 
-- **FAILED**: the application gets no credentials, now or later, or those of another role.
-- **warning**: it works now, but may not later or for everybody.
+- **FAILED**: the application gets no credentials or those of another role, or this will happen later.
+- **warning**: the application gets its credentials now, but may not later, or other programs may not.
 
 In a finding, `…` stands for a value of your set-up.
+If a finding is an error message of irsa-sidecar, this page does not list its text.
+[Troubleshooting](../troubleshooting.md) explains the frequent ones.
+Some checks have a second table: the mistakes that a test makes, and words of the finding that the test expects.
 """
 
-_DYNAMIC = "The finding is the message of the error itself, with its fix."
+_DYNAMIC = "A finding of this check is the error message of irsa-sidecar, which contains the fix."
 
 
 class Entry(NamedTuple):
@@ -112,10 +116,10 @@ def _has_text(text: str) -> bool:
 def _cell(text: str) -> str:
     if text.startswith(COMMAND):
         return code(text)
-    return marked(text.replace("|", "\\|")) if text != UNKNOWN else "depends on the error"
+    return marked(text.replace("|", "\\|")) if text != UNKNOWN else "the finding contains it"
 
 
 def _set_ups(check: str) -> str:
     """Return the set-ups that the tests break, with words from the first finding."""
     rows = [(row.what, f"… {row.words.strip().replace('|', chr(92) + '|')} …") for row in BROKEN if row.check == check]
-    return table(("set-up that a test breaks", "words of the finding"), rows) if rows else ""
+    return table(("mistake", "words of the finding"), rows) if rows else ""

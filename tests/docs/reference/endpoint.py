@@ -37,8 +37,9 @@ _LISTENERS = (
 )
 
 _REQUESTS = f"""
-A connection has one request, which is a GET without a body in HTTP/1.0 or 1.1.
-The query of the URL is ignored.
+A connection has one request, in HTTP/1.0 or 1.1 and without a body.
+The method is GET. Only the metadata service also accepts a PUT, to open a session.
+The daemon ignores the query of the URL.
 The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or its own IP address.
 A request with a header that only proxies or browsers add, such as `X-Forwarded-For` or `Origin`, gets a 403.
 
@@ -46,25 +47,27 @@ The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} header
 It must arrive within {LIMITS.head_seconds:.0f} seconds.
 A client must read its response within {LIMITS.write_seconds:.0f} seconds.
 The credentials endpoint serves at most {LIMITS.connections} slow clients at once.
-Beyond that, it closes the connection that was idle longest.
+If half of the limit on open files is lower, that is the limit.
+Above this limit, it closes the connection that was idle longest.
 """
 
 _CREDENTIALS = f"""
 `GET {CREDENTIALS_PATH}` serves the role `default`, and `GET {CREDENTIALS_PATH}/NAME` any other role.
 If the role has a secret, the client sends it as the whole value of `Authorization`, without a scheme.
 Before the first credentials, a request waits for at most {LIMITS.hold_seconds} seconds.
-The response never has expired credentials, and `Expiration` is that of STS.
+The response never has expired credentials. Its `Expiration` is the value that STS returned.
 """
 
 _ERRORS = """
-The body of an error has the code and the message twice, because SDKs read one spelling or the other.
-`code` is the reason phrase of the status without spaces, or `CredentialsUnavailable`.
+The body of an error has the code and the message twice, because some SDKs read `code` and others read `Code`.
+`code` is the reason phrase of the status without spaces. Without valid credentials, it is `CredentialsUnavailable`.
 """
 
 _IMDS = """
-It is version 2 of EC2's instance metadata service, for clients that know no other form.
-Every client that can connect gets the role `default`, or else the first role of the file.
-Only `allow_uids` of that role restricts it.
+The daemon can serve version 2 of the API of EC2's instance metadata service.
+It is for clients that cannot use the credentials endpoint.
+Every client that can connect gets the role `default`, or the first role of the roles file if no role has that name.
+Only `allow_uids` of that role restricts the clients.
 Version 1 does not work: a request without a session gets a 401.
 """
 
@@ -72,28 +75,29 @@ _SESSION = f"""
 `PUT /latest/api/token` opens a session.
 The header `X-aws-ec2-metadata-token-ttl-seconds` has its lifetime, from 1 to {imds.MAX_SESSION_SECONDS} seconds.
 The body of the response is the token, which each later request sends as `X-aws-ec2-metadata-token`.
-A session does not outlast the process of the daemon.
+A session is lost when the daemon restarts.
 """
 
 _ADMIN = f"""
-It never serves credentials.
+The admin address serves probes and metrics, and never credentials.
 `/livez` fails if the loop of a role has not run for {STALLED_SECONDS:.0f} seconds.
-`/readyz` fails until every role has valid credentials, and `/readyz/NAME` until that role has.
+`/readyz` fails until every role has valid credentials, and `/readyz/NAME` until the role NAME has them.
 """
 
 _WEBHOOK = f"""
-`POST {PATH}` is for the API server, over TLS.
-It responds with 200 and the AdmissionReview, with 400 to another body, and with 503 if too many large Pods wait.
+The API server calls `POST {PATH}` over TLS, with an AdmissionReview.
+The webhook responds with 200 and a review, or with 400 if the body is not an AdmissionReview.
+It responds with 503 if too many large Pods wait.
 
-`GET /livez`, `GET /readyz` and `GET /metrics` have the admin address of the webhook.
-`/livez` is 200 while the process runs.
-`/readyz` is 200 once the webhook has a certificate and knows the version of the API server.
-Otherwise, and while the webhook stops, it is 503 with the reasons.
+The admin address of the webhook serves `GET /livez`, `GET /readyz` and `GET /metrics`.
+`/livez` returns 200 while the process runs.
+`/readyz` returns 200 once the webhook has a certificate and knows the version of the API server.
+Before that, and while the webhook stops, it returns 503 with the reasons.
 """
 
 _REASONS = "The event [request_denied](log-events.md#request_denied) has one of these reasons."
 
-_SHARED = "The errors of the credentials endpoint about proxies, `Host` and users occur here too."
+_SHARED = "The metadata service also returns the errors of the credentials endpoint about proxies, `Host` and users."
 
 
 def page() -> str:

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 STATUSES: Mapping[int, str] = {
     200: "The response has what was requested.",
     400: "The request is not valid HTTP.",
-    401: "The client sent no secret, or at the metadata service no token of a session.",
+    401: "The client sent no secret. At the metadata service: it sent no valid session token.",
     403: "The client may not have the credentials.",
     404: "The path does not exist.",
     405: "The method is not allowed.",
     408: "The request did not arrive completely in time.",
     431: "The head of the request is too large.",
-    500: "The daemon has an internal error, which its log names.",
-    503: "The daemon has no valid credentials, or too many connections. SDKs retry it.",
+    500: "An error in the daemon. Its log has the details.",
+    503: "The daemon has no valid credentials, or too many connections. SDKs retry the request.",
     505: "The version of HTTP is not 1.0 or 1.1.",
 }
 """The meaning of each status."""
@@ -23,7 +23,7 @@ CREDENTIAL_FIELDS: Mapping[str, str] = {
     "Token": "The session token.",
     "Expiration": "When the credentials expire, in UTC with whole seconds.",
     "AccountId": "The AWS account of the role.",
-    "RoleArn": "The ARN of the role: with a chain, of the last one.",
+    "RoleArn": "The ARN of the role, or of the last role of a chain.",
 }
 """The fields of the response with credentials, in their order."""
 
@@ -44,7 +44,7 @@ DENIALS: Mapping[str, str] = {
     "no secret": "The client sent no Authorization header.",
     "authorization scheme": "The header has a scheme such as Bearer before the secret.",
     "quoted secret": "The header has quotes around the secret.",
-    "wrong secret": "The header has another secret.",
+    "wrong secret": "The header has a wrong secret.",
     "unknown user": "The role has `allow_uids`, and the client's user is unknown.",
     "wrong user": "The role has `allow_uids`, and the client's user is not one of them.",
 }
@@ -53,7 +53,7 @@ DENIALS: Mapping[str, str] = {
 IMDS_DOCUMENTS: Mapping[str, str] = {
     "/latest/meta-data/iam/security-credentials/": "The name of the role.",
     "/latest/meta-data/iam/security-credentials/app": "The credentials of the role, here of `app`.",
-    "/latest/meta-data/iam/info": "The account and the partition of the role, in the form of an instance profile.",
+    "/latest/meta-data/iam/info": "The account and the partition of the role, in the ARN of an instance profile.",
     "/latest/meta-data/placement/region": "The region of the sidecar.",
     "/latest/meta-data/placement/availability-zone": "The first zone of the region. Old SDKs read the region from it.",
     "/latest/dynamic/instance-identity/document": "The account and the region.",

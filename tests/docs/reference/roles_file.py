@@ -11,14 +11,14 @@ EXAMPLE = Path(__file__).parents[3] / "docs" / "roles.yaml"
 
 _INTRODUCTION = f"""
 [IRSA_SIDECAR_CONFIG](settings.md#irsa_sidecar_config) names the file.
-The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) holds the list below `roles:` as its text.
+The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) contains the list below `roles:`.
 {LIMITS}
 The daemon reads the file again when it changes, and on SIGHUP.
 
-The daemon rejects the whole file for one mistake, and keeps the previous configuration.
+If the file has a mistake, the daemon rejects the whole file and keeps the previous configuration.
 Mistakes are an unknown key, a key that occurs twice at any depth, and a value of the wrong kind.
 The merge key `<<` is not supported.
-The message names the file, the line and the nearest right key.
+The message names the file, the line and the valid key with the most similar name.
 """
 
 
@@ -50,7 +50,7 @@ def _overview(kind: str, notes: Mapping[str, KeyNote]) -> list[tuple[str, str, s
 
 def _only_of_a_step() -> str:
     names = [code(name) for name, note in OF_A_ROLE.items() if not note.example]
-    return f"{', '.join(names[:-1])} and {names[-1]} belong to a step of `chain`. STS rejects them with a token."
+    return f"{', '.join(names[:-1])} and {names[-1]} belong to a step of `chain`. STS does not accept them for a token."
 
 
 def _sections(kind: str, notes: Mapping[str, KeyNote]) -> Iterator[str]:

@@ -54,8 +54,8 @@ _ONLY_IN_A_CHAIN = KeyNote("A key that only a step of `chain` has.", "none", "no
 
 OF_A_ROLE: Mapping[str, KeyNote] = {
     "name": KeyNote(
-        "The name of the role: the last part of its path, and its label in metrics and logs. The role `default` is "
-        "served on `/v1/credentials`, another one on `/v1/credentials/NAME`.",
+        "The name of the role in the URL, in metrics and in logs. The role `default` is served on `/v1/credentials`, "
+        "another role on `/v1/credentials/NAME`.",
         "1 to 64 letters, digits and `_.-`",
         "required",
         "reporting",
@@ -91,7 +91,7 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
         '""',
     ),
     "allow_uids": KeyNote(
-        "The only users of the Pod that get the credentials, on Linux.",
+        "The users of the Pod that get the credentials. All others get a 403. This key works on Linux only.",
         f"a list of at most {MAX_ITEMS} user IDs",
         "every user",
         "[1001]",
@@ -136,7 +136,7 @@ OF_A_STEP: Mapping[str, KeyNote] = {
         "7200",
     ),
     "external_id": KeyNote(
-        "The external ID that the trust policy of the next role requires.",
+        "The external ID that the trust policy of this step's role requires.",
         "2 to 1224 letters, digits and `_+=,.@:/-`",
         "none",
         "agreed-with-them",
