@@ -30,7 +30,12 @@ class Slope(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One diagram: the stored table, the column, the divisor for the unit of the axis, and the axis."""
+    """
+    One diagram of a column of a stored table.
+
+    Values are divided by `divisor`, so that they have the unit of `axis`, the label of the y-axis. `each` is the format
+    of the title, which shows the slope.
+    """
 
     table: str
     column: str

@@ -229,7 +229,7 @@ def version(python: str) -> str:
 
 
 def describe_python(python: str) -> str:
-    """Return version and path, and a warning if the interpreter compiles its standard library at every start."""
+    """Return the interpreter's version and path, and a warning if it compiles its standard library at every start."""
     is_compiled = _python_output(python, "import argparse, os; print(os.path.exists(argparse.__cached__))") == "True"
     return f"Python {version(python)} ({python})" + ("" if is_compiled else ", whose own modules are NOT byte-compiled")
 

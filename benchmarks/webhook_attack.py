@@ -286,7 +286,11 @@ class Watcher:
 
 
 def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
-    """Return the table row of one attack: honest reviews one after the other, the probe, and memory."""
+    """
+    Run the attacks, and return a row of the table.
+
+    It shows honest reviews that are sent one after the other, the liveness probe, and the webhook's memory.
+    """
     honest = json.dumps(admission_review()).encode()
     took, failed = [], 0
     with api_server() as api, tempfile.TemporaryDirectory() as directory:

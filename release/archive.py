@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 COMPRESSION_LEVEL = 9
-"""Level of gzip. The compressed bytes also depend on the zlib of the machine, the digest of the content does not."""
+"""Level of gzip. The compressed bytes also depend on the machine's zlib, but the digest of the content does not."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
 
 
 def tar(entries: Iterable[Entry], epoch: int) -> bytes:
-    """Return a tar archive of the entries in the order of their paths, all owned by root and of the same time."""
+    """Return a tar archive of the entries in the order of their paths, all owned by root and with the same time."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for entry in sorted(entries, key=lambda entry: entry.path.split("/")):
@@ -38,7 +38,7 @@ def tar(entries: Iterable[Entry], epoch: int) -> bytes:
 
 
 def compress(content: bytes) -> bytes:
-    """Return the content as gzip without a name and a time."""
+    """Return the content as gzip, without a file name or a time in its header."""
     return gzip.compress(content, COMPRESSION_LEVEL, mtime=0)
 
 

@@ -1,7 +1,7 @@
 """
 Read an archive with an OCI image layout, and verify that it is consistent.
 
-Rule: every file in it is reached from the index, and every digest is that of the content.
+Rule: the index leads to every file of the archive, and every digest matches the content of its file.
 """
 
 import gzip
@@ -23,7 +23,7 @@ class InvalidLayoutError(Exception):
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image for several platforms, as its archive has it."""
+    """An image for several platforms, as its archive contains it."""
 
     tag: str
     index: Descriptor

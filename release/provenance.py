@@ -45,7 +45,7 @@ def statement(subjects: Iterable[Subject], predicate_type: str, predicate: Docum
 
 
 def provenance(source: Source, bases: Iterable[Base], builder: str) -> Document:
-    """Return the predicate: the commit, the base images, and who built."""
+    """Return the predicate: the commit, the base images and the builder."""
     commit = {"uri": f"git+{URL}@{source.revision}", "digest": {"gitCommit": source.revision}}
     images = [
         {"uri": f"docker://{base.name}", "digest": _digest(base), "annotations": {"architecture": base.architecture}}

@@ -17,7 +17,11 @@ MAX_KEY_CHARACTERS = 100
 
 
 def read_config_file(setting: str, path: str, fix: str) -> bytes:
-    """Return the content of the file at `path`, which `setting` names. Raises ConfigurationError with this `fix`."""
+    """
+    Return the content of the file at `path`, which `setting` names.
+
+    Raises ConfigurationError with this `fix` if the file is not readable, not a regular file, or too large.
+    """
     try:
         content = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as exc:

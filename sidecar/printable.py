@@ -9,7 +9,7 @@ volumes. Terminals obey escape sequences, and bidirectional or invisible charact
 import re
 
 ELLIPSIS = "…"
-"""The last character of a text that was cut."""
+"""The character at the end of a shortened text."""
 
 _SPACES = frozenset("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000")
 """Spaces with a width (Unicode category Zs), which str.isprintable() rejects."""

@@ -85,7 +85,7 @@ def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Re
 
 
 def read_text(place: Place, node: Node) -> str:
-    """Return the text of a scalar. Numbers are allowed, because YAML reads an external id of digits as a number."""
+    """Return the text of a scalar. Numbers are allowed, because YAML reads an external ID of digits as a number."""
     if not isinstance(node, yaml.ScalarNode) or node.tag.endswith((":null", ":binary")):
         raise place.error(" is not text", fix="Write one value")
     return str(node.value)
@@ -188,5 +188,5 @@ def read_tags(place: Place, node: Node) -> tuple[tuple[str, str], ...]:
             raise where.error(f": the tag {key[:40]!r} is empty or too long", fix=limits)
         tags.append((key, value))
     if len({key.casefold() for key, _ in tags}) < len(tags):
-        raise place.error(" has one key twice, but STS ignores the case of keys", fix="Keep one of them")
+        raise place.error(" has two keys that are equal for STS, which ignores case", fix="Keep one of them")
     return tuple(tags)

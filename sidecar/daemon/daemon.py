@@ -91,7 +91,7 @@ class Daemon:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` is set and the last responses are sent. The start ends when the listeners accept."""
+        """Serve until `stop` is set and the last responses are sent. Report the start when all listeners accept."""
         with self.peers:
             async with trio.open_nursery() as background:
                 for name, task in self._background_tasks():
@@ -317,7 +317,7 @@ _EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_C
 
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
-    """Restore the credentials that an earlier process saved. Raises ConfigurationError for the directory."""
+    """Restore the credentials that an earlier process saved. Raises ConfigurationError if the directory is invalid."""
     from sidecar.daemon import state_directory  # noqa: PLC0415  only if a setting turns it on
 
     path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)

@@ -54,14 +54,14 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Boot(NamedTuple):
-    """The id of the machine's boot, and a clock that counts the seconds since the boot. All processes share both."""
+    """The ID of the machine's boot, and a clock that counts the seconds since the boot. All processes share both."""
 
     boot_id: str
     now: Callable[[], float]
 
 
 def this_boot() -> Boot | None:
-    """Return the machine's boot. Return None if the kernel does not report it, for example in a sandbox."""
+    """Return the ID and the clock of this boot, or None if the kernel does not provide both, as in some sandboxes."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             boot_id = file.read(64).strip()
@@ -104,7 +104,11 @@ def _check_in_memory(path: str) -> None:
 
 
 def _private_directory(path: str) -> str:
-    """Return `path` if only we can access it, else our own directory below it. Raises OSError."""
+    """
+    Return `path` if only we can access it, else our own directory below it.
+
+    Raises OSError if our own directory cannot be created or belongs to another user.
+    """
     if _is_private(os.stat(path)):
         return path
     own = os.path.join(path, OWN_DIRECTORY)

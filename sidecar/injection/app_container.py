@@ -52,7 +52,7 @@ _EXEMPTIONS = ("NO_PROXY", "no_proxy")
 
 
 def secret_directory(role: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
-    """Return the directory of the role's secret in the container, and the subpath in the volume (None: the whole)."""
+    """Return the directory of the role's secret in the container, and its subpath in the volume, if it has one."""
     return (AUTHORIZATION_DIRECTORY, None) if is_only else (f"{AUTHORIZATION_DIRECTORY}/{role.name}", role.name)
 
 
@@ -82,7 +82,7 @@ def is_set(variable: Document) -> bool:
 
 
 def _without_misread(variables: Iterable[Document]) -> list[Document]:
-    """Return the variables without the empty ones that some SDKs read."""
+    """Return the variables, except empty variables that some SDKs would read."""
     return [each for each in variables if is_set(each) or each["name"] not in READ_WHEN_EMPTY]
 
 
@@ -157,7 +157,7 @@ _EXTENDED = {URI, SECRET_FILE, *_EXEMPTIONS}
 
 
 def _with(variables: Iterable[Document], wanted: Mapping[str, str]) -> list[Document]:
-    """Return the variables with the wanted ones, changed in place or added at the end."""
+    """Return the variables, with each wanted variable changed in place or added at the end."""
     existing = list(variables)
     names = {variable["name"] for variable in existing}
     changed = [

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of these flags. Raises ConfigurationError."""
+    """Return the settings of these flags. Raises ConfigurationError if a flag is invalid."""
     settings = Settings(
         image=check_image("--image", args.image),
         region=find_region(args.region, environ),
@@ -46,8 +46,8 @@ def check_environment(setting: str, region: str, variables: Iterable[tuple[str, 
     """
     Read the variables as the sidecar does. Raises ConfigurationError if a sidecar could not start with them.
 
-    An unknown variable with our prefix is rejected too. `run` ignores such a variable, because Kubernetes creates some
-    automatically. In these flags an operator wrote the variable, and meant a setting.
+    An unknown variable with our prefix is rejected too, because an operator wrote it and meant a setting. `run` ignores
+    such a variable, because Kubernetes creates some automatically.
     """
     from sidecar.config.settings import read_settings as read_settings_of_run  # noqa: PLC0415  only for flags that need it
     from sidecar.config.settings import unknown_variables  # noqa: PLC0415

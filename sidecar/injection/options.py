@@ -103,7 +103,11 @@ class InjectionOptions(NamedTuple):
 def read_options(
     annotations: Mapping[str, str], service_account: ServiceAccount | None, settings: Settings
 ) -> InjectionOptions:
-    """Return the options in the annotations of the Pod and its ServiceAccount. Raises ConfigurationError."""
+    """
+    Return the options in the annotations of the Pod and its ServiceAccount.
+
+    Raises NoRoleError if neither names a role, and ConfigurationError if an annotation is wrong.
+    """
     own = {name: annotations[name] for name in ANNOTATIONS if name in annotations}
     of_service_account = service_account.annotations if service_account else {}
     if CONTAINERS in own and SKIP_CONTAINERS in own:
@@ -130,7 +134,7 @@ def read_options(
 
 
 def _defaults(own: Mapping[str, str]) -> RoleDefaults:
-    """Return the default settings of roles. Raises ConfigurationError."""
+    """Return the default settings of roles. Raises ConfigurationError if an annotation is wrong."""
     duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
     setting = f"annotation {DURATION}"
     return RoleDefaults(
@@ -195,7 +199,11 @@ def _session_seconds(role: Role) -> int:
 
 
 def _check_files(where: str, role: Role) -> None:
-    """Check that the role names no files. Injection chooses the files, and mounts no others."""
+    """
+    Check the role's files and containers. Injection chooses the files, and mounts no others.
+
+    Raises ConfigurationError if the role names a file, or gives an empty list of containers.
+    """
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",

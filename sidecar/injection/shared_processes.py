@@ -18,7 +18,7 @@ _BY_CAPABILITY = frozenset({"ALL", "SETUID", "SYS_PTRACE"})
 
 
 class How(Enum):
-    """Reason why a container can read the files, as a clause about `user`."""
+    """Reason why a container can read the files of a process of `user`, as a clause."""
 
     SAME_USER = "runs as {user}"
     UNKNOWN_USER = "has no runAsUser and may run as {user}"
@@ -26,7 +26,7 @@ class How(Enum):
 
 
 class Reader(NamedTuple):
-    """A container that can read the files."""
+    """A container that can read the files of another container's process, and the reason."""
 
     name: str
     how: How

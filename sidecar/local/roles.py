@@ -11,7 +11,7 @@ ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?(
 """
 Pattern for a role's ARN, with account, path and name (IAM and STS quotas: 64 characters).
 
-No other ARN or ID contains the path.
+This ARN contains the path. The ARN of a session and the role's ID do not.
 """
 
 MIN_SESSION_SECONDS, MAX_SESSION_SECONDS = 3600, 43_200

@@ -99,7 +99,11 @@ def check_url(url: str, *, allow_http: bool) -> None:
 
 
 def announce_request(issuer: str, url: str, *, allow_http: bool) -> None:
-    """Print the URL before its request, and whether its host is another one. Raises the errors of check_url."""
+    """
+    Print the URL that is requested next, and the issuer's host if the URL has another host.
+
+    Raises NotVerifiedError if check_url rejects the URL.
+    """
     check_url(url, allow_http=allow_http)
     host, issuers_host = urlsplit(url).netloc, urlsplit(issuer).netloc
     other = "" if host == issuers_host else f", on another host than the issuer's, {issuers_host}"

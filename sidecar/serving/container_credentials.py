@@ -1,10 +1,10 @@
 """
 Decide the response of the credentials endpoint from a request, the state of each role, and the time. Pure.
 
-Rule: default deny. The checks have this order: no browser or proxy forwarded the request, its Host is this endpoint,
-the path belongs to a role. Then follow the secret, the user, and the validity of the credentials. A client without the
-right secret and user therefore learns nothing about credentials, not even whether they exist. The response with
-credentials is rendered once, when STS returns them, and is never served after their expiration.
+Rule: default deny. The first checks are that no browser or proxy forwarded the request, that its Host is this endpoint,
+and that its path belongs to a role. Checks of the secret, the user and the validity of the credentials follow in this
+order. A client without the right secret and user therefore learns nothing about credentials, not even whether they
+exist. The response with credentials is rendered once, when STS returns them, and never served after their expiration.
 """
 
 import hmac
@@ -180,7 +180,8 @@ def _reject_secret(route: Route, request: Request) -> Response | None:
     """
     Return a rejection unless the whole header value equals the secret. The comparison takes constant time.
 
-    The rejection is held for a check of the secret's file, because the client may have read a newer secret there.
+    The server holds the rejection until it has checked the secret's file, because the client may have read a newer
+    secret there.
     """
     secret, sent = route.authorization, request.headers.get(b"authorization")
     if secret is None:
@@ -226,7 +227,7 @@ def reject_user(route: Route, uid: FindUid) -> Response | None:
 
 def unavailable(route: Route) -> Response:
     """
-    Return a 503, the status that most SDKs retry, also while IAM still propagates the trust policy.
+    Return a 503, which most SDKs retry. The status is the same while IAM still propagates the trust policy.
 
     The request is held only if the role never had credentials. Expired credentials mean that refreshes have failed for
     a long time.

@@ -3,9 +3,9 @@ Parse the few HTTP requests that are allowed, and render every response. Pure: b
 
 Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, exactly as in RFC 9112. One compiled
 pattern contains the whole grammar. Any other input is rejected and never repaired, because two parsers that repair
-input differently make request smuggling possible. Only after a mismatch are the lines parsed one by one, to find the
-reason. The first wrong line decides, so the rejection does not depend on the pieces in which the bytes arrive. A
-listener that needs another method has its own grammar, which differs only in the methods.
+input differently make request smuggling possible. After a mismatch, the lines are parsed one by one to find the reason.
+The first invalid line decides, so the rejection does not depend on the pieces in which the bytes arrive. A listener
+that needs another method has its own grammar, which differs only in the methods.
 """
 
 import json
@@ -178,7 +178,7 @@ def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Rejection]], otherwise:
     """
     Return the pattern that a line must match, and the rejections of lines that do not.
 
-    The rejection is that of the first fault that matches the line, or `otherwise` if none matches.
+    The first fault that matches a line selects the rejection. If none matches, the rejection is `otherwise`.
     """
     compiled = tuple((re.compile(fault, re.DOTALL), rejection) for fault, rejection in faults)
     return re.compile(pattern), compiled, otherwise
@@ -223,7 +223,7 @@ _STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
 
 
 def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
-    """Return the rejection of the first wrong line. None means that the complete lines are valid so far."""
+    """Return the rejection of the first invalid line, or None if all complete lines are valid so far."""
     if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
         return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
     lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]

@@ -125,7 +125,7 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
     if response.status_code != 200:
         raise SidecarError(
             f"{url} answers {response.status_code}",
-            fix="Publish the document there, readable without credentials: STS sends none",
+            fix="Publish the document at this URL for everybody, because STS sends no credentials",
         )
     return _json(url, body), thumbprint(chain)
 
@@ -148,13 +148,13 @@ def _client(url: str, trust: ssl.SSLContext) -> httpx.AsyncClient:
 def _json(url: str, body: bytes | None) -> Any:
     if body is None:
         problem = f"{url} is longer than {MAX_DOCUMENT_BYTES} bytes"
-        raise SidecarError(problem, fix="Publish the issuer's document there, which is much smaller")
+        raise SidecarError(problem, fix="Publish only the issuer's document at this URL. It is much smaller")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise SidecarError(
             f"{url} is not JSON ({exc})",
-            fix="Publish the document itself there",
+            fix="Publish the document itself at this URL",
         ) from exc
 
 

@@ -278,7 +278,11 @@ def is_denied_by_another_policy(message: str) -> bool:
 
 
 def next_step(code: str, message: str, status: int, operation: Operation = _WEB_IDENTITY) -> NextStep:
-    """Return the next step after an error: by operation and message, else by its code, else by the HTTP status."""
+    """
+    Return the daemon's next action after an error.
+
+    A rule for the operation and the message comes first, then the rule for the code, then the rule for the HTTP status.
+    """
     refinement = _refinement(code, message, operation)
     if refinement is not None:
         return refinement.next_step

@@ -67,13 +67,13 @@ def authored_spec(sts: ClusterSts, program: str = "until_stopped()") -> dict[str
 
 
 def set_variable(document: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
-    """Set an environment variable of the container `of`."""
+    """Set an environment variable of the container that `of` names."""
     remove_variable(document, name, of=of)
     _variables(document, of).append({"name": name, "value": value})
 
 
 def remove_variable(document: dict[str, Any], name: str, *, of: str = SIDECAR) -> None:
-    """Remove an environment variable of the container `of`."""
+    """Remove an environment variable of the container that `of` names."""
     variables = _variables(document, of)
     variables[:] = [variable for variable in variables if variable["name"] != name]
 

@@ -1,5 +1,5 @@
 """
-Create Pods with a sidecar without pause and in parallel. Dry runs are used, so that the Pods only pass admission.
+Create Pods with a sidecar in parallel and without a pause. Each request is a dry run, so Pods only pass admission.
 
 The program runs in the cluster's network, because one kubectl per Pod would use 0.1 s of processor time. It prints one
 line for each Pod: an empty line if the Pod got its sidecar, otherwise the error.
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 0.0
 
 
 class Creations:
-    """The results of the creations so far."""
+    """The results of the Pod creations so far."""
 
     def __init__(self, results: Path) -> None:
         self._output = results
@@ -43,7 +43,7 @@ class Creations:
         return [line for line in self.all if line]
 
     def wait_for_more(self, count: int = 40) -> None:
-        """Wait until this number of further creations is done."""
+        """Wait until this number of further creations has finished."""
         wanted = len(self.all) + count
         wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, details=self._output.read_text)
 

@@ -1,8 +1,8 @@
 """
 Check the indentation of blocks in list items.
 
-GitHub accepts any indentation from the item's text on. The site's Markdown needs four spaces: with fewer, a block ends
-the list, and the next item has the number 1 again.
+GitHub accepts a block that starts at the item's text or further right. The site's Markdown needs four spaces. A block
+with fewer spaces ends the list, and the next item has the number 1 again.
 """
 
 import re

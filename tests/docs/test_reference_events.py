@@ -27,7 +27,7 @@ METRICS = [*of_the_daemon(), *of_the_webhook()]
 
 
 def test_every_call_of_a_logger_names_its_event() -> None:
-    """Add a function that gets the name as a value to INDIRECT, with the names that it can get."""
+    """If a function gets the name as a value, add it to INDIRECT with the names that it can get."""
     assert UNNAMED == []
 
 
@@ -36,7 +36,7 @@ def test_every_event_is_described_once() -> None:
 
 
 @pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
-def test_fields_of_a_mapping_belong_to_a_call_with_one(note: EventNote) -> None:
+def test_note_has_others_only_if_a_call_has_a_mapping(note: EventNote) -> None:
     calls = BY_EVENT[note.name]
     allowed = any(call.has_others or "exc" in call.fields for call in calls)
     assert not note.others or allowed
@@ -48,7 +48,7 @@ def test_every_field_has_one_meaning() -> None:
 
 
 @pytest.mark.parametrize("note", [note for note in NOTES if note.level], ids=lambda note: note.name)
-def test_described_level_is_one_of_the_call(note: EventNote) -> None:
+def test_level_in_a_note_is_a_level_of_its_calls(note: EventNote) -> None:
     named = {level for level in LEVELS if f"`{level}`" in note.level}
     assert named
     assert named <= {level for call in BY_EVENT[note.name] for level in call.levels}
@@ -122,7 +122,7 @@ def test_every_metric_in_the_code_is_scraped() -> None:
 
 
 def _families_in(path: Path) -> set[str]:
-    """Return the names of the families that a module makes."""
+    """Return the names of the families that a module creates."""
     calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     named = [
         call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("Family", "histogram_family")

@@ -131,7 +131,7 @@ _MARKS = {
 
 
 def kind_of(document: Any) -> str:
-    """Return the kind of a document without a note. Raises ValueError if the document does not name its kind."""
+    """Return the kind of a document whose block has no note. Raises ValueError if the document does not name it."""
     keys = document if isinstance(document, dict) else {}
     if "kustomize.config.k8s.io" in keys.get("apiVersion", ""):
         return "kustomization"

@@ -101,7 +101,7 @@ REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebI
 
 
 def _damaged(**changes: str) -> Reply:
-    """Return a 200 with all secrets in it, in which one element is invalid."""
+    """Return a 200 that contains all secrets and renamed elements."""
     body = granted().body.decode()
     for old, new in changes.items():
         body = body.replace(f"<{old}>", f"<{new}>").replace(f"</{old}>", f"</{new}>")

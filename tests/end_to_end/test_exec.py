@@ -195,7 +195,7 @@ def test_command_without_credentials_is_not_started(tmp_path: Path) -> None:
 
 
 def test_secret_file_exists_before_the_port_responds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check this for `exec` and `local` too, because a client may read the file as soon as it can connect."""
+    """Check the daemon of `exec` and `local`. A client may read the file as soon as it can connect."""
     secret, seen = tmp_path / "secret", []
 
     def observed(setting: str, address: tuple[str, int]) -> list[socket.socket]:

@@ -104,7 +104,7 @@ class LongLife:
         )
 
     async def check_recovers(self) -> None:
-        """Check that credentials exist within one back-off after all rounds."""
+        """Check that credentials exist within one backoff after all rounds."""
         self.sts.error, self.sts.latency_seconds = None, 0.0
         self.volume.write(service_account_token(self.wall.time()))
         await trio.sleep(schedule.BACK_OFFS[NextStep.ASK_OPERATOR].cap_seconds)

@@ -121,8 +121,8 @@ def seen_in_proc(pid: int) -> bytes:
     return seen
 
 
-# Each line is written with one call, because a thread writes the credentials file, and `print` could mix its parts with
-# the log.
+# The hook writes each line with one call. It runs in the thread that writes the credentials file, so the parts of a
+# `print` could mix with log lines.
 REPORT_WRITES = """
 import os, sys
 os.chdir(os.environ["TMPDIR"])
@@ -189,7 +189,7 @@ async def test_generated_secret_is_only_in_its_file(tmp_path: Path) -> None:
 IMDS = "latest/meta-data/iam/security-credentials/"
 
 
-async def test_older_client_forms_show_credentials_only_where_meant(
+async def test_imds_and_the_credentials_file_leak_no_secret_elsewhere(
     tmp_path: Path,
 ) -> None:
     async with scripted_sts(granted()) as sts:

@@ -305,7 +305,7 @@ def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
 
 async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> None:
     """
-    Nobody reads stdout or stderr, or it is closed.
+    Stdout or stderr is closed, or nobody reads the pipe.
 
     The daemon drops and counts log lines, serves every request, and stops normally.
     """

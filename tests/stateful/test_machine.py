@@ -10,7 +10,7 @@ The real endpoint parses real request bytes and responds to them. After each ste
   (`Grant.must_be_served`). The margin has three parts: the second for the rounding of `Date`, the duration of the
   exchange, and, until the next refresh, a forward step of the wall clock. Such a step may have been a suspend.
 - All parts of a response belong to the same credentials.
-- The daemon never calls STS more often than the back-off tables allow.
+- The daemon never calls STS more often than the backoff tables allow.
 
 `make stateful` takes many more steps than the normal test run.
 """
@@ -66,7 +66,7 @@ SHORTEST_SLEEP_SECONDS = 0.001
 """Minimum sleep, so that time advances despite the rounding of floats."""
 
 RAMP = 7
-"""Number of consecutive failures after which no back-off of the table, with the lowest jitter, increases further."""
+"""Number of consecutive failures after which no backoff of the table, with the lowest jitter, increases further."""
 
 STEADY_SECONDS = min(
     schedule.CHANGED_TOKEN_PAUSE_SECONDS,
@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def all_faults_end(self) -> None:
-        """Remove all faults, and check that there are valid credentials within one back-off."""
+        """Remove all faults, and check that there are valid credentials within one backoff."""
         self.sts.behaviour = GOOD
         self.token_is_rotated()
         self._turn()
@@ -323,13 +323,13 @@ class Machine(RuleBasedStateMachine):
         assert attempts <= most, f"{attempts} attempts within an hour, more than {most:.0f}"
 
     def _longest_wait_seconds(self) -> float:
-        """Return the maximum back-off that may be in progress."""
+        """Return the maximum backoff that may be in progress."""
         code, error = self.refresher.health.last_error_code, self.sts.refused
         if code is None:
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
-        # The back-off is at most the back-off for the longest lifetime that the credentials may have had at the last
+        # The backoff is at most the backoff for the longest lifetime that the credentials may have had at the last
         # failure.
         if error is None or error.code != code:  # the response was valid, but is absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds

@@ -148,7 +148,7 @@ def _signs_certificates() -> x509.KeyUsage:
 
 
 def strict_as_in_python_3_13() -> Callable[..., ssl.SSLContext]:
-    """Return `ssl.create_default_context` with the flags that Python 3.13 sets in it, on any Python."""
+    """Return `ssl.create_default_context`, but with the verification flags of Python 3.13 on every version."""
     real = ssl.create_default_context
 
     def make(*args: object, **options: object) -> ssl.SSLContext:

@@ -77,7 +77,7 @@ def test_authority_is_loaded_only_when_it_is_needed(
     assert [trusts(trust, ca) for ca in (ours, renewed, trustme.CA())] == [True, True, False]
 
 
-def test_file_is_read_without_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_is_read_if_the_hash_folder_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = trustme.CA()
     package(tmp_path, ours)
     monkeypatch.syspath_prepend(tmp_path)

@@ -219,7 +219,7 @@ async def test_calls_at_the_same_moment_share_one_operation() -> None:
     assert await shared_check(HEALTHY, check) == 3
 
 
-async def test_error_of_a_shared_operation_is_not_shared() -> None:
+async def test_failed_operation_is_repeated_for_each_caller() -> None:
     calls: list[str] = []
 
     def fail(path: str) -> None:

@@ -20,8 +20,9 @@ class Breadth(NamedTuple):
     """
     The other service accounts that the policy accepts, and the patterns of `sub` with wildcards.
 
-    `accepts_anyone` is true if the policy accepts every service account of the issuer. `reason` is the policy's reason.
-    `unknown` lists the statements that decide the result but cannot be evaluated.
+    `accepts_anyone` is true if the policy accepts every service account of the issuer. `reason` explains why the policy
+    accepts the first of them, and is "" if it accepts none. `unknown` lists the statements that decide the result but
+    cannot be evaluated.
     """
 
     accepts_anyone: bool

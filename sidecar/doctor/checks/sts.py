@@ -11,7 +11,11 @@ SKEW_FAILURE_SECONDS = 300.0
 """Clock skew from which the check fails. Most AWS services accept a signature time that is up to five minutes off."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-"""The daemon's timeout for a connection. The check warns at half of it, because such a step will fail under load."""
+"""
+The daemon's timeout for a connection.
+
+The check warns if a connection takes more than half of it, because that connection will fail under load.
+"""
 
 
 class NetworkPath(NamedTuple):

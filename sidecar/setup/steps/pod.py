@@ -147,7 +147,11 @@ def read_options(args: argparse.Namespace) -> Options:
 
 @contextmanager
 def without_cycle_collection() -> Iterator[None]:
-    """Disable the garbage collector. Documents contain no reference cycles, and each collection would take longer."""
+    """
+    Disable the garbage collector during the block.
+
+    Documents contain no reference cycles, and each collection would take longer than the previous one.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -99,7 +99,7 @@ def _json_values(part: str) -> list[str]:
 
 
 def _decoded(text: str) -> list[tuple[Any, int]]:
-    """Return each JSON value in the text with its end, or nothing if a part is not JSON."""
+    """Return each JSON value in the text and the offset after it. Return nothing if any part is not JSON."""
     decoder, found, at = json.JSONDecoder(), [], _blank_until(text, 0)
     while at < len(text):
         try:

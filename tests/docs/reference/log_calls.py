@@ -98,7 +98,7 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def _own_calls(function: ast.AST) -> Iterator[ast.Call]:
-    """Yield the calls of a function, without those of functions inside it."""
+    """Yield the calls in a function, except the calls in nested functions."""
     for child in ast.iter_child_nodes(function):
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue

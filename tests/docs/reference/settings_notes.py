@@ -171,7 +171,7 @@ OF_STS: tuple[Variable, ...] = (
     Variable("POD_NAME", "The field `{pod}`, if the token does not have it.", "none"),
     Variable("POD_UID", "The field `{uid}`, if the token does not have it.", "none"),
 )
-"""Variables that name the role, the token and STS. A test compares them with what the settings of `run` read."""
+"""Variables that name the role, the token and STS. A test compares them with the variables that `run` reads."""
 
 OF_THE_NETWORK: tuple[Variable, ...] = (
     Variable(

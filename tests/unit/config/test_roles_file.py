@@ -166,7 +166,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Use at most 10"),
     "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "which is not in `tags`"),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
-    "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "one key twice"),
+    "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "two keys that are equal for STS"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
     "what is not YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
     "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),

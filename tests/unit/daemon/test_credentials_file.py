@@ -317,7 +317,7 @@ def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
     whole = {(f"ASIA{number}", 500 + 5000 * number, f"end{number}") for number in range(2)}
     seen, reads = set[tuple[str, int, str]](), 0
     try:
-        while reads < READS or (seen < whole and writer.is_alive()):  # the writer may get no processor for a while
+        while reads < READS or (seen < whole and writer.is_alive()):  # the writer may get no CPU time for a while
             entry = read(path)
             seen.add((entry.access_key, len(entry.secret_key), entry.token[-4:]))
             reads += 1

@@ -31,7 +31,7 @@ def in_place_of_the_file(make: Callable[[Path], object]) -> Callable[[Path], obj
 
 
 def damaged(content: bytes) -> dict[str, Callable[[Path], object]]:
-    """Functions that damage the file at a path, by name."""
+    """Return functions that damage the file at a path, by the name of the damage."""
     half = len(content) // 2
     return {
         "empty": lambda path: path.write_bytes(b""),
@@ -180,7 +180,7 @@ async def test_writes_happen_only_when_something_changed(autojump_clock: MockClo
 async def test_hung_write_is_abandoned_and_never_applied_late(
     autojump_clock: MockClock, machine: Machine, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Serving continues, one thread waits, and old credentials replace no newer ones when the volume responds again."""
+    """Check that serving continues, one thread waits, and the late write does not replace newer credentials."""
     hangs, written = threading.Event(), list[str]()
 
     def replace(path: str, text: str, mode: int) -> None:

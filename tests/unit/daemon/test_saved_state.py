@@ -161,7 +161,7 @@ def test_refresh_after_the_expiration_is_ignored() -> None:
     far = SAVED.schedule.due.later(1e9)
     assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
     soon = SAVED._replace(expires=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
-    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # like a back-off
+    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # like a backoff
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])

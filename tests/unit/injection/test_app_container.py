@@ -198,7 +198,7 @@ def test_no_proxy_with_value_from_causes_a_warning(
     assert not {"NO_PROXY", "no_proxy"} - set(names) & variables(container(result.pod, "mine")).keys()
 
 
-def test_no_proxy_is_extended_beside_one_with_value_from() -> None:
+def test_no_proxy_is_extended_if_lower_case_has_value_from() -> None:
     env: list[Document] = [{"name": "NO_PROXY", "value": ".svc"}, {"name": "no_proxy", **VALUE_FROM[1]}]
     result = inject(pod(app() | {"env": env}), ACCOUNT, SETTINGS)
     assert variables(container(result.pod, "app"))["NO_PROXY"] == ".svc,127.0.0.1"

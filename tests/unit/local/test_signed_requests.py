@@ -1,4 +1,4 @@
-"""Test operations that need a signature. botocore signs in headers or the query, and STS rejects wrong ones."""
+"""Test operations that need a signature. botocore signs headers or the query. STS rejects an invalid signature."""
 
 from collections.abc import Callable
 from dataclasses import replace

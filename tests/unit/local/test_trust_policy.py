@@ -297,7 +297,7 @@ def test_known_deny_overrides_unknown_statements() -> None:
     assert policy(IRSA, maybe, never).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[:2] == (False, "Statement Never denies it")
 
 
-def test_not_principal_of_this_call_is_unknown() -> None:
+def test_not_principal_with_the_provider_is_unknown() -> None:
     deny = without("Principal", Effect="Deny", NotPrincipal={"Federated": PROVIDER})
     assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown
 

@@ -255,7 +255,7 @@ async def test_stop_waits_for_responses_and_closes_idle_connections() -> None:
         assert b"Connection: close" in await all_of(busy)
 
 
-async def test_each_response_is_the_last_while_draining() -> None:
+async def test_draining_server_closes_after_each_response() -> None:
     async with serving() as served, await served.connect() as before:
         await before.send_all(POST)
         assert b"Connection: close" not in await until(before, b"POST /inject 3")

@@ -104,7 +104,7 @@ def test_client_certificate_data_is_sent(authorities: Authorities, tmp_path: Pat
         assert get_version(written(tmp_path / "config", fake.url, fields, plugin(status=printed)))
 
 
-def test_server_without_a_scheme_is_read_like_kubectl(plain: FakeApiServer, tmp_path: Path) -> None:
+def test_server_without_a_scheme_gets_kubectls_default(plain: FakeApiServer, tmp_path: Path) -> None:
     assert get_version(written(tmp_path / "config", plain.url.removeprefix("http://")))
     config = find_cluster(written(tmp_path / "config", "x.test", {"insecure-skip-tls-verify": True}))
     assert config.cluster.server == "https://x.test"

@@ -71,7 +71,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("api_version", "kind"), NATIVE)
-def test_native_kind_is_changed_without_a_label(api_version: str, kind: str) -> None:
+def test_native_workload_needs_no_label_to_be_changed(api_version: str, kind: str) -> None:
     assert run(workload(api_version, kind)).workloads == (f"{kind} x",)
 
 

@@ -235,7 +235,7 @@ async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
         await daemon.roles.first_credentials()
         served = [daemon.role.snapshot]
         while len(sts.requests) < 9:
-            await trio.sleep(3)  # shorter than any back-off
+            await trio.sleep(3)  # shorter than any backoff
             if daemon.role.snapshot is not served[-1]:
                 served.append(daemon.role.snapshot)
     assert [snapshot and snapshot.credentials.access_key_id for snapshot in served] == ["ASIALAST", "ASIAFRESH"]

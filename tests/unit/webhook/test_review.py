@@ -138,7 +138,7 @@ def test_wrong_value_of_the_label_is_denied(value: str) -> None:
     assert '"true" in quotes' in (result.reason or "")
 
 
-def test_temporary_error_is_denied_with_503() -> None:
+def test_temporarily_denied_pod_gets_a_503() -> None:
     result = temporarily_denied(parsed(admission_review()), "it is slow.")
     assert result.outcome is Outcome.FAILED
     assert result.document["response"]["status"]["code"] == 503
