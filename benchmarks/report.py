@@ -54,7 +54,7 @@ GOALS = [
 HEAD = """\
 # Benchmarks
 
-This page compares the daemon with other programs: its speed, its memory and its start.
+This page compares irsa-sidecar with other programs that serve AWS credentials: speed, memory and start time.
 [capacity.md](capacity.md) says what the figures mean for nodes and fleets.
 
 `make bench` measures everything once and writes this page.

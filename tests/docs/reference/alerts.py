@@ -28,7 +28,7 @@ def page() -> str:
     rules = list(alerts())
     return markdown.page(
         "Alerts",
-        "This page lists every alert, with its expression, its severity and its meaning.",
+        "This page lists every alert of irsa-sidecar, with its expression, its severity and its meaning.",
         sentences(_INTRODUCTION),
         section(2, "Severities", table(("severity", "meaning"), _SEVERITIES)),
         section(2, "All alerts", table(("alert", "severity", "fires after"), map(_row, rules))),

@@ -57,7 +57,7 @@ _VOLUMES = {
 def page() -> str:
     return markdown.page(
         "Labels and annotations",
-        "This page lists every label and annotation that injection reads, what it adds to a Pod, and its Events.",
+        "This page lists the labels and annotations of irsa-sidecar, what injection adds to a Pod, and its Events.",
         sentences(_INTRODUCTION),
         section(2, "All of them", table(("name", "on", "default"), _overview())),
         section(2, "Label of the Pod", _section(INJECT_LABEL, INJECT, "labels")),

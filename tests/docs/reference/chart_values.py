@@ -23,7 +23,7 @@ def page() -> str:
     groups = {each.path.partition(".")[0]: each for each in reversed(found)}
     return markdown.page(
         "Chart values",
-        "This page lists every value of the Helm chart, with its default and its meaning.",
+        "This page lists every value of the Helm chart of irsa-sidecar, with its default and its meaning.",
         sentences(_INTRODUCTION),
         section(2, "All values", table(("value", "default"), (_row(each) for each in found if not each.is_group))),
         section(

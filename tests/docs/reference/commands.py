@@ -43,7 +43,7 @@ class Command(NamedTuple):
 def page() -> str:
     return markdown.page(
         "Commands",
-        "This page lists every command and step with its flags, defaults, examples and exit status.",
+        "This page lists every command and step of irsa-sidecar, with its flags, defaults, examples and exit status.",
         _INTRODUCTION,
         section(2, "All commands", table(("command", "purpose"), map(_row, commands()))),
         section(2, "Exit status", table(("status", "meaning"), COMMON), _OTHER_STATUS),

@@ -53,7 +53,7 @@ def page() -> str:
     webhook = [metric for metric in of_the_webhook() if metric not in daemon]
     return markdown.page(
         "Metrics",
-        "This page lists every metric of the daemon and of the webhook.",
+        "This page lists every metric of the irsa-sidecar daemon and webhook.",
         sentences(_INTRODUCTION),
         section(2, "The daemon", _overview(daemon), *(_section(each, rules) for each in daemon)),
         section(2, "The webhook", _IN_BOTH, _overview(webhook), *(_section(each, rules) for each in webhook)),

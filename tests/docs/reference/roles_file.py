@@ -25,7 +25,7 @@ The message names the file, the line and the valid key with the most similar nam
 def page() -> str:
     return markdown.page(
         "Roles file",
-        "This page lists every key of the YAML file with several roles.",
+        "This page lists every key of the YAML file that configures several roles for `irsa-sidecar run`.",
         sentences(_INTRODUCTION),
         section(2, "Example", fenced(EXAMPLE.read_text(encoding="utf-8"), "yaml")),
         section(
