@@ -47,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"address of the node's metadata service [{METADATA_ADDRESS}]",
     )
     parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="check a Pod from outside, with your kubeconfig")
-    parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [current]")
+    parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [the current one]")
     parser.add_argument(
         "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, with kubectl exec"
     )
     parser.add_argument(
         "--files",
         metavar="DIRECTORY",
-        help="search for AWS SDKs below this directory (in an application's Pod: everywhere)",
+        help="search for AWS SDKs below this directory; in an application's Pod, the default is the whole container",
     )
 
 

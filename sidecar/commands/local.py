@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
     parser.add_argument("--issuer", metavar="URL", help="also accept tokens from this issuer, for example a cluster's")
     parser.add_argument(
-        "--jwks-file", metavar="FILE", type=Path, help="file with its keys, if the URL is not reachable"
+        "--jwks-file",
+        metavar="FILE",
+        type=Path,
+        help="with --issuer: file with that issuer's keys, if its URL is not reachable",
     )
     parser.add_argument("--duration", metavar="SECONDS|max", default="3600", help="lifetime of credentials [3600]")
     parser.add_argument(

@@ -26,7 +26,7 @@ as a native sidecar's startup probe:
                 --wait, "4"]
     timeoutSeconds: 6
     periodSeconds: 1
-    failureThreshold: 100"""
+    failureThreshold: 120"""
 
 DEADLINE_SECONDS = 1.0
 """Deadline for one check. It is the default deadline of a Kubernetes probe (timeoutSeconds)."""

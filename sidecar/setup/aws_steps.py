@@ -42,7 +42,7 @@ def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
         "--output",
         metavar="FORMAT",
         choices=FORMATS,
-        help=f"print the resource as {', '.join(FORMATS)}, and change nothing",
+        help=f"change nothing, and print the resource in one of these formats: {', '.join(FORMATS)}",
     )
     parser.add_argument("--profile", metavar="NAME", help="a profile of ~/.aws/config [AWS_PROFILE]")
     parser.add_argument(

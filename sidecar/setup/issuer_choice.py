@@ -52,7 +52,9 @@ def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--issuer", metavar="URL", help="the issuer's URL, exactly as in the iss of its tokens")
     which.add_argument("--token-file", metavar="FILE", help="a service account token; its iss is the issuer")
     parser.add_argument(
-        "--context", metavar="NAME", help="without those flags: use the cluster of this kubeconfig context [current]"
+        "--context",
+        metavar="NAME",
+        help="without --cluster, --issuer and --token-file: the kubeconfig context to use [the current one]",
     )
 
 

@@ -44,7 +44,8 @@ class WebhookMetrics:
                    "1 while the webhook can answer reviews, as /readyz reports, else 0.",
                    [Sample({}, int(is_ready))]),
             Family("irsa_sidecar_webhook_reviews_total", "counter",
-                   "Reviews: injected, denied, skipped, or failed (denied because of a temporary or internal error).",
+                   "Reviews, by outcome: injected, denied, skipped, or failed. "
+                   "A review fails if a temporary or internal error denies the Pod.",
                    [Sample({"outcome": outcome.value}, count) for outcome, count in self.reviews.items()]),
             histogram_family("irsa_sidecar_webhook_review_duration_seconds", "Duration of a review.",
                              self.review_seconds),
@@ -57,7 +58,7 @@ class WebhookMetrics:
                    "Lookups of a Pod's ServiceAccount, by outcome: cached, fetched or failed.",
                    [Sample({"outcome": outcome}, self.lookups[outcome]) for outcome in get_args(Lookup)]),
             Family("irsa_sidecar_webhook_watch_restarts_total", "counter",
-                   "Restarts of the watch of ServiceAccounts after it broke or was too old.",
+                   "Restarts of the watch of ServiceAccounts, after the watch broke or its version was too old.",
                    [Sample({}, self.watch_restarts)]),
             Family("irsa_sidecar_webhook_events_total", "counter",
                    "Kubernetes Events, by outcome: sent, failed or dropped.",

@@ -17,7 +17,7 @@ Both are objects of the Prometheus Operator.
 
 _SEVERITIES = (
     ("`critical`", "Applications have no credentials or Pods cannot start, now or soon. Act now."),
-    ("`warning`", "Something does not work, but applications still have credentials. Act today."),
+    ("`warning`", "One client or workload has a problem, or credentials could expire later. Act today."),
     ("`info`", "Something changed that explains other alerts."),
 )
 

@@ -99,8 +99,13 @@ def _example(text: str) -> str:
 
 
 def _arguments(arguments: Sequence[Action]) -> str:
-    rows = ((code(_argument(each)), _meaning(each)) for each in arguments)
+    rows = ((code(_argument(each)), _meaning_of_argument(each)) for each in arguments)
     return table(("argument", "meaning"), rows) if arguments else ""
+
+
+def _meaning_of_argument(action: Action) -> str:
+    """Return the meaning, with the default of an argument that can be missing."""
+    return f"{_meaning(action)} {_default(action)}".rstrip() if action.nargs == "?" else _meaning(action)
 
 
 def _argument(action: Action) -> str:
@@ -145,7 +150,7 @@ def _meaning(action: Action) -> str:
     whole = sentence(text)
     if variable:
         whole += f" Variable: {code(variable['variable'])}."
-    return f"{whole} Repeatable." if type(action).__name__ == "_AppendAction" and "repeat" not in text else whole
+    return f"{whole} Can be repeated." if type(action).__name__ == "_AppendAction" and "repeat" not in text else whole
 
 
 def _exit_status(name: str) -> str:

@@ -30,11 +30,11 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
     "Start and stop": (
         EventNote(
             "started",
-            "The process serves. The daemon logs one line per role, and the webhook one line.",
+            "The process accepts requests. The daemon logs one line per role, and the webhook one line.",
         ),
         EventNote("imds_started", "The daemon also emulates EC2's metadata service, at `url`."),
         EventNote("stopping", "The process got a signal, and serves for `drain_seconds` more."),
-        EventNote("stopped", "The process ended in order."),
+        EventNote("stopped", "The process ended without an error."),
         EventNote(
             "hardening_failed",
             "The kernel or a sandbox rejected a measure that protects the process.",
@@ -112,14 +112,14 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "ca_bundle_rejected",
             "The file of `AWS_CA_BUNDLE` changed and cannot be used. The previous authorities stay active.",
-            "Put PEM certificates into the file. A restart would fail with the present content.",
+            "Put PEM certificates into the file. A new process could not start with this file.",
         ),
     ),
     "Clients": (
         EventNote(
             "credentials_served",
             f"A client got credentials. At most {LINES_A_SECOND} lines are logged per second. "
-            "A line with `count` stands for all others of that second.",
+            "For further responses in the same second, one line has their number as `count`.",
             level="`info`",
             others=("role_name", "access_key_id", "expiration", "peer", "uid", "pid", "count", "endpoint"),
         ),
@@ -150,7 +150,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "configuration_rejected",
             "The roles file changed and cannot be used. The previous configuration stays active.",
-            "Fix the line that `reason` names, before the Pod restarts. A new Pod would not start.",
+            "Fix the line that `reason` names, before the Pod restarts. A new Pod would have no credentials.",
             others=("reason", "exception", "stack"),
         ),
         EventNote(
@@ -358,7 +358,7 @@ FIELDS: Mapping[str, str] = {
     "retry_in_seconds": "Seconds until the next attempt.",
     "role_arn": "The ARN of the role.",
     "role_name": "The name of the role in the configuration, `default` without a roles file.",
-    "seconds": "The length of the session, the step or the difference of the clocks, in seconds.",
+    "seconds": "The length of the session, the size of the clock's jump, or the difference of the clocks, in seconds.",
     "service_account": "The ServiceAccount of the Pod.",
     "signal": "The name of the signal.",
     "source": "The Secret or the file of the certificate.",
@@ -374,7 +374,7 @@ FIELDS: Mapping[str, str] = {
     "uid": "The user ID of the client, as the kernel reports it.",
     "url": "The URL of the endpoint.",
     "version": "The version of irsa-sidecar, or of the API server.",
-    "waiting": "The limit of waiting reviews.",
+    "waiting": "The number of large reviews that may wait.",
     "warnings": "Warnings about the Pod, which its author sees too.",
 }
 """The meaning of each field."""

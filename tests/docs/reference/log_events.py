@@ -14,7 +14,7 @@ _RENAMED = {"exc": ("exception", "stack")}
 
 _INTRODUCTION = """
 The daemon and the webhook write one JSON object per line to stderr.
-On a terminal, and with `IRSA_SIDECAR_LOG_FORMAT=console`, the lines are for people.
+On a terminal, and with `IRSA_SIDECAR_LOG_FORMAT=console`, the lines have a format for people.
 Every event is in the past tense and marks one change of state.
 No event holds a secret, a token or a password.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 LABELS: Mapping[str, str] = {
     "le": "The upper bound of the bucket, in seconds.",
-    "outcome": "The result, as the help text lists it.",
+    "outcome": "The result. The description of each metric lists the values.",
     "region": "The region of the STS.",
     "role": "The name of the role in the configuration, `default` without a roles file.",
     "status": "The HTTP status. 499 stands for a client that left before the whole response.",
@@ -21,8 +21,8 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_session_token_bytes": "Check it before you add session tags or policies.",
     "irsa_sidecar_session_token_utilization_ratio": "Alert above 0.9. STS rejects a request whose token would be too "
     "large.",
-    "irsa_sidecar_token_expiration_timestamp_seconds": "Alert on a time in the past. The kubelet does not renew the "
-    "token.",
+    "irsa_sidecar_token_expiration_timestamp_seconds": "Alert on a time in the past, because the kubelet no longer "
+    "renews the token then.",
     "irsa_sidecar_clock_skew_seconds": "Alert above 60 s in either direction. AWS rejects signatures that are 300 s "
     "off.",
     "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` names the cause.",

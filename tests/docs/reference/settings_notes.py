@@ -19,7 +19,7 @@ class SettingNote(NamedTuple):
 
 NOTES: Mapping[str, SettingNote] = {
     "LISTEN": SettingNote(
-        "`HOST:PORT` with an IP address in loopback, or `localhost`",
+        "`HOST:PORT` with a loopback IP address, or `localhost`",
         ("127.0.0.1:4772", "[::1]:4772", "localhost:4772", "127.0.0.1:0"),
         "example.com:4772",
         "The daemon listens on the same port of the other IP family too, so `localhost` works for every client. "
@@ -66,10 +66,10 @@ NOTES: Mapping[str, SettingNote] = {
         ("eu-central-1", "eu-central-1,eu-north-1"),
         "eu-central-1,,eu-north-1",
         "The daemon calls them after repeated transport failures, and returns to the first region when that one works "
-        "again. It rejects them beside AWS_ENDPOINT_URL_STS.",
+        "again. It does not accept them together with AWS_ENDPOINT_URL_STS.",
     ),
     "IMDS_LISTEN": SettingNote(
-        "`HOST:PORT` with an IP address in loopback, or `off`",
+        "`HOST:PORT` with a loopback IP address, or `off`",
         ("127.0.0.1:4774", "off"),
         "on",
         "It serves the role named `default`, or else the first role of the file. Every container of the Pod gets that "
@@ -85,7 +85,7 @@ NOTES: Mapping[str, SettingNote] = {
         "a path of a directory in memory (tmpfs)",
         ("/run/irsa-sidecar-state",),
         "",
-        "Only the sidecar may mount it. After a restart of the process, the daemon serves the saved credentials and "
+        "After a restart of the process, the daemon serves the saved credentials and "
         "refreshes them at the planned time.",
     ),
     "STATE_ALLOW_DISK": SettingNote(
@@ -166,10 +166,10 @@ OF_STS: tuple[Variable, ...] = (
         "A name of the application. The User-Agent contains it as `app/NAME`, so CloudTrail shows it.",
         "none",
     ),
-    Variable("POD_NAMESPACE", "The field `{namespace}`, if the token does not have it.", "none"),
-    Variable("POD_SERVICE_ACCOUNT", "The field `{service_account}`, if the token does not have it.", "none"),
-    Variable("POD_NAME", "The field `{pod}`, if the token does not have it.", "none"),
-    Variable("POD_UID", "The field `{uid}`, if the token does not have it.", "none"),
+    Variable("POD_NAMESPACE", "The value of `{namespace}` in a session name, if the token lacks it.", "none"),
+    Variable("POD_SERVICE_ACCOUNT", "The value of `{service_account}`, if the token lacks it.", "none"),
+    Variable("POD_NAME", "The value of `{pod}`, if the token lacks it.", "none"),
+    Variable("POD_UID", "The value of `{uid}`, if the token lacks it.", "none"),
 )
 """Variables that name the role, the token and STS. A test compares them with the variables that `run` reads."""
 
@@ -186,7 +186,7 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
     ),
     Variable(
         "SSL_CERT_FILE",
-        "A PEM file with authorities, where certifi is not installed and AWS_CA_BUNDLE is not set.",
+        "A PEM file with authorities. It has no effect if AWS_CA_BUNDLE is set or certifi is installed.",
         "the system's",
     ),
 )
@@ -195,7 +195,7 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
 OF_COMMANDS: tuple[Variable, ...] = (
     Variable(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "The daemon to call, if it is on this machine.",
+        "The URL of the daemon to call. The commands call only a URL on this machine.",
         "`IRSA_SIDECAR_LISTEN`",
         "`credentials`, `doctor`",
     ),
@@ -215,7 +215,7 @@ OF_COMMANDS: tuple[Variable, ...] = (
     Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `doctor`"),
     Variable("KUBECONFIG", "The kubeconfig of the cluster.", "`~/.kube/config`", "`setup`, `doctor`, `webhook`"),
     Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `setup`"),
-    Variable("TMPDIR", "The folder for the files of a daemon beside one command.", "`/tmp`", "`exec`, `local`"),
+    Variable("TMPDIR", "The folder for temporary files, such as the secret.", "`/tmp`", "`exec`, `local`"),
     Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("COLUMNS", "The width of help texts.", "the terminal's", "every command"),
