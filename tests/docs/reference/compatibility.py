@@ -102,7 +102,7 @@ def _pythons() -> Iterator[tuple[str, str]]:
     base = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)[0]
     required = re.findall(r"REQUIRED_PYTHONS=(\S+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))[0]
     yield "Supported", f"CPython {project['requires-python'].removeprefix('>=')} and newer"
-    yield "In the images", f"the Python of {code(base)}"
+    yield "In the images", f"the Python of {code(base.partition('@')[0])}"
     yield (
         "Tested",
         f"`make test` uses one Python, and `make test-pythons` all others of the machine. CI requires {required}",
