@@ -77,7 +77,11 @@ class _Instance:
         self.is_closed = False
 
     def add(self, path: str) -> int:
-        """Return the watch descriptor of the directory. Raises OSError. A volume that hangs blocks the call."""
+        """
+        Return the watch descriptor of the directory. A volume that hangs blocks the call.
+
+        Raises OSError if the kernel rejects the watch.
+        """
         watch: int = self.libc.inotify_add_watch(self.fd, os.fsencode(path), _CHANGES)
         if watch < 0:
             raise OSError(ctypes.get_errno(), "the directory cannot be watched", path)
@@ -160,7 +164,11 @@ _INSTANCE: trio.lowlevel.RunVar[_Instance | None] = trio.lowlevel.RunVar("inotif
 
 
 def _instance_of_this_run() -> _Instance:
-    """Return the instance of this trio run, and open it if there is none. Raises OSError."""
+    """
+    Return the instance of this trio run, and open it if there is none.
+
+    Raises OSError if the kernel has no free instance.
+    """
     instance = _INSTANCE.get()
     if instance is None or instance.is_closed:
         instance = _open_instance()

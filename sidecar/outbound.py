@@ -192,7 +192,11 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
 
 
 def http_client(url: str, trust: ssl.SSLContext | None, **options: Any) -> httpx.AsyncClient:
-    """Return an httpx client over `http_transport`. `options` are those of httpx. Raises ConfigurationError."""
+    """
+    Return an httpx client over `http_transport`. `options` are those of httpx.
+
+    Raises ConfigurationError if the proxy setting cannot be used.
+    """
     return httpx.AsyncClient(transport=http_transport(url, trust), trust_env=False, **options)
 
 
@@ -202,7 +206,11 @@ def is_over_tls(url: str | None) -> bool:
 
 
 def needs_trust(url: str) -> bool:
-    """Return whether the server of `url`, or the proxy to it, uses TLS. Raises ConfigurationError."""
+    """
+    Return whether the server of `url`, or the proxy to it, uses TLS.
+
+    Raises ConfigurationError if the proxy setting cannot be used.
+    """
     return is_over_tls(url) or is_over_tls(proxy_for(url))
 
 

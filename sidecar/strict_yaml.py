@@ -81,9 +81,11 @@ _BRACKET = re.compile(rb"[][{}]")
 
 def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth: int) -> None:
     """
-    Count brackets, including those in strings, before PyYAML reads the text. Raises ConfigurationError.
+    Count brackets, including those in strings, before PyYAML reads the text.
 
     This check comes first, because PyYAML's scanner reads 1,024 characters ahead at any depth.
+
+    Raises ConfigurationError if brackets are nested deeper than `max_depth`.
     """
     depth = 0
     for match in _BRACKET.finditer(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):

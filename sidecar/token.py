@@ -77,7 +77,7 @@ class Token:
 
 def read_token(path: str) -> Token:
     """
-    Read and decode the token at `path`. Raises TokenError.
+    Read and decode the token at `path`. Raises TokenError if the file has no valid token, or cannot be read.
 
     The kubelet swaps the `..data` symlink in the path. So a read returns the whole old or the whole new token. For a
     moment neither may exist, so a missing file is read a second time.

@@ -127,7 +127,11 @@ def _listeners(config: Config) -> Listeners:
 
 
 def keep_secret(secret: str, path: str | None, directory: str) -> str:
-    """Write the secret to `path`, or to a file in `directory`. Return the path. Raises ConfigurationError."""
+    """
+    Write the secret to `path`, or to a file in `directory`. Return the path.
+
+    Raises ConfigurationError if the file cannot be written.
+    """
     if path is not None:
         write_secret(path, secret)
         return path

@@ -28,9 +28,11 @@ class Command:
     @classmethod
     def start(cls, command: Sequence[str], environment: Mapping[str, str], mask: Iterable[int]) -> "Command":
         """
-        Start the command with the signal mask `mask`, which this process had at its start. Raises OSError.
+        Start the command with the signal mask `mask`, which this process had at its start.
 
         posix_spawn sets the mask after the fork. Otherwise the command would inherit our mask, and receive no signal.
+
+        Raises OSError if the command cannot be started.
         """
         if not command[0]:  # posix_spawnp would raise a ValueError
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

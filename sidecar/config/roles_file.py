@@ -58,9 +58,11 @@ def parse_roles(
     content: bytes | str, path: str, defaults: RoleDefaults, max_depth: int = MAX_DEPTH
 ) -> tuple[Role, ...]:
     """
-    Parse the roles in a file's text. Messages use `path` as the file's name. Raises ConfigurationError.
+    Parse the roles in a file's text. Messages use `path` as the file's name.
 
     The list of roles is under `roles:`, or it is the whole text, as in a Pod's annotation.
+
+    Raises ConfigurationError if the text contains no valid roles.
     """
     with reading(path):
         root = compose(content, path, max_depth=max_depth)

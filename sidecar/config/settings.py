@@ -168,7 +168,11 @@ A Service `irsa-sidecar-x` leads to names that begin with our prefix but are not
 def read_config(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> Config:
-    """Return the configuration from environment, flags (by field) and roles file. Raises ConfigurationError."""
+    """
+    Return the configuration from environment, flags (by field) and roles file.
+
+    Raises ConfigurationError if a setting or a role is invalid.
+    """
     config, defaults = read_settings(environ, flags, allow_non_loopback=allow_non_loopback)
     return config._replace(roles=read_roles(config, environ, defaults))
 
@@ -177,9 +181,11 @@ def read_settings(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> tuple[Config, RoleDefaults]:
     """
-    Return the configuration without roles, and the defaults for the roles. Raises ConfigurationError.
+    Return the configuration without roles, and the defaults for the roles.
 
     An empty variable counts as unset, as in the AWS SDKs.
+
+    Raises ConfigurationError if a setting is invalid.
     """
     ours = {setting.field: read_setting(setting, environ, flags) for setting in SETTINGS}
     duration_seconds = ours.pop("duration_seconds")
@@ -205,7 +211,11 @@ def check_loopback(variable: str, address: Address | None) -> None:
 def role_defaults(
     environ: Mapping[str, str], duration_seconds: int | None = 3600, authorization_token_file: str | None = None
 ) -> RoleDefaults:
-    """Return the defaults for roles from the variables of AWS and the Downward API. Raises ConfigurationError."""
+    """
+    Return the defaults for roles from the variables of AWS and the Downward API.
+
+    Raises ConfigurationError if a variable is invalid.
+    """
     token_file = environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None
     name = environ.get("AWS_ROLE_SESSION_NAME") or None
     return RoleDefaults(
@@ -218,7 +228,11 @@ def role_defaults(
 
 
 def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefaults) -> tuple[Role, ...]:
-    """Return the roles in the file if there is one, else the role in the SDKs' variables. Raises ConfigurationError."""
+    """
+    Return the roles in the file if there is one, else the role in the SDKs' variables.
+
+    Raises ConfigurationError if a role is invalid.
+    """
     if config.config_file is None:
         return (read_role(environ, defaults),)
     from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  only this setting needs a YAML parser

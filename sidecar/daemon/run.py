@@ -45,9 +45,11 @@ class RolesFile(NamedTuple):
 
 def run(config: Config, listeners: Listeners, roles_file: RolesFile, secrets: Mapping[str, Secret]) -> int:
     """
-    Run `irsa-sidecar run` on its bound listeners. Return the exit status. Raises ConfigurationError.
+    Run `irsa-sidecar run` on its bound listeners. Return the exit status.
 
     `secrets` are the secrets of the configured roles, by path.
+
+    Raises ConfigurationError if a setting or a file is invalid.
     """
     trio.run(_run, config, listeners, roles_file, secrets)
     return 0

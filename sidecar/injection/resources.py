@@ -70,7 +70,11 @@ def _is_scalar(value: Any) -> bool:
 
 
 def check_resources(setting: str, text: str) -> Document:
-    """Return the resources in `text`, which is JSON or YAML. Raises ConfigurationError."""
+    """
+    Return the resources in `text`, which is JSON or YAML.
+
+    Raises ConfigurationError if the text contains no valid resources.
+    """
     from sidecar import strict_yaml  # noqa: PLC0415  a YAML parser, only for flags that need it
 
     example = f"Use requests and limits, such as {json.dumps(RESOURCES)}"

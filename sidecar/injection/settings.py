@@ -88,7 +88,11 @@ def check_region(setting: str, text: str) -> str:
 
 
 def find_region(flag: str | None, environ: Mapping[str, str]) -> str:
-    """Return the region from --region, or else from AWS's variables. Raises ConfigurationError."""
+    """
+    Return the region from --region, or else from AWS's variables.
+
+    Raises ConfigurationError if there is no region, or the region is invalid.
+    """
     given = {"--region": flag} | {name: environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")}
     for setting, region in given.items():
         if region:

@@ -182,14 +182,22 @@ class LocalConfig:
 
 
 def read_config(path: Path | None) -> LocalConfig:
-    """Return the configuration in the file, or the defaults if `path` is None. Raises ConfigurationError."""
+    """
+    Return the configuration in the file, or the defaults if `path` is None.
+
+    Raises ConfigurationError if the file is not readable or not valid.
+    """
     if path is None:
         return LocalConfig()
     return parse_config(read_config_file("--config", str(path), "Set it to a YAML file"), str(path))
 
 
 def parse_config(content: bytes | str, path: str) -> LocalConfig:
-    """Return the configuration in a file's text. Messages name the file `path`. Raises ConfigurationError."""
+    """
+    Return the configuration in a file's text. Messages name the file `path`.
+
+    Raises ConfigurationError if the text is not valid.
+    """
     document = strict_yaml.load(content, path)
     with strict_yaml.reading(path):
         config: LocalConfig = _read(LocalConfig, {} if document is None else document, path)

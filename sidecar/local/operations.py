@@ -37,7 +37,11 @@ class SessionResult:
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of the requested role for a verified web identity. Raises StsRejection."""
+    """
+    Return a session of the requested role for a verified web identity.
+
+    Raises StsRejection if a policy denies the call, or a parameter is invalid.
+    """
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
@@ -58,7 +62,11 @@ def assume_role_with_web_identity(
 def assume_role(
     parameters: Parameters, caller: Session, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of another role for the session that signed the request (role chaining). Raises StsRejection."""
+    """
+    Return a session of another role for the session that signed the request (role chaining).
+
+    Raises StsRejection if a policy denies the call, or a parameter is invalid.
+    """
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
@@ -80,7 +88,7 @@ def _not_authorized(caller: Session, action: str, parameters: Parameters, ending
 
 
 def _check_session_policy(caller: Session, action: str, parameters: Parameters) -> None:
-    """Reject the call if the caller's session policies do not allow the action. Raises StsRejection."""
+    """Raise StsRejection if the caller's session policies do not allow the action."""
     decision = evaluate(caller.session_policy, action, parameters["RoleArn"])
     if not decision.is_allowed:
         raise _denied(_not_authorized(caller, action, parameters, decision.ending), decision.reason)
@@ -133,7 +141,11 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
 
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
-    """Return the source identity. Once set, it is kept for each later role and cannot change. Raises StsRejection."""
+    """
+    Return the source identity. Once set, it is kept for each later role and cannot change.
+
+    Raises StsRejection if the request would change it.
+    """
     wanted: str | None = parameters.get("SourceIdentity", caller.source_identity)
     if caller.source_identity not in {None, wanted}:
         raise _denied(
@@ -154,7 +166,11 @@ class Terms(NamedTuple):
 
 
 def _terms(parameters: Parameters, role: IamRole, caller: Session | None) -> Terms:
-    """Return the terms of the session for `caller`, which is None for a web identity. Raises StsRejection."""
+    """
+    Return the terms of the session for `caller`, which is None for a web identity.
+
+    Raises StsRejection if a parameter is invalid.
+    """
     arns = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     session_policy = read_session_policy(parameters.get("Policy"), arns)
     inherited = () if caller is None else caller.transitive_tags

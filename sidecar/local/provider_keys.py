@@ -40,7 +40,11 @@ class KeySource(Protocol):
     """A source of an issuer's keys."""
 
     async def keys_for(self, kid: str | None, /) -> list[Jwk]:
-        """Return the issuer's keys. If `kid` is not among the cached keys, fetch them again. Raises StsRejection."""
+        """
+        Return the issuer's keys. If `kid` is not among the cached keys, fetch them again.
+
+        Raises StsRejection if no keys are available.
+        """
         ...
 
 

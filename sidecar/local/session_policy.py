@@ -172,7 +172,11 @@ def _statement(item: Any, index: int) -> Statement:
 
 
 def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> tuple[bool, tuple[str, ...]]:
-    """Return True for the element or False for its Not form, and the element's texts. Raises StsRejection."""
+    """
+    Return True for the element or False for its Not form, and the element's texts.
+
+    Raises StsRejection if neither or both are present, or if a text is invalid.
+    """
     present = [name for name in (element, f"Not{element}") if name in item]
     if len(present) != 1:
         raise _malformed("Syntax errors in policy." if present else missing, f"{label} has {present or 'none'}")

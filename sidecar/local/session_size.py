@@ -35,7 +35,11 @@ class SessionSize(NamedTuple):
 
 
 def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
-    """Return the size of the requested session. `inherited` are transitive tags. Raises StsRejection."""
+    """
+    Return the size of the requested session. `inherited` are transitive tags.
+
+    Raises StsRejection if the session is too large.
+    """
     policies = [item["arn"] for item in parameters.get("PolicyArns", []) if "arn" in item]
     policies += [parameters["Policy"]] if "Policy" in parameters else []
     _check_plain_text(policies)

@@ -80,7 +80,11 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
 
 
 def read_signature(request: Request) -> Signature:
-    """Read the signature's parts from the Authorization header, or from the query. Raises StsRejection."""
+    """
+    Read the signature's parts from the Authorization header, or from the query.
+
+    Raises StsRejection if the signature is missing or malformed.
+    """
     authorization = request.header("authorization")
     query = parse_qsl(request.query, keep_blank_values=True)
     in_query = {name.removeprefix("X-Amz-"): value for name, value in query if name.startswith("X-Amz-")}

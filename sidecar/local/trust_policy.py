@@ -228,7 +228,11 @@ def _complaint(condition: Condition, context: Context) -> str:
 
 
 def read_statement(item: Any, index: int, policy: str) -> Statement:
-    """Read the statement at `index` of the policy with the name `policy`. Raises ConfigurationError."""
+    """
+    Read the statement at `index` of the policy with the name `policy`.
+
+    Raises ConfigurationError if the statement is invalid.
+    """
     _require_mapping(item, f"{policy}: Statement {index}")
     label = statement_label(item, index)
     name = f"{policy}: {label}"

@@ -91,7 +91,11 @@ def parse_token(raw: str) -> UnverifiedToken:
 
 
 def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> Provider:
-    """Return the provider of the token's issuer, compared character by character. Raises StsRejection."""
+    """
+    Return the provider of the token's issuer, compared character by character.
+
+    Raises StsRejection if no provider has the token's issuer.
+    """
     issuer = token.claims["iss"]
     if not isinstance(issuer, str):
         raise _invalid(_NOT_VALIDATED, f"iss is {issuer!r}, not text")
@@ -106,13 +110,21 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
 
 
 def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: float) -> None:
-    """Check signature and times, for an unknown provider. `now` is in Unix seconds. Raises StsRejection."""
+    """
+    Check signature and times, for an unknown provider. `now` is in Unix seconds.
+
+    Raises StsRejection if a check fails.
+    """
     _verify_signature(token, keys)
     _check_times(token.claims, int(now))
 
 
 def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
-    """Check signature, audience and times, in this order. `now` is in Unix seconds. Raises StsRejection."""
+    """
+    Check signature, audience and times, in this order. `now` is in Unix seconds.
+
+    Raises StsRejection if a check fails.
+    """
     _verify_signature(token, keys)
     audience = _audience(token.claims, provider)
     _check_times(token.claims, int(now))

@@ -208,7 +208,11 @@ class Refresher:
             self.health = self.health._replace(last_error=None, last_error_code=None)
 
     async def _read_token(self) -> Token:
-        """Read the token in a thread, because its volume may hang. Raises TokenError."""
+        """
+        Read the token in a thread, because its volume may hang.
+
+        Raises TokenError if the file has no valid token, or cannot be read in time.
+        """
         path = self.role.token_file
         try:
             return await in_thread(path, read_token, path)

@@ -42,7 +42,11 @@ class Peer(NamedTuple):
 
 
 Find = Callable[[ConnectionKey], Owner | None]
-"""The type of a function that returns the owner of the connected socket with this key, or None. Raises OSError."""
+"""
+The type of a function that returns the owner of the connected socket with this key, or None.
+
+Raises OSError if the lookup fails.
+"""
 
 
 class Peers:

@@ -81,7 +81,11 @@ class SockDiag:
         self._socket.close()
 
     def find(self, key: ConnectionKey) -> Owner | None:
-        """Return the owner of the connected socket, or None if there is none. Raises OSError."""
+        """
+        Return the owner of the connected socket, or None if there is none.
+
+        Raises OSError if the kernel does not reply.
+        """
         self._sequence = (self._sequence + 1) % 2**32
         self._socket.send(request_message(key, self._sequence))
         while True:  # skips the reply to an earlier lookup that failed

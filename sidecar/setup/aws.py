@@ -60,7 +60,11 @@ class Aws:
             raise _botocore_error(exc) from exc
 
     def apply(self, call: Call) -> None:
-        """Make one planned call to IAM, and wait until a new role exists. Raises SidecarError."""
+        """
+        Make one planned call to IAM, and wait until a new role exists.
+
+        Raises SidecarError if AWS rejects the call or cannot be reached.
+        """
         self.call("iam", call.operation, **call.parameters)
         if call.operation == "CreateRole":
             self._wait_for_role(call.parameters["RoleName"])

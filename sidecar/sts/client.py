@@ -58,7 +58,11 @@ class ExchangeResult(NamedTuple):
 
 
 Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeResult]]
-"""The type of `StsClient.exchange`, for callers that do not depend on the client. Raises ExchangeError."""
+"""
+The type of `StsClient.exchange`, for callers that do not depend on the client.
+
+Raises ExchangeError if STS returns no credentials.
+"""
 
 
 class StsClient:
@@ -100,7 +104,8 @@ class StsClient:
         """
         Exchange `token` for credentials of the role, or of the last role of its chain.
 
-        Raises ExchangeError. If a step of the chain failed, the error contains the number of that step.
+        Raises ExchangeError if STS returns no credentials. If a step of the chain failed, the error contains the number
+        of that step.
         """
         await self._use_new_authorities()
         form = sts.assume_role_with_web_identity(

@@ -91,7 +91,7 @@ async def open_regions(
     settings: StsSettings, *, monotonic: Callable[[], float], log: Logger, metrics: Metrics
 ) -> AsyncIterator[StsRegions]:
     """
-    Open the STS regions of the settings, including the fallbacks. Raises ConfigurationError.
+    Open the STS regions of the settings, including the fallbacks. Raises ConfigurationError if a setting is invalid.
 
     All clients are created at the start, so that an invalid setting is reported then and not during an outage. Each
     additional client takes 4 KiB.

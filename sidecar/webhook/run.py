@@ -52,7 +52,11 @@ class Options(NamedTuple):
 
 
 async def run(options: Options) -> None:
-    """Serve until a signal. Raises ConfigurationError."""
+    """
+    Serve until a signal.
+
+    Raises ConfigurationError if the cluster's configuration is not usable, or an address cannot be used.
+    """
     log, writer = make_logger(options.log_format, options.log_level)
     async with open_api(find_cluster(os.environ, options.context)) as api:
         service = make_service(options, api, log)

@@ -22,7 +22,7 @@ def test_every_key_is_described() -> None:
 
 
 def parse(kind: str, name: str, value: str) -> object:
-    """Parse a file whose role or step has this key. Raises ConfigurationError."""
+    """Parse a file whose role or step has this key. Raises ConfigurationError if the value is invalid."""
     own = {name: yaml.safe_load(value)}
     if name == "transitive_tags":
         own["tags"] = {"team": "data"}

@@ -99,7 +99,11 @@ class OwnCertificate:
                 await self._changed.wait()
 
     async def reconcile(self) -> float:
-        """Bring the certificate up to date, and return the seconds until the next check. Raises KubernetesError."""
+        """
+        Bring the certificate up to date, and return the seconds until the next check.
+
+        Raises KubernetesError if the webhook's configuration is missing, or a request fails.
+        """
         configuration = await self.api.get(f"{CONFIGURATIONS}/{self.configuration}")
         if configuration is None:
             raise KubernetesError(
