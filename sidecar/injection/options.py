@@ -199,11 +199,7 @@ def _session_seconds(role: Role) -> int:
 
 
 def _check_files(where: str, role: Role) -> None:
-    """
-    Check the role's files and containers. Injection chooses the files, and mounts no others.
-
-    Raises ConfigurationError if the role names a file, or gives an empty list of containers.
-    """
+    """Raise ConfigurationError if `containers` is empty, or for a file. Injection mounts only files that it chooses."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",

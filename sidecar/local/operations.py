@@ -37,11 +37,7 @@ class SessionResult:
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """
-    Return a session of the requested role for a verified web identity.
-
-    Raises StsRejection if a policy denies the call, or a parameter is invalid.
-    """
+    """Return a session of the requested role for a web identity. Raises StsRejection if the call is not allowed."""
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
