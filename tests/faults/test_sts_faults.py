@@ -36,7 +36,7 @@ from tests.support.served import GET, Served, status_of
 pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
-async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_expired_token_is_retried_once_a_minute(autojump_clock: MockClock, scene: Scene) -> None:
     """
     STS returns 400 ExpiredTokenException.
 
@@ -57,7 +57,7 @@ async def test_400_expired_token(autojump_clock: MockClock, scene: Scene) -> Non
     assert scene.sts.called_at[-1] >= trio.current_time() - 1
 
 
-async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_invalid_identity_token_is_retried_quickly_then_slowly(autojump_clock: MockClock, scene: Scene) -> None:
     """
     STS returns 400 InvalidIdentityToken.
 
@@ -72,7 +72,9 @@ async def test_400_invalid_identity_token(autojump_clock: MockClock, scene: Scen
     assert "create it in IAM" in scene.logged("refresh_failed")[0]["reason"]
 
 
-async def test_400_idp_communication_error(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_idp_communication_error_is_retried_from_1_s_to_1_min(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     """
     STS returns 400 IDPCommunicationError.
 
@@ -96,7 +98,7 @@ REFUSALS = {
 }
 
 
-async def test_403_access_denied_rejected_claim_or_disabled_region(
+async def test_403_is_retried_about_once_a_minute(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -112,7 +114,9 @@ async def test_403_access_denied_rejected_claim_or_disabled_region(
         assert all(word in reason for word in words)
 
 
-async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_throttling_doubles_the_delay_from_5_s(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     """
     STS throttles with status 400 or 429.
 
@@ -130,7 +134,9 @@ async def test_throttling_by_400_or_429(autojump_clock: MockClock, wall: FakeWal
     assert max(delays) <= 120
 
 
-async def test_500_502_503_or_504(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_5xx_is_retried_with_growing_delays(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     """
     STS returns 500, 502, 503 or 504.
 
@@ -165,7 +171,7 @@ NO_CREDENTIALS = {
 }
 
 
-async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_malformed_200_is_rejected_and_not_logged(autojump_clock: MockClock, scene: Scene) -> None:
     """
     STS returns 200 with HTML, partial XML, wrong types, or no body.
 
@@ -178,7 +184,7 @@ async def test_200_with_html_partial_xml_no_body_or_wrong_types(autojump_clock: 
     assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_huge_compressed_or_redirecting_response_is_rejected(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The response is huge, a gzip bomb, or a redirect.
 
@@ -200,7 +206,7 @@ async def test_huge_response_gzip_bomb_or_redirect(autojump_clock: MockClock, sc
     assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_expiration_that_is_past_missing_or_absurd(
+async def test_past_missing_or_absurd_expiration_is_rejected(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -224,7 +230,7 @@ async def test_expiration_that_is_past_missing_or_absurd(
         assert (output["level"], output["code"]) == ("warning", "MalformedReply")
 
 
-async def test_older_credentials_that_arrive_after_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_older_credentials_do_not_replace_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
     """
     Older credentials arrive after newer ones.
 
@@ -273,7 +279,9 @@ class ThrottledSts(FakeExchange):
             self._in_flight[token.raw] -= 1
 
 
-async def test_fleet_of_pods_that_restart_together(autojump_clock: MockClock, wall: FakeWall, tmp_path: Path) -> None:
+async def test_fleet_that_restarts_spreads_its_retries(
+    autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
+) -> None:
     """
     A fleet of Pods restarts at once.
 
@@ -302,7 +310,7 @@ def _pod(wall: FakeWall, directory: Path, sts: FakeExchange, chance: random.Rand
     return pod
 
 
-async def test_sts_outage_of_hours(autojump_clock: MockClock, served: Served) -> None:
+async def test_sts_outage_ends_no_service_before_the_expiration(autojump_clock: MockClock, served: Served) -> None:
     """
     STS is unavailable for hours.
 

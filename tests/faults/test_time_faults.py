@@ -23,7 +23,7 @@ from tests.support.scene import Scene, make_scene, running
 OUT = refusal("Unreachable", NextStep.RETRY)
 
 
-async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
+async def test_wall_clock_jump_ahead_is_handled_within_ten_seconds(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -46,7 +46,9 @@ async def test_wall_clock_2_hours_ahead_after_suspend_or_correction(
         assert len(scene.sts.called_at) == 20
 
 
-async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_wall_clock_set_back_does_not_extend_credentials(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     """
     The wall clock is set back.
 
@@ -70,9 +72,7 @@ async def test_wall_clock_that_is_set_back(autojump_clock: MockClock, wall: Fake
         assert scene.key is None
 
 
-async def test_clock_that_differs_from_the_clock_of_sts(
-    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
-) -> None:
+async def test_clock_skew_is_corrected_and_shown(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     """
     The Pod's clock differs from the clock of STS.
 
@@ -93,7 +93,7 @@ async def test_clock_that_differs_from_the_clock_of_sts(
         assert output["seconds"] == pytest.approx(-ahead, abs=1)
 
 
-async def test_sts_clock_that_is_ahead_and_then_corrected(
+async def test_sts_clock_correction_causes_no_gap(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -125,7 +125,7 @@ def _shown_skew(scene: Scene) -> float:
     return float(text.partition('irsa_sidecar_clock_skew_seconds{role="default"} ')[2].split()[0])
 
 
-async def test_process_that_is_frozen_or_gets_no_cpu(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_frozen_process_makes_one_call_after_the_pause(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The process is frozen or gets no CPU time.
 
