@@ -195,7 +195,7 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
 OF_COMMANDS: tuple[Variable, ...] = (
     Variable(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "The URL of the daemon to call. The commands call only a URL on this machine.",
+        "The URL of the daemon, which must be on this machine.",
         "`IRSA_SIDECAR_LISTEN`",
         "`credentials`, `doctor`",
     ),
