@@ -30,9 +30,7 @@ def with_header(header: bytes) -> bytes:
     return LINE + HOST + header + REST
 
 
-async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
-    autojump_clock: MockClock, served: Served
-) -> None:
+async def test_client_with_slow_headers_gets_a_408(autojump_clock: MockClock, served: Served) -> None:
     """
     A client is slow or silent before or during its headers.
 
@@ -50,7 +48,7 @@ async def test_client_that_is_slow_or_silent_before_or_in_its_headers(
     assert status_of(await read_to_the_end(slow)) == 408
 
 
-async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock: MockClock, served: Served) -> None:
+async def test_request_above_the_size_limit_gets_a_431(autojump_clock: MockClock, served: Served) -> None:
     """
     A client sends a very long line, 100,000 headers, or a target of 10 MiB.
 
@@ -61,9 +59,7 @@ async def test_long_line_100_thousand_headers_or_10_mib_of_target(autojump_clock
     assert status_of(await served.send(GET)) == 200
 
 
-async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
-    autojump_clock: MockClock, served: Served
-) -> None:
+async def test_smuggled_request_is_never_read_as_a_request(autojump_clock: MockClock, served: Served) -> None:
     """
     A client smuggles a request through framing, a bare LF, folded headers or chunks.
 
@@ -81,7 +77,7 @@ async def test_request_smuggling_by_framing_bare_lf_folding_or_chunks(
     assert served.statuses == {400: len(shapes)}
 
 
-async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, served: Served) -> None:
+async def test_foreign_host_or_absolute_target_is_denied(autojump_clock: MockClock, served: Served) -> None:
     """
     A request has a foreign Host (DNS rebinding) or an absolute target.
 
@@ -93,7 +89,7 @@ async def test_dns_rebinding_host_or_absolute_target(autojump_clock: MockClock, 
     assert status_of(await served.send(absolute)) == 400
 
 
-async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock: MockClock, served: Served) -> None:
+async def test_request_of_a_proxy_or_a_web_page_gets_a_403(autojump_clock: MockClock, served: Served) -> None:
     """
     A proxy forwards a request, or a web page sends it.
 
@@ -103,7 +99,7 @@ async def test_request_forwarded_by_a_proxy_or_sent_by_a_web_page(autojump_clock
         assert status_of(await served.send(with_header(header + b"\r\n"))) == 403
 
 
-async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: MockClock, served: Served) -> None:
+async def test_invalid_authorization_is_denied_without_the_secret(autojump_clock: MockClock, served: Served) -> None:
     """
     Authorization is missing, wrong, sent twice, or not ASCII.
 
@@ -124,7 +120,7 @@ async def test_authorization_missing_wrong_doubled_or_not_ascii(autojump_clock: 
         assert SECRET not in str(body)
 
 
-async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock, served: Served) -> None:
+async def test_other_method_version_or_tls_is_rejected(autojump_clock: MockClock, served: Served) -> None:
     """
     A client uses another method, another HTTP version, or TLS.
 
@@ -141,7 +137,7 @@ async def test_another_method_protocol_version_or_tls(autojump_clock: MockClock,
         assert status_of(await served.send(request)) == status
 
 
-async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, served: Served) -> None:
+async def test_only_the_first_pipelined_request_is_answered(autojump_clock: MockClock, served: Served) -> None:
     """
     A client pipelines requests or asks for keep-alive.
 
@@ -152,7 +148,7 @@ async def test_pipelined_requests_and_keep_alive(autojump_clock: MockClock, serv
     assert served.statuses == {200: 2}
 
 
-async def test_client_that_half_closes_resets_or_never_reads(autojump_clock: MockClock, served: Served) -> None:
+async def test_client_that_resets_or_never_reads_affects_no_other(autojump_clock: MockClock, served: Served) -> None:
     """
     A client half-closes or resets its connection, or never reads.
 
@@ -187,7 +183,7 @@ def _grow_response(served: Served) -> None:
     store.replace(large, store.snapshot.expires, served.daemon.clock.now())
 
 
-async def test_10_thousand_connections_or_no_free_descriptor(tmp_path: Path) -> None:
+async def test_connection_flood_does_not_stop_service(tmp_path: Path) -> None:
     """
     10,000 connections are open, or no file descriptor is free.
 
@@ -204,7 +200,7 @@ async def test_10_thousand_connections_or_no_free_descriptor(tmp_path: Path) -> 
         assert [(await get(running.url))[0] for _ in range(5)] == [200] * 5
 
 
-async def test_sdk_request_before_the_first_credentials(
+async def test_early_sdk_request_waits_and_then_gets_a_503(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -222,7 +218,7 @@ async def test_sdk_request_before_the_first_credentials(
         assert 1.5 <= trio.current_time() - start < 1.6
 
 
-async def test_burst_of_a_thousand_requests(autojump_clock: MockClock, served: Served) -> None:
+async def test_burst_of_requests_causes_no_call_to_sts(autojump_clock: MockClock, served: Served) -> None:
     """
     A thousand requests arrive at once.
 

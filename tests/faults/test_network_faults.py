@@ -37,7 +37,7 @@ from tests.support.scene import Scene
 pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
-async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_refused_or_broken_connection_is_retried(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The connection to STS is refused or closed early.
 
@@ -55,7 +55,7 @@ async def test_connection_that_is_refused_or_breaks_off(autojump_clock: MockCloc
     assert max(await retries_after(scene, error, seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_black_hole_unknown_host_name_or_hanging_resolver(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_attempt_without_a_connection_ends_at_its_deadline(autojump_clock: MockClock, scene: Scene) -> None:
     """
     Packets to STS are dropped, its name is unknown, or the resolver hangs.
 
@@ -110,7 +110,7 @@ def _hanging_resolver() -> Iterator[None]:
             released.set()
 
 
-async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClock) -> None:
+async def test_slow_response_is_accepted_before_the_deadline(autojump_clock: MockClock) -> None:
     """
     The response of STS arrives slowly or in pieces.
 
@@ -124,7 +124,7 @@ async def test_response_that_arrives_slowly_or_in_pieces(autojump_clock: MockClo
             assert await _seconds_to_failure(sts.url, "Timeout") == pytest.approx(ATTEMPT_SECONDS)
 
 
-async def test_certificate_of_another_name_expired_or_untrusted(
+async def test_sts_with_an_invalid_certificate_gets_no_token(
     autojump_clock: MockClock, scene: Scene, authority: Authority
 ) -> None:
     """
@@ -151,7 +151,7 @@ async def test_certificate_of_another_name_expired_or_untrusted(
     assert max(await retries_after(scene, errors[-1], seconds=600, remaining_seconds=LAST_MINUTES)) <= 60
 
 
-async def test_ca_bundle_that_is_replaced_while_the_daemon_runs(tmp_path: Path) -> None:
+async def test_replaced_ca_bundle_is_used_by_the_next_exchange(tmp_path: Path) -> None:
     """
     The CA bundle is replaced while the daemon runs.
 

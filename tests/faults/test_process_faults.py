@@ -39,7 +39,7 @@ from tests.support.users import needs_linux
 NOWHERE = "http://127.0.0.1:1/"
 
 
-async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
+async def test_sigterm_completes_the_response_and_exits_with_zero(tmp_path: Path) -> None:
     """
     SIGTERM arrives during a refresh and a response.
 
@@ -56,7 +56,7 @@ async def test_sigterm_during_a_refresh_and_a_response(tmp_path: Path) -> None:
         assert len(sts.requests) == 1
 
 
-async def test_application_that_needs_credentials_while_its_pod_stops(tmp_path: Path) -> None:
+async def test_stopping_pod_still_gets_credentials(tmp_path: Path) -> None:
     """
     The application needs credentials while its Pod stops.
 
@@ -74,7 +74,7 @@ async def test_application_that_needs_credentials_while_its_pod_stops(tmp_path: 
         assert await running.stop(signal.SIGTERM) == 0
 
 
-async def test_sigkill_and_restart(tmp_path: Path) -> None:
+async def test_restart_after_sigkill_needs_one_call_to_sts(tmp_path: Path) -> None:
     """
     The process gets SIGKILL and restarts.
 
@@ -93,7 +93,7 @@ async def test_sigkill_and_restart(tmp_path: Path) -> None:
 
 
 @needs_linux
-async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
+async def test_saved_credentials_are_served_after_sigkill(tmp_path: Path) -> None:
     """
     The process gets SIGKILL during an STS outage.
 
@@ -122,7 +122,7 @@ async def test_sigkill_during_an_sts_outage(tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> None:
+async def test_damaged_or_expired_saved_credentials_are_ignored(tmp_path: Path) -> None:
     """
     Saved credentials are damaged or expired.
 
@@ -143,7 +143,7 @@ async def test_saved_credentials_that_are_damaged_or_expired(tmp_path: Path) -> 
         assert len(sts.requests) == 2
 
 
-def test_port_that_is_in_use(tmp_path: Path) -> None:
+def test_used_port_is_named_and_exits_with_status_two(tmp_path: Path) -> None:
     """
     Another process uses the port.
 
@@ -170,7 +170,7 @@ socket.socket = Socket
 """A prelude that simulates a kernel without one address family."""
 
 
-async def test_loopback_with_one_address_family(tmp_path: Path) -> None:
+async def test_one_address_family_of_loopback_is_enough(tmp_path: Path) -> None:
     """
     Loopback has only IPv4 or only IPv6.
 
@@ -214,7 +214,7 @@ WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.lookup_unavailable"
 
 
 @needs_linux
-async def test_sandbox_that_hides_the_clients_user(tmp_path: Path) -> None:
+async def test_unknown_user_is_denied_by_allow_uids(tmp_path: Path) -> None:
     """
     A sandbox hides the user of the client.
 
@@ -239,7 +239,7 @@ NOTHING_CAN_BE_WRITTEN = "import resource; resource.setrlimit(resource.RLIMIT_FS
 """A prelude that simulates a full disk: every write to a file fails."""
 
 
-async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
+async def test_read_only_root_or_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
     """
     The root file system is read-only, or a disk is full.
 
@@ -261,7 +261,7 @@ async def test_read_only_root_or_full_disk(tmp_path: Path) -> None:
     assert list(volume.iterdir()) == []
 
 
-async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_unwritable_credentials_file_does_not_stop_service(tmp_path: Path) -> None:
     """
     The credentials file cannot be written.
 
@@ -283,7 +283,7 @@ async def test_credentials_file_that_cannot_be_written(tmp_path: Path) -> None:
     assert list(volume.iterdir()) == []
 
 
-def test_credentials_file_that_holds_a_users_own_keys(tmp_path: Path) -> None:
+def test_file_with_a_users_own_keys_is_not_changed(tmp_path: Path) -> None:
     """
     The credentials file contains a user's own keys.
 
@@ -303,7 +303,7 @@ def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
-async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> None:
+async def test_closed_or_unread_output_does_not_stop_service(tmp_path: Path) -> None:
     """
     Stdout or stderr is closed, or nobody reads the pipe.
 
@@ -326,7 +326,7 @@ async def test_stdout_or_stderr_that_is_closed_or_not_read(tmp_path: Path) -> No
                     assert await process.wait() == 0
 
 
-async def test_bug_that_raises_in_one_task(
+async def test_bug_in_one_task_does_not_end_the_others(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
@@ -352,7 +352,7 @@ async def test_bug_that_raises_in_one_task(
 
 
 @needs_linux
-async def test_many_roles_and_the_limit_of_inotify_instances(tmp_path: Path) -> None:
+async def test_many_roles_share_one_inotify_instance(tmp_path: Path) -> None:
     """
     Many roles share a low limit of inotify instances.
 

@@ -33,7 +33,9 @@ from tests.support.served import GET, serving, status_of
 DAY_SECONDS = 86_400
 
 
-async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_missing_token_is_polled_and_then_used(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     """
     The token file is missing at the start.
 
@@ -55,7 +57,7 @@ async def test_token_file_missing_at_the_start(autojump_clock: MockClock, wall: 
         assert status_of(await served.send(GET)) == 200
 
 
-async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_empty_token_is_never_sent(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The token is empty or white space.
 
@@ -64,7 +66,7 @@ async def test_token_that_is_empty_or_white_space(autojump_clock: MockClock, sce
     await _keeps_credentials(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
 
-async def test_token_that_is_partly_written_or_not_a_jwt(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_partial_token_is_counted_and_never_sent(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The token is partly written or not a JWT.
 
@@ -93,7 +95,7 @@ async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
             assert scene.key not in {key, None}
 
 
-async def test_token_with_a_trailing_newline_or_byte_order_mark(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_newline_and_byte_order_mark_are_stripped(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The token has a trailing newline or a byte order mark.
 
@@ -108,7 +110,7 @@ async def test_token_with_a_trailing_newline_or_byte_order_mark(autojump_clock: 
     assert scene.sts.tokens == [token] * 4
 
 
-async def test_data_link_that_is_swapped_during_a_read(
+async def test_swapped_data_link_gives_a_whole_token(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -150,7 +152,7 @@ def _swapped_by_each_read(volume: FakeVolume, tokens: list[str], *, is_gone: boo
         yield
 
 
-async def test_token_rotated_during_a_request_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_rotation_during_a_request_causes_no_extra_call(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The token rotates during a request to STS.
 
@@ -168,7 +170,7 @@ async def test_token_rotated_during_a_request_to_sts(autojump_clock: MockClock, 
         assert scene.sts.tokens[1:] == [scene.held_token()]
 
 
-async def test_token_that_expires_during_retries(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_retry_never_sends_an_expired_token(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The token expires during retries.
 
@@ -189,7 +191,7 @@ async def test_token_that_expires_during_retries(autojump_clock: MockClock, scen
     assert len(set(scene.sts.tokens)) > 20
 
 
-async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_unrenewed_token_is_logged_and_retried_each_minute(autojump_clock: MockClock, scene: Scene) -> None:
     """
     The kubelet does not renew the token for days.
 
@@ -220,7 +222,7 @@ async def test_token_that_is_not_renewed_for_days(autojump_clock: MockClock, sce
 
 
 @pytest.mark.parametrize(("token_seconds", "session_seconds"), [(86_400, 3600), (3600, 3600), (86_400, 43_200)])
-async def test_terminating_pod_whose_token_is_no_longer_renewed(
+async def test_terminating_pod_refreshes_until_its_token_expires(
     autojump_clock: MockClock, scene: Scene, token_seconds: int, session_seconds: int
 ) -> None:
     """
@@ -263,7 +265,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 """Warnings about suspicious claims, which do not prevent a try, because only IAM knows the right issuer."""
 
 
-async def test_wrong_audience_or_issuer_or_invalid_expiry(
+async def test_wrong_claims_cause_one_warning_and_are_tried(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -292,7 +294,7 @@ assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
 """Prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), which let root read every file."""
 
 
-async def test_token_without_read_permission(tmp_path: Path) -> None:
+async def test_unreadable_token_names_user_mode_and_fix(tmp_path: Path) -> None:
     """
     The daemon has no permission to read the token.
 
@@ -313,7 +315,7 @@ async def test_token_without_read_permission(tmp_path: Path) -> None:
             assert (await get(running.url))[0] == 200
 
 
-async def test_fifo_directory_or_10_mib_at_the_token_path(
+async def test_fifo_directory_or_huge_token_does_not_block(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     """

@@ -46,7 +46,7 @@ REPORTED: dict[str, dict[str, Any]] = {
 
 @needs_linux
 @pytest.mark.parametrize("hung", list(REPORTED))
-async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: str) -> None:
+async def test_hung_volume_does_not_delay_service_or_exit(tmp_path: Path, hung: str) -> None:
     """
     The volume of the token, the secret or the roles file hangs.
 
@@ -83,7 +83,7 @@ async def test_volume_of_token_secret_or_roles_that_hangs(tmp_path: Path, hung: 
 
 
 @needs_linux
-async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
+async def test_file_is_used_when_its_volume_responds_again(tmp_path: Path) -> None:
     """
     A volume hangs for a while, then responds again.
 
@@ -106,7 +106,9 @@ async def test_volume_that_hangs_for_a_while(tmp_path: Path) -> None:
         assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
 
 
-async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories) -> None:
+async def test_hung_token_volume_is_reported_with_one_thread(
+    autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories
+) -> None:
     """
     The token's volume hangs.
 
@@ -132,7 +134,7 @@ async def test_token_volume_that_hangs(autojump_clock: MockClock, scene: Scene, 
         assert scene.refresher.health.last_error is None
 
 
-async def test_token_volume_that_hangs_at_the_start(
+async def test_token_volume_hung_at_the_start_causes_a_503(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
     """
@@ -152,7 +154,7 @@ async def test_token_volume_that_hangs_at_the_start(
             assert not served.daemon.role.state(wall.clock.now()).is_ready
 
 
-async def test_token_volume_that_hangs_for_a_moment(
+async def test_short_hang_of_the_token_volume_is_reported(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
     """
