@@ -68,7 +68,7 @@ LANGUAGE ?=
 language: $(VENV)/.dev.installed ## find avoided words in the paths of LANGUAGE (by default all files)
 	$(BIN)/python -m tests.support.language $(LANGUAGE)
 
-types: $(VENV)/.dev.installed
+types: $(VENV)/.dev.installed ## check the types with mypy
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev.installed
