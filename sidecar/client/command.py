@@ -1,5 +1,5 @@
 """
-Start the command of `exec` and `local`, wait for it, and pass signals on to it.
+Start the command of `exec` and `local`, pass signals on to it, and return its exit status.
 
 Rule: process 1 of a container is the parent of every orphan and reaps all of them (waitpid(2)). Any other process waits
 only for the command.

@@ -1,5 +1,5 @@
 """
-Log which clients got which credentials, and which clients were denied.
+Log which clients got credentials (`credentials_served`), and which clients were denied (`request_denied`).
 
 Rule: a flood of requests does not fill the log, and every response with credentials is in the log. Each second has one
 budget of lines for served credentials and one for denials. Denied clients therefore cannot use up the lines of the

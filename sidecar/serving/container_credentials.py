@@ -1,5 +1,5 @@
 """
-Decide the response of the credentials endpoint from a request, the state of each role, and the time. Pure.
+Decide the status and body of the credentials endpoint from a request, the state of each role, and the time. Pure.
 
 Rule: default deny. The first checks are that no browser or proxy forwarded the request, that its Host is this endpoint,
 and that its path belongs to a role. Checks of the secret, the user and the validity of the credentials follow in this

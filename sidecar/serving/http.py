@@ -1,6 +1,8 @@
 """
 Parse the few HTTP requests that are allowed, and render every response. Pure: bytes in, values out.
 
+The bodies for valid requests are in container_credentials.py, imds.py and admin.py.
+
 Rule: a request is a GET without a body, in origin form, in HTTP/1.0 or 1.1, exactly as in RFC 9112. One compiled
 pattern contains the whole grammar. Any other input is rejected and never repaired, because two parsers that repair
 input differently make request smuggling possible. After a mismatch, the lines are parsed one by one to find the reason.

@@ -4,7 +4,8 @@ Build role session names, by which CloudTrail and the assumed role's ARN identif
 Rule: each input leads to a valid name, and always to the same name. The namespace stays at the front, for conditions on
 `sts:RoleSessionName` and searches in CloudTrail. The end stays too, because the names of Pods differ there.
 
-A template is a name with fields in braces. STS accepts no braces, so a name cannot be mistaken for a template.
+A template is a name with fields in braces. STS accepts no braces, so a name cannot be mistaken for a template. Without
+a setting, request.py uses `namespace.pod`.
 """
 
 import hashlib
