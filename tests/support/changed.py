@@ -62,8 +62,14 @@ def _git(*arguments: str) -> list[str]:
 
 
 def changed_files(base: str) -> list[str]:
-    """Return the files that differ from the merge base with `base`, and untracked files."""
-    (fork,) = _git("merge-base", base, "HEAD")
+    """Return the files that differ from the merge base with `base`, and untracked files. Exits if there is no base."""
+    try:
+        (fork,) = _git("merge-base", base, "HEAD")
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(
+            f"--base is {base}: git finds no common commit with it ({error.stderr.strip() or 'unrelated history'}). "
+            f"Fetch the branch, or name another one: make test-fast SINCE=origin/main."
+        ) from None
     return _git("diff", "--name-only", "--no-renames", fork) + _git("ls-files", "--others", "--exclude-standard")
 
 

@@ -89,3 +89,8 @@ def test_no_test_runs_without_a_change(
     monkeypatch.setattr(sys, "argv", ["changed"])
     assert main() == 0
     assert capsys.readouterr().out == "Nothing with unit tests changed since main.\n"
+
+
+def test_unknown_base_is_reported_with_a_fix(tree: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--base is trunk: .*SINCE=origin/main"):
+        changed_files("trunk")
