@@ -5,6 +5,7 @@ This module is imported only if there are flags. `run` in a Pod has none.
 """
 
 import os
+import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,24 @@ from sidecar.commands.help_text import fitted
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 40, 100, 120
 """Limits and default of the help's width, in columns. The default applies if the output is not a terminal."""
+
+_FLAG_AND_VALUE = re.compile(r"\[?--[a-z-]+ [^\s|\[]\S*")
+"""Pattern for a flag and its value in a usage line, with the brackets around them."""
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+"""A space at which `textwrap` does not break a line."""
+
+_USAGE_INDENT = "  "
+
+
+def _with_values(usage: str, width: int) -> str:
+    """Return the usage with a no-break space between each flag and its value, if both fit into one line."""
+
+    def joined(found: re.Match[str]) -> str:
+        fits = len(_USAGE_INDENT + found[0]) <= width
+        return found[0].replace(" ", _NO_BREAK) if fits else found[0]
+
+    return _FLAG_AND_VALUE.sub(joined, usage)
 
 
 def help_width() -> int:
@@ -46,12 +65,12 @@ class _Formatter(RawDescriptionHelpFormatter):
 
         return (
             fill(
-                " ".join(text.split()),
+                _with_values(" ".join(text.split()), self.columns),
                 self.columns,
-                subsequent_indent="  ",
+                subsequent_indent=_USAGE_INDENT,
                 break_long_words=False,
                 break_on_hyphens=False,
-            )
+            ).replace(_NO_BREAK, " ")
             + "\n\n"
         )
 

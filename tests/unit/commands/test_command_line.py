@@ -73,6 +73,19 @@ def test_help_fits_the_width_of_the_terminal(
         assert len(line) <= max(width, longest + 10), line
 
 
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("arguments", ALL, ids=str)
+def test_usage_keeps_a_flag_and_its_value_together(
+    arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a line break between `[--flag` and `VALUE]`, the second line has a bracket that the first one opened."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, "--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert not re.search(r"\[--[a-z-]+\n", usage)
+
+
 def test_shortened_example_is_the_same_shell_command() -> None:
     command = "irsa-sidecar credentials --format env \\\n      --role 'a b c d e f g h i j k l m n o p' --x \"y z\""
     text = f"examples:\n  {command}"
