@@ -1,10 +1,12 @@
 """Check the chart's objects against the schemas of every Kubernetes that we support, from 1.29 to the newest."""
 
+import json
+
 import pytest
 import yaml
 from kubernetes_validate import latest_version, validate
 
-from tests.chart.rendering import CHART, OPTIONS, Helm
+from tests.chart.rendering import AUTHORITY, CHART, OPTIONS, Helm
 from tests.support.manifests import documents
 
 FIRST = 29
@@ -23,6 +25,24 @@ def test_objects_are_valid_in_each_kubernetes(helm_4: Helm, version: str, name: 
     assert len(builtin) >= 3
     for found in builtin:
         validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize("word", ["123", "1e3", "true", "null"])
+def test_name_that_yaml_reads_as_a_number_stays_text(helm: Helm, word: str) -> None:
+    """Helm passes a name as text. Without quotes, the API server would get a number, a boolean or null."""
+    values = {
+        "region": "eu-west-1",
+        "nameOverride": word,
+        "image": {"repository": "1", "tag": "2"},
+        "serviceAccount": {"name": word},
+        "priorityClassName": word,
+        "certificate": {"from": "existingSecret", "existingSecret": word, "caBundle": AUTHORITY},
+    }
+    names = values | ({} if word[0].isdigit() else {"fullnameOverride": word})
+    flags = ("--values=-", "--kube-version=1.34.0", f"--namespace={word}")
+    done = helm.run("template", word, CHART, *flags, stdin=json.dumps(names))
+    for found in documents(done.stdout):
+        validate(found, "1.34", strict=True)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

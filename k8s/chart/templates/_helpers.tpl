@@ -24,8 +24,8 @@
 
 {{- /* Labels that select the webhook's Pods. They never change. */}}
 {{- define "irsa-sidecar.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "irsa-sidecar.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "irsa-sidecar.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: webhook
 {{- end }}
 
@@ -44,9 +44,9 @@ app.kubernetes.io/component: webhook
 {{- $root := index . 0 }}
 {{- $more := dict }}
 {{- if gt (len .) 2 }}{{ $more = index . 2 }}{{ end -}}
-name: {{ index . 1 }}
+name: {{ index . 1 | quote }}
 {{- if dig "namespaced" true $more }}
-namespace: {{ $root.Release.Namespace }}
+namespace: {{ $root.Release.Namespace | quote }}
 {{- end }}
 labels: {{- merge (include "irsa-sidecar.labels" $root | fromYaml) (dig "labels" dict $more) | toYaml | nindent 2 }}
 {{- with merge (dict) (dig "annotations" dict $more) $root.Values.commonAnnotations }}
