@@ -64,6 +64,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"ports": {"https": 8080}}, "ports.https and ports.admin are both 8080. Set different ports."),
     ({"hostNetwork": True, "ports": {"https": 10250}}, "ports.https is 10250, where kubelet or kube-proxy listen on"),
     ({"hostNetwork": "true"}, "at '/hostNetwork': got string, want boolean"),
+    ({"networkPolicy": {"apiServerPorts": []}}, "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"),
+    ({"networkPolicy": {"apiServerPorts": None}}, "at '/networkPolicy': missing property 'apiServerPorts'"),
+    ({"networkPolicy": {"enabled": None}}, "at '/networkPolicy': missing property 'enabled'"),
+    ({"rbac": {"create": None}}, "at '/rbac': missing property 'create'"),
+    ({"podDisruptionBudget": {"minAvailable": 1}}, "podDisruptionBudget.maxUnavailable is 1 and podDisruptionBudget.min"),
+    ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "'half' does not match pattern"),
+    ({"podDisruptionBudget": {"maxUnavailable": -1}}, "maxUnavailable': minimum: got -1, want 0"),
     ({"networkPolicy": False}, "at '/networkPolicy': got boolean, want object"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name is empty. Set serviceAccount.name"),
     ({"certificate": {"from": "letsencrypt"}}, "at '/certificate/from': value must be one of 'self', 'cert-manager'"),
@@ -88,6 +95,16 @@ def test_invalid_value_is_rejected_by_name(helm: Helm, values: dict[str, Any], w
     done = helm.template(values, check=False)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+NAMES = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_null_is_accepted_or_rejected_by_name(helm: Helm, name: str) -> None:
+    """Helm removes a value that is null, and its default."""
+    done = helm.template({name: None}, check=False)
+    assert done.returncode == 0 or f"missing property '{name}'" in done.stderr
 
 
 @pytest.mark.parametrize("name", RENAMED)

@@ -102,6 +102,11 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- fail "certificate.issuerRef has no name. Set it to the name of an Issuer or ClusterIssuer, and set its kind." }}
 {{- end }}
 {{- end }}
+{{- with .Values.podDisruptionBudget }}
+{{- if not (or (kindIs "invalid" .maxUnavailable) (kindIs "invalid" .minAvailable)) }}
+{{- fail (printf "podDisruptionBudget.maxUnavailable is %v and podDisruptionBudget.minAvailable is %v: Kubernetes accepts only one. Set the other one to null." .maxUnavailable .minAvailable) }}
+{{- end }}
+{{- end }}
 {{- include "irsa-sidecar.checkNetwork" . }}
 {{- end }}
 
