@@ -196,3 +196,30 @@ def test_webhook_with_an_external_certificate_may_write_nothing(helm: Helm) -> N
         assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch", "create"}
         assert [rule["resources"] for rule in rules if "create" in rule["verbs"]] == [["events"]]
         assert not {("Role", "irsa-sidecar-webhook"), ("RoleBinding", "irsa-sidecar-webhook")} & found.keys()
+
+
+def test_monitor_of_the_webhook_selects_its_pods(helm: Helm) -> None:
+    found = by_name(helm.render(**OPTIONS["names"], **OPTIONS["monitoring"]))
+    labels = found["Deployment", "injector"]["spec"]["template"]["metadata"]["labels"]
+    assert found["PodMonitor", "irsa-sidecar-webhook"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert found["PodMonitor", "irsa-sidecar"]["spec"]["selector"] == {}
+
+
+def test_constraint_keeps_its_own_label_selector(helm: Helm) -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    own = constraint | {"labelSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}
+    objects = by_name(helm.render(topologySpreadConstraints=[own, constraint]))
+    spec = objects["Deployment", "webhook"]["spec"]
+    found = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert found == [own, constraint | {"labelSelector": spec["selector"]}]
+
+
+@pytest.mark.parametrize("repository", ["irsa-sidecar", "localhost:5000/irsa-sidecar", "a.example/b-c/d__e/f.g"])
+def test_repository_may_have_a_port_and_folders(helm: Helm, repository: str) -> None:
+    assert container_of(helm.render(image={"repository": repository}))["image"] == f"{repository}:0.1.0-tools"
+
+
+@pytest.mark.parametrize("interval", ["30s", "1m30s", "500ms"])
+def test_interval_may_have_several_units(helm: Helm, interval: str) -> None:
+    found = by_name(helm.render(monitoring={"podMonitor": {"enabled": True, "interval": interval}}))
+    assert found["PodMonitor", "irsa-sidecar"]["spec"]["podMetricsEndpoints"][0]["interval"] == interval

@@ -88,7 +88,15 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
 {{- fail "serviceAccount.create is false and serviceAccount.name is empty. Set serviceAccount.name to an existing ServiceAccount." }}
 {{- end }}
+{{- range $name, $image := dict "image" .Values.image "sidecar.image" .Values.sidecar.image }}
+{{- if regexMatch ":[^/]*$" (default "" $image.repository) }}
+{{- fail (printf "%s.repository is %s: it contains a tag or a digest. Set %s.tag or %s.digest instead." $name $image.repository $name $name) }}
+{{- end }}
+{{- end }}
 {{- with .Values.certificate }}
+{{- if contains "PRIVATE KEY" (default "" .caBundle) }}
+{{- fail "certificate.caBundle contains a private key, which everybody who can read the MutatingWebhookConfiguration would see. Set certificate.caBundle to the certificate of the CA only." }}
+{{- end }}
 {{- if and (eq .from "existingSecret") (not (and .existingSecret .caBundle)) }}
 {{- fail "certificate.from is existingSecret. Set certificate.existingSecret to the Secret's name, and certificate.caBundle to the PEM of the CA that signed it." }}
 {{- end }}
@@ -107,21 +115,42 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- fail (printf "podDisruptionBudget.maxUnavailable is %v and podDisruptionBudget.minAvailable is %v: Kubernetes accepts only one. Set the other one to null." .maxUnavailable .minAvailable) }}
 {{- end }}
 {{- end }}
+{{- if include "irsa-sidecar.certificateSecret" . }}
+{{- range .Values.extraVolumes }}
+{{- if eq .name "certificate" }}
+{{- fail "extraVolumes has a volume named certificate, which is the name of the chart's own volume. Choose another name." }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "irsa-sidecar.checkNetwork" . }}
+{{- include "irsa-sidecar.checkArguments" . }}
+{{- end }}
+
+{{- /* Checks of extraArgs: the last of two equal flags applies, but other objects would still use the chart's value. */}}
+{{- define "irsa-sidecar.checkArguments" -}}
+{{- $values := dict
+  "--listen" "ports.https instead, because the Service uses it"
+  "--admin-listen" "ports.admin instead, because probes and monitoring use it"
+  "--log-level" "logLevel instead"
+  "--image" "sidecar.image instead"
+  "--region" "region instead"
+  "--native-sidecars" "sidecar.native instead"
+  "--sidecar-resources" "sidecar.resources instead"
+  "--configuration" "fullnameOverride instead, because the rights of the webhook contain the name"
+  "--secret" "fullnameOverride instead, because the rights of the webhook contain the name"
+  "--certificate-file" "certificate.from instead"
+  "--key-file" "certificate.from instead" }}
+{{- range $argument := .Values.extraArgs }}
+{{- with get $values (splitList "=" $argument | first) }}
+{{- fail (printf "extraArgs has %s. Set %s." $argument .) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* Checks of ports and of the nodes' network. `helm template` has no cluster, so it cannot check the namespace. */}}
 {{- define "irsa-sidecar.checkNetwork" -}}
 {{- if eq (int .Values.ports.https) (int .Values.ports.admin) }}
 {{- fail (printf "ports.https and ports.admin are both %d. Set different ports." (int .Values.ports.https)) }}
-{{- end }}
-{{- range .Values.extraArgs }}
-{{- if regexMatch "^--(admin-)?listen(=|$)" . }}
-{{- fail (printf "extraArgs has %s. Set ports.https or ports.admin instead, because the Service, probes and monitoring use them." .) }}
-{{- end }}
-{{- if regexMatch "^--log-level(=|$)" . }}
-{{- fail (printf "extraArgs has %s. Set logLevel instead." .) }}
-{{- end }}
 {{- end }}
 {{- if .Values.hostNetwork }}
 {{- range $name, $port := .Values.ports }}
