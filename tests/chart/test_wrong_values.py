@@ -22,9 +22,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"fullnameOverride": "irsa-sidecar-2"}, "fullnameOverride is irsa-sidecar-2. Choose a name that does not"),
     ({"fullnameOverride": "Webhook"}, "at '/fullnameOverride': 'Webhook' does not match pattern"),
     ({"image": {"repository": ""}}, "at '/image/repository': '' does not match pattern"),
-    ({"image": {"repository": "r.example/a:1.0"}}, "image.repository is r.example/a:1.0: it contains a tag or a digest."),
+    (
+        {"image": {"repository": "r.example/a:1.0"}},
+        "image.repository is r.example/a:1.0: it contains a tag or a digest.",
+    ),
     ({"image": {"repository": "r.example:5000/A/"}}, "'r.example:5000/A/' does not match pattern"),
-    ({"sidecar": {"image": {"repository": "a@sha256:12"}}}, "sidecar.image.repository is a@sha256:12: it contains a tag"),
+    (
+        {"sidecar": {"image": {"repository": "a@sha256:12"}}},
+        "sidecar.image.repository is a@sha256:12: it contains a tag",
+    ),
     ({"image": {"digest": "sha256:12"}}, "at '/image/digest': 'sha256:12' does not match pattern"),
     ({"image": {"name": "x"}}, "at '/image': additional properties 'name' not allowed"),
     ({"image": {"pullPolicy": "Sometimes"}}, "at '/image/pullPolicy': value must be one of"),
@@ -62,7 +68,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"extraArgs": ["--admin-listen=:9080"]}, "extraArgs has --admin-listen=:9080. Set ports.admin instead, "),
     ({"extraArgs": ["--region=eu-west-2"]}, "extraArgs has --region=eu-west-2. Set region instead."),
     ({"extraArgs": ["--secret", "other"]}, "at '/extraArgs/1': 'other' does not match pattern"),
-    ({"extraArgs": ["--secret=other"]}, "extraArgs has --secret=other. Set fullnameOverride instead, because the rights"),
+    (
+        {"extraArgs": ["--secret=other"]},
+        "extraArgs has --secret=other. Set fullnameOverride instead, because the rights",
+    ),
     ({"extraArgs": ["--key-file=/tls.key"]}, "extraArgs has --key-file=/tls.key. Set certificate.from instead."),
     (
         {"certificate": {"from": "cert-manager"}, "extraVolumes": [{"name": "certificate", "emptyDir": {}}]},
@@ -79,7 +88,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"networkPolicy": {"apiServerPorts": None}}, "at '/networkPolicy': missing property 'apiServerPorts'"),
     ({"networkPolicy": {"enabled": None}}, "at '/networkPolicy': missing property 'enabled'"),
     ({"rbac": {"create": None}}, "at '/rbac': missing property 'create'"),
-    ({"podDisruptionBudget": {"minAvailable": 1}}, "podDisruptionBudget.maxUnavailable is 1 and podDisruptionBudget.min"),
+    ({"podDisruptionBudget": {"minAvailable": 1}}, "podDisruptionBudget.maxUnavailable is 1 and podDisruption"),
     ({"podDisruptionBudget": {"maxUnavailable": "half"}}, "'half' does not match pattern"),
     ({"podDisruptionBudget": {"maxUnavailable": -1}}, "maxUnavailable': minimum: got -1, want 0"),
     ({"networkPolicy": False}, "at '/networkPolicy': got boolean, want object"),
