@@ -157,7 +157,7 @@ def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
     refreshed_at = -chance() * schedule.refresh_after_seconds(scenario.session_seconds, chance())
     began = Instant(refreshed_at, refreshed_at)
     plan = schedule.after_success(began, scenario.session_seconds, chance())
-    while plan.due.monotonic < 0:  # this refresh was before the first window, so the Pod is in its next session
+    while plan.due.monotonic < 0:  # the refresh is due in the past, so the Pod already has its next session
         began = plan.due
         plan = schedule.after_success(began, scenario.session_seconds, chance())
     return Pod(plan, regions, began.monotonic + scenario.session_seconds)

@@ -29,7 +29,7 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True)
 class Release:
-    """A folder with a release, and what is trusted: a verifier, and the key of the chart."""
+    """A folder with a release, the trusted verifier, and the trusted key of the chart."""
 
     folder: Path
     version: str

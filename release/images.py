@@ -85,7 +85,7 @@ def base_in(dockerfile: str) -> str:
 
 
 def base_digest(engine: Engine, base: str) -> str:
-    """Return the digest in the name of the base. An image of this machine has the digest that the engine reports."""
+    """Return the digest in the base image's name, or else the digest that the engine reports for a local image."""
     if pinned := _PINNED.fullmatch(base):
         return pinned["digest"]
     command = [engine.command, "image", "inspect", base]

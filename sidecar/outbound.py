@@ -90,7 +90,7 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
 
 def accept_named(context: ssl.SSLContext) -> ssl.SSLContext:
     """
-    Let `context` accept the authorities that a person named, on each version of Python, as botocore does.
+    Let `context` accept the configured authorities as botocore does, on each version of Python.
 
     Since Python 3.13 `ssl.create_default_context` rejects certificates whose form violates RFC 5280
     (VERIFY_X509_STRICT), such as an authority without a key identifier. Many TLS-inspecting proxies and clusters have

@@ -37,7 +37,7 @@ class Token:
     subject: str | None
     audiences: tuple[str, ...]
     authorized_party: str | None
-    """The claim `azp`; None if it is absent, and "" if it is empty or not text."""
+    """The claim `azp`; None if it is absent, and "" if it is empty or not a string."""
     issued_at: float | None
     not_before: float | None
     expires_at: float | None
@@ -69,7 +69,7 @@ class Token:
         if not self.audiences:
             return "the token has no aud, which STS requires"
         if self.authorized_party == "":
-            return "the token's azp is empty or is not text, and no client ID of a provider can be"
+            return "the token's azp is empty or is not a string, and no client ID of a provider can be"
         if self.authorized_party is None and len(self.audiences) > 1:
             return f"the token has several audiences ({', '.join(self.audiences)}) and no azp, so STS cannot choose one"
         return None

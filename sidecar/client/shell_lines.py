@@ -59,7 +59,7 @@ def _failure(command: str) -> Iterator[str]:
 
 
 def _disabling(marker: str) -> Mapping[str, str]:
-    """Return variables with which no SDK finds valid credentials. Error messages of SDKs show the marker."""
+    """Return variables that give SDKs no valid credentials. `marker` appears in the SDKs' error messages."""
     names = [name for name in WINS_OVER_US if name != "AWS_CREDENTIAL_EXPIRATION"]  # botocore parses it as a date
     return dict.fromkeys(names, marker) | {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:1/{marker}",

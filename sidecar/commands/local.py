@@ -108,8 +108,8 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
     settings = config.read_config(args.config)
     if args.jwks_file and not args.issuer:
         raise ConfigurationError(
-            f"--jwks-file is {args.jwks_file}, and no --issuer says whose keys it has",
-            fix="Set both, or add the provider to the file of --config",
+            f"--jwks-file is {args.jwks_file}, but --issuer is not set",
+            fix="Set --issuer to the issuer of these keys, or add the provider to the file of --config",
             setting="--jwks-file",
         )
     if args.issuer:

@@ -115,7 +115,7 @@ def read_uid(place: Place, node: Node) -> int:
 
 
 def read_policy(place: Place, node: Node) -> Any:
-    """Return a policy as plain values. In the file it is a mapping, or a text with JSON or YAML."""
+    """Return a policy as plain values. In the file it is a mapping, or a string with JSON or YAML."""
     if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT_TAG:
         policy = _policy_in_text(place, node)
     else:
@@ -126,7 +126,7 @@ def read_policy(place: Place, node: Node) -> Any:
 
 
 def _policy_in_text(place: Place, node: yaml.ScalarNode) -> Any:
-    """Parse the policy in a text as YAML, or else as JSON, because only JSON allows tabs and escaped slashes."""
+    """Parse the policy in a string as YAML, or else as JSON, because only JSON allows tabs and escaped slashes."""
     # In a block scalar (`|`), the lines of the text are lines of the file, after the line with the `|`.
     is_block = node.style == "|"
     where = f"{place.path}: {place.key}" if is_block else f"{place}, in its text"

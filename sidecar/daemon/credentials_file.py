@@ -144,7 +144,7 @@ class CredentialsFile:
         return min([CHECK_SECONDS, *(snapshot.remaining_seconds(now) for snapshot in self._valid().values())])
 
     async def _is_changed(self) -> bool:
-        """Return whether the file differs from the written one. If its volume hangs, the next write reports that."""
+        """Return whether anybody changed the file since our write. If its volume hangs, the next write reports that."""
         try:
             return bool(await self._call(self._path, file_version, self._path) != self._version)
         except (FileTimeoutError, OSError):

@@ -118,6 +118,6 @@ class Reload:
     def _use(self, roles: Sequence[Role], *, is_requested: bool) -> None:
         changes = self._roles.replace(roles)
         self._metrics.count_reload(is_accepted=True)
-        # If the volume also contains the token, the kubelet swaps it at every renewal, without a change of the roles.
+        # The kubelet swaps a volume that also contains the token at every renewal, even if no role changed.
         if is_requested or any(changes):
             self._log.info("configuration_reloaded", path=self._path, **changes._asdict())

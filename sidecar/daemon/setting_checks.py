@@ -54,7 +54,7 @@ def _problems(readers: Iterator[Callable[[], object]]) -> Iterator[str]:
 def _readers(
     environ: Mapping[str, str], flags: Flags | None, *, allow_non_loopback: bool
 ) -> Iterator[Callable[[], object]]:
-    """Yield a reader for each setting, in the order of use: role, token, STS, our own."""
+    """Yield a reader for each setting, in the order of use: role, token, STS, then the daemon's own settings."""
     config_file = None if flags is None else flags.get("config_file") or environ.get(f"{config.PREFIX}CONFIG")
     if not config_file:
         yield lambda: config.read_role_arn(environ)

@@ -61,7 +61,7 @@ def _no_container(containers: Collection[str], warnings: list[str]) -> Configura
     if not containers:
         why, fix = f"the Pod has only {CONTAINER}, which is the sidecar's name", "Rename the container"
     elif warnings:
-        why, fix = " ".join(warnings), "Remove that obstacle, or remove the sidecar"
+        why, fix = " ".join(warnings), "Change one of these containers, or run the Pod without the sidecar"
     return ConfigurationError(f"No container would get credentials: {why}", fix=fix)
 
 

@@ -94,7 +94,7 @@ def check_shape(pod: Document) -> None:
     for name, text in (metadata.get("annotations") or {}).items():
         if not isinstance(text, str):
             setting = f"annotation {name}"
-            raise ConfigurationError(f"{setting} is {text!r}, which is not text", fix=_QUOTE_IT, setting=setting)
+            raise ConfigurationError(f"{setting} is {text!r}, which is not a string", fix=_QUOTE_IT, setting=setting)
     _check_size(spec, metadata.get("annotations") or {})
     for key, (kind, word) in _KINDS.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
@@ -138,7 +138,7 @@ def _check_part(place: str, items: Any, names: Iterable[str]) -> None:
     for item in _checked_items(place, items, names):
         if not isinstance(item.get("value"), str | None):
             kind = type(item["value"]).__name__  # the value itself may be a password
-            problem = f"{place}: {item['name']} has a value that is not text ({kind})"
+            problem = f"{place}: {item['name']} has a value that is not a string ({kind})"
             raise ConfigurationError(problem, fix=_QUOTE_IT, setting=place)
 
 

@@ -199,7 +199,7 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole
 
 def _with_issuer(value: Any, key: str, name: str) -> Any:
     """
-    Return the document with the issuer instead of the placeholder in all texts and keys.
+    Return the document with the issuer instead of the placeholder in all strings and keys.
 
     `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become equal.
     """
@@ -207,7 +207,9 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
         replaced = {_with_issuer(member, key, name): _with_issuer(item, key, name) for member, item in value.items()}
         if len(replaced) < len(value):
             raise ConfigurationError(
-                f"{name}: {ISSUER_PLACEHOLDER} and the issuer itself are in the same key", fix="Keep one", setting=name
+                f"{name}: two keys are equal after {ISSUER_PLACEHOLDER} is replaced by the issuer",
+                fix="Remove one of the two keys",
+                setting=name,
             )
         return replaced
     if isinstance(value, list):

@@ -183,7 +183,7 @@ def _texts(item: Mapping[str, Any], element: str, missing: str, label: str) -> t
     value = item[present[0]]
     texts = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise _malformed("Syntax errors in policy.", f"{present[0]} of {label} is not text or a list of texts")
+        raise _malformed("Syntax errors in policy.", f"{present[0]} of {label} is not a string or a list of strings")
     return present[0] == element, tuple(texts)
 
 

@@ -352,8 +352,8 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
     items = as_list(value)
     if not items or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
-            f"{name} is {shown(value)}, which is not text",
-            fix="Write text or a list of texts (quote numbers)",
+            f"{name} is {shown(value)}, which is not a string",
+            fix="Use a string or a list of strings, and quote numbers",
             setting=name,
         )
     return tuple(items)

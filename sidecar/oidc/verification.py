@@ -98,7 +98,7 @@ def find_provider(token: UnverifiedToken, providers: Mapping[str, Provider]) -> 
     """
     issuer = token.claims["iss"]
     if not isinstance(issuer, str):
-        raise _invalid(_NOT_VALIDATED, f"iss is {issuer!r}, not text")
+        raise _invalid(_NOT_VALIDATED, f"iss is {issuer!r}, not a string")
     provider = providers.get(issuer)
     if provider is None:
         known = ", ".join(providers) or "none"
@@ -130,7 +130,7 @@ def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk]
     _check_times(token.claims, int(now))
     subject = token.claims["sub"]
     if not isinstance(subject, str):
-        raise _invalid(_NOT_VALIDATED, f"sub is {subject!r}, not text")
+        raise _invalid(_NOT_VALIDATED, f"sub is {subject!r}, not a string")
     return WebIdentity(provider, subject, audience, _texts(token.claims.get("amr")))
 
 

@@ -66,8 +66,8 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
         token = read_token(args.token_file)
         if not token.issuer:
             raise ConfigurationError(
-                f"--token-file is {args.token_file!r}, a token without iss",
-                fix="Name another",
+                f"--token-file is {args.token_file!r}: the token has no claim iss",
+                fix="Use another token file",
                 setting="--token-file",
             )
         return Issuer(token.issuer, token=token)
@@ -78,7 +78,11 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
 
 
 def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
-    """Return the issuer in EKS's description of a cluster (API reference, Cluster). Raises SidecarError if missing."""
+    """
+    Return the issuer in EKS's description of a cluster (API reference, Cluster).
+
+    Raises SidecarError if EKS shows none.
+    """
     name = cluster.get("name")
     if cluster.get("outpostConfig"):
         raise SidecarError(

@@ -126,7 +126,7 @@ def _limits(statement: Mapping[str, Any], key: str, is_narrow: Callable[[_Value]
 
 
 def _conditions(statement: Mapping[str, Any], key: str) -> Iterator[list[_Value]]:
-    """Yield the values in each condition that compares `key` with texts."""
+    """Yield the values in each condition that compares `key` with strings."""
     for operator, keys in as_mapping(statement.get("Condition")).items():
         base = _QUALIFIERS.sub("", _QUALIFIERS.sub("", operator.lower()))
         if base not in _EQUALS + _LIKE:

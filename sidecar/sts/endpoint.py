@@ -105,7 +105,7 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
     urls = [sts_url(first, fips=fips, dualstack=dualstack)]
     partition = _partition(_real_region(first)) or AWS
     for region in regions:
-        name = _without_fips_mark(region)
+        name = _without_fips(region)
         if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
             raise ConfigurationError(
                 f"{FALLBACK_REGIONS} contains {region!r}, which is not a region of partition {partition.name}, the "
@@ -188,11 +188,11 @@ def _dual_stack_suffix(partition: Partition) -> str:
 
 
 def _real_region(region: str) -> str:
-    """Return the region without the mark of a FIPS pseudo region. Raises ConfigurationError if it is invalid."""
+    """Return the region without `fips-` or `-fips`. Raises ConfigurationError if the region is invalid."""
     if not region:
         fix = "Set it to the region of the STS to call, such as eu-west-1"
         raise ConfigurationError("AWS_REGION is not set", fix=fix, setting="AWS_REGION")
-    real_region = _without_fips_mark(region)
+    real_region = _without_fips(region)
     if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which is not a valid region",
@@ -202,7 +202,7 @@ def _real_region(region: str) -> str:
     return real_region
 
 
-def _without_fips_mark(region: str) -> str:
+def _without_fips(region: str) -> str:
     return region.replace("fips-", "").replace("-fips", "")
 
 

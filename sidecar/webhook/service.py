@@ -128,7 +128,7 @@ class Service:
     # Routes
 
     async def respond(self, request: Request) -> Response:
-        """Respond to a review of the API server."""
+        """Respond to an AdmissionReview from the API server."""
         if request.path != PATH:
             return text_response(404, f"Here is {PATH}.")
         if request.method != "POST":

@@ -78,7 +78,7 @@ def test_example_of_the_label_is_accepted() -> None:
         injected({}, label=str(INJECT.rejected))
 
 
-def test_examples_on_the_page_are_yaml_with_text_values() -> None:
+def test_examples_on_the_page_are_yaml_with_string_values() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", path_of("annotations").read_text(encoding="utf-8"), re.DOTALL)
     values = {
         name: value for block in blocks for each in yaml.safe_load(block).values() for name, value in each.items()

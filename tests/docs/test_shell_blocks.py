@@ -1,5 +1,5 @@
 """
-Check the shell blocks of the documentation: a test runs each as it stands, or a note says why not.
+Check the shell blocks of the documentation: a test runs each without changes, or a note says why not.
 
 The blocks of one page run in one shell, in order (tests/docs/checkout.py).
 """

@@ -113,7 +113,7 @@ def test_unknown_configuration_key_suggests_a_similar_key(tmp_path: Path) -> Non
 def test_jwks_without_issuer_ends_local_with_status_two() -> None:
     done = run_local(*WHO_AM_I, flags=["--jwks-file=keys.json"])
     assert done.returncode == 2
-    assert "--jwks-file is keys.json, and no --issuer says whose keys it has" in done.stderr
+    assert "--jwks-file is keys.json, but --issuer is not set" in done.stderr
 
 
 def test_local_returns_the_exit_status_of_the_command() -> None:

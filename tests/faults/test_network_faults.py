@@ -130,7 +130,7 @@ async def test_sts_with_an_invalid_certificate_gets_no_token(
     """
     The certificate of STS has another name, is expired, or is not trusted.
 
-    STS gets no token. The reason names the failed check and the setting to correct, and never suggests to disable TLS.
+    STS gets no token. The reason names the failed check and the setting to correct, and never suggests disabling TLS.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)

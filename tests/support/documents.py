@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 NOTES = {
     "not run": "why no test runs this shell block",
-    "run by": "the test outside of tests/docs that runs this shell block as it stands",
+    "run by": "the test outside of tests/docs that runs this shell block without changes",
     "typed in": "the shell that the block above opens, where the reader types this block",
     "exits with": "the exit status of a block that shows a failure",
     "file": "the file that holds this block when the shell blocks below run",

@@ -180,7 +180,7 @@ CREATE_CONNECTIONS = ("ssl.create_default_context(", "httpx.AsyncClient(", "http
 
 
 def test_only_outbound_creates_tls_contexts_and_clients() -> None:
-    """Check that only one module chooses the trusted authorities, the strictness and the proxy."""
+    """Check that only one module chooses the trusted authorities, the strictness of TLS checks, and the proxy."""
     found = {module for module, path in MODULES.items() if any(word in path.read_text() for word in CREATE_CONNECTIONS)}
     assert found == {"sidecar.outbound"}
 
@@ -208,7 +208,7 @@ def test_no_file_is_longer_than_400_lines() -> None:
 
 
 def test_functions_are_short_and_take_few_parameters() -> None:
-    """Allow 20 lines to 95 % of the functions, and 6 parameters besides self or cls to all of them."""
+    """Check that 95 % of functions have at most 20 lines, and all at most 6 parameters besides self or cls."""
     functions = [
         node
         for path in MODULES.values()

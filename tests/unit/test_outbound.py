@@ -1,4 +1,4 @@
-"""Test the authorities that a person named, on each version of Python and for each outgoing connection."""
+"""Test the configured authorities, on each version of Python and for each outgoing connection."""
 
 import ssl
 from pathlib import Path

@@ -270,7 +270,7 @@ SOUND = token_with()
         (replace(SOUND, audiences=()), NOW, "has no aud"),
         (replace(SOUND, audiences=("vault", "x"), authorized_party="sts.amazonaws.com"), NOW, None),
         (replace(SOUND, authorized_party="party"), NOW, "audience (azp) is party, not"),
-        (replace(SOUND, authorized_party=""), NOW, "azp is empty or is not text"),
+        (replace(SOUND, authorized_party=""), NOW, "azp is empty or is not a string"),
     ],
 )
 def test_claims_that_sts_rejects_cause_a_warning(token: Token, now: float, warning: str | None) -> None:

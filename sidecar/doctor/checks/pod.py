@@ -246,7 +246,7 @@ def _termination(facts: PodFacts) -> Finding | None:
 
 
 def _seconds(value: Any, default: int) -> int:
-    """Return a whole number of seconds, from a number or a text, or the default for another value such as `max`."""
+    """Return a whole number of seconds, from a number or a string, or the default for another value such as `max`."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
 

@@ -143,8 +143,8 @@ def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None
             _replace(path, file.content)
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
-            f"--directory is {str(directory)!r}, where {file.path} cannot be written ({exc})",
-            fix="Name another",
+            f"--directory is {str(directory)!r}, but {file.path} cannot be written ({exc})",
+            fix="Use another directory",
             setting="--directory",
         ) from exc
     _print(args, f"{path}: {'would be written' if args.dry_run else 'written'} (for {file.url})")

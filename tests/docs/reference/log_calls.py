@@ -145,7 +145,7 @@ def _local_loggers(function: ast.AST) -> dict[str, tuple[str, ...]]:
 
 
 def _names(argument: ast.AST) -> tuple[str, ...] | None:
-    """Return the events that an argument can name, or None if the argument is not a text."""
+    """Return the events that an argument can name, or None if the argument is not a string."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return (argument.value,)
     if isinstance(argument, ast.IfExp):

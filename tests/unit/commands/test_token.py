@@ -187,8 +187,8 @@ async def test_http_key_set_of_an_https_issuer_is_rejected() -> None:
         ({"azp": "party-1"}, "its audience is party-1 (azp)"),
         ({"aud": ["account"], "azp": "aws-cli"}, "its audience is aws-cli (azp)"),
         ({"aud": ["a", "b"]}, "several audiences (a, b) and no azp"),
-        ({"azp": ""}, "azp is empty or is not text"),
-        ({"azp": 5}, "azp is empty or is not text"),
+        ({"azp": ""}, "azp is empty or is not a string"),
+        ({"azp": 5}, "azp is empty or is not a string"),
     ],
 )
 async def test_valid_signature_verifies_with_any_audience(

@@ -111,7 +111,7 @@ def test_names_of_other_products_are_accepted(name: str) -> None:
     assert misnamed_label({name: "true"}) is None
 
 
-def test_names_that_are_not_texts_are_ignored() -> None:
+def test_names_that_are_not_strings_are_ignored() -> None:
     """Use keys that YAML allows and Kubernetes rejects."""
     assert inject(labelled(1, 2.5, None), ACCOUNT, SETTINGS)
 
@@ -205,7 +205,11 @@ def test_other_misspelt_annotations_cause_warnings(name: str, meant: str) -> Non
     "name", ["iam.amazonaws.com/role", "eks.amazon.com/role-arn", "eks.amazonaws.com/skip-containers", "a/audience"]
 )
 def test_unrelated_annotations_cause_no_warnings(name: str) -> None:
-    """Use annotations that need no change: the ServiceAccount has a role, and kube2iam's stays during a migration."""
+    """
+    Use annotations that need no change, because the ServiceAccount has a role.
+
+    The annotation of kube2iam stays during a migration.
+    """
     service_account = ACCOUNT._replace(annotations={AMAZONS: ARN, name: "x"})
     assert inject(pod(), service_account, SETTINGS).warnings == ()
 

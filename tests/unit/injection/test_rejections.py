@@ -91,7 +91,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "annotation that is not a text": (
         annotated(duration=900),
-        "irsa-sidecar.io/duration is 900, which is not text",
+        "irsa-sidecar.io/duration is 900, which is not a string",
     ),
     "token file": (roles(f"{ROLE}, token_file: /x"), "a token_file for role a"),
     "file of a secret": (roles(f"{ROLE}, authorization_token_file: /x"), "an authorization_token_file for role a"),
@@ -127,7 +127,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
     ),
     "value that is not a text": (
         pod({"name": "app", "env": [{"name": "PASSWORD", "value": 12345}]}),
-        "spec.containers[0].env: PASSWORD has a value that is not text (int)",
+        "spec.containers[0].env: PASSWORD has a value that is not a string (int)",
     ),
     "static Pod": (pod(annotations={"kubernetes.io/config.mirror": "x"}), "is static"),
     "token volume of another kind": (

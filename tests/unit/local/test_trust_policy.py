@@ -275,7 +275,7 @@ def test_unknown_allow_matters_only_without_another_allow(condition: Any) -> Non
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
-def test_unknown_deny_of_the_call_prevents_every_allow(condition: Any) -> None:
+def test_deny_with_an_unknown_condition_prevents_every_allow(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe", Effect="Deny", Principal="*")
     decision = policy(IRSA, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed

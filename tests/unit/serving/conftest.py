@@ -19,7 +19,7 @@ from tests.unit.serving.running_server import Server, running
 
 @pytest.fixture
 def clock(autojump_clock: MockClock) -> MockClock:
-    """Return a clock that jumps after a moment in which the kernel delivers the sent bytes."""
+    """Return a clock that jumps after 20 ms, so that the kernel can deliver the sent bytes first."""
     autojump_clock.autojump_threshold = 0.02
     return autojump_clock
 

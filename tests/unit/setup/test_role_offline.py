@@ -56,7 +56,7 @@ def test_azp_of_the_token_is_the_audience(
 @pytest.mark.parametrize(
     ("claims", "word"),
     [
-        ({"sub": "system:serviceaccount:shop:cart", "aud": "x"}, "a token without iss"),
+        ({"sub": "system:serviceaccount:shop:cart", "aud": "x"}, "the token has no claim iss"),
         (
             {"iss": ISSUER, "sub": "system:serviceaccount:shop:cart", "aud": ["a", "b"]},
             "several audiences (a, b) and no azp",

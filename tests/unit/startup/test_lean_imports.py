@@ -154,7 +154,7 @@ assert ast.parse("1") and idna.encode("a") and calendar.timegm
     ],
 )
 def test_stub_used_after_the_start_raises_its_name(use: str, name: str) -> None:
-    """A stub without an error would break code that no test runs."""
+    """Check the error, because a silent stub could break code that no test runs."""
     code = f"""
 try:
     {use}
