@@ -30,7 +30,7 @@ COPY sidecar sidecar
 ARG SOURCE_DATE_EPOCH=1580601600
 RUN tools/bin/pip wheel --no-deps --no-build-isolation .
 
-FROM ${BASE} AS build
+FROM --platform=$TARGETPLATFORM ${BASE} AS build
 ARG PIP_INDEX_URL=https://pypi.org/simple
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build

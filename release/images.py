@@ -97,13 +97,21 @@ def _platform_image(engine: Engine, source: Source, files: Path, target: str, ar
     base = engine.base_of(architecture)
     digest = base_digest(engine, base)
     tag = f"localhost/irsa-sidecar-release:{_unique(source, target, architecture, digest)}"
-    flags = [f"--platform=linux/{architecture}", f"--target={target}", f"--tag={tag}"]
+    flags = [*_platforms(engine, architecture), f"--target={target}", f"--tag={tag}"]
     sys.stderr.write(f"release: image {target} for {architecture}\n")
     build_with([*_build_command(engine, source, base), *flags, "."], files, source.epoch)
     try:
         return platform_image(_save(engine, tag), labels(source, base, digest), source.epoch)
     finally:
         subprocess.run([engine.command, "image", "rm", tag], capture_output=True, check=False)
+
+
+def _platforms(engine: Engine, architecture: str) -> list[str]:
+    """Return the flags for an architecture. Podman 4 does not define the variables of the Dockerfile by itself."""
+    wanted = [f"--platform=linux/{architecture}"]
+    if "podman" not in engine.command:
+        return wanted
+    return [*wanted, f"--build-arg=BUILDPLATFORM=linux/{NATIVE}", f"--build-arg=TARGETPLATFORM=linux/{architecture}"]
 
 
 def _build_command(engine: Engine, source: Source, base: str) -> list[str]:
