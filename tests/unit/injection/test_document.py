@@ -24,7 +24,7 @@ BLOCKS = [each for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL
 def test_document_states_the_limits_of_the_roles_annotation() -> None:
     annotations = DOCUMENT.partition("## Annotations")[2].partition("\n## ")[0]
     assert f"at most {MAX_ROLES_CHARACTERS:,} characters" in annotations
-    assert f"at most {MAX_ROLES_DEPTH} deep" in annotations
+    assert f"{MAX_ROLES_DEPTH} levels of YAML" in annotations
 
 
 def test_table_contains_every_reason_of_a_warning() -> None:
