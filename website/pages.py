@@ -17,7 +17,7 @@ _MAX_DESCRIPTION = 200
 """Longest description of a page in characters. Search engines and link previews cut longer ones."""
 
 _FENCED = re.compile(r"^( *)```.*?^\1```[^\n]*$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(\]\(|(?:href|src|srcset)=\")([^)\s\"]+)")
+_LINK = re.compile(r"(\]\(|^ {0,3}\[[^\]\n]+\]: +|(?:href|src|srcset)=\")([^)\s\"]+)", re.MULTILINE)
 _SECTION = re.compile(r"^## +(.+?) *$", re.MULTILINE)
 _FILE_LINK = re.compile(r"\[([\w-]+\.md)\]\(([^)\s#:]+\.md)(#[^)\s]*|)\)")
 _PAGE_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#:]+\.md)\)")
@@ -34,6 +34,10 @@ class Repository(NamedTuple):
         """Return the address of a file or folder. A folder's path ends in a slash."""
         kind = "tree" if path.endswith("/") else "blob"
         return f"{self.url}/{kind}/{self.ref}/{path.rstrip('/')}{anchor}"
+
+    def picture(self, path: str) -> str:
+        """Return the address of a file's content, because the address of its page is not a picture."""
+        return f"{self.url}/raw/{self.ref}/{path}"
 
 
 class Entry(NamedTuple):
@@ -55,6 +59,8 @@ def rewritten(text: str, page: str, repository: Repository, is_folder: Callable[
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
         if not target or "://" in target or target.startswith("mailto:") or path.startswith("docs/"):
             return match[0]
+        if match[1].startswith("src"):
+            return match[1] + repository.picture(path)
         return match[1] + repository.link(path + "/" * is_folder(path), f"#{anchor}" if anchor else "")
 
     return _outside_code(text, lambda part: _LINK.sub(replaced, part))

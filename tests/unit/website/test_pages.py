@@ -18,7 +18,8 @@ def is_folder(path: str) -> bool:
             "/blob/v1/k8s/pod/a.yaml) [b](https://example.com/repo/tree/v1/k8s/pod)",
         ),
         ("[a](../README.md#see-it-work)", "[a](https://example.com/repo/blob/v1/README.md#see-it-work)"),
-        ('<img src="../k8s/a.svg">', '<img src="https://example.com/repo/blob/v1/k8s/a.svg">'),
+        ('<img src="../k8s/a.svg">', '<img src="https://example.com/repo/raw/v1/k8s/a.svg">'),
+        ("See [a].\n\n[a]: ../SECURITY.md", "[a]: https://example.com/repo/blob/v1/SECURITY.md"),
     ],
 )
 def test_link_out_of_docs_leads_to_the_repository(text: str, expected: str) -> None:
