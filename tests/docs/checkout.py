@@ -29,13 +29,16 @@ CLUSTERS = ("shop", "shop-green")
 NAMESPACE = "shop"
 REGION = "eu-west-1"
 
+END = "--- end"
+"""The last line of the output, unless a block left the shell before its end."""
+
 Environment = dict[str, str]
 
 
 def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
     """Run the blocks in one shell, which stops at the first command that fails."""
     return subprocess.run(
-        ["bash", "-c", f"set -euo pipefail\n{script(blocks)}"],
+        ["bash", "-c", f"set -euo pipefail\n{script(blocks)}echo '{END}'\n"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ The blocks of one page run in one shell, in order (tests/docs/checkout.py).
 """
 
 import argparse
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from sidecar import cli
 from sidecar.commands.setup import STEPS
-from tests.docs.checkout import account, make_checkout, run
+from tests.docs.checkout import END, account, make_checkout, run
 from tests.support.documents import NOTES, ROOT, Block, blocks, lines_of, pages, parse
 from tests.support.fakes.moto_server import MotoServer, moto_server
 
@@ -64,6 +65,26 @@ def test_shell_blocks_run_as_they_stand(page: str, tmp_path: Path, moto: MotoSer
         with account(moto, tmp_path) as more:
             done = run(found, tmp_path, environment | more)
     assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith(f"{END}\n"), done.stdout
+
+
+def test_block_that_leaves_the_shell_is_found(tmp_path: Path) -> None:
+    found = parse("page.md", "```sh\nexit 0\n```\n```sh\nfalse\n```\n")
+    done = run(found, tmp_path, {"PATH": "/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (0, "--- page.md:1\n")
+
+
+def test_fences_have_a_known_language() -> None:
+    """Write `sh` for commands: a block of `bash` or `console` would not be checked. Output has no language."""
+    fences = {block.language for page in pages() for block in blocks(page)}
+    assert fences <= {"", "hcl", "ini", "json", "promql", "sh", "text", "yaml"}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_fence_of_a_page_is_read(page: str) -> None:
+    """Write three backticks and the language, without a space: the reader of blocks finds no other fence."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert re.findall(r"^ *(?:~~~|````|``` |```\w+[^\w\n]).*", text, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
@@ -219,7 +240,7 @@ def test_calls_of_the_program_are_found(line: str, expected: list[list[str]]) ->
 
 def test_typed_block_is_the_input_of_the_command_above(tmp_path: Path) -> None:
     found = parse("page.md", "```sh\nsh\n```\n<!-- typed in: that shell -->\n```sh\necho $0\nexit\necho b\n```\n")
-    assert run(found, tmp_path, {"PATH": "/usr/bin:/bin"}).stdout == "--- page.md:1\nsh\n"
+    assert run(found, tmp_path, {"PATH": "/usr/bin:/bin"}).stdout == f"--- page.md:1\nsh\n{END}\n"
 
 
 @pytest.mark.parametrize(("command", "status"), [("(exit 3)", 0), ("true", 1), ("(exit 2)", 1)])
