@@ -7,6 +7,7 @@ go.sum with the checksums of everything in it. The build keeps each program by t
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,9 +38,22 @@ class GoProgram:
         return self.folder.name
 
 
+def required_version(folder: Path, module: str) -> str:
+    """Return the version that the folder's go.mod requires, such as `1.2.3`."""
+    wanted = rf"^\s*(?:require )?{re.escape(module)} v(\S+)"
+    found = re.search(wanted, (folder / "go.mod").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
 COSIGN = GoProgram(TOOLS / "cosign", "github.com/sigstore/cosign/v3/cmd/cosign", minutes=3)
 CRANE = GoProgram(TOOLS / "crane", "github.com/google/go-containerregistry/cmd/crane")
-SYFT = GoProgram(TOOLS / "syft", "github.com/anchore/syft/cmd/syft", f"{STRIPPED} -X main.version=1.57.1", minutes=4)
+SYFT = GoProgram(
+    TOOLS / "syft",
+    "github.com/anchore/syft/cmd/syft",
+    f"{STRIPPED} -X main.version={required_version(TOOLS / 'syft', 'github.com/anchore/syft')}",
+    minutes=4,
+)
 HELM_3 = GoProgram(TOOLS / "helm3", "helm.sh/helm/v3/cmd/helm", minutes=2)
 HELM_4 = GoProgram(TOOLS / "helm4", "helm.sh/helm/v4/cmd/helm", minutes=2)
 ACTIONLINT = GoProgram(TOOLS / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")

@@ -73,7 +73,7 @@ def labels(source: Source, base: str, digest: str = "") -> dict[str, str]:
         "version": source.version,
         "revision": source.revision,
         "created": instant(source.epoch),
-        "base.name": pinned["name"] if pinned else base,
+        "base.name": "" if "{arch}" in base else base.partition("@")[0],
         "base.digest": digest or (pinned["digest"] if pinned else ""),
     }
     return {LABEL + name: value for name, value in sorted(named.items()) if value}
@@ -107,7 +107,7 @@ def _platform_image(engine: Engine, source: Source, files: Path, target: str, ar
 
 
 def _platforms(engine: Engine, architecture: str) -> list[str]:
-    """Return the flags for an architecture. Podman 4 does not define the variables of the Dockerfile by itself."""
+    """Return the flags for an architecture. Podman 4 does not define the variables that docker defines."""
     wanted = [f"--platform=linux/{architecture}"]
     if "podman" not in engine.command:
         return wanted

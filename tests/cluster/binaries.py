@@ -1,15 +1,14 @@
 """
-Build Kubernetes, Helm, cert-manager and kube-router's policy controller from their Go modules.
+Build Kubernetes, cert-manager and kube-router's policy controller from their Go modules.
 
 Package registries do not have the released programs. Each program is kept by the hash of its sources. The first build
-takes 8 to 18 minutes on a small machine, at the lowest priority, including 2 for Helm and 3 for cert-manager. The build
+takes 8 to 18 minutes on a small machine, at the lowest priority, including 3 for cert-manager. The build
 needs about 7 GB for Go's caches.
 """
 
-import re
 from pathlib import Path
 
-from release.go_programs import STRIPPED, GoProgram, built
+from release.go_programs import STRIPPED, GoProgram, built, required_version
 
 HERE = Path(__file__).parent
 VERSION_VARIABLES = (
@@ -46,16 +45,8 @@ def policies() -> Path:
 
 
 def kubernetes_version() -> str:
-    return _version("kubelab", "k8s.io/kubernetes")
+    return required_version(HERE / "kubelab", "k8s.io/kubernetes")
 
 
 def cert_manager_version() -> str:
-    return _version("certmanager", "github.com/cert-manager/cert-manager")
-
-
-def _version(name: str, module: str) -> str:
-    """Return the version that the folder's go.mod requires, such as `1.2.3`."""
-    wanted = rf"^\s*(?:require )?{re.escape(module)} v(\S+)$"
-    found = re.search(wanted, (HERE / name / "go.mod").read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return required_version(HERE / "certmanager", "github.com/cert-manager/cert-manager")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_packages_and_chart_are_the_same_on_any_day(
     assert {name: sha256(tmp_path / "again" / name) for name in names} == {
         name: sha256(release.path(name)) for name in names
     }
+
+
+def test_wheel_from_the_source_distribution_is_the_same(release: Release, tmp_path: Path) -> None:
+    """Pip builds this wheel, if somebody installs the source distribution."""
+    wheel, sdist = artefacts.packages(release.version)
+    with tarfile.open(release.path(sdist)) as archive:
+        archive.extractall(tmp_path, filter="data")
+        time = archive.getmembers()[0].mtime
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "again")]
+    environment = os.environ | {"SOURCE_DATE_EPOCH": f"{time:.0f}"}
+    folder = tmp_path / sdist.removesuffix(".tar.gz")
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    assert sha256(tmp_path / "again" / wheel) == sha256(release.path(wheel))
 
 
 def test_images_are_the_same_on_another_day(elsewhere: Path, release: Release, tmp_path: Path) -> None:
