@@ -1,11 +1,13 @@
 """Check where the chart's values arrive."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sidecar.injection.resources import check_resources
-from tests.chart.rendering import DIGESTS, NAMESPACE, OPTIONS, REGION, Helm, by_name, container_of
+from tests.chart.rendering import CHART, DIGESTS, NAMESPACE, OPTIONS, REGION, Helm, by_name, container_of
 
 STANDARD_LABELS = {
     "helm.sh/chart": "irsa-sidecar-0.1.0",
@@ -223,3 +225,16 @@ def test_repository_may_have_a_port_and_folders(helm: Helm, repository: str) -> 
 def test_interval_may_have_several_units(helm: Helm, interval: str) -> None:
     found = by_name(helm.render(monitoring={"podMonitor": {"enabled": True, "interval": interval}}))
     assert found["PodMonitor", "irsa-sidecar"]["spec"]["podMetricsEndpoints"][0]["interval"] == interval
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_parent_chart_may_use_a_condition(helm: Helm, tmp_path: Path, *, is_enabled: bool) -> None:
+    """Helm passes the value of the condition `irsa-sidecar.enabled` on to the chart."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "irsa-sidecar").symlink_to(CHART)
+    dependency = {"name": "irsa-sidecar", "version": "0.1.0", "condition": "irsa-sidecar.enabled"}
+    parent = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": [dependency]}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(parent))
+    values = yaml.safe_dump({"irsa-sidecar": {"enabled": is_enabled, "region": REGION}})
+    done = helm.run("template", "platform", str(tmp_path), "--values=-", "--kube-version=1.34.0", stdin=values)
+    assert ("kind: Deployment" in done.stdout) == is_enabled

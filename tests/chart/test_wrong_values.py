@@ -16,6 +16,7 @@ from tests.support.manifests import K8S
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"replicaCount": 0}, "at '/replicaCount': minimum: got 0, want 1"),
     ({"replicaCount": "two"}, "at '/replicaCount': got string, want integer"),
+    ({"enabled": False}, "at '/enabled': value must be true"),
     ({"replica": 3}, "additional properties 'replica' not allowed"),
     ({"region": ""}, "region is empty. Set region to"),
     ({"region": "Ireland!"}, "at '/region': 'Ireland!' does not match pattern"),
@@ -148,7 +149,7 @@ def test_old_monitoring_value_names_the_parts(helm: Helm, name: str) -> None:
 def test_schema_has_every_value_and_rejects_wrong_names() -> None:
     schema = json.loads((K8S / "chart" / "values.schema.json").read_text())
     values = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
-    assert schema["properties"].keys() - {"global"} - RENAMED.keys() == values.keys()
+    assert schema["properties"].keys() - {"global", "enabled"} - RENAMED.keys() == values.keys()
     assert schema["additionalProperties"] is False
     variables = schema["properties"]["sidecar"]["properties"]["env"]["propertyNames"]["not"]["enum"]
     assert tuple(variables) == OUR_VARIABLES
