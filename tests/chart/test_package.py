@@ -49,4 +49,4 @@ def test_hook_runs_python_with_the_webhooks_image(helm: Helm) -> None:
     (container,) = pod["spec"]["containers"]
     assert container["image"] == f"irsa-sidecar:{__version__}-tools"
     ast.parse(container["args"][0])
-    assert "https://injector.default.svc/inject" in container["args"][0]
+    assert 'os.environ["INJECTOR_SERVICE_HOST"]' in container["args"][0]

@@ -113,9 +113,12 @@ def test_chart_with_monitoring_equals_both_folders(cluster: Cluster, helm: Helm)
         rendered(helm, monitoring={part: {"enabled": True} for part in ("podMonitor", "prometheusRule", "dashboards")})
     )
     wanted = _kustomized(cluster, K8S / "monitoring") | _kustomized(cluster, K8S / "monitoring/webhook")
-    for each in wanted.values():
-        each["metadata"]["namespace"] = NAMESPACE
-    assert {name: found[name] for name in found.keys() - plain.keys()} == wanted
+    assert found.keys() - plain.keys() == wanted.keys()
+    for name, each in wanted.items():
+        metadata = found[name].pop("metadata")
+        assert metadata["namespace"] == NAMESPACE
+        assert metadata["labels"].items() >= each.pop("metadata")["labels"].items()
+        assert found[name] == each
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +179,7 @@ def test_notes_show_the_next_step(helm: Helm) -> None:
     assert "certificate/webhook" in output
     assert "nodes' network" not in output
     output = notes("--set=hostNetwork=true,ports.https=9443")
-    assert "must reach port 9443 there" in output
+    assert "port 9443 of the nodes" in output
     assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in output
 
 
@@ -212,6 +215,8 @@ def test_mounted_certificate_is_reloaded_without_a_restart(
     _put_secret(installed, first)
     (tmp_path / "ca.pem").write_bytes(b"".join((each / "ca.crt").read_bytes() for each in (first, second)))
     values = ["--set=certificate.from=existingSecret,certificate.existingSecret=mounted", "--reuse-values"]
+    if "v4." in helm("version", "--short").stdout:
+        values.append("--force-conflicts")  # Helm 4 applies on the server, where the webhook owns the caBundle
     trust = [f"--set-file=certificate.caBundle={tmp_path}/ca.pem"]
     helm("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--wait", "--timeout=120s", *values, *trust)
     wait_until(lambda: _admitted(namespace, sts) == IMAGE, "a Pod with a sidecar")
