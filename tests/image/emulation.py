@@ -8,6 +8,7 @@ qemu-user-static has the rules, and systemd registers them. A machine without sy
 import subprocess
 from pathlib import Path
 
+from release.images import NATIVE
 from tests.support.prerequisites import require
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -18,6 +19,8 @@ RULES = {"arm64": Path("/usr/lib/binfmt.d/qemu-aarch64.conf")}
 
 def emulate(architecture: str) -> None:
     """Register the architecture, unless this machine runs its programs already."""
+    if architecture == NATIVE:
+        return
     require({"arch-test": "arch-test"}, f"A base image for {architecture}")
     if subprocess.run(["arch-test", architecture], capture_output=True, check=False).returncode == 0:
         return
