@@ -6,7 +6,7 @@
 # This file does not depend on the architecture: `docker buildx build --platform linux/amd64,linux/arm64 .` builds both.
 # BASE is any image with Python 3.11 or newer as `python3`, the venv module, and `ldd`. Only Python and its libraries
 # are copied from BASE. The digest is that of the index of all architectures, and Renovate updates it.
-ARG BASE=python:3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
+ARG BASE=docker.io/library/python:3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
 
 # What does not depend on the architecture runs on the machine that builds, without emulation. BUILD_BASE is the base
 # image for that machine, if BASE is not an index of several architectures.
