@@ -21,11 +21,12 @@ import pytest
 import trustme
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.inner_listener import listener_inside
 from tests.cluster.layout import ISSUER
 from tests.cluster.namespace import Namespace
 from tests.cluster.sts import strict_sts
 from tests.support.documents import blocks, commands, lines_of
-from tests.support.fakes.internet import Internet, internet
+from tests.support.fakes.internet import Internet, internet, proxy
 from tests.support.fakes.moto_server import ACCOUNT_ID, moto_server
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.setup.conftest import Authorities
@@ -61,6 +62,8 @@ class World:
     def __init__(self, cluster: Cluster, namespace: Namespace, folder: Path, moto_url: str, net: Internet) -> None:
         self._cluster, self._namespace, self.folder, self._net = cluster, namespace, folder, net
         self._moto_url = moto_url
+        self.inner_proxy_url = net.proxy_url
+        """URL of the proxy for commands that run in the cluster's network."""
         self._authority = folder / "authority.pem"
         self._serve_the_issuer()
         self.environment = self._environment()
@@ -117,11 +120,12 @@ class World:
             return ""
         if command.startswith("aws s3 sync "):
             self._backdate()
-        inside = self._cluster.inside() if CALLS_THE_API_SERVER.match(command) else []
+        is_inside = CALLS_THE_API_SERVER.match(command) is not None
+        inside = self._cluster.inside() if is_inside else []
         done = subprocess.run(
             [*inside, "bash", "-e", "-o", "pipefail", "-c", self.ours(command)],
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | ({"HTTPS_PROXY": self.inner_proxy_url} if is_inside else {}),
             capture_output=True,
             text=True,
             check=False,
@@ -182,8 +186,9 @@ class World:
 def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[World]:
     if cluster.layout is None:
         pytest.skip("needs an issuer whose name can be served here: a cluster of ours")
-    with moto_server() as moto, internet() as net:
+    with moto_server() as moto, internet() as net, proxy(net, listener_inside(cluster)) as inner_proxy_url:
         world = World(cluster, namespace, tmp_path, moto.url, net)
+        world.inner_proxy_url = inner_proxy_url
         (manifest,) = blocks(FIRST_POD, "Before you start", "yaml")
         (policy,) = blocks(OWN_ISSUER, BUCKET_STEP, "json")
         (tmp_path / "app.yaml").write_text(world.ours(manifest.text))

@@ -30,7 +30,7 @@ NAMESPACE = "shop"
 REGION = "eu-west-1"
 
 END = "--- end"
-"""The last line of the output, unless a block left the shell before its end."""
+"""The last line of the output, unless a block exited the shell early."""
 
 Environment = dict[str, str]
 

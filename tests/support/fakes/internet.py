@@ -6,6 +6,7 @@ responds as that host. It rejects unknown names as a real proxy does.
 """
 
 import json
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,5 +79,12 @@ class _Proxy(BaseHTTPRequestHandler):
 @contextmanager
 def internet() -> Iterator[Internet]:
     found = Internet()
-    with serving(type("Proxy", (_Proxy,), {"internet": found})) as found.proxy_url:
+    with proxy(found) as found.proxy_url:
         yield found
+
+
+@contextmanager
+def proxy(to: Internet, listener: socket.socket | None = None) -> Iterator[str]:
+    """Run one more proxy, and yield its URL. `listener` is for clients in another network namespace."""
+    with serving(type("Proxy", (_Proxy,), {"internet": to}), listener=listener) as url:
+        yield url

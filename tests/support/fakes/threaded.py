@@ -1,5 +1,6 @@
 """Run servers of the standard library in threads."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -15,9 +16,20 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Run the server on a free loopback port, and yield its URL. All its threads end with the block."""
-    server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler)
+def serving(
+    handler: type[BaseHTTPRequestHandler],
+    tls: ssl.SSLContext | None = None,
+    listener: socket.socket | None = None,
+) -> Iterator[str]:
+    """
+    Run the server on a free loopback port, and yield its URL. All its threads end with the block.
+
+    `listener` is a listening socket to use instead, for example one of another network namespace.
+    """
+    server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler, bind_and_activate=not listener)
+    if listener is not None:
+        server.socket.close()
+        server.socket, server.server_address = listener, listener.getsockname()
     if tls is not None:  # the handshake happens in the thread of the connection
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = False
