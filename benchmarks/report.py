@@ -66,7 +66,7 @@ Each cell is the median of the rounds, with the minimum and the maximum in paren
 STS is a stub on loopback that answers at once.
 A start therefore includes no DNS, TCP or TLS to the real STS.
 With TLS and one file of authorities, the daemon needs 1.4 MiB and 25 ms of CPU more than in these tables.
-In the image, it then needs 1.8 MiB and 22 ms less than that.
+In the image, the daemon with TLS needs 1.8 MiB and 22 ms of CPU less than with one file of authorities.
 The image has one file per authority, and no docstrings of other packages.
 The memory of a sidecar in a Pod is in [capacity.md](capacity.md#memory).
 
@@ -118,7 +118,7 @@ def _lines(run: Run, drawn: Mapping[str, str]) -> Iterator[str]:
     yield from (f"- {_shown(name)}: {what}" for name, what in run.subjects.items())
     yield from (f"- Left out: {what}" for what in run.left_out)
     yield "\n## Compared with the fastest Go program\n"
-    yield "Each row compares with the Go program that is best in it."
+    yield "Each row compares irsa-sidecar with the Go program that has the best result in that row."
     yield "Go programs start faster and use less memory than irsa-sidecar, as the tables below show.\n"
     yield from _goals(run.tables)
     for name, table in run.tables.items():

@@ -5,8 +5,8 @@ In the sidecar's container, it checks the token, STS and the endpoint. In the ap
 environment and the SDKs. It also runs on a laptop with the same variables, and can check a Pod from outside. It
 exchanges the token of each role once, and changes nothing.
 
-Exit status: 0 no failure, 1 a failure, 2 wrong usage. With --strict, a warning also causes 1. Otherwise a warning
-causes 0, because credentials still work.
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. With --strict, a warning also causes 1. Without
+--strict, the status is 0 if there are only warnings, because credentials still work.
 """
 
 import argparse

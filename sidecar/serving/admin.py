@@ -96,7 +96,7 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "How far the clock of STS is ahead of this machine's clock, from the last response of STS.",
                _gauge(states, "skew_seconds")),
         Family("irsa_sidecar_refreshes_total", "counter",
-               "Attempts to get new credentials, by outcome: success, an error code, or token_ with a token's problem.",
+               "Attempts to get new credentials, by outcome: success, an error code, or token_ and the token problem.",
                [Sample({"role": role, "outcome": outcome}, count)
                 for (role, outcome), count in sorted(metrics.refreshes.items())]),
         histogram_family("irsa_sidecar_sts_request_duration_seconds", "Duration of exchanges with STS.",

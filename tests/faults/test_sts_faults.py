@@ -212,7 +212,8 @@ async def test_past_missing_or_absurd_expiration_is_rejected(
     """
     Expiration is missing, in the past, or absurd.
 
-    The daemon rejects the credentials with an error, invents no expiration, and keeps those in service.
+    The daemon rejects the credentials with an error and does not invent an expiration. It continues to serve the
+    stored credentials.
     """
     for expiration in ("", "2027-01-15T09:00:00", "1800003600", "tomorrow", "2027-02-30T09:00:00Z"):
         assert "Expiration" in (await failure_of(good_reply(expiration=expiration))).message

@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="where objects of other kinds have a Pod template, such as spec.driver.template or spec.tasks[].template; "
-        "can be repeated",
+        help="path of the Pod template in objects of other kinds, such as spec.driver.template or "
+        "spec.tasks[].template; can be repeated",
     )
     parser.add_argument(
         "--no-native-sidecar", action="store_true", help="for Kubernetes before 1.29: add an ordinary container"

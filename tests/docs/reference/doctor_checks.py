@@ -116,7 +116,7 @@ def _has_text(text: str) -> bool:
 def _cell(text: str) -> str:
     if text.startswith(COMMAND):
         return code(text)
-    return marked(text.replace("|", "\\|")) if text != UNKNOWN else "the finding contains it"
+    return marked(text.replace("|", "\\|")) if text != UNKNOWN else "the finding contains the next step"
 
 
 def _set_ups(check: str) -> str:

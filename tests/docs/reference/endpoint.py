@@ -37,7 +37,7 @@ _LISTENERS = (
 )
 
 _REQUESTS = f"""
-A connection has one request, in HTTP/1.0 or 1.1 and without a body.
+A client sends one request per connection, in HTTP/1.0 or 1.1 and without a body.
 The method is GET. Only the metadata service also accepts a PUT, to open a session.
 The daemon ignores the query of the URL.
 The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or its own IP address.

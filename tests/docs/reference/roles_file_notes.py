@@ -30,7 +30,10 @@ _NAME_OR_TEMPLATE = (
     "`{uid}` and `{role}`"
 )
 _POLICY = "{Version: 2012-10-17, Statement: [{Effect: Allow, Action: 's3:Get*', Resource: '*'}]}"
-_MAPPING = f"a mapping, or text with JSON, of at most {MAX_POLICY_CHARACTERS} characters together with `policy_arns`"
+_MAPPING = (
+    "a mapping, or text with JSON. "
+    f"The policy and `policy_arns` together have at most {MAX_POLICY_CHARACTERS} characters"
+)
 
 _SESSION: Mapping[str, KeyNote] = {
     "session_name": KeyNote(
