@@ -310,7 +310,7 @@ def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
 
 
 def store(results: dict[str, Counts], chosen: dict[str, Scenario], pods: int, directory: Path) -> None:
-    """Store what the pictures show beside them, and draw them."""
+    """Draw the pictures, and store their data in the same folder."""
     shown = {name: _shown(chosen[name], counts, pods) for name, counts in results.items()}
     plot_fleet.write(shown, directory)
 

@@ -3,11 +3,11 @@ Build a release from one commit, and verify it like a user.
 
 `python -m release build` goes from top to bottom:
 
-- `source` reads version, commit and time, and exports the commit's files.
-- `packages` and `chart` build wheel, sdist and Helm chart from these files.
-- `images` builds each platform with docker or podman, `oci` writes the reproducible image index.
-- `sboms` lists the packages of each image, `provenance` states how each artefact was built.
-- `signing` signs both, `checksums` lists all files.
+- `source` reads the version, the commit and its time, and exports the commit's files.
+- `packages` and `chart` build the wheel, the sdist and the Helm chart from these files.
+- `images` builds each platform with docker or podman, and `oci` writes the reproducible image index.
+- `sboms` lists the packages of each image, and `provenance` states how each artefact was built.
+- `checksums` lists all files, and `signing` signs this list, the provenance and the SBOMs.
 
 `python -m release check` reads only the folder that `build` left, and the public keys.
 `go_programs` builds cosign, crane, syft and Helm from their Go modules.

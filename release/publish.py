@@ -32,7 +32,7 @@ class Registry:
 
 
 def publish(folder: Path, version: str, registry: Registry, signer: Signer) -> list[str]:
-    """Push and sign everything that a registry holds. Return the names of the images with their digests."""
+    """Push the images and the chart to a registry, and sign the images. Return the image names with their digests."""
     references = [_publish_image(folder, tag, registry, signer) for tag in artefacts.tags(version)]
     push = [str(registry.helm), "push", str(folder / artefacts.chart(version)), f"oci://{registry.address}/charts"]
     _run([*push, *(["--plain-http"] if registry.plain_http else [])])

@@ -17,7 +17,7 @@ WAIT_SECONDS = 15
 """Default of --wait: the time for which `exec` waits for the first credentials."""
 
 CHECK_SECONDS = 0.2
-"""Interval of the checks for a new reason while waiting."""
+"""Interval at which a waiting `exec` checks for credentials or a new error."""
 
 
 async def wait_for_credentials(

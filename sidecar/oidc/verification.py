@@ -121,7 +121,7 @@ def verify_without_audience(token: UnverifiedToken, keys: Sequence[Jwk], now: fl
 
 def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk], now: float) -> WebIdentity:
     """
-    Check signature, audience and times, in this order. `now` is in Unix seconds.
+    Check the signature, the audience and the times, in this order. `now` is in Unix seconds.
 
     Raises StsRejection if a check fails.
     """

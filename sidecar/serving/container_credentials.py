@@ -75,9 +75,9 @@ class Hold(Enum):
     """The event that a request waits for."""
 
     CREDENTIALS = "credentials"
-    """The arrival of the role's first credentials."""
+    """The event that the role's first credentials arrived, for which the request waits."""
     SECRET = "secret"  # noqa: S105  the name of a kind
-    """The end of a check of the secret's file, because the client may have read a newer secret in it."""
+    """The event that a check of the secret's file ended, because the client may have read a newer secret there."""
     USER = "user"
     """The next time at which the kernel's tables may be read, to find the client's user."""
 

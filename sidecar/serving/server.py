@@ -322,7 +322,7 @@ class _Server:
             has_more = received > request.size
         else:
             await self._send_rest(sock, address, Response(request.status, request.content), 0)
-            has_more = request is not _EVICTED  # another client needs its file descriptor
+            has_more = request is not _EVICTED  # another client needs this connection's descriptor
         if has_more:
             await self._linger(sock)
 

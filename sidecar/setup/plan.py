@@ -21,7 +21,7 @@ _HEADINGS = 3
 
 
 class Call(NamedTuple):
-    """A request to AWS, with AWS's own names. `what` describes the request to a person, such as `attach …`."""
+    """A request to AWS, with AWS's own names. `what` is a description for people, such as `attach …`."""
 
     operation: str
     parameters: Mapping[str, Any]

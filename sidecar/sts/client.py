@@ -272,7 +272,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def open_client(settings: StsSettings) -> StsClient:
-    """Return a client for the STS of the settings. Raises ConfigurationError if a setting is invalid."""
+    """Return a client for the STS in the settings. Raises ConfigurationError if a setting is invalid."""
     return StsClient(
         endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
     )

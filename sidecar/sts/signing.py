@@ -21,7 +21,11 @@ SERVICE = "sts"
 
 
 class _Keys(NamedTuple):
-    """The attributes of botocore's ReadOnlyCredentials that the signer reads. Its own module would take 2 MiB more."""
+    """
+    The attributes of botocore's ReadOnlyCredentials that the signer reads.
+
+    Importing botocore.credentials would take 2 MiB more.
+    """
 
     access_key: str
     secret_key: str

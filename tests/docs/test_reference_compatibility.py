@@ -1,4 +1,4 @@
-"""Check that the page on compatibility names every SDK, partition and package, and places that exist."""
+"""Check that the compatibility page names every SDK and partition, and that its test paths exist."""
 
 import pytest
 

@@ -92,7 +92,7 @@ def check_chart_values(document: Mapping[str, Any]) -> None:
 
 
 def check_texts(document: Mapping[str, Any]) -> None:
-    """Validate labels or annotations, whose names and values must be texts."""
+    """Validate labels or annotations, whose names and values must be strings."""
     assert document
     assert all(isinstance(text, str) for pair in document.items() for text in pair)
 

@@ -100,7 +100,7 @@ class Place:
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        """Return all files except credentials, and except one draft of each that a killed daemon may leave."""
+        """Return all files except the credentials file, the role state files and their drafts."""
         names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
         ours = ("credentials", "state/role-")
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
@@ -241,7 +241,7 @@ async def is_ready_after_one_call(place: Place) -> None:
 
 
 def deaths(dice: random.Random) -> Iterator[Death]:
-    """Return the deaths. The first is at the start, and then both signals alternate, so that a short run has both."""
+    """Yield a death at the start, then both signals in random order, so that a short run has both."""
     yield Death(signal.SIGKILL, steps=0, seconds=0)
     while True:
         for signal_number in dice.sample(SIGNALS, k=2):

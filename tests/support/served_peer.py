@@ -43,7 +43,7 @@ Served = TypeVar("Served", bound=Peer)
 
 @asynccontextmanager
 async def serving_peer(make: Callable[[str], Served]) -> AsyncIterator[Served]:
-    """Serve the peer that `make` creates from its URL."""
+    """Serve the peer that `make` returns for the server's URL."""
     listeners = listen("--listen", ("127.0.0.1", 0))
     peer = make(f"http://127.0.0.1:{listeners[0].getsockname()[1]}")
     async with trio.open_nursery() as nursery:

@@ -184,7 +184,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Systems that report no changes are included, and a second new secret within RECHECK_SECONDS."""
+    """Also test systems that report no changes, and a second new secret within RECHECK_SECONDS."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)

@@ -193,7 +193,7 @@ def test_items_of_a_typed_list_have_the_kind_of_the_list() -> None:
 
 
 def test_native_object_without_a_template_beside_others_passes() -> None:
-    """A patch for kustomize is such an object."""
+    """A patch for kustomize, for example, may have no template."""
     patch = resource("apps/v1", "Deployment", {"replicas": 3}, {"name": "patch"})
     written = run(patch, PLAIN)
     assert written.workloads == ("Deployment x",)

@@ -21,7 +21,11 @@ needs_checked_versions = pytest.mark.skipif(bool(unchecked_importers()), reason=
 
 
 def in_fresh_interpreter(code: str) -> str:
-    """Run the code without coverage, which imports some of the parts. Return its output."""
+    """
+    Run the code in a new interpreter, and return its output.
+
+    Coverage is off, because it imports some of the modules under test.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
