@@ -115,6 +115,13 @@ def _fleet(shown: dict[str, Any]) -> Any:
     return figure
 
 
+def _draw_quota(axis: Any, right: float, quota: float) -> None:
+    """Draw the quota of STS as a line. Its label ends at the position `right` of the time axis."""
+    axis.axhline(quota, color=style.INK, lw=0.8, ls="--")
+    label = f"STS serves {quota:.0f} per second"
+    axis.annotate(label, (right, quota), (0, 3), textcoords="offset points", ha="right", fontsize=8)
+
+
 def _calls(axis: Any, hours: Sequence[float], shown: dict[str, Any]) -> None:
     """Draw the served calls as an area, and the range of all calls above it."""
     least, mean, most = zip(*shown["calls"], strict=True)
@@ -125,15 +132,7 @@ def _calls(axis: Any, hours: Sequence[float], shown: dict[str, Any]) -> None:
         axis.fill_between(hours, shown["served"], color=style.SERVED, lw=0, label="served by STS")
         axis.plot(hours, most, color=style.ALL_CALLS, lw=1, label="all calls, busiest ten seconds")
     if shown["quota"]:
-        axis.axhline(shown["quota"], color=style.INK, lw=0.8, ls="--")
-        axis.annotate(
-            f"STS serves {shown['quota']:.0f} per second",
-            (hours[-1], shown["quota"]),
-            (0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
+        _draw_quota(axis, hours[-1], shown["quota"])
     axis.set(ylim=(0, 1.18 * max(*most, shown["quota"] or 0)), title="Calls to STS per second")
     axis.grid(axis="y", color=style.GRID)
     axis.set_axisbelow(True)
@@ -174,15 +173,7 @@ def _restart(shown: dict[str, Any]) -> Any:
     minutes = [number * start["point_seconds"] / MINUTE_SECONDS for number in range(len(start["calls"]))]
     calls.fill_between(minutes, start["served"], color=style.SERVED, step="post", lw=0, label="served by STS")
     calls.step(minutes, start["calls"], color=style.ALL_CALLS, lw=1, where="post", label="all calls")
-    calls.axhline(shown["quota"], color=style.INK, lw=0.8, ls="--")
-    calls.annotate(
-        f"STS serves {shown['quota']:.0f} per second",
-        (minutes[-1], shown["quota"]),
-        (0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-    )
+    _draw_quota(calls, minutes[-1], shown["quota"])
     calls.set(title="Calls to STS per second, first ten minutes", ylim=(0, None), xlim=(0, minutes[-1]))
     calls.legend(loc="upper right", frameon=False, fontsize=8)
     _without(without, minutes, start["without"])
