@@ -201,11 +201,11 @@ async def test_missing_thread_is_an_os_error(monkeypatch: pytest.MonkeyPatch) ->
 async def test_calls_at_the_same_moment_share_one_operation() -> None:
     calls: list[str] = []
 
-    def check(path: str) -> int:
+    def check(path: str) -> str:
         calls.append(path)
-        return len(calls)
+        return f"{path} {calls.count(path)}"
 
-    results: list[int] = []
+    results: list[str] = []
 
     async def share(path: str) -> None:
         results.append(await shared_check(path, check))
@@ -215,8 +215,8 @@ async def test_calls_at_the_same_moment_share_one_operation() -> None:
             nursery.start_soon(share, HEALTHY)
         nursery.start_soon(share, "/healthy/other")
     assert sorted(calls) == [HEALTHY, "/healthy/other"]
-    assert sorted(results) == sorted([1] * 50 + [2])
-    assert await shared_check(HEALTHY, check) == 3
+    assert sorted(results) == sorted([f"{HEALTHY} 1"] * 50 + ["/healthy/other 1"])
+    assert await shared_check(HEALTHY, check) == f"{HEALTHY} 2"
 
 
 async def test_failed_operation_is_repeated_for_each_caller() -> None:
