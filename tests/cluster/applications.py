@@ -1,4 +1,4 @@
-"""Adapt the Pods of k8s/ for tests: their containers run small programs, and their STS runs beside the node."""
+"""Adapt the Pods of k8s/ for tests. Their containers run small programs, and STS runs in the node's network."""
 
 from copy import deepcopy
 from typing import Any
@@ -67,13 +67,13 @@ def authored_spec(sts: ClusterSts, program: str = "until_stopped()") -> dict[str
 
 
 def set_variable(document: dict[str, Any], name: str, value: str, *, of: str = SIDECAR) -> None:
-    """Set an environment variable of the container that `of` names."""
+    """Set an environment variable of the container with the name `of`."""
     remove_variable(document, name, of=of)
     _variables(document, of).append({"name": name, "value": value})
 
 
 def remove_variable(document: dict[str, Any], name: str, *, of: str = SIDECAR) -> None:
-    """Remove an environment variable of the container that `of` names."""
+    """Remove an environment variable of the container with the name `of`."""
     variables = _variables(document, of)
     variables[:] = [variable for variable in variables if variable["name"] != name]
 

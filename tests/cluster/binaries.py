@@ -1,9 +1,9 @@
 """
 Build Kubernetes, cert-manager and kube-router's policy controller from their Go modules.
 
-Package registries do not have the released programs. Each program is kept by the hash of its sources. The first build
-takes 8 to 18 minutes on a small machine, at the lowest priority, including 3 for cert-manager. The build
-needs about 7 GB for Go's caches.
+Package registries do not have the released programs. The build caches each program under the hash of its sources. The
+first build takes 8 to 18 minutes on a small machine, at the lowest priority, including 3 minutes for cert-manager. The
+build needs about 7 GB for Go's caches.
 """
 
 from pathlib import Path
@@ -30,12 +30,12 @@ def kubelab() -> Path:
 
 
 def pause() -> Path:
-    """Return the pause program, which keeps a Pod's namespaces open. Other clusters pull it as an image."""
+    """Return the pause program, which keeps a Pod's namespaces open. Other clusters pull an image with this program."""
     return built(GoProgram(HERE / "pause"))
 
 
 def cert_manager() -> Path:
-    """Return the parts of cert-manager that issue certificates and write caBundles."""
+    """Return the controllers of cert-manager that issue certificates and write caBundles."""
     return built(GoProgram(HERE / "certmanager", minutes=3))
 
 

@@ -1,4 +1,4 @@
-"""Run cert-manager beside a cluster: the controllers of certificates and issuers, and the one that writes caBundles."""
+"""Run cert-manager's controllers in a cluster's network. They issue certificates and write caBundles."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.waiting import GUARD_SECONDS
 
 REPLACING, ADDING = "CAInjectorMerging=false", "CAInjectorMerging=true"
-"""Feature gates for a caBundle. cert-manager before 1.18 replaces it, and since 1.18 adds the new CA."""
+"""The feature gates for a new CA. Before 1.18, cert-manager replaces the caBundle. Since 1.18, it adds the CA."""
 
 
 @contextmanager
 def cert_manager(cluster: Cluster, features: str) -> Iterator[None]:
-    """Run cert-manager with these feature gates until the block ends. Its output is shown with the test's output."""
+    """Run cert-manager with these feature gates until the block ends. Its output is part of the test's output."""
     program = binaries.cert_manager()
     install(cluster, CERT_MANAGER)
     running = subprocess.Popen([*cluster.inside(), str(program), str(cluster.kubeconfig), features])

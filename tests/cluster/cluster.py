@@ -42,7 +42,7 @@ NODE_PROGRAMS = {
 }
 
 SET_BY_KUBELET = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""Kernel settings that the kubelet changes on this machine. They are restored at the end."""
+"""Kernel settings that the kubelet changes on this machine. `down` restores them."""
 
 STOPPED_SECONDS = 30.0
 
@@ -59,7 +59,7 @@ class Cluster:
 
     @property
     def has_node(self) -> bool:
-        """Return whether the cluster has a node of the tests, with its own network and images."""
+        """Return whether the tests started the cluster's node, so that they can use its network and images."""
         return self.layout is not None and self.layout.mode == "full"
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Done:
@@ -91,12 +91,12 @@ class Cluster:
         return ["nsenter", f"--net=/proc/{_first_process(self.layout)}/ns/net", "--"] if self.has_node else []
 
     def load_image(self, archive: Path) -> None:
-        """Load the images of an archive that `docker save` or `podman save` wrote into the node."""
+        """Load images into the node, from an archive of `docker save` or `podman save`."""
         assert self.layout is not None
         containerd.load_images(self.layout, archive)
 
     def kill_container(self, container: str) -> None:
-        """Kill the container, as the kernel does when memory runs out. `container` is the id in a Pod's status."""
+        """Kill the container, as the kernel does when memory runs out. The Pod's status has the container's id."""
         assert self.layout is not None
         containerd.kill(self.layout, container)
 
@@ -130,7 +130,7 @@ def find() -> Cluster | None:
 
 
 def existing() -> Cluster:
-    """Return the cluster that KUBECONFIG names. Tests that need a node of the tests cannot use it."""
+    """Return the cluster that KUBECONFIG selects. It cannot run tests that need the node of this machine."""
     require({"kubectl": "kubectl"}, "A cluster of yours")
     if "KUBECONFIG" not in os.environ:
         raise SystemExit("CLUSTER=existing takes the cluster that KUBECONFIG names, and that is not set.")
@@ -171,7 +171,7 @@ def _require(mode: Mode) -> None:
 
 
 def _prepare(mode: Mode) -> Layout:
-    """Write all files that the first process needs."""
+    """Write all files that the supervisor needs."""
     layout = Layout(_state(), mode, Ports() if mode == "full" else Ports(free_port(), free_port(), free_port()))
     layout.logs.mkdir(parents=True)
     certificates = Certificates(layout.pki)
@@ -218,14 +218,14 @@ def _supervisor(state: Path) -> int | None:
 
 
 def _first_process(layout: Layout | None) -> int:
-    """Return the id, on the machine, of process 1 in the namespaces. It is the only child of their creator."""
+    """Return the machine's id of the process that has the id 1 in its namespaces. It is the supervisor's only child."""
     assert layout is not None
     pid = _supervisor(layout.state)
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name (proc(5)). The name may contain any character."""
+    """Return the fields of /proc/PID/stat after the process name (proc(5)). The name may contain any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
@@ -238,12 +238,12 @@ def _runs(pid: int) -> bool:
 
 
 def _started_at(pid: int) -> str:
-    """Return the start time in ticks since boot. It differs between two processes with the same id."""
+    """Return the start time in ticks since boot. A later process with the same id has another start time."""
     return _stat(pid)[19]
 
 
 def _cgroup_roots() -> list[Path]:
-    """Return the hierarchies of cgroups version 1, or the one of version 2."""
+    """Return the hierarchies of cgroups version 1, or the single hierarchy of version 2."""
     top = Path("/sys/fs/cgroup")
     if (top / "cgroup.controllers").exists():
         return [top]
@@ -254,12 +254,12 @@ def _make_cgroup(group: Path) -> None:
     group.mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
         above, own = group.parent / setting, group / setting
-        if above.exists() and own.exists():  # version 1 creates the file empty, and then the cgroup is unusable
+        if above.exists() and own.exists():  # version 1 leaves this file empty, and no process can join
             own.write_text(above.read_text())
 
 
 def _remaining_cgroups(state: Path) -> list[Path]:
-    """Remove our empty cgroups, and return those that still hold a process."""
+    """Remove our empty cgroups, and return the cgroups that still have a process."""
     return [group for root in _cgroup_roots() if not _removed(group := root / CGROUP.format(state.name))]
 
 

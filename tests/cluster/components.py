@@ -21,7 +21,7 @@ class Component(NamedTuple):
 
 
 def control_plane(layout: Layout, kubelab: Path) -> list[Component]:
-    """Return the components of the control plane in an order in which each can start."""
+    """Return the components of the control plane in an order in which each component can start."""
     etcd = f"http://127.0.0.1:{layout.ports.etcd}"
     kubernetes = str(kubelab)
     return [
@@ -140,7 +140,7 @@ def _proxy(layout: Layout) -> list[str]:
 
 
 def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
-    """Return the kubelet's configuration for a shared machine, without eviction and without changes to its limits."""
+    """Return the kubelet's configuration for a shared machine: it evicts no Pods and sets no limits of the machine."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

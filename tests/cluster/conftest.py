@@ -1,9 +1,9 @@
 """
 Provide a real cluster and a fake AWS to the tests of this folder. `make test` does not run them.
 
-CLUSTER selects the cluster. `full` (the default) or `control` is started here, unless it is running already because of
-`python -m tests.cluster up`. `existing` is the cluster that KUBECONFIG names. Tests that use `node` are skipped if the
-cluster has no node of the tests.
+CLUSTER selects the cluster. With `full` (the default) or `control`, the tests use the cluster of
+`python -m tests.cluster up`, or start a cluster. With `existing`, they use the cluster that KUBECONFIG selects. Tests
+that use `node` are skipped if the tests did not start the cluster's node.
 """
 
 import faulthandler
@@ -61,7 +61,7 @@ def rotating(node: Cluster, sts: ClusterSts) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _start_renewal(request: pytest.FixtureRequest) -> None:
-    """Start the slow renewal before all other tests. The test of the renewal runs last."""
+    """Start the slow renewal of the token before all other tests. The test of the renewal runs last."""
     if "ROTATION" in os.environ and any("rotating" in item.fixturenames for item in _items(request.session)):
         request.getfixturevalue("rotating")
 
@@ -104,7 +104,7 @@ def webhook(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
-    """Return a namespace whose ServiceAccount `app` names its role, as on EKS."""
+    """Return a namespace whose ServiceAccount `app` has the annotation with its role, as on EKS."""
     namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
     return namespace
 

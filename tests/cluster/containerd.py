@@ -18,7 +18,7 @@ def is_ready(layout: Layout) -> bool:
 
 
 def load_images(layout: Layout, archive: Path) -> None:
-    """Load an archive of `docker save` or `podman save`. Podman's images get names of docker.io, as in Pods."""
+    """Load an archive of `docker save` or `podman save`. Podman's images are renamed to docker.io names, as in Pods."""
     _ctr(layout, "images", "import", str(archive))
     for name in _ctr(layout, "images", "list", "--quiet").stdout.split():
         if name.startswith("localhost/"):
@@ -26,7 +26,7 @@ def load_images(layout: Layout, archive: Path) -> None:
 
 
 def kill(layout: Layout, container: str) -> None:
-    """Kill the container, as the kernel does when memory runs out. `container` is the id in a Pod's status."""
+    """Kill the container, as the kernel does when memory runs out. The Pod's status has the container's id."""
     _ctr(layout, "tasks", "kill", "--signal=SIGKILL", container.removeprefix("containerd://"))
 
 
@@ -42,7 +42,7 @@ def _ctr(layout: Layout, *arguments: str, check: bool = True) -> "subprocess.Com
 
 
 def _one_program_image(name: str, program: bytes) -> bytes:
-    """Return an archive as `docker save` writes it, of an image with a single file."""
+    """Return an archive of an image with a single file, in the format of `docker save`."""
     layer = _tar({"pause": program})
     configuration = {
         "architecture": ARCHITECTURES[platform.machine()],

@@ -1,7 +1,7 @@
 """
 Listen in the cluster's network namespace from the process of the tests.
 
-A socket belongs to the network namespace in which it was created, whoever uses it. A short program in the cluster's
+A socket always belongs to the network namespace in which it was created. A short program in the cluster's
 namespace creates the socket, and sends its descriptor.
 """
 

@@ -22,7 +22,8 @@ class Addresses(NamedTuple):
     """
     The cluster's addresses of one family, which exist only in its network namespace.
 
-    A test may run servers beside the node, and Pods connect to them at `node`. `apiserver` is the API server's Service.
+    A test may run servers in the node's network, and Pods connect to these servers at `node`. `apiserver` is the
+    address of the API server's Service.
     """
 
     node: str

@@ -12,10 +12,10 @@ from tests.cluster.cluster import Cluster, Done
 from tests.cluster.waiting import GUARD_SECONDS, wait_until
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-"""The namespace's labels. `warn` reports problems of a Deployment, and `enforce` later those of its Pods."""
+"""The labels of a test's namespace. `warn` reports problems of a Deployment, and `enforce` rejects its Pods."""
 
 CHECKS = 600
-"""Number of checks until a deadline. There is a limit because each kubectl uses 0.1 s of processor time."""
+"""The number of checks in one wait. It is limited because each kubectl uses 0.1 s of processor time."""
 
 
 class Namespace:
@@ -29,7 +29,7 @@ class Namespace:
         return self._cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin, check=check)
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command of a kubectl that runs beside the test."""
+        """Return a kubectl command that a test can run in the background."""
         return [*self._cluster.inside(), *self._cluster.kubectl_command(), f"--namespace={self.name}", *arguments]
 
     def get(self, *arguments: str) -> Any:

@@ -43,13 +43,13 @@ places = json.loads(sys.argv[1])
 with concurrent.futures.ThreadPoolExecutor(len(places)) as at_once:
     print(json.dumps([name for name, found in zip(places, at_once.map(responds, places.values())) if found]))
 """
-"""A program that prints the places that respond."""
+"""The source of a program that prints the names of the listeners that respond."""
 
 
 @contextmanager
 def policies_in_force(node: Cluster) -> Iterator[None]:
     """
-    Enforce policies until the block ends. A rule for a Pod takes effect a moment later, so tests wait for it.
+    Enforce policies until the block ends. A rule for a Pod takes effect after a moment, so tests wait for the rule.
 
     Each policy allows traffic from the node itself, because of the kubelet's probes.
     """
@@ -69,12 +69,12 @@ def policies_in_force(node: Cluster) -> Iterator[None]:
 
 
 def reached_by(namespace: Namespace, pod: str, container: str, places: Mapping[str, Place]) -> set[str]:
-    """Return the places that respond to this Pod."""
+    """Return the names of the listeners that respond to this Pod."""
     program = ["python", "-c", TRIAL, json.dumps(places)]
     return set(json.loads(namespace.kubectl("exec", pod, f"--container={container}", "--", *program).stdout))
 
 
 def reached_from(network: Sequence[str], places: Mapping[str, Place]) -> set[str]:
-    """Return the places that respond in a network. `network` is the prefix of commands that run in that network."""
+    """Return the names of the listeners that respond to a network. Commands with the prefix `network` run there."""
     program = [*network, sys.executable, "-c", TRIAL, json.dumps(places)]
     return set(json.loads(subprocess.check_output(program)))

@@ -18,7 +18,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 def rules_file(folder: Path) -> Path:
-    """Write all alerts in the form that promtool and prometheus read."""
+    """Write all alerts in the file format of promtool and Prometheus."""
     if shutil.which("promtool") is None:
         pytest.fail("promtool is missing: apt-get install prometheus")
     path = folder / "rules.yaml"

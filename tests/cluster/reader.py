@@ -49,7 +49,7 @@ class Reader:
         }
 
     def try_out(self, page: str, section: str) -> Done:
-        """Run the blocks of that section that name this test, and write the section's files before."""
+        """Write the files of that section, then run its blocks that are marked for this test."""
         own = [block for block in blocks(page, section) if "file" in block.notes or self._is_own(block)]
         assert any(map(self._is_own, own)) or all("file" in block.notes for block in own)
         return subprocess.run(

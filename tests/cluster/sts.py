@@ -49,7 +49,7 @@ class ClusterSts:
         return [entry for entry in entries if entry.items() >= wanted.items()]
 
     def wait_for(self, event: str, *, seconds: float = GUARD_SECONDS, times: int = 1, **fields: str) -> dict[str, Any]:
-        """Wait for the event of that name, or for `count` of them, and return the last one."""
+        """Wait until the log has `times` events of that name, and return the last of these events."""
         found = wait_until(
             lambda: self.events(event, **fields)[times - 1 :],
             f"{event} with {fields}",

@@ -3,8 +3,9 @@ Start all processes of a cluster in order, as their parent, and stop if one of t
 
     python -m tests.cluster.supervisor STATE
 
-In full mode this program is process 1 of its own namespaces: network, mounts and processes. So at the end the kernel
-removes all processes and mounts of kubelet and containerd. In control mode the components end with this process.
+In full mode this program is process 1 of its own namespaces: network, mounts and processes. At the end the kernel
+therefore removes all processes and mounts of kubelet and containerd. In control mode the components end with this
+process.
 """
 
 import json
@@ -120,7 +121,7 @@ def _reap(running: dict[int, Component], *, block: bool) -> None:
     """
     Reap all dead processes, as process 1 must.
 
-    Raises ComponentError if a component is among them.
+    Raises ComponentError if a component is one of these processes.
     """
     while True:
         pid, status = os.waitpid(-1, 0 if block else os.WNOHANG)

@@ -1,8 +1,9 @@
 """
 Test Amazon's webhook together with ours, in both orders, as on an EKS cluster.
 
-The API server calls webhooks in the order of their configurations' names. Amazon's is `pod-identity-webhook`, after
-ours. Amazon's manifest sets the reinvocation policy Never, and some clusters use IfNeeded.
+The API server calls webhooks in the order of their configurations' names. Amazon's configuration is named
+`pod-identity-webhook`, so the API server calls it after ours. Amazon's manifest sets the reinvocation policy Never, and
+some clusters use IfNeeded.
 """
 
 import base64

@@ -61,7 +61,7 @@ def delete(issued: Namespace) -> None:
 
 def renew_the_authority_first(issued: Namespace) -> None:
     """
-    Renew the CA first, as happens after seven years.
+    Renew the CA before the certificate, as cert-manager does after seven years.
 
     The API server then trusts the new CA, even if the old CA signed the served certificate.
     """
@@ -85,7 +85,7 @@ def test_pods_are_admitted_while_cert_manager_renews(
     assert trusted(issued) == in_secret(issued, SECRET, "ca.crt")
 
 
-def test_cert_manager_webhook_has_all_necessary_rights(issued: Namespace) -> None:
+def test_webhook_with_cert_manager_has_necessary_permissions(issued: Namespace) -> None:
     output = issued.kubectl("logs", COMPONENT, "--tail=-1").stdout
     assert output.count("certificate_activated") >= 2
     assert "forbidden" not in output
@@ -93,7 +93,7 @@ def test_cert_manager_webhook_has_all_necessary_rights(issued: Namespace) -> Non
 
 
 def in_secret(issued: Namespace, secret: str, name: str) -> str:
-    """Return the certificate in the Secret, or an empty text if the Secret does not exist."""
+    """Return the certificate in the Secret, or an empty string if the Secret does not exist."""
     template = f'--output=go-template={{{{index .data "{name}"}}}}'
     found = issued.kubectl("get", secret, "--ignore-not-found", template).stdout
     return base64.b64decode(found).decode().strip()

@@ -77,7 +77,7 @@ def rendered(helm: Helm, *flags: str, namespace: str = NAMESPACE, **values: Any)
 
 
 def _without_helms_labels(value: Any) -> Any:
-    """Return the value without the labels that kustomizations do not have, at any depth."""
+    """Return the value without the labels that only the chart sets, at any depth."""
     if isinstance(value, list):
         return [_without_helms_labels(each) for each in value]
     if isinstance(value, dict):
@@ -85,7 +85,7 @@ def _without_helms_labels(value: Any) -> Any:
     return value
 
 
-# Same objects as kustomize
+# The chart and the kustomizations create the same objects.
 
 
 def test_chart_equals_the_kustomization(cluster: Cluster, helm: Helm) -> None:
@@ -98,7 +98,7 @@ def test_chart_with_cert_manager_equals_the_component(cluster: Cluster, helm: He
 
 
 def test_chart_on_the_host_network_equals_the_component(cluster: Cluster, helm: Helm, tmp_path: Path) -> None:
-    """Use other ports, with the patches that the component's comment names."""
+    """Use other ports, with the patches that a comment in the component shows."""
     _write_overlay(tmp_path, "host-network", patches=patches_for_other_ports())
     allowed = _kustomized(cluster, tmp_path)["Namespace", NAMESPACE]["metadata"]["labels"]
     assert {name: level for name, level in allowed.items() if "pod-security" in name and level != "privileged"} == {}
@@ -131,7 +131,7 @@ def knowing(cluster: Cluster) -> Cluster:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_api_server_accepts_every_option(knowing: Cluster, namespace: Namespace, helm: Helm, name: str) -> None:
-    """Use a namespace with the strictest Pod Security level that fits, and reject unknown fields."""
+    """Reject unknown fields. The namespace has the strictest Pod Security level that the option allows."""
     del knowing
     if OPTIONS[name].get("hostNetwork"):
         _allow_everything(namespace)
@@ -183,7 +183,7 @@ def test_notes_show_the_next_step(helm: Helm) -> None:
     assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in output
 
 
-# On a node
+# These tests run Pods on a node.
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_mounted_certificate_is_reloaded_without_a_restart(
 def test_host_network_webhook_has_one_replica_per_node(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts
 ) -> None:
-    """Use other ports than a Pod with its own network. The API server and the kubelet reach them."""
+    """Use other ports than a Pod with its own network. The API server and the kubelet reach these ports."""
     upgrade = ("upgrade", "irsa-sidecar", CHART, "--namespace=aws", "--reuse-values")
     values = "--set=hostNetwork=true,ports.https=9443,ports.admin=9080"
     helm(*upgrade, "--wait", "--timeout=120s", values)
@@ -278,7 +278,7 @@ def _certificates_taken(installed: Namespace, pod: str) -> int:
 
 
 def _admitted(namespace: Namespace, sts: ClusterSts) -> str:
-    """Return the sidecar's image in an admitted Pod, or an empty text if the Pod is rejected."""
+    """Return the sidecar's image in an admitted Pod, or an empty string if the Pod is rejected."""
     pod = labelled_pod(authored_spec(sts), annotations=ROLE)
     create = ["create", "--dry-run=server", "--output=json", "--filename=-"]
     done = namespace.kubectl(*create, stdin=yaml.safe_dump(pod), check=False)
@@ -291,7 +291,7 @@ def _images() -> str:
 
 
 def _write_overlay(folder: Path, component: str, **more: Any) -> None:
-    """Write a kustomization over the webhook's, with the component and some more fields."""
+    """Write a kustomization that adds the component and these fields to the webhook's kustomization."""
     base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize requires a relative path
     overlay = {"resources": [str(base)], "components": [str(base / component)]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay | more))

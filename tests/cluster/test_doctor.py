@@ -51,7 +51,7 @@ def person(node: Cluster, tmp_path: Path) -> Person:
 
 
 def test_doctor_finds_no_failure_in_a_working_pod(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
-    """Include the last command of the tutorial."""
+    """Run `doctor --pod` with our own flags, and as in the last step of the tutorial."""
     annotated.apply(labelled_pod(authored_spec(sts, program=REPORT)))
     annotated.logged("web", "app", "arn:aws")
     status, output = person.run(f"irsa-sidecar doctor --pod {annotated.name}/web --verbose")
@@ -84,7 +84,7 @@ def test_doctor_reports_a_trust_policy_for_another_account(
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
     _, output = person.run(f"{outside} --exec")
     assert f"the trust policy of {role_arn('foreign')} does not allow this" in " ".join(output.split())
-    assert "CPU limit" not in output  # the Pod waits for credentials and is not slow
+    assert "CPU limit" not in output  # doctor must not explain this Pod with a slow start
 
 
 def test_doctor_reports_web_identity_settings_of_a_container(

@@ -2,7 +2,7 @@
 Follow the tutorials from an empty account to credentials. Their commands run unchanged, except for names.
 
 moto provides IAM, S3 and EKS, and the API server is real. A TLS server has the issuer's name and serves the files that
-the commands upload. The STS is that of `irsa-sidecar local`, because moto's STS accepts any token. It trusts the roles
+the commands upload. STS is the one of `irsa-sidecar local`, because moto's STS accepts any token. It trusts the roles
 that `setup role` created in IAM.
 """
 
@@ -145,7 +145,7 @@ class World:
             os.utime(path, (0, 0))
 
     def _publish(self) -> None:
-        """Serve the objects of the bucket, if there is one, at the issuer's URL."""
+        """Serve the objects of the bucket at the issuer's URL, if the bucket exists."""
         if not self.s3.list_buckets()["Buckets"]:
             return
         for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
@@ -199,7 +199,7 @@ def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[Wo
         world.close()
 
 
-def test_all_steps_lead_to_credentials_and_repeat_without_change(
+def test_steps_give_credentials_and_a_second_run_changes_nothing(
     world: World, cluster: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:
     trusted = [*commands(OWN_ISSUER, PUBLISH), *commands(OWN_ISSUER, ACCEPT)]
@@ -228,7 +228,7 @@ def test_all_steps_lead_to_credentials_and_repeat_without_change(
         assert "AccessDenied" in world.run(f"! {variables} irsa-sidecar credentials --no-daemon 2>&1")
 
 
-def test_pod_identity_role_accepts_the_eks_cluster_once(world: World, namespace: Namespace) -> None:
+def test_second_run_adds_no_statement_to_a_pod_identity_role(world: World, namespace: Namespace) -> None:
     created = world.eks.create_cluster(name=namespace.name, roleArn=EKS_ROLE_ARN, resourcesVpcConfig={})["cluster"]
     trust_policy = {"Version": "2012-10-17", "Statement": [POD_IDENTITY]}
     world.iam.create_role(RoleName="cart", AssumeRolePolicyDocument=json.dumps(trust_policy))

@@ -1,4 +1,4 @@
-"""Apply every manifest of k8s/ to a real API server, which rejects unknown fields and Pods with too many rights."""
+"""Apply every manifest of k8s/ to a real API server. It rejects unknown fields, and Pods with too many permissions."""
 
 import json
 import re
@@ -64,7 +64,7 @@ ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
     [
         (ALL, {}, "Guaranteed"),
         ({}, {"resources": ALL}, "Guaranteed"),
-        # The Pod's request then equals the sum of its containers' requests, so another request would exceed it.
+        # The application requests as much as the Pod. A request of the sidecar would exceed the Pod's request.
         ({"requests": {"cpu": "1"}}, {"resources": {**ALL, "requests": {"cpu": "1"}}}, "Guaranteed"),
         ({}, {}, "Burstable"),
     ],
@@ -73,7 +73,7 @@ ALL: dict[str, Any] = {"limits": {"cpu": "1", "memory": "1Gi"}}
 def test_sidecar_keeps_the_qos_class_of_the_pod(
     namespace: Namespace, resources: dict[str, Any], more: dict[str, Any], wanted: str, *, is_native: bool
 ) -> None:
-    """Check Guaranteed Pods of both kinds, and Pods in which the sidecar's requests are lower than its limits."""
+    """Use resources of the container and of the Pod. In a Burstable Pod, the sidecar requests less than its limits."""
     app = {"name": "app", "image": "app", "resources": resources}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": {"containers": [app], **more}}
     settings = Settings(image="x", region="eu-west-1", is_native=is_native, role_arn="arn:aws:iam::111122223333:role/a")

@@ -62,7 +62,7 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "25m",
     ),
 ]
-"""For each alert, series by the minute in promtool's notation, and the minutes at which the alert is active."""
+"""The test data of each alert: series by minute in promtool's notation, and the minutes when the alert is active."""
 
 QUIET = {
     f"irsa_sidecar_credentials_available{{{ROLE}}}": "1x120",

@@ -80,7 +80,7 @@ def test_plain_sidecar_without_credentials_delays_the_app(node: Cluster, namespa
     assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}
 
 
-def test_application_does_not_notice_a_restart_of_the_sidecar(
+def test_restart_of_the_sidecar_does_not_affect_the_application(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
     program = """
@@ -162,9 +162,7 @@ until_stopped()
     assert "statuses [403, 200] 401 ['reporting']" in output
 
 
-def test_application_has_no_sts_token_and_sidecar_no_api_token(
-    node: Cluster, namespace: Namespace, sts: ClusterSts
-) -> None:
+def test_each_container_has_only_the_token_that_it_needs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     """Use a Pod that mounts the API server's token."""
     find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"
     web = pod(EXAMPLE, "web", sts, app="until_stopped()")

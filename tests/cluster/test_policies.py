@@ -26,7 +26,7 @@ REPORT = "report(who_am_i())\nuntil_stopped()"
 METADATA_POLICY, WEBHOOK_POLICY = "network-policy.yaml", "webhook/network-policy.yaml"
 
 OTHER_PORT = 9000
-"""A port on which the test listens in a Pod of the webhook, and which no policy allows."""
+"""A port that no policy allows. A test listens on this port in a Pod of the webhook."""
 
 
 LISTEN = """
@@ -108,7 +108,7 @@ def test_pod_without_metadata_service_gets_credentials(
     assert arn in done.stdout
 
 
-def test_webhook_may_connect_only_to_api_server_and_dns(
+def test_webhook_can_connect_only_to_the_api_server_and_dns(
     family: str, webhook_there: Namespace, sts_there: ClusterSts
 ) -> None:
     """Use port 443 of the API server's Service. The policy applies to 6443, because kube-proxy translates the port."""
@@ -126,7 +126,9 @@ def test_webhook_may_connect_only_to_api_server_and_dns(
     assert found == {"the API server", "the API server elsewhere", "DNS", "DNS by TCP"}
 
 
-def test_webhook_is_reachable_only_at_https_from_eks_addresses(vpc: Vpc, family: str, webhook_there: Namespace) -> None:
+def test_eks_addresses_reach_only_the_https_port_of_the_webhook(
+    vpc: Vpc, family: str, webhook_there: Namespace
+) -> None:
     name = _names(webhook_there)[0]
     address = address_of(webhook_there.pod(name), family)
     places = {name: Place(address, port) for name, port in {"https": 8443, "admin": 8080, "other": OTHER_PORT}.items()}
@@ -159,7 +161,7 @@ def _sts(sts: ClusterSts) -> Place:
 
 
 def _under_its_policy(webhook: Namespace, reached: Callable[[], set[str]], everything: set[str]) -> set[str]:
-    """Return the reachable places with the policy, after a check that all are reachable without the policy."""
+    """Return the listeners that respond under the policy. Check first that all respond without the policy."""
     webhook.kubectl("delete", "networkpolicy", "webhook")
     try:
         wait_until(lambda: reached() == everything, "all, without the policy")

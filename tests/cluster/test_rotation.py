@@ -12,16 +12,16 @@ from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import ClusterSts
 
 RENEWED_SECONDS = 700.0
-"""Deadline for the renewal, which is due at 80 % of 600 seconds and happens when the kubelet syncs the Pod."""
+"""The deadline for the renewal. It is due at 80 % of 600 seconds, and the kubelet renews when it syncs the Pod."""
 
 GOOD_AT_RENEWAL_SECONDS = 480.0
-"""Least remaining lifetime of a new token when the sidecar finds it. The old token is then still valid."""
+"""The least remaining lifetime of a new token when the sidecar finds it. The old token is then still valid."""
 
 
 def test_renewed_token_is_found_and_used_after_a_restart(node: Cluster, rotating: Namespace, sts: ClusterSts) -> None:
     output = rotating.logged("web", "irsa-sidecar", '"token_renewed"', seconds=RENEWED_SECONDS)
     renewals = [entry for line in output.splitlines() if (entry := json.loads(line))["event"] == "token_renewed"]
-    for renewal in renewals:  # several, if the other tests take long
+    for renewal in renewals:  # several renewals if the other tests take long
         expires_at = datetime.fromisoformat(renewal["token_expires_at"])
         seen_at = datetime.fromisoformat(renewal["time"])
         assert GOOD_AT_RENEWAL_SECONDS < (expires_at - seen_at).total_seconds() <= 600

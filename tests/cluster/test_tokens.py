@@ -78,7 +78,7 @@ def test_command_has_the_role_and_a_session_name_of_the_account(
     )
 
 
-def test_pod_token_names_the_session_by_the_pod(
+def test_session_name_contains_the_pod_of_the_token(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, tmp_path: Path
 ) -> None:
     _make_unscheduled_pod(namespace)

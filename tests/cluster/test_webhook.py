@@ -1,4 +1,4 @@
-"""Test the webhook as `kubectl apply -k k8s/webhook` deploys it, with only the rights of the manifests."""
+"""Test the webhook as `kubectl apply -k k8s/webhook` deploys it, with only the permissions of the manifests."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from tests.support.monitoring import alerts, as_chosen, panel_queries
 ACCOUNT = "system:serviceaccount:irsa-sidecar:webhook"
 BURST = 100
 TOGETHER = 16
-"""Number of Pods that a machine with two cores starts in half a minute."""
+"""The number of Pods that a machine with two cores starts in half a minute."""
 
 
 def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
@@ -120,7 +120,7 @@ def test_webhook_may_read_only_its_own_secret(node: Cluster, webhook: Namespace)
 
 
 def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
-    """Check that the webhook's rights suffice for both."""
+    """Check that the webhook has the permissions to replace the certificate and to publish the new CA."""
     before = authorities(webhook)
     webhook.kubectl("patch", SECRET, '--patch={"data": {"tls.crt": "eA=="}}')
     wait_until(lambda: authorities(webhook) != before, "another CA")
@@ -130,7 +130,7 @@ def test_damaged_certificate_is_replaced_and_trusted(webhook: Namespace, annotat
 def test_alerts_and_panels_find_the_metrics_of_replicas(
     node: Cluster, webhook: Namespace, annotated: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Check both replicas. The API server keeps its connection to one replica, so only that one gets reviews."""
+    """Check both replicas. The API server keeps its connection to one replica, so the other replica gets no reviews."""
     pods = {
         f"{replica['status']['podIP']}:8080": {"namespace": webhook.name, "pod": replica["metadata"]["name"]}
         for replica in webhook.get("pods")["items"]
@@ -150,7 +150,7 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
         assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
-def test_webhook_has_all_necessary_rights(webhook: Namespace) -> None:
+def test_webhook_has_all_necessary_permissions(webhook: Namespace) -> None:
     output = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
     assert "service_accounts_listed" in output
     assert "certificate_activated" in output

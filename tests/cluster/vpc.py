@@ -1,8 +1,8 @@
 """
 Provide the network outside an EC2 node: an address of the VPC, and the link-local addresses of each node.
 
-The network is a separate network namespace with the node as the router. So packets of Pods are forwarded, as on EC2.
-Requests from this network do not come from the node, whose requests every policy allows.
+The network is a separate network namespace, and the node is its router. The node forwards packets of Pods, as on EC2.
+Every policy allows requests from the node, and requests from this network do not come from the node.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.support.processes import GUARD_SECONDS
 
 
 class Beyond(NamedTuple):
-    """Addresses of one family: a VPC address, EC2's instance metadata service, and the EKS Pod Identity agent."""
+    """Addresses of one family: in the VPC, of EC2's instance metadata service, and of the EKS Pod Identity agent."""
 
     address: str
     metadata: str
@@ -36,7 +36,7 @@ GATEWAY = "fe80::1"
 """The node's IPv6 address in the VPC. With IPv6 the node does not respond for addresses of its other devices."""
 
 PORTS = [53, 80, 443, 5432]
-"""The ports of the listeners. All use TCP, and the first port also UDP."""
+"""The ports of the listeners. All ports use TCP, and the first port also uses UDP."""
 
 SERVER = """
 import json, socket, socketserver, sys, threading
@@ -75,7 +75,7 @@ def new_vpc(node: Cluster) -> Iterator[Vpc]:
         vpc = Vpc(server.pid)
         _connect(node.inside(), vpc.inside, server.pid)
         yield vpc
-        _run(node.inside(), "ip link delete vpc")  # the kernel would delete it with a delay
+        _run(node.inside(), "ip link delete vpc")  # the kernel would delete the device with a delay
     finally:
         server.kill()
         server.wait(GUARD_SECONDS)

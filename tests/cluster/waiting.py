@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 GUARD_SECONDS = 120.0
-"""Deadline for a wait, after which the test fails."""
+"""The deadline for a wait. The test fails after this time."""
 
 Found = TypeVar("Found")
 

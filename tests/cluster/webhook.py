@@ -35,7 +35,7 @@ def deployed_webhook(
     deployed = Namespace(node, "irsa-sidecar")
     try:
         apply_webhook(deployed, kustomization)
-        # The user is an existing ServiceAccount. Without one, the API server rejects the Pod before it calls a webhook.
+        # The Pod uses an existing ServiceAccount. Otherwise the API server rejects the Pod before it calls a webhook.
         elsewhere, pod = (
             Namespace(node, "default"),
             labelled_pod(authored_spec(sts) | {"serviceAccountName": "default"}),
@@ -43,7 +43,7 @@ def deployed_webhook(
         wait_until(lambda: "There is no role" in tried(elsewhere, pod), "kube-proxy's rule for the webhook")
         yield deployed
     finally:
-        # Delete these first and at once, because a namespace checks slow Pods again only after fifteen seconds.
+        # Delete these objects first and without a delay. A namespace checks slow Pods again only after 15 seconds.
         deployed.kubectl("delete", "deployments,replicasets", "--all", "--cascade=orphan")
         deployed.kubectl("delete", "pods", "--all", "--grace-period=1")
         node.kubectl("delete", kustomization, "--wait=false", "--ignore-not-found")

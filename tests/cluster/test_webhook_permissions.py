@@ -1,4 +1,4 @@
-"""Test the webhook without some of its rights, which a real API server denies."""
+"""Test the webhook while a real API server denies some of its requests."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ROLE = "clusterrole/irsa-sidecar-webhook"
 
 @pytest.fixture
 def trimmed(webhook: Namespace) -> Iterator[Namespace]:
-    """Remove rights: the webhook may not list ServiceAccounts, create Events or change its configuration."""
+    """Remove permissions: the webhook may not list ServiceAccounts, create Events or change its configuration."""
     rules = webhook.get(ROLE)["rules"]
     left = [
         rule | {"verbs": [verb for verb in rule["verbs"] if verb in {"get", *_kept(rule)}]}
@@ -34,7 +34,7 @@ def trimmed(webhook: Namespace) -> Iterator[Namespace]:
     _set_rules(webhook, rules)
 
 
-def test_missing_right_is_reported_and_the_webhook_continues(
+def test_webhook_reports_missing_permissions_and_continues(
     trimmed: Namespace, annotated: Namespace, sts: ClusterSts
 ) -> None:
     spec = authored_spec(sts)
@@ -56,7 +56,7 @@ def test_missing_right_is_reported_and_the_webhook_continues(
     }
 
 
-def test_webhook_recovers_with_its_rights(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
+def test_webhook_recovers_with_its_permissions(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
     wait_until(lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod")
 
 
