@@ -48,7 +48,7 @@ def test_other_variables_are_kept(name: str) -> None:
     assert client_environment({name: "as it was"}, OFFER)[name] == "as it was"
 
 
-def test_region_of_the_application_is_kept_if_unknown() -> None:
+def test_application_keeps_its_region_if_ours_is_unknown() -> None:
     assert client_environment({"AWS_REGION": "us-east-1"}, OFFER._replace(region=None))["AWS_REGION"] == "us-east-1"
 
 
@@ -62,7 +62,7 @@ def test_region_of_the_application_is_kept_if_unknown() -> None:
         ({"NO_PROXY": "127.0.0.1,.svc"}, "127.0.0.1,.svc"),
         ({"NO_PROXY": ".svc, 127.0.0.1"}, ".svc, 127.0.0.1"),
         ({"NO_PROXY": "127.0.0.11"}, "127.0.0.11,127.0.0.1"),
-        # curl and Python read a star as all hosts only if the list has no other entry.
+        # curl and Python read `*` as all hosts only if the list has no other entry.
         ({"NO_PROXY": "*"}, "*"),
         ({"NO_PROXY": " * "}, " * "),
     ],
@@ -73,7 +73,7 @@ def test_loopback_is_added_to_no_proxy(environ: dict[str, str], no_proxy: str) -
 
 
 @given(st.dictionaries(st.sampled_from([*WINS_OVER_US, "NO_PROXY", "no_proxy", "PATH", "AWS_REGION"]), st.text()))
-def test_environment_of_a_nested_application_is_the_same(environ: dict[str, str]) -> None:
+def test_nested_application_gets_the_same_environment(environ: dict[str, str]) -> None:
     once = client_environment(environ, OFFER)
     assert client_environment(once, OFFER) == once
     assert once.keys().isdisjoint(WINS_OVER_US)

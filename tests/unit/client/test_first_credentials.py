@@ -1,4 +1,4 @@
-"""Test the wait of `exec` for the first credentials: its reasons, its end, and `--wait`."""
+"""Test how `exec` waits for the first credentials: the reported reasons, the end of the wait, and `--wait`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,7 +59,7 @@ async def test_wait_ends_with_the_credentials(autojump_clock: MockClock, wall: F
 
 
 @pytest.mark.parametrize("seconds", [0, 15, 3600])
-async def test_error_of_our_parameters_ends_the_wait(
+async def test_parameter_that_sts_rejects_ends_the_wait(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, seconds: float
 ) -> None:
     write_valid_token(wall, volume)
@@ -109,7 +109,9 @@ async def test_wait_continues_through_temporary_errors(
     assert code in pod.messages[0]
 
 
-async def test_wait_includes_a_late_token(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_wait_continues_until_a_late_token_arrives(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     async with running(wall, volume, None) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 60)
         await trio.sleep(30)
@@ -119,7 +121,9 @@ async def test_wait_includes_a_late_token(autojump_clock: MockClock, wall: FakeW
     assert "does not exist" in pod.messages[0]
 
 
-async def test_each_new_reason_is_reported_once(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_each_reason_of_the_wait_is_reported_once(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
     write_valid_token(wall, volume)
     async with running(wall, volume, refusal("Unreachable", NextStep.RETRY)) as pod, trio.open_nursery() as nursery:
         nursery.start_soon(pod.wait, 600)
@@ -131,7 +135,7 @@ async def test_each_new_reason_is_reported_once(autojump_clock: MockClock, wall:
 
 
 @pytest.mark.parametrize(("step", "seconds"), [(NextStep.WAIT, 2), (NextStep.SLOW_DOWN, 2), (NextStep.WAIT, 0)])
-async def test_wait_ends_if_the_next_attempt_is_too_late(
+async def test_wait_ends_if_the_next_attempt_is_after_its_limit(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, step: NextStep, seconds: float
 ) -> None:
     write_valid_token(wall, volume)
@@ -150,7 +154,7 @@ async def test_wait_of_zero_tries_once(autojump_clock: MockClock, wall: FakeWall
     assert len(pod.sts.called_at) == 1
 
 
-async def test_wait_for_attempts_names_the_reason(
+async def test_error_of_a_wait_for_attempts_has_a_reason(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     write_valid_token(wall, volume)
@@ -163,7 +167,7 @@ async def test_wait_for_attempts_names_the_reason(
 # The command
 
 
-async def test_exec_stops_at_once_for_a_token_in_quotes(tmp_path: Path) -> None:
+async def test_exec_exits_at_once_if_the_token_has_quotes(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         token = Path(environment["AWS_WEB_IDENTITY_TOKEN_FILE"])

@@ -56,7 +56,7 @@ def evaluated(shell: str, command: str, then: str, environment: dict[str, str]) 
         *(("/bin/sh", command) for command in FAILING.values()),
     ],
 )
-def test_shell_reports_a_failure_in_evaluated_lines(shell: str, command: str, tmp_path: Path) -> None:
+def test_shell_prints_the_failure_of_the_command(shell: str, command: str, tmp_path: Path) -> None:
     done = evaluated(shell, command, "", home(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
@@ -88,8 +88,8 @@ def test_aws_cli_names_the_failed_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command", ["local --config /nowhere -- true", "credentials --no-daemon", "token", "local --help"]
 )
-def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
-    """In these cases stdout belongs to another command, a program reads it, or no command failed."""
+def test_other_outputs_have_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
+    """Check outputs that belong to another command or go to a program, and the output of a command that succeeds."""
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", *command.split()],
         env=home(tmp_path),
@@ -101,6 +101,6 @@ def test_other_output_has_no_lines_for_a_shell(command: str, tmp_path: Path) -> 
     assert "export AWS_PROFILE" not in done.stdout
 
 
-def test_every_line_ends_with_a_semicolon() -> None:
-    """The shell fish joins the lines of a command substitution with spaces."""
+def test_every_line_for_a_shell_ends_with_a_semicolon() -> None:
+    """Check the semicolons, because the shell fish joins the lines of a command substitution with spaces."""
     assert all(line.endswith(";") for line in failure_lines("irsa-sidecar local").splitlines())

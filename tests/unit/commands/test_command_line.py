@@ -64,7 +64,7 @@ def test_setup_lists_its_steps(arguments: list[str]) -> None:
 def test_help_fits_the_width_of_the_terminal(
     arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line may be longer if it has a single word, such as an ARN, between six spaces and a backslash."""
+    """Allow a longer line if it has a single word, such as an ARN, between six spaces and a backslash."""
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--help"])
@@ -78,7 +78,7 @@ def test_help_fits_the_width_of_the_terminal(
 def test_usage_keeps_a_flag_and_its_value_together(
     arguments: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a line break between `[--flag` and `VALUE]`, the second line has a bracket that the first one opened."""
+    """Check that no line break is between `[--flag` and `VALUE]`, because brackets must close on the same line."""
     monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
         cli.main([*arguments, "--help"])
@@ -86,7 +86,7 @@ def test_usage_keeps_a_flag_and_its_value_together(
     assert not re.search(r"\[--[a-z-]+\n", usage)
 
 
-def test_shortened_example_is_the_same_shell_command() -> None:
+def test_example_in_a_narrow_terminal_is_the_same_command() -> None:
     command = "irsa-sidecar credentials --format env \\\n      --role 'a b c d e f g h i j k l m n o p' --x \"y z\""
     text = f"examples:\n  {command}"
     shown = fitted(text, 40)
@@ -254,7 +254,7 @@ def test_colours_depend_on_the_terminal_and_no_color(environ: dict[str, str], ha
         assert (b"\x1b" in shown) is has_colours, module
 
 
-# Suggestions are correct
+# Correct suggestions
 
 
 def test_no_text_suggests_an_unpublished_package() -> None:
@@ -266,7 +266,7 @@ def test_no_text_suggests_an_unpublished_package() -> None:
         assert not re.search(r"(pip|pipx|uv|uvx)( tool)?( install| run)? [^ ]{0,3}irsa-sidecar", text), path
 
 
-def test_make_tools_is_listed_and_installs_the_locked_packages() -> None:
+def test_target_tools_is_in_make_help_and_installs_from_locks() -> None:
     root = Path(__file__).parents[3]
     listed = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert "make tools " in listed

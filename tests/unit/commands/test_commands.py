@@ -112,7 +112,7 @@ def test_token_command_prints_claims_and_warnings(tmp_path: Path, capsys: pytest
         (["probe", "--admin-listen", "127.0.0.1:1"], 1, "127.0.0.1:1"),
     ],
 )
-def test_error_of_a_command_is_printed_in_one_line(
+def test_error_of_a_command_is_printed_on_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, word: str
 ) -> None:
     monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE", raising=False)
@@ -133,7 +133,7 @@ def test_help_and_version_exit_with_zero(capsys: pytest.CaptureFixture[str]) -> 
 
 
 class _Interrupting:
-    """A command that raises `raised` when it runs, for example an interruption."""
+    """A command that raises this exception when it runs."""
 
     EXAMPLE = ""
 
@@ -206,7 +206,7 @@ ways_to_print = pytest.mark.parametrize(
 
 
 @ways_to_print
-def test_full_disk_at_stdout_is_reported_in_one_line(statement: str) -> None:
+def test_full_disk_at_stdout_is_reported_on_one_line(statement: str) -> None:
     program = PRINTING_PROGRAM.format(statement)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=-1, text=True, check=False)
@@ -264,7 +264,7 @@ def test_suspicious_settings_cause_warnings() -> None:
         ({}, "irsa-sidecar"),
     ],
 )
-def test_session_name_follows_the_subject_if_no_pod_is_known(claims: dict[str, Any], name: str) -> None:
+def test_session_name_comes_from_the_subject_without_a_pod(claims: dict[str, Any], name: str) -> None:
     token = decode_token(jwt_of(claims).encode(), "/token")
     assert request_for(ROLE, token, 3600).session_name == name
     assert request_for(ROLE._replace(session_name="mine"), token, 3600).session_name == "mine"

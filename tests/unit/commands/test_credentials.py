@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar credentials`: where it finds credentials, which responses it accepts, and its errors."""
+"""Test `irsa-sidecar credentials`: its sources of credentials, the accepted responses, and the errors."""
 
 import itertools
 import json
@@ -50,7 +50,9 @@ def test_role_flag_requests_that_role_from_the_daemon(
         assert printed(capsys, "--role", "default")["AccessKeyId"] == "ASIAEXAMPLE"
 
 
-def test_loopback_uri_of_the_sdks_has_priority(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_loopback_uri_in_the_variable_of_sdks_has_priority(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with running_daemon() as daemon:
         port = daemon.address.rpartition(":")[2]
         for uri in (
@@ -94,7 +96,7 @@ def test_wildcard_address_is_called_on_loopback(environ: dict[str, str], capsys:
 
 
 @pytest.mark.parametrize("ending", ["", "\n"])
-def test_secret_is_sent_only_to_the_daemon_of_its_settings(
+def test_daemon_gets_the_secret_that_is_set_for_its_address(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
@@ -160,7 +162,9 @@ def test_invalid_role_name_is_not_requested(
         assert daemon.requests == []
 
 
-def test_role_that_the_daemon_lacks_is_named(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_role_that_the_daemon_lacks_is_named_in_the_error(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with running_daemon() as daemon:
         environ["IRSA_SIDECAR_LISTEN"] = daemon.address
         status, _, err = run(capsys, "--role", "archive")
@@ -267,7 +271,7 @@ def test_response_of_another_program_is_rejected(
     assert words in err
 
 
-def test_silent_daemon_has_a_deadline(
+def test_request_to_a_silent_daemon_times_out(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "SILENT_DAEMON_SECONDS", 0.01)
@@ -277,7 +281,7 @@ def test_silent_daemon_has_a_deadline(
 
 
 def test_request_to_a_slow_daemon_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each call of the clock returns a value one second later."""
+    """Use a clock that advances by one second with each call."""
     with running_daemon(raw=b"HTTP/1.1 200 OK\r\n\r\n") as daemon, monkeypatch.context() as patch:
         host, _, port = daemon.address.rpartition(":")
         patch.setattr("time.monotonic", itertools.count().__next__)
@@ -286,7 +290,7 @@ def test_request_to_a_slow_daemon_times_out(monkeypatch: pytest.MonkeyPatch) -> 
             get((host, int(port)), "/", 1)
 
 
-def test_slow_sts_has_a_deadline(
+def test_call_to_a_slow_sts_times_out(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(command, "TOTAL_SECONDS", 0.0)
@@ -296,10 +300,10 @@ def test_slow_sts_has_a_deadline(
     assert "no credentials within 0 s" in err
 
 
-def test_token_on_a_volume_that_hangs_has_a_deadline(
+def test_read_of_a_token_on_a_hung_volume_times_out(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SDKs wait for a credential_process for a minute, or without end."""
+    """Check the deadline, because SDKs wait for a credential_process for a minute or without a limit."""
     monkeypatch.setattr(file_thread, "DEADLINE_SECONDS", 0.0)
     environ |= pod_environment(tmp_path / "token", "http://127.0.0.1:1/")
     with hanging_volume() as volume:

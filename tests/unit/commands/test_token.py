@@ -29,7 +29,7 @@ REAL = Clock(time.time, time.monotonic)
 
 
 class Site:
-    """A served issuer. A test can set its Cache-Control and stop it."""
+    """An issuer on an HTTP server. A test sets the server's Cache-Control header, or stops the issuer with `is_up`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -118,10 +118,10 @@ async def test_invalid_token_shows_our_error_and_the_error_of_sts(tmp_path: Path
                 await verify(raw, tmp_path)
 
 
-# Which URLs are requested
+# Requested and rejected URLs
 
 
-async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> None:
+async def test_http_issuer_is_requested_only_with_allow_http(tmp_path: Path) -> None:
     async with site() as served:
         file = tmp_path / "token"
         file.write_text(served.token())
@@ -154,7 +154,7 @@ async def test_http_issuer_is_not_requested_without_the_flag(tmp_path: Path) -> 
 )
 @pytest.mark.parametrize("allow_http", [False, True])
 async def test_url_that_sts_never_requests_is_rejected(issuer: str, allow_http: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """URLs with http are skipped, because the flag permits them."""
+    """Skip URLs with http if `allow_http` is true, because the flag --allow-http permits them."""
     if allow_http and issuer.lower().startswith("http://"):
         return
     raw = service_account_token(time.time(), iss=issuer)

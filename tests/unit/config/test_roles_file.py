@@ -59,7 +59,7 @@ def one(**keys: Any) -> str:
     return "roles:\n  - " + "\n    ".join(lines)
 
 
-def test_roles_file_reads_all_keys_of_role_and_chain() -> None:
+def test_all_keys_of_a_role_and_its_chain_are_read() -> None:
     plain, reporting = parse(WHOLE)
     assert plain == Role("default", ARN, "/token", None, 3600)
     assert reporting == Role(
@@ -208,14 +208,14 @@ def test_too_many_roles_are_rejected() -> None:
     assert len(parse(json.dumps({"roles": roles[:-1]}))) == MAX_ROLES
 
 
-def test_aliases_of_a_billion_parts_are_rejected() -> None:
+def test_aliases_that_expand_to_a_billion_parts_are_rejected() -> None:
     levels = ["x0: &x0 [a, a, a, a, a, a, a, a, a, a]"]
     levels += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 10)]
     policy = "{" + ", ".join(levels) + "}"
     assert "more than 1000 parts" in refusal(one() + f"\n    policy: {policy}")
 
 
-def test_aliases_of_a_million_steps_are_counted_and_not_read() -> None:
+def test_aliases_that_expand_to_a_million_steps_are_rejected() -> None:
     steps = f"[&s {{role_arn: '{ARN}'}}{', *s' * 1_000}]"
     text = f"[&r {{name: a, role_arn: '{ARN}', chain: {steps}}}{', *r' * 1_000}]"
     assert refusal(text).startswith("roles.yaml, line 1 has 1001 roles")
@@ -246,7 +246,7 @@ TWICE = {
 @pytest.mark.parametrize("policy", TWICE.values(), ids=TWICE)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_policy_with_a_duplicate_key_is_rejected(policy: str, form: str) -> None:
-    """Otherwise the last key would count, and a Deny would disappear silently."""
+    """Check the rejection. Without it, the last key would count, and a Deny would disappear silently."""
     value = policy if form == "mapping" else json.dumps(policy)
     message = refusal(one() + f"\n    policy: {value}")
     assert message.startswith("roles.yaml, line 4")
@@ -263,7 +263,7 @@ def test_tags_with_a_duplicate_key_are_rejected() -> None:
 
 
 def test_ascii_json_keeps_its_emoji() -> None:
-    """json.dumps writes an emoji as two escapes, a surrogate pair."""
+    """Use json.dumps, which writes an emoji as two escapes, a surrogate pair."""
     (role,) = parse(json.dumps([{"name": "app", "role_arn": ARN, "chain": [STEP | {"tags": {"mood": "\U0001f600"}}]}]))
     assert role.chain[0].tags == (("mood", "\U0001f600"),)
     (role,) = parse(one(policy=json.dumps({"Version": "\U0001f600"})))
@@ -296,12 +296,12 @@ MERGES = {
 @pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("form", ["mapping", "text"])
 def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
-    """Otherwise STS would receive a key named `<<`, and only the last of two such keys."""
+    """Check the rejection. Without it, STS would receive a key `<<`, and only the last of two merge keys."""
     value = policy if form == "mapping" else json.dumps(policy)
     assert "<<" in refusal(one() + f"\n    policy: {value}")
 
 
-def test_error_in_a_json_block_has_the_line_of_the_file() -> None:
+def test_error_in_a_json_block_names_the_line_in_the_file() -> None:
     text = one() + '\n    policy: |\n      {"Statement": [],\n       "Statement": []}'
     assert refusal(text).startswith("roles.yaml: policy, line 6: the key 'Statement' appears twice")
 
@@ -347,7 +347,7 @@ UNPRINTABLE_KEYS = ["a\nb", "\r", "\x1b[2J", "\u2028", "\u202e", "\x85", "\x7f"]
 
 @pytest.mark.parametrize("key", UNPRINTABLE_KEYS, ids=ascii)
 @pytest.mark.parametrize("form", ["{%s: 1}", "roles: [{%s: 1}]", "roles: [{role_arn: x, chain: [{%s: 1}]}]"])
-def test_unprintable_key_is_escaped_in_its_message(key: str, form: str) -> None:
+def test_unprintable_key_is_escaped_in_the_message(key: str, form: str) -> None:
     with pytest.raises(ConfigurationError, match=r"roles\.yaml") as caught:
         parse_roles(form % json.dumps(key), "roles.yaml", DEFAULTS)
     assert str(caught.value).isprintable()
@@ -361,12 +361,12 @@ plain = st.recursive(
 
 
 @given(plain | st.dictionaries(st.just("roles"), st.lists(plain, max_size=2)))
-def test_any_other_document_leads_to_one_message(value: Any) -> None:
+def test_any_invalid_document_causes_one_message(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
         parse(json.dumps(value))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_any_other_bytes_lead_to_one_message(content: bytes | str) -> None:
+def test_any_invalid_bytes_cause_one_message(content: bytes | str) -> None:
     with pytest.raises(ConfigurationError, match=r"roles\.yaml"):
         parse_roles(content, "roles.yaml", DEFAULTS)

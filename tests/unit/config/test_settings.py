@@ -104,7 +104,7 @@ FLAGS = {setting.field: setting.flag for setting in SETTINGS}
 VARIABLES = {setting.field: PREFIX + setting.variable for setting in SETTINGS}
 
 
-def test_table_of_values_covers_every_setting() -> None:
+def test_table_of_values_contains_every_setting() -> None:
     assert {name for name, _, _ in GOOD} == set(FLAGS) == set(VARIABLES)
 
 
@@ -290,13 +290,13 @@ def test_configured_session_name_is_kept() -> None:
         ("IRSA_SIDECAR_AUTHORIZATION_TOKEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"),
     ],
 )
-def test_unknown_variable_error_suggests_a_similar_name(name: str, nearest: str) -> None:
+def test_warning_of_an_unknown_variable_suggests_a_name(name: str, nearest: str) -> None:
     (warning,) = unknown_variables({name: "x", "PATH": "/bin"})
     assert warning.problem.startswith(f"{name} is not a setting")
     assert warning.problem.endswith(f"(did you mean {nearest}?)")
 
 
-def test_dissimilar_variable_gets_no_suggestion() -> None:
+def test_variable_without_a_similar_name_gets_no_suggestion() -> None:
     (warning,) = unknown_variables({"IRSA_SIDECAR_FOO": "x"})
     assert "IRSA_SIDECAR_FOO" in warning.problem
     assert "did you mean" not in warning.problem
@@ -321,7 +321,7 @@ def test_variables_of_a_kubernetes_service_are_ignored(service: str) -> None:
     assert read(service_variables) == read()
 
 
-def test_known_and_foreign_variables_cause_no_warning() -> None:
+def test_known_and_unrelated_variables_cause_no_warning() -> None:
     assert unknown_variables({**dict.fromkeys(VARIABLES.values(), "x"), "IRSA": "x", "SIDECAR_LISTEN": "x"}) == []
 
 

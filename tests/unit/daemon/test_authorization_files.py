@@ -1,4 +1,4 @@
-"""Test the secrets in use: how the daemon finds changes, and the effect of wrong secrets and hung volumes."""
+"""Test the secrets in use: the detection of changes, wrong secrets from clients, and hung volumes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -127,7 +127,7 @@ async def test_files_of_one_directory_are_checked_by_one_thread(
 # Roles that are added and removed
 
 
-async def test_secret_of_a_new_role_is_created_and_followed(autojump_clock: MockClock, path: Path) -> None:
+async def test_secret_of_a_new_role_is_created_and_watched(autojump_clock: MockClock, path: Path) -> None:
     other = path.parent / "new" / "secret"
     other.parent.mkdir()
     async with following(path) as files:
@@ -184,7 +184,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also test systems that report no changes, and a second new secret within RECHECK_SECONDS."""
+    """Include systems that report no changes, and a second new secret within RECHECK_SECONDS."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)
@@ -202,7 +202,7 @@ async def test_client_with_a_wrong_secret_waits_for_one_check(
     assert len(served.logged("request_denied")) == 1
 
 
-async def test_right_secret_needs_no_check(
+async def test_correct_secret_needs_no_check_of_its_file(
     autojump_clock: MockClock, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checks = counted(monkeypatch)
@@ -222,7 +222,7 @@ async def test_flood_of_wrong_secrets_causes_ten_checks_a_second(
                     if authorization.waiting < MAX_WAITING:
                         nursery.start_soon(authorization.check_after_mismatch)
                     await trio.sleep(0.001)
-        assert len(checks) <= 10 / RECHECK_SECONDS + 3  # the first check, and the regular ones
+        assert len(checks) <= 10 / RECHECK_SECONDS + 3  # the first check, and the regular checks
         assert authorization.waiting == 0
 
 
@@ -250,7 +250,7 @@ async def test_wrong_secrets_over_the_limit_are_rejected_at_once(
 async def test_hung_volume_of_the_secret_delays_nobody(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
-    """Clients with the secret in use are served. A wrong secret is rejected within the deadline of a hold."""
+    """Clients with the secret in use are served. A wrong secret is rejected within the deadline of a held request."""
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(str(volume.directory / "authorization")):
             for _ in range(10):

@@ -75,7 +75,7 @@ def read(path: Path) -> Any:
     return SharedCredentialProvider(creds_filename=str(path), profile_name="default").load()
 
 
-# Times of writes
+# Times of the writes
 
 
 class Kept:
@@ -328,7 +328,7 @@ def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
 
 
 def _numbered(number: int) -> Any:
-    """Return a file. The lengths differ much, so a mixture of two files cannot look like one file."""
+    """Return credentials with lengths that differ much between numbers, so a mixture of two files cannot look valid."""
     return replace(
         CREDENTIALS,
         access_key_id=f"ASIA{number}",

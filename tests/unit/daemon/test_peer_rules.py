@@ -66,7 +66,7 @@ async def test_served_credentials_are_logged_with_user_and_process(
 ) -> None:
     monkeypatch.setattr(
         peer_process, "_newest_processes", lambda: [os.getpid()]
-    )  # other processes that started meanwhile
+    )  # without other processes that started during the test
     async with serving(autojump_clock, wall, volume) as served:
         assert status_of(await served.send(GET)) == 200
         assert status_of(await served.send(GET[:9], GET[9:])) == 200
@@ -90,7 +90,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
         raise OSError
 
     monkeypatch.setattr(SockDiag, "__init__", no_netlink)
-    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # enough for all other sockets of this machine
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)  # large enough for all other sockets of this machine
     monkeypatch.setattr(proc_net, "read_tables", counted)
     statuses: list[tuple[int, int, float]] = []
 
@@ -110,7 +110,7 @@ async def test_denied_clients_do_not_delay_an_allowed_one(
 
 
 @needs_root
-async def test_imds_format_applies_allow_uids(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
+async def test_imds_endpoint_applies_allow_uids(autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume) -> None:
     async with serving(autojump_clock, wall, volume, allow_uids=FOR_APP) as served:
         token = (await served.ask_as(OTHER, PUT, imds=True)).rpartition(b"\n")[2]
         path = b"/latest/meta-data/iam/security-credentials/cart"
@@ -201,7 +201,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[Peer]:
     return found
 
 
-async def test_flood_looks_up_only_logged_clients(
+async def test_audit_log_looks_up_only_the_clients_that_it_logs(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, looked_up: list[Peer]
 ) -> None:
     async with serving(autojump_clock, wall, volume) as served:

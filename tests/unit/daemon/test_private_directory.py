@@ -59,8 +59,8 @@ def test_directory_on_a_disk_is_rejected_unless_allowed(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755, 0o750, 0o701, 0o2777])
-def test_shared_directory_gets_a_private_one_below(tmp_path: Path, mode: int) -> None:
-    """An emptyDir has such a mode, which we must not change."""
+def test_shared_directory_gets_a_private_subdirectory(tmp_path: Path, mode: int) -> None:
+    """Use modes of an emptyDir, which the daemon must not change."""
     volume = tmp_path / "volume"
     volume.mkdir()
     volume.chmod(mode)

@@ -51,7 +51,7 @@ async def test_changed_file_is_used_and_invalid_file_is_logged_once(
     assert pod.key("default") == "ASIAFAKE0001"
 
 
-async def test_file_on_a_hung_volume_is_used_when_it_responds(
+async def test_file_is_used_when_its_hung_volume_responds_again(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
     """While the volume hangs, neither a change nor SIGHUP affects the roles, and one log line reports the hang."""

@@ -58,7 +58,7 @@ HEALTH = {"skew_seconds": "x", "session_seconds": [], "token_expires_at": "x", "
 
 @pytest.mark.parametrize("field", sorted(HEALTH))
 async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, machine: Machine, field: str) -> None:
-    """An earlier version raised in metrics and refreshes after it had loaded such a file."""
+    """Use invalid fields. An earlier version loaded them, and then raised exceptions in metrics and refreshes."""
     async with machine.process():
         await trio.sleep(1)
     path = machine.directory / MAIN
@@ -73,7 +73,7 @@ async def test_health_of_another_version_is_ignored(autojump_clock: MockClock, m
     assert len(machine.logged("saved_credentials_ignored")) == 1
 
 
-async def test_unexpected_error_while_restoring_skips_only_the_file(
+async def test_unexpected_error_in_a_restore_skips_only_that_file(
     autojump_clock: MockClock, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with machine.process():
@@ -114,7 +114,7 @@ async def test_unusable_file_is_ignored_logged_and_replaced(
 
 
 async def test_file_that_somebody_removes_is_written_again(autojump_clock: MockClock, machine: Machine) -> None:
-    """A second daemon with the same directory removes the files of roles that it does not have."""
+    """Use a second daemon with the same directory. It removes the files of roles that it does not have."""
     async with machine.process(machine.role("one")):
         await trio.sleep(1)
         async with machine.process(machine.role("other")):

@@ -1,4 +1,4 @@
-"""Test the format of saved credentials. They are used whole while valid by both clocks, or not at all."""
+"""Test the format of saved credentials. The daemon uses them whole while valid on both clocks, or not at all."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def test_file_contains_the_whole_state() -> None:
     assert decode(saved_bytes(), OWNER, SAVED_AT.later(10)) == SAVED
 
 
-def test_shift_moves_only_the_second_clock() -> None:
+def test_shift_changes_only_the_monotonic_clock() -> None:
     shifted = SAVED.shifted(-4_000.0)
     assert shifted.expires == Instant(HOUR_LATER.wall, 4_600.25)
     assert shifted.schedule.due == Instant(SAVED_AT.wall + 1800, 2_800.25)
@@ -72,7 +72,7 @@ def test_valid_credentials_are_used(seconds: float, wall_correction: float) -> N
 
 @given(wall=st.integers(-9000, 9000), monotonic=st.integers(-5000, 9000))
 def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) -> None:
-    """Either clock alone can show this."""
+    """Check both clocks. One clock alone can show that the credentials are expired or from the future."""
     now = Instant(SAVED_AT.wall + wall, SAVED_AT.monotonic + monotonic)
     if -CLOCK_STEP_SECONDS <= wall < 3600 and 0 <= monotonic < 3600:
         assert decode(saved_bytes(), OWNER, now).expires == HOUR_LATER
@@ -90,7 +90,7 @@ def test_expired_or_future_credentials_are_ignored(wall: int, monotonic: int) ->
         (Instant(SAVED_AT.wall + 60, 60.0), "before the time"),
     ],
 )
-def test_reason_depends_on_the_clocks(now: Instant, words: str) -> None:
+def test_reason_separates_expired_and_future_credentials(now: Instant, words: str) -> None:
     assert words in reason(saved_bytes(), now)
 
 
@@ -117,8 +117,8 @@ def test_arbitrary_bytes_are_ignored(data: bytes) -> None:
 @pytest.mark.parametrize(
     "value", ["null", "[]", "{}", "-1", '"x"', "[1]", "1e999", "[NaN,NaN]", "9" * 5000, "[" * 5000]
 )
-def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) -> None:
-    """Another version of irsa-sidecar may have written such a file."""
+def test_other_shape_with_a_valid_checksum_is_ignored(field: str, value: str) -> None:
+    """Use a field of another type, because another version of irsa-sidecar may have written the file."""
     body = saved_bytes().decode().partition("\n")[2].strip()
     before, _, after = body.partition(f'"{field}": ')
     damaged = f'{before}"{field}": {value}, "rest": {after}'
@@ -127,7 +127,7 @@ def test_other_shapes_under_a_good_checksum_are_ignored(field: str, value: str) 
 
 
 def rewritten(part: str, field: str, value: Any) -> bytes:
-    """Return the file with another value of one field, and the right checksum."""
+    """Return the file with another value of one field, and a valid checksum."""
     body = json.loads(saved_bytes().decode().partition("\n")[2])
     body[part][field] = value
     text = json.dumps(body)
@@ -146,7 +146,7 @@ ODD_VALUES = ["x", [1], {}, -(10**400), float("inf"), float("nan")]
         *(("max_duration", name) for name in ("granted_seconds", "refused_seconds", "refused_at")),
     ],
 )
-def test_other_values_under_a_good_checksum_are_ignored(part: str, field: str, value: Any) -> None:
+def test_wrong_value_with_a_valid_checksum_is_ignored(part: str, field: str, value: Any) -> None:
     assert reason(rewritten(part, field, value))
 
 
@@ -157,15 +157,15 @@ def test_credentials_that_are_not_text_are_ignored(field: str, value: Any) -> No
 
 
 def test_refresh_after_the_expiration_is_ignored() -> None:
-    """No file of ours has such a refresh, which would leave the role without credentials."""
+    """Check that a far refresh is ignored, because the role would be without credentials until then."""
     far = SAVED.schedule.due.later(1e9)
     assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
     soon = SAVED._replace(expires=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
-    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # like a backoff
+    assert decode(saved_bytes(soon), OWNER, SAVED_AT) == soon  # a back-off can also end after the expiration
 
 
 @pytest.mark.parametrize("clock", ["wall", "monotonic"])
-def test_lifetime_beyond_any_session_is_ignored(clock: str) -> None:
+def test_lifetime_longer_than_any_session_is_ignored(clock: str) -> None:
     far = SAVED_AT.later(MAX_SESSION_SECONDS + 1)
     assert "any session" in reason(saved_bytes(SAVED._replace(expires=far)))
     one_clock = HOUR_LATER._replace(**{clock: getattr(far, clock)})

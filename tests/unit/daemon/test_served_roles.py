@@ -1,4 +1,4 @@
-"""Test several roles in one daemon: no failure affects another role, and a new configuration replaces all at once."""
+"""Test several roles in one daemon: a failure affects no other role, and a new configuration replaces all at once."""
 
 import gc
 import os
@@ -74,7 +74,7 @@ ALL_STEPS = [
 
 
 def different(pod: Pod, number: int) -> list[Role]:
-    """Return the roles with one change of `reporting` that keeps its ARN and token file."""
+    """Return the roles with one change of the role `reporting`. The role keeps its ARN and token file."""
     ways: list[dict[str, Any]] = [
         {"duration_seconds": 900 + number},
         {"session_name": f"name-{number}"},
@@ -87,7 +87,7 @@ def different(pod: Pod, number: int) -> list[Role]:
 
 @pytest.mark.parametrize("error", ALL_STEPS, ids=lambda error: f"{error.next_step.value}-{error.retry_after_seconds}")
 async def test_changed_role_keeps_its_back_off(autojump_clock: MockClock, pod: Pod, error: ExchangeError) -> None:
-    """Changes of the file do not increase the number of calls to STS."""
+    """Check that changes of the roles do not increase the number of calls to STS."""
     steady, changing = (pod.sts[name] for name in ("default", "reporting"))
     steady.error = changing.error = error
     await trio.sleep(1900)
@@ -117,10 +117,10 @@ async def test_changed_role_waits_for_retry_after(autojump_clock: MockClock, pod
 
 
 @pytest.mark.parametrize("latency_seconds", [0.0, 0.5, 3.0])
-async def test_role_that_changes_all_the_time_costs_one_call_per_pause(
+async def test_constantly_changed_role_causes_one_call_per_pause(
     autojump_clock: MockClock, pod: Pod, latency_seconds: float
 ) -> None:
-    """Changes that cancel a call in progress are included, and roles that are renamed, removed and added again."""
+    """Include changes that cancel a call in progress, and roles that are renamed, removed and added again."""
     sts = pod.sts["reporting"]
     sts.latency_seconds = latency_seconds
     for number in range(400):
@@ -143,10 +143,10 @@ async def test_changed_role_is_tried_at_once_while_sts_works(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("change", ["role_arn", "token_file", "chain"])
-async def test_role_with_other_arns_or_token_starts_at_once(
+async def test_role_with_a_new_arn_or_token_is_tried_at_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
 ) -> None:
-    """STS's error was about another request."""
+    """Ignore the back-off, because STS's error was about another request."""
     pod.sts["reporting"].error = refusal("ValidationError", NextStep.ASK_OPERATOR)
     await trio.sleep(100)
     token_file = tmp_path / "other-token"
@@ -192,7 +192,7 @@ async def test_changed_role_keeps_the_reason_and_the_longest_duration(autojump_c
     assert pod.sts["reporting"].requests[-1].duration_seconds == granted
 
 
-async def test_ended_roles_leave_no_secret_and_use_bounded_memory(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_removed_roles_leave_no_secret_and_use_little_memory(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     for number in range(3 * MAX_ENDED):
         pod.daemon.roles.replace([pod.role("default"), pod.role("passing", role_arn=arn(f"passing-{number}"))])
@@ -235,14 +235,14 @@ async def test_exception_of_a_refresher_is_reported_everywhere(
     assert served.valid_snapshot(pod.wall.clock.now())
 
 
-async def test_path_with_another_iam_role_drops_old_credentials(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_role_with_another_arn_drops_its_old_credentials(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     pod.sts["elsewhere"].error = DENIED
     pod.daemon.roles.replace([pod.role("default", role_arn=arn("elsewhere"))])
     assert pod.key("default") is None
 
 
-async def test_main_role_is_default_or_else_the_first_role(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_main_role_is_the_role_default_or_the_first_role(autojump_clock: MockClock, pod: Pod) -> None:
     assert pod.daemon.roles.main.role_name == "default"
     pod.daemon.roles.replace([pod.role("reporting"), pod.role("default")])
     assert pod.daemon.roles.main.role_name == "default"

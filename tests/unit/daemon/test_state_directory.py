@@ -14,7 +14,7 @@ from tests.support.fakes.exchange import refusal
 from tests.unit.daemon.restarted_pod import ARN, MAIN, OUT, Machine, key
 
 
-async def test_restarted_daemon_serves_at_once_and_keeps_its_plan(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_restarted_daemon_serves_and_keeps_its_refresh_time(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(60)
     for minutes in (5, 10, 5):
@@ -103,10 +103,8 @@ async def test_expired_credentials_are_never_served_again(
     assert "expired" in machine.logged("saved_credentials_ignored")[0]["reason"]
 
 
-async def test_wall_clock_set_back_never_stretches_saved_credentials(
-    autojump_clock: MockClock, machine: Machine
-) -> None:
-    """The clock is set back while the daemon runs and saves again, or between the two processes."""
+async def test_wall_clock_set_back_extends_no_saved_credentials(autojump_clock: MockClock, machine: Machine) -> None:
+    """Set the clock back while the daemon runs and saves again, and between two processes."""
     async with machine.process():
         await trio.sleep(1)
         machine.sts.error = OUT
@@ -127,7 +125,7 @@ async def test_wall_clock_set_back_never_stretches_saved_credentials(
     assert "before the time" in machine.logged("saved_credentials_ignored")[0]["reason"]
 
 
-async def test_another_boot_ignores_saved_credentials(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_credentials_of_another_boot_are_ignored(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(1)
     machine.boot = machine.boot._replace(boot_id="another")
@@ -148,7 +146,7 @@ async def test_another_boot_ignores_saved_credentials(autojump_clock: MockClock,
         {"token_file": None},
     ],
 )
-async def test_another_configuration_ignores_saved_credentials(
+async def test_credentials_of_another_configuration_are_ignored(
     autojump_clock: MockClock, machine: Machine, changes: dict[str, Any]
 ) -> None:
     async with machine.process():
@@ -194,7 +192,7 @@ async def test_expired_file_is_removed(autojump_clock: MockClock, machine: Machi
 
 
 async def test_changed_role_is_saved_with_its_own_credentials(autojump_clock: MockClock, machine: Machine) -> None:
-    """The old credentials stay in service, but do not count as credentials of the new configuration."""
+    """Keep the old credentials in service. They do not count as credentials of the new configuration."""
     async with machine.process() as daemon:
         await trio.sleep(60)
         machine.sts.error = OUT
