@@ -34,7 +34,7 @@ class Broken(NamedTuple):
     check: str
     words: str
     is_silent: bool = False
-    """True if no peer ever responds. Such a test uses short timeouts. The others have long ones, for a busy machine."""
+    """True if no peer ever responds. The test then uses short timeouts. Other tests allow for a busy machine."""
 
 
 def sidecar_with(**changes: str | None) -> Break:
@@ -54,7 +54,7 @@ def application_with(**changes: str | None) -> Break:
 
 
 def token_with(**changes: Any) -> Break:
-    """Return a function that signs a token with other claims. A claim that is a function gets the current time."""
+    """Return a function that signs a token with other claims. A function as a value is called with the current time."""
 
     async def break_it(at: SetUp) -> Environ:
         now = time.time()
@@ -126,7 +126,7 @@ async def issuer_has_a_port(at: SetUp) -> Environ:
 
 
 async def issuer_publishes_another_name(at: SetUp) -> Environ:
-    """Add a trailing slash to the issuer's name, which makes another issuer."""
+    """Add a trailing slash to the issuer's name, so that STS and doctor see another issuer."""
     url = at.services.issuer_url + "/"
     return at.with_token(iss=url)
 
@@ -150,7 +150,7 @@ async def scripted_sts(at: SetUp, *replies: StsReply, tls: ssl.SSLContext | None
 def sts_replies(*replies: StsReply) -> Break:
     async def break_it(at: SetUp) -> Environ:
         sts = await scripted_sts(at, StsReply(400, b"", {"Date": http_date()}), *replies)
-        sts.replies = [*replies] * 10  # for the network path and the exchange, in either order
+        sts.replies = [*replies] * 10  # responses for the network path and the exchange, in either order
         return at.but(AWS_ENDPOINT_URL_STS=sts.url)
 
     return break_it

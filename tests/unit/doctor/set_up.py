@@ -89,7 +89,7 @@ class SetUp:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def with_token(self, *, kid: str | None = KID, key: Any = PRIVATE_KEY, **changes: Any) -> dict[str, str]:
-        """Return the sidecar's environment with another, validly signed token."""
+        """Return the sidecar's environment with another token, whose signature is valid."""
         payload = json.dumps(self.claims(**changes)).encode()
         headers = {} if kid is None else {"kid": kid}
         return self.with_file(jwt.PyJWS().encode(payload, key, algorithm="RS256", headers=headers))
@@ -168,7 +168,7 @@ async def _with_daemon(
 SLOW_MACHINE = (
     f"from sidecar.doctor.checks import endpoint; endpoint.SHORTEST_SDK_TIMEOUT_SECONDS = {2 * GUARD_SECONDS}"
 )
-"""Start of a program that allows for a slow machine, as `examine` does."""
+"""Python code that a program runs first. It increases doctor's latency limit for a slow machine, as `examine` does."""
 
 
 async def examine(environ: Mapping[str, str], *, metadata_address: str | None = UNREACHABLE, **options: Any) -> Report:

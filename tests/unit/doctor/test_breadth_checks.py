@@ -60,7 +60,7 @@ SA = "system:serviceaccount"
     ],
 )
 @pytest.mark.parametrize("operator", ["StringLike", "ForAnyValue:StringLike", "StringLikeIfExists"])
-def test_wildcard_in_sub_names_the_others_that_it_accepts(pattern: str, words: str, operator: str) -> None:
+def test_finding_names_the_others_that_a_wildcard_accepts(pattern: str, words: str, operator: str) -> None:
     for wanted in (pattern, [pattern], [f"{SA}:other:one", pattern], [pattern, SUBJECT]):
         finding = breadth_of(policy_of({operator: wanted}))
         assert finding.status is Status.WARNING
@@ -91,13 +91,13 @@ def test_policy_for_one_service_account_rejects_others(block: dict[str, Any]) ->
     assert breadth_of(policy_of(block)) == ok("no other service account is accepted")
 
 
-def test_deny_of_all_others_rejects_them() -> None:
+def test_deny_for_all_others_removes_the_warning() -> None:
     wide, deny = {"StringLike": f"{SA}:*"}, {"StringNotEquals": SUBJECT}
     assert breadth_of(policy_of(wide, deny, effects=("Allow", "Deny"))).status is Status.OK
 
 
 @pytest.mark.parametrize("wanted", [f"{SA}:{NAMESPACE}:{OTHER_NAME}", f"{SA}:kube-system:*"])
-def test_negated_condition_accepts_others(wanted: str) -> None:
+def test_negated_condition_is_a_warning(wanted: str) -> None:
     assert breadth_of(policy_of({"StringNotLike": wanted})).status is Status.WARNING
 
 

@@ -58,7 +58,7 @@ def test_checks_have_unique_names_and_follow_their_dependencies() -> None:
             assert not check.question.endswith(("?", "."))
 
 
-# The side that doctor examines
+# The examined side: the sidecar or the application
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_checks_have_unique_names_and_follow_their_dependencies() -> None:
         ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}, Side.APPLICATION),
     ],
 )
-def test_side_follows_from_the_environment(environ: dict[str, str], expected: Side) -> None:
+def test_variables_decide_which_side_is_examined(environ: dict[str, str], expected: Side) -> None:
     assert side(environ) is expected
 
 
@@ -91,7 +91,7 @@ def test_side_follows_from_the_environment(environ: dict[str, str], expected: Si
         (86_400, "1 d"),
     ],
 )
-def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+def test_duration_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert token.duration_text(seconds) == text
 
 
@@ -113,7 +113,7 @@ def test_eks_issuer_hidden_in_a_vpc_never_fails() -> None:
         assert "its private zone hides this name. STS uses the internet" in found["documents"].observed
 
 
-def test_issuer_unreachable_for_sts_and_here_is_a_failure() -> None:
+def test_issuer_unreachable_for_sts_and_doctor_is_a_failure() -> None:
     found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=False, sts_cannot_get_keys=True))
     assert found["documents"].status is Status.FAILED
     assert "STS cannot get the issuer's keys, and neither can this machine" in found["documents"].observed
@@ -214,7 +214,7 @@ def test_caller_is_compared_with_the_role(changes: dict[str, str], status: Statu
         ({}, Status.WARNING),
     ],
 )
-def test_region_needs_both_variables(environ: dict[str, str], status: Status) -> None:
+def test_region_is_ok_in_both_variables_or_in_the_file(environ: dict[str, str], status: Status) -> None:
     assert by_name(environment.CHECKS, environment.EnvironmentFacts(environ))["region"].status is status
     in_file = environment.EnvironmentFacts(environ, has_region_file=True)
     assert by_name(environment.CHECKS, in_file)["region"].status is Status.OK
@@ -226,7 +226,7 @@ def test_calls_per_day_follow_the_refresh_schedule(seconds: int, chain: int) -> 
     assert calls.calls_per_day(seconds, chain) == expected
 
 
-def test_chain_needs_one_call_per_step_of_the_last_session() -> None:
+def test_chain_adds_one_call_per_step_and_refresh() -> None:
     step = ChainStep("arn:aws:iam::444455556666:role/other")
     counts = calls.by_duration([ROLE._replace(duration_seconds=None, chain=(step,)), ROLE])
     assert str(counts["configured"]) == str(2 * 48 + 48)

@@ -93,7 +93,7 @@ async def test_each_of_several_roles_is_checked_and_named(tmp_path: Path) -> Non
     assert str(report.calls["configured"]) == "96"
 
 
-async def test_daemon_is_expected_only_in_a_pod_or_with_an_address(tmp_path: Path) -> None:
+async def test_missing_daemon_is_a_failure_only_in_a_pod(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         environ = at.but(IRSA_SIDECAR_LISTEN=None)
         report = await examine(environ)
@@ -105,7 +105,9 @@ async def test_daemon_is_expected_only_in_a_pod_or_with_an_address(tmp_path: Pat
         assert found(report, "endpoint.all")[0] is Status.SKIPPED
 
 
-async def test_token_of_another_user_suggests_fsgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_that_the_user_cannot_read_suggests_fsgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with set_up(tmp_path) as at:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "token").write_text(at.services.token_file.read_text())
@@ -265,7 +267,9 @@ async def test_unreachable_iam_is_called_only_once(tmp_path: Path) -> None:
     assert report.status is Status.OK
 
 
-async def test_own_credentials_of_another_account_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_iam_is_not_read_with_credentials_of_another_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         credentials = await exchange_once(at.environ)
         for name, value in (

@@ -1,4 +1,4 @@
-"""Test that the endpoint checks assess the address and the response as SDKs do."""
+"""Test that the endpoint checks reject the addresses and responses that SDKs reject."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def endpoint_facts(url: str = "http://127.0.0.1:4772/v1/credentials", **changes:
         ("http://127.0.0.1:99999", Status.FAILED),
     ],
 )
-def test_status_of_an_address_follows_the_sdks(url: str, status: Status) -> None:
+def test_address_that_sdks_reject_is_a_failure(url: str, status: Status) -> None:
     assert by_name(endpoint.CHECKS, endpoint_facts(url))["address"].status is status
 
 
@@ -62,7 +62,7 @@ def test_printed_url_has_no_user_and_no_query() -> None:
         ({"expires_at": NOW}, "remaining", Status.FAILED),
         ({"expires_at": None}, "remaining", Status.FAILED),
         ({"seconds": 0.6}, "latency", Status.WARNING),
-        ({"seconds": 0.8, "status": 503}, "latency", Status.SKIPPED),  # waits for the first credentials
+        ({"seconds": 0.8, "status": 503}, "latency", Status.SKIPPED),  # a daemon without credentials holds the request
         ({"role_arn": "arn:aws:iam::111122223333:role/other"}, "role", Status.FAILED),
         ({"fields": SERVED.fields | {"Code"}}, "credentials", Status.WARNING),
         ({"empty": ("Token",)}, "credentials", Status.FAILED),
@@ -70,6 +70,6 @@ def test_printed_url_has_no_user_and_no_query() -> None:
         ({"status": 500}, "credentials", Status.FAILED),
     ],
 )
-def test_status_of_a_response_follows_the_sdks(changes: dict[str, Any], check: str, status: Status) -> None:
+def test_unusual_response_is_a_warning_or_a_failure(changes: dict[str, Any], check: str, status: Status) -> None:
     facts = endpoint_facts(response=SERVED._replace(**changes), role_arn=ROLE.role_arn)
     assert by_name(endpoint.CHECKS, facts)[check].status is status

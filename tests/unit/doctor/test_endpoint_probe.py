@@ -73,7 +73,7 @@ async def test_message_that_quotes_the_secret_is_not_shown(piece: str) -> None:
     assert facts.response.message == "(its message is not shown, because it quotes the secret)"
 
 
-async def test_endpoint_facts_hold_no_credentials() -> None:
+async def test_endpoint_facts_contain_no_credentials() -> None:
     body = {"AccessKeyId": SECRET, "SecretAccessKey": SECRET, "Token": SECRET, "Expiration": SECRET, SECRET * 2: 1}
     async with listening(_json(200, body | {"RoleArn": SECRET})) as (url, _):
         facts, _ = await collect(url, secret=None)
@@ -132,7 +132,7 @@ async def test_silent_endpoint_times_out(autojump_clock: object) -> None:
         (b"x" * 5000, "it is over 4096 bytes", False),
     ],
 )
-async def test_secret_file_is_read_as_sdks_read_it(
+async def test_secret_file_is_read_as_in_sdks(
     tmp_path: Path,
     content: bytes,
     problem: str,

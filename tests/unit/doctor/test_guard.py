@@ -145,7 +145,7 @@ HANGING_FILES: dict[str, tuple[object, str, Callable[..., object]]] = {
 async def test_files_on_a_volume_that_hangs_are_abandoned(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread really hangs. Its deadline is short, and the other probes need the real clock."""
+    """Use a thread that really hangs, and a short deadline. The other probes need the real clock."""
     module, name, examine_side = HANGING_FILES[group]
     release = threading.Event()
     for side in (sidecar_side, role_probes, application_side, endpoint_probe):

@@ -22,7 +22,9 @@ async def test_http_proxy_receives_the_whole_url(monkeypatch: pytest.MonkeyPatch
     assert proxy.requests[0].line == "GET http://sts.example/ HTTP/1.1"
 
 
-async def test_proxy_receives_its_user_but_the_path_hides_it(monkeypatch: pytest.MonkeyPatch, no_proxies: None) -> None:
+async def test_proxy_receives_its_password_and_no_fact_contains_it(
+    monkeypatch: pytest.MonkeyPatch, no_proxies: None
+) -> None:
     async with scripted(RawReply(407, b"")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//us%40er:pass@"))
         path = await network_path.collect("https://sts.example/", None)

@@ -193,7 +193,7 @@ async def test_suspicious_pod_is_a_warning(what: str, api: FakeApiServer, enviro
     assert report.first_failure is None
 
 
-async def test_ordinary_container_with_hidden_values_passes(api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_plain_sidecar_with_values_from_config_maps_passes(api: FakeApiServer, environ: dict[str, str]) -> None:
     pod = deepcopy(POD)
     plain = pod["spec"]["initContainers"].pop()
     del plain["restartPolicy"]

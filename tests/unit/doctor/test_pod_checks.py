@@ -39,7 +39,7 @@ def test_pod_names_are_parsed(where: str, parsed: tuple[str | None, str]) -> Non
 GRACE_PERIODS = [
     # grace period, token lifetime, session duration, whether the result is a warning
     (None, 86400, None, False),
-    (20880, 86400, None, False),  # 86400 / 5 + 3600
+    (20880, 86400, None, False),  # a fifth of the token's lifetime plus an hour of session: 86400 / 5 + 3600
     (20881, 86400, None, True),
     (4320, 3600, "3600", False),
     (4321, 3600, "3600", True),
@@ -76,7 +76,7 @@ async def test_grace_period_beyond_the_credentials_is_a_warning(
         ((1000, 1, 2), ""),
     ],
 )
-async def test_isolation_follows_the_users_in_a_shared_namespace(
+async def test_container_with_the_sidecars_user_is_not_isolated(
     api: FakeApiServer,
     environ: dict[str, str],
     users: tuple[int | None, int | None, int | None],

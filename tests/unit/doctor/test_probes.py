@@ -62,7 +62,7 @@ def _certificate(organization: str = "Company Proxy") -> bytes:
     return ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
 
 
-def test_signer_equals_the_issuer_that_cryptography_reads() -> None:
+def test_signer_of_a_certificate_is_its_issuers_organization() -> None:
     assert signer(_certificate("Ämter & Söhne")) == "Ämter & Söhne"
     der = _certificate()
     issuer = x509.load_der_x509_certificate(der).issuer
@@ -104,7 +104,7 @@ async def test_silent_metadata_service_times_out_after_a_second(autojump_clock: 
     assert not (await metadata.collect("http://[::1")).has_v1
 
 
-async def test_issuer_is_not_called_without_iss_or_valid_bundle(tmp_path: Path) -> None:
+async def test_issuer_is_not_called_without_iss_or_a_valid_bundle(tmp_path: Path) -> None:
     path = tmp_path / "token"
     for changes, reason in (({"iss": None}, None), ({}, "tls")):
         path.write_text(service_account_token(1_800_000_000.0, **changes))

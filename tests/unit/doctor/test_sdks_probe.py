@@ -71,7 +71,7 @@ def searched(root: Path) -> SdkFacts:
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_root_that_is_not_a_directory_is_named(tmp_path: Path, name: str) -> None:
+def test_root_that_is_not_a_directory_is_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     (check,) = CHECKS
     finding = check.evaluate(searched(tmp_path / name))
@@ -81,7 +81,7 @@ def test_root_that_is_not_a_directory_is_named(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("path", TRACES)
-def test_sdk_is_found_by_its_trace_and_checked_by_version(path: str, tmp_path: Path) -> None:
+def test_sdk_is_found_by_its_files_and_checked_by_version(path: str, tmp_path: Path) -> None:
     content, words = TRACES[path]
     _put(tmp_path, path, content)
     facts = searched(tmp_path)

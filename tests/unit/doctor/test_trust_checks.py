@@ -117,7 +117,7 @@ def test_unrelated_statement_hides_no_finding(other: dict[str, object]) -> None:
     assert {finding.status for finding in found.values()} == {Status.OK}
 
 
-def test_unknown_statement_counts_only_if_it_decides() -> None:
+def test_unevaluated_statement_is_reported_if_it_decides() -> None:
     unknown = statement_of({"Federated": PROVIDER}, "sts:*", {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
     policy = {"Version": "2012-10-17", "Statement": [unknown, *CART["Statement"]]}
     assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is Status.OK

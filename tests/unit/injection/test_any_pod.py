@@ -53,7 +53,7 @@ def test_second_injection_changes_nothing(pod: Document, settings: Settings) -> 
 
 @fewer
 @given(pods(), settings_of_both_kinds, settings_of_both_kinds)
-def test_changed_settings_give_the_result_of_a_first_injection(pod: Document, one: Settings, other: Settings) -> None:
+def test_changed_settings_leave_nothing_of_the_first_injection(pod: Document, one: Settings, other: Settings) -> None:
     other = other._replace(image="other", region="us-east-1")
     changed = sidecar_of(injected(injected(pod, one).pod, other).pod)
     fresh = sidecar_of(injected(pod, other).pod)
@@ -92,7 +92,7 @@ def test_parts_that_a_user_wrote_stay(pod: Document, settings: Settings) -> None
 
 
 def is_amazons(item: Document, container: Document) -> bool:
-    """Return whether Amazon's webhook changed the container. The generator always adds all of its parts."""
+    """Return whether Amazon's webhook added the item. The generator always adds all parts of its changes."""
     volumes = {mount["name"] for mount in container.get("volumeMounts", [])}
     web, pod = "aws-iam-token" in volumes, "eks-pod-identity-token" in volumes
     names = ({"aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"} if web else set()) | (

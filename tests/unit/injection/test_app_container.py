@@ -134,7 +134,7 @@ def test_variable_with_value_from_is_a_credential_source(name: str, source: Docu
 
 
 @pytest.mark.parametrize(("first", "last", "is_served"), [("", "AKIA", False), ("AKIA", "", True)])
-def test_last_of_several_equal_variables_is_used(first: str, last: str, is_served: bool) -> None:  # noqa: FBT001
+def test_last_of_several_variables_with_one_name_is_used(first: str, last: str, is_served: bool) -> None:  # noqa: FBT001
     """Check that injection reads the same variable as the kubelet."""
     mine = {**app(("AWS_ACCESS_KEY_ID", first), ("AWS_ACCESS_KEY_ID", last)), "name": "mine"}
     result = inject(pod(mine, app()), ACCOUNT, SETTINGS)

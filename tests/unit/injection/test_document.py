@@ -44,7 +44,7 @@ def test_example_pod_is_injected() -> None:
     assert "v1/credentials/reports" in str(inject(original, None, SETTINGS).pod["spec"]["containers"][1])
 
 
-def test_example_container_keeps_the_metadata_service() -> None:
+def test_example_container_can_use_the_metadata_service() -> None:
     (variable,) = next(block["env"] for block in BLOCKS if block.keys() == {"env"})
     result = inject(pod({"name": "app", "image": "a", "env": [variable]}), ACCOUNT, SETTINGS).pod
     assert result["spec"]["containers"][0]["env"][0] == variable

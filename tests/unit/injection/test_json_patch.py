@@ -41,7 +41,11 @@ def test_patch_distinguishes_true_from_one() -> None:
 
 
 def test_patch_of_items_with_one_name_takes_linear_time() -> None:
-    """Use a list that any creator of a Pod can send. difflib, whose time grows with the square, took minutes."""
+    """
+    Use a list that any creator of a Pod can send.
+
+    difflib took minutes for such a list, because its time grows with the square of the list's length.
+    """
     first, last, many = {"name": "first"}, {"name": "last"}, [{"name": "A"}] * 20_000
     assert json_patch([first, *many], [*many, last]) == [
         {"op": "remove", "path": "/0"},

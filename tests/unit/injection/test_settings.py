@@ -87,6 +87,6 @@ def test_variable_that_stops_every_sidecar_is_rejected(variables: dict[str, str]
     assert words in str(caught.value)
 
 
-def test_variables_with_which_a_sidecar_starts_are_accepted() -> None:
+def test_valid_variables_of_a_sidecar_are_accepted() -> None:
     right = {"HTTPS_PROXY": "http://p", "IRSA_SIDECAR_STS_FALLBACK_REGIONS": "eu-central-1", "ANY": "thing"}
     check_environment("--env", "eu-west-1", tuple(right.items()))

@@ -112,7 +112,7 @@ def test_missing_login_plugin_is_named_in_the_error(api: FakeApiServer, tmp_path
         kubernetes.get("/version")
 
 
-def test_first_kubeconfig_wins_with_its_own_paths(tmp_path: Path) -> None:
+def test_first_kubeconfig_has_priority(tmp_path: Path) -> None:
     first = {"current-context": "lab", "users": [{"name": "me", "user": {"client-certificate": "me.crt"}}]}
     second = kubeconfig("https://other.test", {"token": "t"}) | {"current-context": "nowhere"}
     second["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
@@ -201,7 +201,7 @@ def test_authority_without_key_identifier_is_accepted(tmp_path: Path, monkeypatc
     assert used.verify_mode == ssl.CERT_REQUIRED
 
 
-def test_reason_is_the_first_text_in_the_chain_of_causes() -> None:
+def test_reason_is_the_first_message_in_the_chain_of_causes() -> None:
     wordless = OSError()
     wordless.__cause__ = ValueError("certificate verify failed")
     assert reason(wordless) == "certificate verify failed"

@@ -62,7 +62,7 @@ class ScriptedApi(KubernetesApi):
 async def requests(
     lists: list[ScriptedResponse], watches: list[ScriptedResponse], seconds: float = 1000
 ) -> ScriptedApi:
-    """Return the requests within that time, with the longest possible pauses."""
+    """Return an API server with the requests of this time. The pauses have the longest possible jitter."""
     api = ScriptedApi(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
     with trio.move_on_after(seconds):
@@ -84,13 +84,13 @@ async def test_watch_after_a_long_watch_starts_without_a_pause(autojump_clock: M
     assert api.requests["watch"] == [0.0, 60.0, 120.0]
 
 
-async def test_list_after_a_forgotten_version_starts_at_once(autojump_clock: MockClock) -> None:
+async def test_list_after_an_expired_version_starts_at_once(autojump_clock: MockClock) -> None:
     api = await requests([AT_ONCE] * 2, [ScriptedResponse(60, GONE)])
     assert api.requests == {"list": [0.0, 60.0], "watch": [0.0, 60.0]}
 
 
 @pytest.mark.parametrize("where", ["list", "watch"])
-async def test_list_after_repeated_forgotten_versions_has_a_pause(autojump_clock: MockClock, where: str) -> None:
+async def test_list_after_repeated_expired_versions_has_a_pause(autojump_clock: MockClock, where: str) -> None:
     gone = [ScriptedResponse(0.0, GONE)] * 4
     api = await requests(gone if where == "list" else [AT_ONCE] * 5, gone if where == "watch" else [])
     assert api.requests["list"] == [0.0, SOON, 2 * SOON, 3 * SOON, 4 * SOON]
