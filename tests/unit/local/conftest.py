@@ -71,7 +71,7 @@ class World:
     """
     An issuer, an account and an STS with the same clock.
 
-    The role `next` trusts sessions of `app` with an external id. The role `last` trusts sessions of `app` without one.
+    The role `next` trusts sessions of `app` with an external id. The role `last` trusts them without an external id.
     """
 
     def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:
@@ -87,7 +87,7 @@ class World:
         self.events.append((event, fields))
 
     def token(self, **changes: Any) -> str:
-        """Return a service account token with these changed claims. The value None removes a claim."""
+        """Return a service account token with these changes of its claims. The value None removes a claim."""
         if not changes:
             return self.issuer.issue(POD, TokenRequest(AUDIENCE, 600)).raw
         now = int(self.wall.time())
@@ -121,7 +121,7 @@ class World:
 
     @property
     def reason(self) -> str:
-        """The reason in the last event."""
+        """Return the reason in the last event."""
         return str(self.events[-1][1]["reason"])
 
     @staticmethod

@@ -134,7 +134,7 @@ def test_every_setting_in_the_file_is_read(tmp_path: Path) -> None:
         ("!!python/object:os.system {}", "line 1: this is not valid YAML"),
     ],
 )
-def test_error_in_the_file_names_the_place_and_a_fix(tmp_path: Path, text: str, message: str) -> None:
+def test_error_in_the_file_names_the_setting_and_a_fix(tmp_path: Path, text: str, message: str) -> None:
     path = _file(tmp_path, text)
     with pytest.raises(ConfigurationError) as caught:
         read_config(path)
@@ -143,7 +143,7 @@ def test_error_in_the_file_names_the_place_and_a_fix(tmp_path: Path, text: str, 
 
 
 @pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
-def test_unknown_home_directory_is_kept_in_the_path(tmp_path: Path, home: str) -> None:
+def test_path_with_an_unknown_home_directory_is_accepted(tmp_path: Path, home: str) -> None:
     path = _file(tmp_path, f"providers: [{{issuer: 'https://x.test', jwks_file: '{home}'}}]")
     assert read_config(path).providers[0].jwks_file is not None
 

@@ -181,7 +181,7 @@ async def test_boto3_receives_the_error_codes_of_aws(tmp_path: Path, generate: C
     assert code_and_text(stale.value)[0] == "ExpiredTokenException"
 
 
-async def test_named_role_with_its_own_policy_can_start_a_chain(
+async def test_role_with_its_own_trust_policy_can_start_a_chain(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     first = {
@@ -206,7 +206,7 @@ async def test_named_role_with_its_own_policy_can_start_a_chain(
     assert response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::444455556666:assumed-role/other/hop"
 
 
-async def test_local_issuer_can_sign_as_an_issuer_of_a_cluster(
+async def test_local_issuer_can_use_the_url_of_a_clusters_issuer(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey]
 ) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
@@ -314,7 +314,7 @@ async def test_sts_can_listen_on_another_address(
 
 
 async def test_unevaluated_trust_statements_are_reported(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:
-    """A call whose decision depends on such a statement is rejected."""
+    """Check that STS rejects a call if the decision depends on an unevaluated statement."""
     config = LocalConfig(roles=(RoleSettings(name="app", trust_policy=REAL_POLICY),))
     async with running(tmp_path, generate, config) as run:
         keys = (await run.exchange())["Credentials"]

@@ -1,4 +1,4 @@
-"""Test the subjects that reveal a trust policy that is too wide."""
+"""Test the strangers: subjects that a trust policy accepts only if it is too wide."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_first_stranger_has_nothing_in_common_with_the_subject() -> None:
 @pytest.mark.parametrize(
     "subject", ["repo:acme/shop", "", "x:system:serviceaccount:shop:cart", "system:serviceaccount"]
 )
-def test_other_subject_forms_have_only_one_stranger(subject: str) -> None:
+def test_subject_of_another_form_has_only_one_stranger(subject: str) -> None:
     assert [stranger.subject for stranger in strangers(subject)] == [STRANGER]
 
 

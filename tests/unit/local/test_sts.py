@@ -121,7 +121,7 @@ async def test_invalid_claims_cause_the_same_message_as_aws(
         {"exp": NOW + 60},
     ],
 )
-async def test_tokens_within_tolerance_or_with_a_party_are_accepted(world: World, claims: dict[str, Any]) -> None:
+async def test_token_within_tolerance_or_with_azp_is_accepted(world: World, claims: dict[str, Any]) -> None:
     response = await world.call(WebIdentityToken=world.token(**claims), DurationSeconds=7200)
     assert response["Audience"] == AUDIENCE
 

@@ -157,7 +157,7 @@ def test_actions_can_be_lists_and_wildcards_in_any_case(action: Any, *, expected
         ({"Service": "ec2.amazonaws.com", "AWS": ROLE}, True),
     ],
 )
-def test_session_matches_its_account_role_and_session_arn(principal: Any, *, expected: bool) -> None:
+def test_principal_matches_the_sessions_account_role_or_arn(principal: Any, *, expected: bool) -> None:
     read = policy(statement(Principal=principal, Action=ASSUME))
     assert read.evaluate(ASSUME, CALLER, {}).is_allowed is expected
 
@@ -253,7 +253,7 @@ ASIDE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
 @pytest.mark.parametrize("other", ASIDE.values(), ids=ASIDE)
 def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any], condition: Any) -> None:
-    """Its conditions and its position do not matter."""
+    """Vary the conditions and the position of the statement, which do not matter."""
     ignored = {**other, "Condition": condition}
     for order in ((IRSA, ignored), (ignored, IRSA)):
         assert policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
@@ -265,7 +265,7 @@ def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any]
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
-def test_unknown_allow_matters_only_without_another_allow(condition: Any) -> None:
+def test_unevaluated_allow_matters_only_without_another_allow(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe")
     assert policy(maybe, IRSA).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
     decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
@@ -275,7 +275,7 @@ def test_unknown_allow_matters_only_without_another_allow(condition: Any) -> Non
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
-def test_deny_with_an_unknown_condition_prevents_every_allow(condition: Any) -> None:
+def test_deny_with_an_unknown_condition_overrides_allows(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe", Effect="Deny", Principal="*")
     decision = policy(IRSA, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
@@ -283,7 +283,7 @@ def test_deny_with_an_unknown_condition_prevents_every_allow(condition: Any) -> 
     assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "nothing allows it anyway"
 
 
-def test_false_known_condition_decides_an_unknown_statement() -> None:
+def test_one_false_condition_decides_the_whole_statement() -> None:
     unmet = {"oidc.test/id/A:sub": "system:serviceaccount:shop:till", "aws:RequestTag/x": "y"}
     deny = statement({"StringEquals": unmet}, Effect="Deny")
     assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
@@ -291,13 +291,13 @@ def test_false_known_condition_decides_an_unknown_statement() -> None:
     assert decision[0::2] == (False, ())
 
 
-def test_known_deny_overrides_unknown_statements() -> None:
+def test_evaluated_deny_overrides_unevaluated_statements() -> None:
     maybe = statement(UNKNOWN_CONDITIONS["key"], Effect="Deny")
     never = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     assert policy(IRSA, maybe, never).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[:2] == (False, "Statement Never denies it")
 
 
-def test_not_principal_with_the_provider_is_unknown() -> None:
+def test_not_principal_with_the_provider_is_not_evaluated() -> None:
     deny = without("Principal", Effect="Deny", NotPrincipal={"Federated": PROVIDER})
     assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown
 
@@ -310,7 +310,7 @@ def test_not_action_covers_every_other_action(not_action: Any, *, expected: bool
     assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
 
 
-def test_policy_of_the_highest_quota_is_accepted() -> None:
+def test_policy_with_the_highest_quotas_length_is_accepted() -> None:
     text = "y" * 7900
     assert policy(statement({"StringEquals": {"oidc.test/id/A:sub": text}})).statements
 
@@ -348,7 +348,9 @@ _VALUES = st.text(st.sampled_from("ab*?:"), max_size=6)
     st.lists(_VALUES.filter(bool), min_size=1, max_size=3),
     st.lists(_VALUES, max_size=2),
 )
-def test_negated_operator_is_the_opposite_of_its_plain_one(name: str, wanted: list[str], values: list[str]) -> None:
+def test_negated_operator_is_the_opposite_of_the_plain_operator(
+    name: str, wanted: list[str], values: list[str]
+) -> None:
     opposite = name.replace("StringNot", "String") if "Not" in name else name.replace("String", "StringNot")
     context = {"x:amr": tuple(values)}
 
@@ -372,12 +374,12 @@ def test_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, Any
 
 
 @given(st.text("ab*?\n", max_size=8), st.text("ab\n", max_size=8))
-def test_wildcards_equal_a_regular_expression(pattern: str, value: str) -> None:
+def test_wildcards_match_like_a_regular_expression(pattern: str, value: str) -> None:
     expression = "".join({"*": ".*", "?": "."}.get(character) or re.escape(character) for character in pattern)
     assert is_like(value, pattern) is (re.fullmatch(expression, value, re.DOTALL) is not None)
 
 
 def test_work_for_many_wildcards_is_bounded() -> None:
-    """A search with backtracking would not finish."""
+    """Use patterns with which a search with backtracking would not finish."""
     assert not is_like("a" * 2000, "*a" * 1000 + "*b")
     assert is_like("a" * 2000, "*a" * 1000 + "*?")

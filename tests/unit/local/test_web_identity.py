@@ -1,4 +1,4 @@
-"""Test the requirements of STS for published keys that a correct issuer never breaks."""
+"""Test STS's requirements for published keys. A correct issuer never breaks these requirements."""
 
 import json
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def test_token_with_a_published_key_is_valid(pair: Pair) -> None:
     assert verify(token, [{name: key[name] for name in ("kid", "kty", "n", "e")}]) == "someone"
 
 
-def test_last_of_several_keys_with_one_kid_counts(pair: Pair, private_keys: list[RSAPrivateKey]) -> None:
+def test_last_of_several_keys_with_one_kid_is_used(pair: Pair, private_keys: list[RSAPrivateKey]) -> None:
     token, key = pair
     other = KeySet((signing_key(private_keys[1]),)).jwks()["keys"][0] | {"kid": key["kid"]}
     assert verify(token, [other, key]) == "someone"

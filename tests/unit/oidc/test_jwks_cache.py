@@ -21,7 +21,7 @@ DAY = 86_400.0
 
 
 class Source:
-    """A fake issuer. `answer` is the keys that it publishes, or the error that it raises. It counts the requests."""
+    """A fake issuer. `answer` holds the published keys, or the error to raise. The issuer counts its requests."""
 
     def __init__(self, *kids: str, **fields: Any) -> None:
         self.answer: Published | IssuerError = published(*kids, **fields)
@@ -92,14 +92,14 @@ async def test_issuer_error_is_raised_without_stored_keys(cache: KeyCache) -> No
         await find(source, cache)
 
 
-async def test_no_store_keys_are_not_stored(cache: KeyCache) -> None:
+async def test_keys_with_no_store_are_not_stored(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=0.0, may_store=False)
     await find(source, cache)
     assert cache.load(ISSUER) is None
 
 
 async def test_keys_from_the_future_are_fetched_again(cache: KeyCache) -> None:
-    """The clock was set back, so it is unknown how long the keys may be used."""
+    """Set the clock back. The remaining time for the stored keys is then unknown."""
     source = Source("a", max_age_seconds=3600.0)
     await find(source, cache)
     assert (await find(source, cache, NOW - DAY)).is_new
@@ -170,7 +170,7 @@ def test_cache_is_in_the_users_cache_directory(environ: dict[str, str], where: s
     assert user_cache(environ)._directory == where
 
 
-# When the issuer removes the key
+# The time at which the issuer removes the key
 
 
 async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: Any) -> str:
@@ -180,7 +180,7 @@ async def outlook(cache: KeyCache, issuer: str, at: float, *kids: str, **token: 
 
 
 async def test_rotation_outlook_of_eks_is_seven_days(cache: KeyCache) -> None:
-    """NOW is 2027-01-15T08:00:00Z. A token that was issued five days later does not change the result."""
+    """NOW is 2027-01-15T08:00:00Z. Use a token that was issued five days later, which does not change the result."""
     for days in (0, 5):
         sentence = await outlook(cache, EKS, NOW + days * DAY, "a")
         assert "a signs until 2027-01-22T08:00:00Z" in sentence

@@ -46,7 +46,7 @@ class RoleWithLimit:
     bounds: MaxDuration = field(default_factory=MaxDuration)
 
     def refresh(self, now: float) -> list[int]:
-        """Return the durations that one refresh requests. STS grants the last one."""
+        """Return the durations that one refresh requests. STS grants the last of these durations."""
         requested = [self.bounds.seconds_to_request(now)]
         while requested[-1] > self.limit:
             self.bounds = after_refusal(self.bounds, requested[-1], now)
@@ -65,7 +65,7 @@ def test_each_limit_is_found_within_four_refreshes(limit: int) -> None:
     assert max(map(len, requested)) <= 2
     assert requested[0][0] == 12 * HOUR
     assert [refresh[-1] for refresh in requested[4:]] == [whole_hours(limit)] * 2
-    assert requested[5] == [whole_hours(limit)]  # the search is over
+    assert requested[5] == [whole_hours(limit)]  # the search has ended
 
 
 @pytest.mark.parametrize("hours", [1, 2, 4, 8, 12])
@@ -90,7 +90,7 @@ def test_known_limit_is_rechecked_once_a_day() -> None:
 
 
 @pytest.mark.parametrize("raised", range(5, 13))
-def test_raised_limit_is_found_after_a_day(raised: int) -> None:
+def test_increased_limit_is_found_after_a_day(raised: int) -> None:
     role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -103,7 +103,7 @@ def test_raised_limit_is_found_after_a_day(raised: int) -> None:
 
 
 @pytest.mark.parametrize("lowered", [1, 2, 3])
-def test_lowered_limit_takes_one_call_and_starts_at_an_hour(lowered: int) -> None:
+def test_reduced_limit_causes_one_extra_call_of_an_hour(lowered: int) -> None:
     role = RoleWithLimit(4 * HOUR)
     for _ in range(6):
         role.refresh(0.0)
@@ -115,7 +115,7 @@ def test_lowered_limit_takes_one_call_and_starts_at_an_hour(lowered: int) -> Non
 
 
 @given(st.lists(st.tuples(st.integers(HOUR, 12 * HOUR), st.floats(0, 2 * DAY)), max_size=30))
-def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, float]]) -> None:
+def test_session_lasts_an_hour_or_more_under_any_limit(moves: list[tuple[int, float]]) -> None:
     role, now = RoleWithLimit(HOUR), 0.0
     for limit, seconds in moves:
         role.limit, now = limit, now + seconds
@@ -126,7 +126,7 @@ def test_changing_limit_always_leads_to_an_hour_or_more(moves: list[tuple[int, f
         assert role.bounds.granted_seconds == requested[-1] <= limit
 
 
-# In the loop, over a day
+# The refresh loop over a day
 
 
 class LimitedSts(FakeExchange):
@@ -164,7 +164,7 @@ def sts_of(scene: Scene) -> LimitedSts:
 
 
 async def live(scene: Scene, seconds: float) -> None:
-    """Let this time pass for the refresher, without its checks between the attempts."""
+    """Let this time pass for the refresher, and skip the refresher's checks between the attempts."""
     end = trio.current_time() + seconds
     while trio.current_time() < end:
         await scene.refresher.turn()
@@ -181,8 +181,11 @@ CALLS_IN_A_DAY = {
     39_600: (8, 5),
     43_200: (4, 4),
 }
-"""Number of calls by the role's limit, on the first day with the search and on the second day. With an hour, it is 48 a
-day."""
+"""
+Numbers of calls by the role's limit: on the first day with the search, and on the second day.
+
+A fixed duration of an hour takes 48 calls a day.
+"""
 
 
 @pytest.mark.parametrize("limit", CALLS_IN_A_DAY)
@@ -230,7 +233,7 @@ async def test_first_credentials_take_at_most_two_calls(
     assert sts.requested == [12 * HOUR, HOUR] * len(pods)
 
 
-async def test_rejected_try_is_counted_but_not_reported_as_an_error(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_rejected_longer_duration_is_not_reported_as_an_error(autojump_clock: MockClock, scene: Scene) -> None:
     sts_of(scene).limit = 4 * HOUR
     for _ in range(6):
         await live(scene, 2 * HOUR)
@@ -252,7 +255,7 @@ async def test_changed_limit_is_logged_once(autojump_clock: MockClock, scene: Sc
 
 
 @pytest.mark.parametrize("error", [refusal("Throttling", NextStep.SLOW_DOWN), refusal("Timeout", NextStep.RETRY)])
-async def test_attempt_takes_one_call_while_sts_fails(
+async def test_attempt_causes_one_call_while_sts_fails(
     autojump_clock: MockClock, scene: Scene, error: ExchangeError
 ) -> None:
     sts = sts_of(scene)
@@ -268,7 +271,7 @@ async def test_attempt_takes_one_call_while_sts_fails(
     assert scene.key is not None
 
 
-async def test_rejected_hour_needs_the_operator(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_rejected_duration_of_an_hour_is_an_operators_task(autojump_clock: MockClock, scene: Scene) -> None:
     sts_of(scene).limit = 0
     await scene.refresher.turn()
     assert sts_of(scene).requested == [12 * HOUR, HOUR]

@@ -66,7 +66,7 @@ async def test_long_outage_causes_few_attempts_and_log_lines(
         await trio.sleep(21_600)
     back_off = schedule.BACK_OFFS[next_step]
     assert len(scene.sts.called_at) <= 21_600 / (back_off.cap_seconds * (back_off.floor + 1) / 2) + 20
-    assert 25 < len(scene.logged("refresh_failed")) < 40  # the first line, and then a reminder every ten minutes
+    assert 25 < len(scene.logged("refresh_failed")) < 40  # the first line, and then a reminder line every ten minutes
 
 
 async def test_missing_token_causes_no_call_to_sts(autojump_clock: MockClock, scene: Scene) -> None:
@@ -185,7 +185,7 @@ async def test_late_credentials_that_expire_sooner_are_ignored(autojump_clock: M
 async def test_sts_clock_set_back_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float, *, sends_date: bool
 ) -> None:
-    """STS's clock was ahead and was then set back, or another STS with the right time responded."""
+    """STS's clock was ahead and was then set back, or another STS with the correct time responded."""
     scene.write_token(lifetime_seconds=86_400)
     scene.sts.clock_error, scene.sts.sends_date = ahead_seconds, sends_date or ahead_seconds > 39_600
     async with running(scene):
@@ -197,10 +197,10 @@ async def test_sts_clock_set_back_leaves_no_gap(
 
 
 @pytest.mark.parametrize("ahead_seconds", [-86_400, -1800, 1800, 7200])
-async def test_sts_clock_that_jumps_at_each_reply_leaves_no_gap(
+async def test_sts_clock_that_jumps_each_time_leaves_no_gap(
     autojump_clock: MockClock, scene: Scene, ahead_seconds: float
 ) -> None:
-    """Two STS endpoints have one name, and only one of them has the right time."""
+    """Use two STS endpoints with one host name. Only one of them has the correct time."""
     scene.write_token(lifetime_seconds=86_400)
     async with running(scene):
         await trio.sleep(1)

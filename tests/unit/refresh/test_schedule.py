@@ -28,13 +28,13 @@ def test_first_exchange_is_due_at_once() -> None:
 @pytest.mark.parametrize(
     ("life", "earliest", "latest"), [(3600, 1620, 1980), (43_200, 19_440, 23_760), (1800, 540, 660), (900, 405, 495)]
 )
-def test_refresh_is_due_at_half_or_before_the_sdks_window(life: float, earliest: float, latest: float) -> None:
+def test_refresh_is_due_at_half_lifetime_or_before_sdks_refresh(life: float, earliest: float, latest: float) -> None:
     assert schedule.refresh_after_seconds(life, 0.0) == pytest.approx(earliest)
     assert schedule.refresh_after_seconds(life, 1.0) == pytest.approx(latest)
 
 
 @given(life=st.floats(schedule.SHORTEST_WITH_MARGIN_SECONDS, 43_200), jitter=JITTERS)
-def test_refresh_leaves_time_before_the_sdks_window(life: float, jitter: float) -> None:
+def test_refresh_is_due_before_the_refresh_of_the_sdks(life: float, jitter: float) -> None:
     remaining = life - schedule.refresh_after_seconds(life, jitter)
     assert remaining > schedule.EARLIEST_SDK_WINDOW_SECONDS
 
@@ -89,7 +89,7 @@ def test_every_next_step_has_a_back_off() -> None:
     assert set(BACK_OFFS) == set(NextStep)
 
 
-def test_retries_spread_over_the_whole_back_off() -> None:
+def test_retries_are_spread_over_the_whole_back_off() -> None:
     before = Schedule(due=NOW, decided=NOW, failures=20)
     delays = [seconds_until_due(schedule.after_failure(before, NOW, NextStep.RETRY, j / 10)) for j in range(10)]
     assert min(delays) == pytest.approx(6.0)
@@ -103,7 +103,7 @@ def test_retry_after_is_respected_up_to_a_limit(retry_after: float, least: float
         assert least <= seconds_until_due(plan) <= most
 
 
-def test_success_resets_the_failures() -> None:
+def test_success_resets_the_count_of_failures() -> None:
     failed = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.RETRY, 0.5)
     assert failed.failures == 1
     assert schedule.after_success(NOW, 3600, 0.5).failures == 0
@@ -138,7 +138,7 @@ def test_constantly_rewritten_token_is_tried_once_per_pause(step: NextStep) -> N
     assert seconds_until_due(schedule.after_token_change(refused, soon), soon) == pytest.approx(4.0)
 
 
-def test_new_token_keeps_the_plan_unless_it_was_rejected() -> None:
+def test_new_token_changes_the_plan_only_after_a_rejection() -> None:
     fine = schedule.after_success(NOW, 3600, 0.5)
     away = schedule.after_failure(schedule.at_start(NOW), NOW, NextStep.RETRY, 0.5)
     assert schedule.after_token_change(fine, NOW) is fine
@@ -151,16 +151,16 @@ def test_new_token_keeps_the_plan_unless_it_was_rejected() -> None:
         (Instant(NOW.wall + 60, NOW.monotonic + 60), False),
         (Instant(NOW.wall + 7200, NOW.monotonic + 60), True),  # the machine slept, or the clock was set forward
         (Instant(NOW.wall - 7200, NOW.monotonic + 60), True),  # the clock was set back, so the plan is invalid
-        (Instant(NOW.wall - 1, NOW.monotonic + 1), False),  # a slow correction is not a step
+        (Instant(NOW.wall - 1, NOW.monotonic + 1), False),  # the wall clock was corrected slowly, without a step
         (Instant(NOW.wall, NOW.monotonic + 7200), True),
     ],
 )
-def test_moved_clock_makes_a_refresh_due(moved: Instant, *, is_due: bool) -> None:
+def test_clock_step_makes_a_refresh_due(moved: Instant, *, is_due: bool) -> None:
     assert schedule.after_success(NOW, 3600, 0.5).is_due(moved) is is_due
 
 
 @given(jitters=st.lists(JITTERS, min_size=2, max_size=5), passed=st.lists(st.floats(0, 1000), min_size=5, max_size=5))
-def test_idle_roles_wake_up_together(jitters: list[float], passed: list[float]) -> None:
+def test_idle_roles_wake_up_at_the_same_time(jitters: list[float], passed: list[float]) -> None:
     looks = set()
     for jitter, seconds in zip(jitters, passed, strict=False):
         now = NOW.later(seconds)
