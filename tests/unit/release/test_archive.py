@@ -40,7 +40,7 @@ def test_archive_depends_on_name_content_and_execute_bit() -> None:
 
 
 def test_directories_precede_their_files() -> None:
-    """A plain sort of paths would put `a-b` between `a` and `a/x`."""
+    """Use names for which a plain sort of paths would put `a-b` between `a` and `a/x`."""
     there = [Entry("a/x"), Entry("a-b"), Entry("a", mode=0o755, kind=tarfile.DIRTYPE)]
     assert [entry.path for entry in entries(tar(there, NOON))] == ["a", "a/x", "a-b"]
 
@@ -49,8 +49,8 @@ LONG = "/".join(["a folder with a name of 34 letters"] * 5)
 
 
 @pytest.mark.parametrize(("path", "blocks"), [("a", 1), (LONG, 1), ("x" * 120, 3)])
-def test_long_name_costs_no_more_than_it_must(path: str, blocks: int) -> None:
-    """A header has blocks of 512 bytes. An archive is filled up to 20 blocks, two of which are its end."""
+def test_long_name_adds_blocks_only_beyond_the_header(path: str, blocks: int) -> None:
+    """A header has blocks of 512 bytes. An archive is padded to 20 blocks, and its last two blocks are empty."""
     made = tar([Entry(path)], NOON)
     assert [entry.path for entry in entries(made)] == [path]
     assert len(made.rstrip(b"\0")) <= blocks * 512 < len(made.rstrip(b"\0")) + 512
@@ -77,5 +77,5 @@ def test_compressed_content_has_no_time() -> None:
         (tarfile.SYMTYPE, 0o755, 0o777),
     ],
 )
-def test_modes_are_those_of_umask_022(kind: bytes, mode: int, expected: int) -> None:
+def test_modes_are_as_under_umask_022(kind: bytes, mode: int, expected: int) -> None:
     assert normal_mode(member(kind, mode)) == expected

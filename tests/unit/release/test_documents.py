@@ -39,7 +39,7 @@ First.
 @pytest.mark.parametrize(
     ("version", "expected"), [("1.1.0", "### Fixed\n\n- One.\n"), ("1.1", "An older scheme.\n"), ("1.0.0", "First.\n")]
 )
-def test_notes_are_those_of_the_version(version: str, expected: str) -> None:
+def test_notes_are_from_the_section_of_the_version(version: str, expected: str) -> None:
     assert notes(CHANGELOG, version) == expected
 
 
@@ -95,7 +95,7 @@ def test_security_insights_link_files_of_the_repository() -> None:
     assert set(yaml.safe_load(text)) == {"header", "project", "repository"}
 
 
-def test_builds_do_not_see_locale_time_zone_or_hash_seed() -> None:
+def test_builds_have_a_fixed_locale_time_zone_and_hash_seed() -> None:
     caller = {"PATH": "/bin", "TZ": "Asia/Tokyo", "LC_ALL": "de_DE", "PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1"}
     fixed = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "5"}
     assert fixed_environment(caller, 5) == {"PATH": "/bin", "BUILDAH_FORMAT": "docker", **fixed}

@@ -1,4 +1,4 @@
-"""Test the labels of an image, and how its base image is named."""
+"""Test the labels of an image, and the name and the digest of its base image."""
 
 from pathlib import Path
 
@@ -25,23 +25,23 @@ def test_labels_link_the_image_with_its_source_and_base() -> None:
     assert (found["base.name"], found["base.digest"]) == ("python:3.13", DIGEST)
 
 
-def test_base_that_was_built_here_has_the_digest_of_the_engine() -> None:
+def test_local_base_image_has_the_digest_from_the_engine() -> None:
     found = names("localhost/base:1", DIGEST)
     assert (found["base.name"], found["base.digest"]) == ("localhost/base:1", DIGEST)
 
 
-def test_index_of_bases_with_several_names_names_none() -> None:
+def test_index_of_different_base_images_has_no_base_label() -> None:
     assert not {"base.name", "base.digest"} & names("localhost/base:1-{arch}").keys()
 
 
-def test_digest_in_the_name_of_the_base_needs_no_engine() -> None:
+def test_base_image_with_a_digest_needs_no_engine() -> None:
     assert base_digest(Engine("/nonexistent", ""), f"python:3.13@{DIGEST}") == DIGEST
 
 
 @pytest.mark.parametrize(("base", "expected"), [("base:{arch}", "base:arm64"), ("python:3.13", "python:3.13")])
-def test_base_may_contain_the_architecture(base: str, expected: str) -> None:
+def test_name_of_the_base_image_may_have_the_architecture(base: str, expected: str) -> None:
     assert Engine("podman", base).base_of("arm64") == expected
 
 
-def test_base_is_read_from_the_dockerfile() -> None:
+def test_base_image_is_read_from_the_dockerfile() -> None:
     assert base_in("# a comment\nARG BASE=python:3.13\nARG BUILD_BASE=${BASE}\n") == "python:3.13"

@@ -47,7 +47,7 @@ def archive() -> bytes:
     return layout(image_index(both(), LABELS), both(), "1.0.0", EPOCH)
 
 
-def test_builder_leaves_no_trace() -> None:
+def test_image_does_not_depend_on_its_builder() -> None:
     one = platform_image(saved(created="2026-01-01T00:00:00Z", history=[{"created_by": "buildah"}]), LABELS, EPOCH)
     two = platform_image(saved(created="2027-01-01T00:00:00Z", docker_version="29"), LABELS, EPOCH)
     assert one == two
@@ -68,7 +68,7 @@ def test_platforms_have_architecture_and_variant() -> None:
 
 
 def test_saved_archive_is_read_through_its_links() -> None:
-    """Podman's archives have the layer once, and a link to it under an older name."""
+    """Use a link, because Podman's archives have the layer once, and a link to the layer under an older name."""
     files = [
         Entry("manifest.json", encoded_list([{"Config": "c.json", "Layers": ["l.tar"]}])),
         Entry("c.json", b'{"architecture": "amd64"}'),
@@ -82,7 +82,7 @@ def encoded_list(documents: list[dict[str, Any]]) -> bytes:
     return json.dumps(documents).encode()
 
 
-def test_layout_is_read_as_it_was_written() -> None:
+def test_layout_that_is_read_equals_the_written_layout() -> None:
     found = read_layout(archive())
     assert (found.tag, found.platforms) == ("1.0.0", both())
     assert config(found.platforms[1])["architecture"] == "arm64"

@@ -1,4 +1,4 @@
-"""Test when a commit can be released under a tag, and what workflows may do."""
+"""Test the conditions for a release of a commit under a tag, and the permissions of workflows."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def test_base_of_the_dockerfile_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflow_has_no_rights_of_its_own(path: Path) -> None:
+def test_workflow_gives_permissions_only_to_jobs(path: Path) -> None:
     document = workflow(path)
     assert document["permissions"] == {}
     assert all("permissions" in job and "timeout-minutes" in job for job in document["jobs"].values())
@@ -60,8 +60,8 @@ def test_make_targets_of_a_workflow_exist(path: Path) -> None:
             assert f"\n{target}:" in makefile, f"{path.name} runs `make {target}`"
 
 
-def test_only_publishing_jobs_may_write() -> None:
-    """A job of a release that pushes starts after the verification. Only the site has another right to write."""
+def test_only_publishing_jobs_have_write_permissions() -> None:
+    """Check that the jobs of a release that push start after other jobs. Only the workflow `docs` may also write."""
     writers = {(path.stem, name): rights for path in WORKFLOWS for name, rights in _rights_to_write(path).items()}
     assert {stem for stem, _ in writers} == {"release", "docs"}
     release = workflow(REPOSITORY / ".github" / "workflows" / "release.yml")["jobs"]
@@ -71,7 +71,7 @@ def test_only_publishing_jobs_may_write() -> None:
 
 
 PUSHING = {"contents", "packages"}
-"""Rights to change the repository, its releases and its registry."""
+"""Permissions to change the repository, its releases and its registry."""
 
 
 def _rights_to_write(path: Path) -> dict[str, set[str]]:

@@ -1,4 +1,4 @@
-"""Test what of a repository reaches a release."""
+"""Test which files, modes and versions of a repository are in a release."""
 
 import subprocess
 from pathlib import Path
@@ -25,7 +25,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o7777 for path in folder.rglob("*")}
 
 
-def test_release_has_the_files_of_the_commit_only(repository: Path, tmp_path: Path) -> None:
+def test_release_has_only_the_files_of_the_commit(repository: Path, tmp_path: Path) -> None:
     source = read_source(repository)
     (repository / "script").write_text("changed")
     (repository / "untracked").write_text("new")

@@ -51,14 +51,14 @@ def connect() -> Iterator[Connect]:
 
 @pytest.fixture
 def no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise the limits, because other tests may use a hundred thousand sockets and open files."""
+    """Increase the limits of the lookup, because other tests may use a hundred thousand sockets and open files."""
     monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 1 << 27)
     monkeypatch.setattr(peer_process, "CHECKS_A_SECOND", 1 << 20)
 
 
 @pytest.fixture(params=["netlink", "proc"])
 def find(request: pytest.FixtureRequest) -> Iterator[Find]:
-    """Return each of the two methods."""
+    """Return each of the two lookup methods, netlink and /proc."""
     if request.param == "proc":
         yield find_in_proc
         return
@@ -78,7 +78,7 @@ def peers(find: Find) -> Peers:
 
 @pytest.fixture
 def fresh() -> Iterator[Peers]:
-    """Return a Peers that opens at the first use of `can_look_up`."""
+    """Return a new Peers. It opens at the first use of `can_look_up`."""
     peers = Peers()
     yield peers
     peers.__exit__()

@@ -13,7 +13,7 @@ from sidecar.serving.sock_diag import (
 )
 
 UNUSED_ADDRESS = ("127.77.0.1", 0)
-"""A client's address on loopback that nothing else on this machine uses."""
+"""A client's address on loopback that no other program on this machine uses."""
 
 RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -37,7 +37,7 @@ _SECONDS = itertools.count(1000, 1000)
 
 
 def uid_of(peers: Peers, accepted: socket.socket) -> int | Pending | None:
-    """Look up the user. Each call is so much later that the tables of /proc may be read again."""
+    """Look up the user. The clock advances between calls, so that each call may read the tables of /proc again."""
     return peers.uid(accepted, next(_SECONDS))
 
 

@@ -48,7 +48,7 @@ def test_error_of_one_connection_does_not_end_the_group(number: int, left: int) 
     assert len(listener._errors) == left
 
 
-async def test_accept_is_retried_without_file_descriptors(
+async def test_accept_is_retried_if_no_file_descriptor_is_free(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     waiting, failures = accepting._waiting_connections, [1, 1, 1]

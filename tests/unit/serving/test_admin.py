@@ -91,19 +91,19 @@ def test_reason_defaults_to_expired_credentials() -> None:
     assert (response.status, body_of(response)) == (503, "default: the credentials have expired\n")
 
 
-def test_failing_refresh_stays_ready_until_expiration() -> None:
+def test_daemon_with_a_failing_refresh_is_ready_until_expiration() -> None:
     assert get("/readyz", READY._replace(last_error="Timeout: no answer")).status == 200
 
 
 @pytest.mark.parametrize(("age_seconds", "status"), [(0.0, 200), (STALLED_SECONDS, 200), (STALLED_SECONDS + 1, 503)])
-def test_stuck_loop_is_not_live(age_seconds: float, status: int) -> None:
+def test_stuck_refresh_loop_is_not_live(age_seconds: float, status: int) -> None:
     response = get("/livez", READY._replace(checked_at=NOW.monotonic - age_seconds))
     assert response.status == status
     if status == 503:
         assert body_of(response) == "default: the refresh loop has been stuck for 301 s\n"
 
 
-def test_reason_with_a_non_utf8_path_is_valid() -> None:
+def test_reason_with_a_path_that_is_not_utf8_is_sent() -> None:
     path = b"/caf\xe9/token".decode("utf-8", "surrogateescape")
     response = get("/readyz", STARTING._replace(last_error=f"{path} does not exist"))
     assert response.status == 503
@@ -125,7 +125,7 @@ def test_other_path_lists_the_paths(path: str) -> None:
     assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
 
-def test_admin_response_has_no_credentials_and_no_hold() -> None:
+def test_admin_response_is_immediate_without_credentials() -> None:
     for path in ("/livez", "/readyz", "/metrics", "/other"):
         response = get(path, STARTING)
         assert (response.snapshot, response.hold) == (None, None)

@@ -1,4 +1,4 @@
-"""Test that the audit log exceeds no budget, and that every response with credentials is in a line."""
+"""Test that the audit log exceeds no budget, and that its lines cover every response with credentials."""
 
 from collections import Counter
 from datetime import UTC, datetime

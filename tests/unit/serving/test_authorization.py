@@ -1,4 +1,4 @@
-"""Test the file with the clients' secret: created, kept, replaced and rejected, and failures to write the file."""
+"""Test the file with the clients' secret: its creation, its replacement, invalid content, and failed writes."""
 
 import os
 import stat
@@ -41,7 +41,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-# Creating it
+# Creation of the file
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -136,7 +136,7 @@ def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -
     assert secrets == {path.read_bytes()}
 
 
-def test_known_secrets_are_not_replaced(path: Path) -> None:
+def test_secret_in_use_is_not_replaced(path: Path) -> None:
     known = start_secrets([str(path)])
     other = str(path.parent / "other")
     write_secret(other, new_secret())
@@ -175,7 +175,7 @@ def test_dangling_link_is_replaced(path: Path) -> None:
     assert not path.is_symlink()
 
 
-# Rejecting it
+# Invalid content
 
 
 @pytest.mark.parametrize(

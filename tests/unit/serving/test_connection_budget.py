@@ -1,4 +1,4 @@
-"""Test which connections are closed when all connections together exceed the limits."""
+"""Test the choice of the connections to close when all connections exceed the limits."""
 
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ from sidecar.webhook.tls import Tls
 from tests.unit.serving.running_h11_server import HALF, LARGE, POST, all_of, serving, until
 
 
-async def test_oldest_unread_response_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budget is empty at the end."""
+async def test_client_with_the_oldest_unread_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the budget is empty at the end."""
     monkeypatch.setattr(connection_budget, "MAX_WAITING_BYTES", 2 * server.RESPONSE_COPIES * len(LARGE))
     budget = Budget()
     async with serving(budget=budget) as served, AsyncExitStack() as stack:
@@ -52,7 +52,7 @@ async def test_new_connection_closes_the_oldest_waiting_connection(
         assert served.reported == []
 
 
-async def test_connection_in_its_handshake_is_closed_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_handshake_is_closed_for_a_new_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
     tls = Tls()
     tls.use(renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving)
@@ -109,7 +109,7 @@ async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.Mon
             await until(newer, b"POST /inject 3")
 
 
-async def test_connection_that_completed_a_request_is_closed_last(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_after_a_complete_request_is_closed_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server keeps connections, and its client does not repeat a POST when one is closed."""
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as known:

@@ -1,4 +1,4 @@
-"""Test the decisions of the credentials endpoint: who gets credentials, and all other responses."""
+"""Test the decisions of the credentials endpoint: served credentials, held requests and rejections."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -104,7 +104,7 @@ def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str)
     "host",
     [b"127.0.0.1", b"127.0.0.1:4772", b"127.0.0.1:80", b"localhost", b"LOCALHOST:4772", b"[::1]", b"[::1]:4772", None],
 )
-def test_own_host_name_is_accepted_with_any_port(host: bytes | None) -> None:
+def test_loopback_host_is_accepted_with_any_port(host: bytes | None) -> None:
     assert send(headers={b"host": host}).status == 200
 
 

@@ -66,7 +66,7 @@ async def test_invalid_request_ends_its_connection(sent: bytes, status: bytes) -
         assert not served.reported
 
 
-async def test_too_long_body_is_rejected_before_it_arrives() -> None:
+async def test_body_over_the_limit_is_rejected_before_it_arrives() -> None:
     async with serving(limits=Limits(max_body_bytes=1000)) as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 2000)
         assert (await until(stream, b"too long.\n")).startswith(b"HTTP/1.1 413")
@@ -97,7 +97,7 @@ async def test_response_that_cannot_be_sent_is_reported() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"])
-async def test_client_that_leaves_is_not_reported(sent: bytes) -> None:
+async def test_client_that_disconnects_is_not_reported(sent: bytes) -> None:
     async with serving() as served:
         async with await served.connect() as stream:
             await stream.send_all(sent)
@@ -210,7 +210,7 @@ async def test_transfer_encoding_is_rejected_before_any_chunk_is_read(encoding: 
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 1", b"Content-Length: 4000000", b"Transfer-Encoding: chunked"])
-async def test_server_without_bodies_rejects_after_the_head(head: bytes) -> None:
+async def test_request_with_a_forbidden_body_is_rejected_at_once(head: bytes) -> None:
     async with serving(limits=Limits(max_body_bytes=0)) as served, await served.connect() as stream:
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
         assert (await all_of(stream)).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 411 "))

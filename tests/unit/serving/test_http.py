@@ -123,7 +123,7 @@ def test_rejected_request_has_its_status(status: int, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
-def test_rejection_does_not_depend_on_the_pieces(head: bytes) -> None:
+def test_rejection_is_the_same_for_any_pieces_of_the_bytes(head: bytes) -> None:
     step = 1 if len(head) < 1000 else 499
     first = next(result for end in range(0, len(head) + step, step) if (result := parse(head[:end])) is not None)
     assert first == rejection_of(head)
@@ -158,7 +158,7 @@ grammars = st.sampled_from([parse, WITH_PUT])
     st.lists(pieces, max_size=12).map(b"".join)
     | st.lists(pieces, max_size=8).map(lambda rest: START + HOST + b"".join(rest)),
 )
-def test_result_does_not_depend_on_the_pieces(read: Parse, data: bytes) -> None:
+def test_result_is_the_same_for_any_pieces_of_the_bytes(read: Parse, data: bytes) -> None:
     first = next((result for end in range(len(data) + 1) if (result := read(data[:end])) is not None), None)
     assert first == read(data)
 
@@ -170,11 +170,11 @@ def test_later_bytes_never_change_the_result(read: Parse, data: bytes, more: byt
         assert read(data + more) == result
 
 
-# A grammar with another method
+# The grammar that also allows PUT
 
 
 @pytest.mark.parametrize("more", [b"", b"Content-Length: 0\r\n"])
-def test_put_is_accepted_only_by_its_grammar(more: bytes) -> None:
+def test_put_is_accepted_only_if_the_grammar_allows_it(more: bytes) -> None:
     request = WITH_PUT(PUT + more + b"\r\n")
     assert isinstance(request, Request)
     assert (request.method, request.path) == (b"PUT", b"/latest/api/token")
@@ -239,7 +239,7 @@ def test_response_can_have_another_type_and_headers() -> None:
 
 
 @pytest.mark.parametrize("message", ["plain", 'with "quotes" and \u00e9', ""])
-def test_error_body_has_both_spellings(message: str) -> None:
+def test_error_body_has_its_keys_in_both_spellings(message: str) -> None:
     head, _, body = error_response(503, message, code="CredentialsUnavailable").partition(b"\r\n\r\n")
     assert json.loads(body) == {
         "code": "CredentialsUnavailable",

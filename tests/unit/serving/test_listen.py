@@ -71,7 +71,7 @@ def test_loopback_listener_has_a_hop_limit_of_one(host: str, *, is_limited: bool
     assert all((limit == 1) is is_limited for limit in limits)
 
 
-def test_other_address_gets_one_listener() -> None:
+def test_other_loopback_address_gets_one_listener() -> None:
     (listener,) = listen(SETTING, ("127.0.0.2", 0))
     with listener:
         assert listener.getsockname()[0] == "127.0.0.2"
@@ -101,7 +101,7 @@ def test_failure_of_one_family_closes_the_other_socket() -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_address_without_interface_is_an_error() -> None:
+def test_address_that_no_interface_has_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="no interface here has this address"):
         listen(SETTING, ("192.0.2.1", 0))
 
@@ -168,7 +168,7 @@ def test_listen_imports_only_light_modules() -> None:
 
 
 def bytes_pushed(client: socket.socket) -> int:
-    """Return how many bytes the kernel accepts while no process reads, at most a mebibyte."""
+    """Return the number of bytes that the kernel accepts while no process reads, at most a mebibyte."""
     pushed = 0
     with suppress(BlockingIOError):
         while pushed < 1024 * 1024:
@@ -178,7 +178,7 @@ def bytes_pushed(client: socket.socket) -> int:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
 def test_listen_limits_the_receive_buffer(host: str) -> None:
-    """A client sends until the kernel accepts no more. Its send buffer is small, so the server's buffer counts."""
+    """Let a client with a small send buffer send until the kernel accepts no more. The server's buffer then counts."""
     for listener in listen(SETTING, (host, 0)):
         address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
         with listener, socket.socket(listener.family) as client:

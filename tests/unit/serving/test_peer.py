@@ -1,4 +1,4 @@
-"""Test the lookup of a connection's client by both methods, and the results that do not count."""
+"""Test the lookup of a connection's client by both methods, and the clients that stay unknown."""
 
 import builtins
 import os
@@ -210,5 +210,5 @@ def test_link_local_client_is_unknown(connect: Connect, fresh: Peers) -> None:
         assert uid_of(fresh, accepted) is None
 
 
-def test_clients_are_unknown_before_peers_is_open(connect: Connect) -> None:
+def test_clients_are_unknown_before_peers_opens(connect: Connect) -> None:
     assert uid_of(Peers(), connect().accepted) is None

@@ -73,7 +73,7 @@ def test_peer_over_the_budget_has_only_a_user(connect: Connect, fresh: Peers, mo
 
 
 def test_last_found_process_is_checked_first(connect: Connect, fresh: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If that process has ended, the lookup still finds other processes."""
+    """Check that the lookup still finds other processes after the last found process has ended."""
     assert fresh.can_look_up
     listed: list[list[int]] = []
 

@@ -33,7 +33,7 @@ LINE = (
 )
 
 
-def test_table_line_is_parsed_like_a_reply() -> None:
+def test_table_line_is_parsed_like_a_netlink_reply() -> None:
     wanted = b" 0100007F:9C40 0100007F:12A4 "
     lines = [LINE % (b"01", 1001, 77), LINE % (b"06", 0, 78), LINE % (b"05", 0, 0), LINE % (b"04", 1002, 79)]
     table = b"\n".join([*lines, b""])
@@ -86,7 +86,7 @@ def test_concurrent_clients_share_one_read(connect: Connect, reads: list[int]) -
 
 
 def test_client_after_a_read_waits_for_the_next_one(connect: Connect, reads: list[int]) -> None:
-    """Another user's client may have had the same key at the time of the read."""
+    """Check the wait, because another user's client may have had the same key at the time of the read."""
     peers = by_proc()
     first, second = connect().accepted, connect().accepted
     assert peers.uid(first, 100.0) == os.geteuid()
@@ -106,7 +106,7 @@ def test_denied_requests_do_not_use_up_the_reads_of_others(connect: Connect, rea
 
 
 def test_reads_take_at_most_a_tenth_of_a_processor(connect: Connect, reads: list[int]) -> None:
-    """The kernel takes 18 ms per MiB. With the second budget, for denials, the limit is two tenths."""
+    """Count 18 ms of the kernel per MiB. A second budget is for denials, so both budgets may take two tenths."""
     peers = by_proc()
     for hundredth in range(1000):
         sock = connect().accepted

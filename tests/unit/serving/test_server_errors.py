@@ -26,7 +26,7 @@ async def test_error_in_respond_causes_a_500_for_one_client(clock: MockClock, se
 
 
 def nothing(*_: object) -> Any:
-    """Return None, which the type of a handler forbids."""
+    """Return None, although the type of a handler does not allow it."""
 
 
 async def test_none_as_response_affects_only_its_own_client(clock: MockClock, server: Server) -> None:

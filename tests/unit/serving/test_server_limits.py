@@ -36,9 +36,9 @@ async def test_oldest_idle_client_is_evicted_over_the_limit(clock: MockClock) ->
             assert await read_all(client) == OK.content
 
 
-async def test_newest_silent_clients_of_a_pass_are_kept(clock: MockClock) -> None:
+async def test_newest_silent_clients_are_kept(clock: MockClock) -> None:
     async with running(limits=Limits(connections=2)) as server:
-        *early, late, last = [server.connect_at_once() for _ in range(8)]  # accepted in one pass
+        *early, late, last = [server.connect_at_once() for _ in range(8)]  # one pass of the server accepts all of them
         for client in early:
             assert status_of(await read_all(client)) == 503
             await client.aclose()
@@ -140,7 +140,7 @@ async def test_failed_send_is_retried_or_counted(
         assert server.statuses == [status, status]
 
 
-async def test_client_that_left_the_queue_does_not_delay_others(clock: MockClock) -> None:
+async def test_client_that_disconnects_early_does_not_delay_others(clock: MockClock) -> None:
     listener = fake(Exhausted)
     listener.errors = (errno.ECONNABORTED,)
     async with running(listeners=[listener]) as server:

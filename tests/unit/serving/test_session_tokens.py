@@ -1,4 +1,4 @@
-"""Test that session tokens of any size that STS may return are served whole in every format, and measured."""
+"""Test that session tokens of any size are served whole in every format, and that metrics show their size."""
 
 import json
 import sys
