@@ -42,7 +42,7 @@ class CommandResult(NamedTuple):
     err: str
 
     def without_next(self) -> "CommandResult":
-        """Return the same result without the commands to run next (test_outcome.py)."""
+        """Return the same result without the lines with the next commands, which test_outcome.py tests."""
         return self._replace(out=without_next(self.out))
 
 
@@ -79,7 +79,7 @@ class Account:
         return run_setup(self._capsys, *arguments)
 
     def use(self, access_key_id: str, secret_access_key: str) -> None:
-        """Give the command these credentials, with the permissions in their owner's policies."""
+        """Let the command use these credentials. Moto then checks the permissions of their owner."""
         self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key_id)
         self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_access_key)
         self.server.allow_requests(0)
@@ -107,7 +107,7 @@ def account(
 
 
 Offline = Callable[..., CommandResult]
-"""A function that runs `irsa-sidecar setup …` with --account-id and --output, so without any call to AWS."""
+"""A function that runs `irsa-sidecar setup …` with --account-id and --output, which needs no call to AWS."""
 
 
 @pytest.fixture

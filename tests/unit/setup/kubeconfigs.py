@@ -1,4 +1,4 @@
-"""Provide kubeconfig files, and send a request with each."""
+"""Provide kubeconfig files, and send a request with each of these files."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def get_version(environ: dict[str, str]) -> Any:
 
 
 def plugin(status: Any = None, more: str = "", **fields: Any) -> dict[str, Any]:
-    """Return a user with a plugin that runs `more` and prints this status."""
+    """Return a kubeconfig's user with a login plugin. The plugin runs the code `more` and prints this status."""
     response = json.dumps({"status": {"token": "t"} if status is None else status})
     program = f"import json, os, sys\n{more}\nprint({response!r})"
     entry = {

@@ -15,7 +15,7 @@ from tests.unit.setup.conftest import ISSUER, Offline, discovery
 CLUSTER = {"name": "shop", "status": "ACTIVE", "identity": {"oidc": {"issuer": ISSUER}}}
 
 
-def test_issuer_of_an_eks_cluster_is_in_its_description() -> None:
+def test_issuer_of_an_eks_cluster_comes_from_eks() -> None:
     assert issuer_of_eks(CLUSTER) == ISSUER
 
 

@@ -45,7 +45,7 @@ def cluster(aws_environment: None, capsys: pytest.CaptureFixture[str], tmp_path:
         yield Cluster(fake, capsys, tmp_path / "public")
 
 
-def test_documents_are_written_only_if_changed(cluster: Cluster) -> None:
+def test_documents_are_written_only_if_they_changed(cluster: Cluster) -> None:
     keys, found = cluster.directory / "openid/v1/jwks", cluster.directory / ".well-known/openid-configuration"
     assert cluster.write("--issuer", ISSUER).without_next() == (
         0,
@@ -146,7 +146,7 @@ def test_eks_cluster_needs_no_publishing(cluster: Cluster) -> None:
     assert "EKS itself publishes the documents of " in cluster.write().err
 
 
-# --check
+# The flag --check
 
 
 def test_check_passes_if_the_keys_match(cluster: Cluster, issuer: Internet) -> None:
@@ -188,7 +188,7 @@ _KIDS = st.sets(st.sampled_from(["a", "b", "c"]), min_size=1)
 
 
 @given(_KIDS, _KIDS)
-def test_each_key_of_only_one_set_is_a_difference(public: set[str], own: set[str]) -> None:
+def test_key_that_only_one_key_set_contains_is_a_difference(public: set[str], own: set[str]) -> None:
     published, current = ({"keys": [KEY | {"kid": kid} for kid in sorted(kids)]} for kids in (public, own))
     differences = list(key_differences(published, current))
     assert len(differences) == len(public ^ own)
@@ -199,7 +199,7 @@ def test_each_key_of_only_one_set_is_a_difference(public: set[str], own: set[str
 
 
 @given(st.text(st.sampled_from("/.%a\\?#:"), max_size=12))
-def test_keys_url_never_leads_out_of_the_directory(path: str) -> None:
+def test_url_of_the_keys_never_leaves_the_directory(path: str) -> None:
     documents = read_documents(json.dumps(discovery()).encode(), b'{"keys": []}')
     try:
         keys, _ = to_publish(documents, f"{ISSUER}/{path}")

@@ -23,7 +23,7 @@ from tests.unit.setup.kubeconfigs import NAME, PATH, get_version, plugin, writte
 SETUP = ("service-account", "--name", "cart", "--role-arn", "arn:aws:iam::111122223333:role/cart", "--dry-run")
 
 
-# The server's certificate and the network path to it
+# The server's certificate and the network path to the server
 
 
 def test_tls_server_name_in_the_certificate_is_accepted(
@@ -172,7 +172,7 @@ def test_token_file_is_relative_and_read_again(
 def test_secret_is_never_sent_unencrypted(
     user: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: FakeApiServer
 ) -> None:
-    """Kubectl does not send secrets over http:// either. Loopback is safe, for example for `kubectl proxy`."""
+    """Send no secret over http://, because kubectl sends none. Loopback is safe, for example for `kubectl proxy`."""
     plain.broken["http://api.example.com/version"] = plain.broken[PATH]
     fields = {"proxy-url": plain.url}
     get_version(written(tmp_path / "config", "http://api.example.com", fields, {**user, "as": "jane"}))

@@ -34,7 +34,7 @@ def test_second_run_changes_nothing() -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "---\n", "--- # x\n", "\n# comment\n---\n"])
-def test_markers_and_line_ends_stay_unchanged(start: str, line_end: str) -> None:
+def test_document_markers_and_line_ends_stay_unchanged(start: str, line_end: str) -> None:
     text = (start + "kind: Pod\nspec:\n  containers:\n    - name: app\n").replace("\n", line_end)
     written = change_pods(text, "m.yaml", with_role).text
     assert written.startswith(start.replace("\n", line_end) + "kind: Pod")
@@ -60,7 +60,9 @@ def test_every_native_kind_with_pods_is_changed(kind: str) -> None:
 
 def test_each_item_of_a_list_is_changed() -> None:
     items = [deployment(SPEC), {"kind": "Service", "metadata": {"name": "x"}}, deployment(SPEC, "Job")]
-    text = yaml.safe_dump(json.loads(json.dumps({"kind": "List", "items": items})))  # without YAML aliases
+    text = yaml.safe_dump(
+        json.loads(json.dumps({"kind": "List", "items": items}))
+    )  # no part is replaced by a YAML alias
     written = change_pods(text, "m.yaml", with_role)
     first, service, job = yaml.safe_load(written.text)["items"]
     for each in (first, job):
@@ -72,7 +74,7 @@ def test_each_item_of_a_list_is_changed() -> None:
 @pytest.mark.parametrize("before", ["", "          app: cart\n"])
 @pytest.mark.parametrize("after", ["", "          tier: web\n"])
 def test_pod_identity_label_of_eks_is_removed(before: str, after: str) -> None:
-    """Only the label's line is removed. The EKS webhook changed this Pod before."""
+    """Remove only the line of the label. The EKS webhook changed this Pod before."""
     spec = spec_after_eks_webhook()
     text = yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "spec": spec}, sort_keys=False)
     metadata = f"metadata:\n  name: cart\n  labels:\n{before}          eks.amazonaws.com/pod-identity: enabled\n{after}"
@@ -121,7 +123,7 @@ def test_other_value_of_the_label_is_rejected(value: Any) -> None:
 
 
 @given(st.text(max_size=60) | st.text("-: {}[]\n#&*a|>\"'", max_size=60))
-def test_any_text_passes_or_causes_an_error_message(text: str) -> None:
+def test_any_text_is_accepted_or_causes_an_error_message(text: str) -> None:
     try:
         written = change_pods(text, "m.yaml", with_role).text
     except ConfigurationError as error:
@@ -158,7 +160,7 @@ UNREADABLE += ["# " * 200 + "\na: [\n", "[" * 1000 + "\n", '{"a":' * 900 + "1" +
 
 
 @pytest.mark.parametrize("bad", UNREADABLE)
-def test_unreadable_document_beside_a_pod_passes(bad: str) -> None:
+def test_unreadable_document_next_to_a_pod_stays_unchanged(bad: str) -> None:
     good = yaml.safe_dump(deployment(SPEC))
     written = change_pods(f"{bad}---\n{good}---\n{bad}", "m.yaml", with_role)
     assert written.text.startswith(f"{bad}---\n")
@@ -178,7 +180,7 @@ def test_unreadable_document_with_a_request_is_an_error(bad: str, name: str) -> 
         change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)
 
 
-def test_unreadable_document_that_opts_out_passes() -> None:
+def test_unreadable_document_that_opts_out_stays_unchanged() -> None:
     bad = '# irsa-sidecar.io/inject: "true"\nlabels: {irsa-sidecar.io/inject: "false"}\na: [\n'
     written = change_pods(f"{bad}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
     assert written.text.startswith(bad)
@@ -194,7 +196,7 @@ WITHOUT_POD = [
 
 
 @pytest.mark.parametrize("text", WITHOUT_POD)
-def test_document_without_a_pod_passes_unchanged(text: str) -> None:
+def test_document_without_a_pod_stays_unchanged(text: str) -> None:
     written = change_pods(f"{text}---\n{yaml.safe_dump(deployment(SPEC))}", "m.yaml", with_role)
     assert written.text.startswith(f"{text}---\n")
     assert written.notes == ()
@@ -225,11 +227,11 @@ def test_all_errors_are_reported_together() -> None:
     ],
 )
 def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
-    """The API server copies the old field into the new field on conversion from v1, if the new field is empty."""
+    """Do the same as the API server: its conversion from v1 copies the old field into an empty new field."""
     assert ARN in change_pods(with_service_account("", **spec), "m.yaml", change).text.split("---")[0]
 
 
-def test_new_name_of_the_service_account_has_priority() -> None:
+def test_new_field_of_the_service_account_has_priority() -> None:
     text = with_service_account("", serviceAccountName="other", serviceAccount="cart")
     with pytest.raises(ConfigurationError, match=r"There is no role\..* Or use --role-arn\."):
         change_pods(text, "m.yaml", change)
@@ -263,8 +265,8 @@ def test_misspelt_annotation_is_named_in_the_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["irsa-sidecar.io/injected", "irsa-sidecar.com/inject", "irsa_sidecar.io/Inject"])
-def test_misspelt_label_is_an_error_beside_other_pods(name: str) -> None:
-    """Without the error, the Pod would stay unchanged without any message, because other Pods have the right label."""
+def test_misspelt_label_is_an_error_next_to_other_pods(name: str) -> None:
+    """Check the error. Without it, the Pod would silently stay unchanged, because other Pods have the correct label."""
 
     def deployment(app: str, label: str) -> str:
         return yaml.safe_dump(

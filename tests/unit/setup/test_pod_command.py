@@ -64,7 +64,7 @@ def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: py
         (["binary.yaml", "--region", "eu-west-1"], "binary.yaml is"),
     ],
 )
-def test_wrong_usage_names_the_flag(
+def test_error_of_wrong_usage_names_the_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -79,7 +79,7 @@ def test_wrong_usage_names_the_flag(
 
 
 @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_error_of_a_wrong_region_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(name, "EU")
@@ -87,7 +87,7 @@ def test_wrong_region_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: 
         run("m.yaml", "--image", "x:1")
 
 
-def test_flags_for_the_manifest_take_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_change_the_written_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(with_service_account("shop", serviceAccountName="cart"))
     assert run(str(path), "--image", "x:1", "--region", "eu-west-1", "--namespace", "shop") == 0
@@ -98,7 +98,7 @@ def test_flags_for_the_manifest_take_effect(tmp_path: Path, capsys: pytest.Captu
     assert "irsa-sidecar-token" in capsys.readouterr().out
 
 
-def test_rejected_stream_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_manifest_produces_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = yaml.safe_dump_all([deployment(SPEC), deployment({**SPEC, "hostNetwork": True})])
     (tmp_path / "m.yaml").write_text(text)
     with pytest.raises(ConfigurationError):

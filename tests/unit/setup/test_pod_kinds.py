@@ -1,4 +1,4 @@
-"""Test which objects have Pods, and which of these Pods are changed."""
+"""Test the objects that have Pods, and the choice of the Pods to change."""
 
 import copy
 from typing import Any
@@ -96,7 +96,7 @@ def test_custom_resource_without_a_request_is_named(api_version: str, kind: str)
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_label_in_a_custom_resource_selects_only_that(api_version: str, kind: str) -> None:
+def test_label_selects_its_custom_resource_and_no_deployment(api_version: str, kind: str) -> None:
     written = run(PLAIN, workload(api_version, kind, REQUESTING))
     assert written.workloads == (f"{kind} x",)
     assert written.text.startswith(yaml.safe_dump(PLAIN, sort_keys=False))
@@ -142,7 +142,7 @@ def test_request_outside_a_template_is_an_error(what: str) -> None:
 
 
 @pytest.mark.parametrize("found", [VOLCANO, RAY])
-def test_object_without_a_request_passes_unchanged(found: Any) -> None:
+def test_object_without_a_request_stays_unchanged(found: Any) -> None:
     text = yaml.safe_dump(found).replace("irsa-sidecar.io/", "example.com/")
     written = run(yaml.safe_load(text), PLAIN)
     assert written.workloads == ("Deployment x",)
@@ -169,7 +169,7 @@ def test_template_path_must_be_a_path(text: str) -> None:
 
 
 def test_labels_on_all_objects_are_accepted() -> None:
-    """Kustomize puts the same labels on objects, templates and selectors."""
+    """Use the same labels on objects, templates and selectors, as kustomize writes them."""
     service = resource("v1", "Service", {"selector": REQUESTING["labels"]}, REQUESTING)
     rollout = workload("argoproj.io/v1alpha1", "Rollout", REQUESTING)
     rollout["metadata"] |= copy.deepcopy(REQUESTING)
@@ -192,8 +192,8 @@ def test_items_of_a_typed_list_have_the_kind_of_the_list() -> None:
     assert "kind" not in yaml.safe_load(written.text)["items"][0]
 
 
-def test_native_object_without_a_template_beside_others_passes() -> None:
-    """A patch for kustomize, for example, may have no template."""
+def test_native_object_without_a_template_stays_unchanged() -> None:
+    """Use an object without a template, for example a patch for kustomize."""
     patch = resource("apps/v1", "Deployment", {"replicas": 3}, {"name": "patch"})
     written = run(patch, PLAIN)
     assert written.workloads == ("Deployment x",)
@@ -209,7 +209,7 @@ def test_lists_inside_lists_are_searched() -> None:
     assert written.workloads == ("Deployment x", "Job x")
 
 
-def test_title_is_safe_on_a_terminal() -> None:
+def test_name_of_an_object_is_safe_on_a_terminal() -> None:
     found = workload("apps/v1", "Deployment")
     found["metadata"]["name"] = "a\x1b[31m"
     assert run(found).workloads == ("Deployment a\\x1b[31m",)

@@ -1,4 +1,4 @@
-"""Test `setup role` with --account-id and --output, so without any call to AWS."""
+"""Test `setup role` with --account-id and --output, which needs no call to AWS."""
 
 import json
 import time

@@ -91,6 +91,6 @@ def test_output_yaml_needs_no_cluster(capsys: pytest.CaptureFixture[str]) -> Non
         (["--token-expiration", "60"], "--token-expiration is '60', .* Use whole seconds from 600 to 86400"),
     ],
 )
-def test_wrong_usage_names_the_flag(arguments: list[str], words: str) -> None:
+def test_error_of_wrong_usage_names_the_flag(arguments: list[str], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         run(*arguments)

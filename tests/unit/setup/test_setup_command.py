@@ -72,7 +72,7 @@ def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "--template-path" in capsys.readouterr().out
 
 
-def test_import_error_of_ours_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_error_in_our_code_is_not_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sidecar.setup.steps.role", None)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["setup", "role"])

@@ -1,4 +1,4 @@
-"""Test which subjects a trust policy may name."""
+"""Test the subjects that a trust policy may contain."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Test our statement in a trust policy, beside other statements, with the strict evaluator in `local`."""
+"""Test our statement in a trust policy with other statements. The strict evaluator in `local` judges the policy."""
 
 import json
 from fnmatch import fnmatchcase
@@ -111,7 +111,7 @@ def test_single_statement_without_a_list_is_kept(statement: Any, accounts: list[
     assert texts(after, wanted) == [json.dumps(statement)]
 
 
-def test_equal_statement_of_another_tool_is_sufficient() -> None:
+def test_equal_statement_of_another_tool_needs_no_copy() -> None:
     wanted = grant("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till")
     theirs = {
         "Effect": "Allow",

@@ -1,4 +1,4 @@
-"""Provide a grant for the tests of trust policies, and use the strict evaluator in `local`."""
+"""Provide a grant for the tests of trust policies, and judge a policy with the strict evaluator in `local`."""
 
 import json
 from typing import Any

@@ -111,7 +111,7 @@ sys.meta_path.insert(0, Finder)
 @linux_only
 @pytest.mark.parametrize("name", sorted(NEAR_THE_TOKEN))
 def test_command_is_not_dumpable_before_its_module_is_imported(name: str) -> None:
-    """Our Python code cannot act earlier. Nothing was read before, and no configuration was parsed."""
+    """Check the earliest moment for our Python code, before it reads a file or parses the configuration."""
     command = [*our_program(PRINT_DUMPABLE_AT_IMPORT.replace("NAME", name)), name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "DUMPABLE 0\n"
@@ -169,7 +169,7 @@ async def test_run_starts_no_process(tmp_path: Path) -> None:
 
 
 @linux_only
-async def test_denied_step_is_one_warning(tmp_path: Path) -> None:
+async def test_denied_step_causes_one_warning(tmp_path: Path) -> None:
     async with (
         scripted_sts() as sts,
         run_daemon(pod_environment(tmp_path / "token", sts.url), prelude=DENY_CORE_LIMIT) as running,

@@ -46,7 +46,7 @@ def test_no_module_is_listed_twice() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_parts_save_at_least_a_tenth_of_a_mebibyte() -> None:
+def test_each_skipped_part_saves_a_tenth_of_a_mebibyte() -> None:
     assert [part for part in (*STUBBED, *LAZY) if part.mebibytes < 0.1] == []
 
 
@@ -71,7 +71,7 @@ def test_other_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_checked_versions
-def test_package_of_another_version_gets_its_real_parts() -> None:
+def test_package_of_another_version_gets_no_stubs() -> None:
     code = """
 import sys
 from sidecar.startup import lean_imports
@@ -98,7 +98,7 @@ print(*(name in sys.modules for name in ("asyncio", "http.client", "trio._path",
 
 
 @needs_checked_versions
-def test_later_import_is_real() -> None:
+def test_import_after_the_start_loads_the_real_module() -> None:
     found = in_fresh_interpreter(
         IMPORTED
         + """
@@ -114,14 +114,14 @@ print(type(ast.parse("1")).__name__, pathlib.Path("a"), http.client.OK, urllib.r
 
 @needs_checked_versions
 def test_botocore_signs_after_lean_imports() -> None:
-    """The signer of botocore signs the requests of a role with a chain, long after the start."""
+    """Import the signer of botocore long after the start, as the daemon does for a role with a chain."""
     code = "from botocore.auth import SigV4Auth; from botocore.awsrequest import AWSRequest; print(SigV4Auth.__name__)"
     assert in_fresh_interpreter(IMPORTED + code) == "SigV4Auth"
 
 
 @needs_checked_versions
 @pytest.mark.parametrize("name", LAZY_NAMES)
-def test_lazy_module_is_real_after_its_first_use(name: str) -> None:
+def test_lazy_module_is_loaded_at_its_first_use(name: str) -> None:
     used = {"certifi": "where", "email.message": "Message", "idna": "encode", "ipaddress": "ip_address"}[name]
     code = f"""
 import importlib
@@ -134,7 +134,7 @@ print(type(sys.modules[{name!r}]).__name__)
     assert in_fresh_interpreter(IMPORTED + code) == "module"
 
 
-def test_modules_imported_before_are_not_changed() -> None:
+def test_modules_that_are_already_imported_stay_unchanged() -> None:
     code = """
 import ast, idna, calendar
 from sidecar.startup.lean_imports import lean_imports
@@ -157,8 +157,8 @@ assert ast.parse("1") and idna.encode("a") and calendar.timegm
         ("import httpcore; httpcore.ConnectionPool()", "ConnectionPool"),
     ],
 )
-def test_stub_used_after_the_start_raises_its_name(use: str, name: str) -> None:
-    """Check the error, because a silent stub could break code that no test runs."""
+def test_use_of_a_stub_after_the_start_is_an_error(use: str, name: str) -> None:
+    """Check that the error names the stub. A silent stub could break code that no test runs."""
     code = f"""
 try:
     {use}
@@ -169,8 +169,8 @@ except RuntimeError as error:
 
 
 @needs_checked_versions
-def test_certifi_is_real_after_its_first_use() -> None:
-    """The package httpcore uses certifi for a proxy over TLS without a context."""
+def test_certifi_is_loaded_at_its_first_use() -> None:
+    """Use httpcore, which needs certifi for a proxy over TLS without a context."""
     code = "import httpcore, ssl; print(httpcore.default_ssl_context().cert_store_stats()['x509_ca'] > 50)"
     assert in_fresh_interpreter(IMPORTED + code) == "True"
 
@@ -182,8 +182,8 @@ IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptogr
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process has mapped")
-async def test_run_leaves_installed_cryptography_out_of_memory(tmp_path: Path, authority: Authority) -> None:
-    """The daemon uses TLS and a chain, for which it imports botocore's signer long after the start."""
+async def test_run_does_not_load_installed_cryptography(tmp_path: Path, authority: Authority) -> None:
+    """Use TLS and a chain. For the chain, the daemon imports botocore's signer long after the start."""
     chain = [{"role_arn": "arn:aws:iam::777788889999:role/data"}]
     roles = [{"name": "default", "role_arn": ROLE_ARN}, {"name": "chained", "role_arn": ROLE_ARN, "chain": chain}]
     (tmp_path / "roles.yaml").write_text(json.dumps({"roles": roles}))

@@ -152,7 +152,7 @@ async def test_chain_error_names_the_step_and_its_role(step: int) -> None:
     assert len(requests) == step + 1
 
 
-async def test_token_error_in_a_chain_names_no_step() -> None:
+async def test_token_error_in_a_chain_has_no_step() -> None:
     error, requests = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired"))
     assert (error.problem, error.step) == ("ExpiredTokenException: Token expired", 0)
     assert error.next_step is NextStep.WAIT_FOR_TOKEN
@@ -167,7 +167,7 @@ async def test_token_error_in_a_chain_names_no_step() -> None:
         (Reply(503, b"<html>busy</html>"), "Http503"),
     ],
 )
-async def test_chain_error_names_the_step_without_response(reply: Reply, code: str) -> None:
+async def test_chain_error_names_the_step_without_a_valid_response(reply: Reply, code: str) -> None:
     error, _ = await failure_of(GOOD[0], reply)
     assert (error.code, error.step, error.next_step) == (code, 1, NextStep.RETRY)
     assert error.message.startswith(f"step 1 of the chain, {NEXT}: ")
@@ -235,7 +235,7 @@ async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
         await daemon.roles.first_credentials()
         served = [daemon.role.snapshot]
         while len(sts.requests) < 9:
-            await trio.sleep(3)  # shorter than any backoff
+            await trio.sleep(3)  # a time that is shorter than any back-off
             if daemon.role.snapshot is not served[-1]:
                 served.append(daemon.role.snapshot)
     assert [snapshot and snapshot.credentials.access_key_id for snapshot in served] == ["ASIALAST", "ASIAFRESH"]

@@ -87,7 +87,7 @@ async def test_exchange_closes_its_connection() -> None:
         before = os.listdir("/proc/self/fd")
         for key in ("ASIAONE", "ASIATWO"):
             assert (await client.exchange(REQUEST, TOKEN)).credentials.access_key_id == key
-            await wait_all_tasks_blocked()  # until the server has closed the connection
+            await wait_all_tasks_blocked()  # wait until the server has closed the connection
             assert os.listdir("/proc/self/fd") == before
 
 
@@ -113,7 +113,7 @@ async def test_exchange_returns_credentials_and_sts_date() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Fri, 15 Jan 2027 08:00:00 -0000", "1, 1 Jan 99999999999 0:0"])
-async def test_exchange_accepts_a_response_without_usable_date(date: str | None) -> None:
+async def test_response_without_a_usable_date_is_accepted(date: str | None) -> None:
     async with scripted(good_reply(date=date)) as sts:
         assert (await exchange(sts.url)).sts_date is None
 
@@ -126,7 +126,7 @@ def test_date_header_is_an_aware_instant_or_none(header: str) -> None:
     assert found is None or found.tzinfo is not None
 
 
-async def test_exchange_reads_a_response_byte_by_byte(autojump_clock: object) -> None:
+async def test_response_in_single_bytes_is_read(autojump_clock: object) -> None:
     async with scripted(Reply(200, good_reply().body, drip_seconds=0.001), good_reply()) as sts:
         assert (await exchange(sts.url)).credentials == (await exchange(sts.url)).credentials
 
@@ -137,7 +137,7 @@ async def test_sts_error_has_code_status_and_retry_after() -> None:
     assert error.next_step is NextStep.SLOW_DOWN
 
 
-async def test_sts_error_has_x_amz_retry_after() -> None:
+async def test_sts_error_has_the_time_from_x_amz_retry_after() -> None:
     headers = {"Retry-After": "2", "x-amz-retry-after": "2500"}
     error = await failure_of(error_reply(400, "Throttling", "Rate exceeded", headers))
     assert error.retry_after_seconds == 2.5
@@ -159,7 +159,7 @@ async def test_compressed_response_is_rejected() -> None:
     assert "gzip" in error.message
 
 
-async def test_response_size_is_limited_to_the_byte() -> None:
+async def test_limit_for_the_size_of_a_response_is_exact() -> None:
     body = good_reply().body
     async with scripted(Reply(200, body + b" " * (MAX_REPLY_BYTES - len(body)))) as sts:
         await exchange(sts.url)

@@ -48,7 +48,7 @@ async def test_client_trusts_an_authority_of_the_bundle(authority: Authority) ->
         (STS_HOST, 1, False, "unable to get local issuer certificate", "set AWS_CA_BUNDLE to a file"),
     ],
 )
-async def test_wrong_certificate_gets_no_token_and_its_own_hint(  # noqa: PLR0917
+async def test_server_with_a_wrong_certificate_gets_no_token(  # noqa: PLR0917
     authority: Authority, name: str, days_left: int, is_known: object, reason: str, advice: str
 ) -> None:
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
@@ -129,7 +129,7 @@ async def test_loopback_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
-async def test_rejection_by_the_proxy_has_its_own_code(
+async def test_rejection_by_the_proxy_has_the_code_proxy(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     async with proxied(authority, monkeypatch, status) as (sts, _):
@@ -156,7 +156,7 @@ def test_unusable_proxy_is_reported_without_its_value(monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def proxies_of_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set one proxy per scheme, and ALL_PROXY, which AWS's SDKs ignore."""
+    """Set one proxy per scheme, and also ALL_PROXY, which AWS's SDKs ignore."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
     monkeypatch.setenv("http_proxy", "http://proxy.example:8080")
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.example:1080")
@@ -186,4 +186,4 @@ def test_client_uses_the_same_proxy_as_botocore(
     monkeypatch.setenv("NO_PROXY", no_proxy)
     botocores = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
     assert proxy_for(url) == botocores
-    StsClient(url)  # no value of NO_PROXY raises
+    StsClient(url)  # no value of NO_PROXY causes an exception

@@ -42,7 +42,7 @@ class Botocore:
         self._session.set_credentials("access-key-id", "secret-access-key")
 
     def endpoint(self, region: str, *, fips: bool, dualstack: bool) -> tuple[str, str] | None:
-        """Return botocore's URL and signing region; None if botocore rejects the region."""
+        """Return botocore's URL and signing region, or None if botocore rejects the region."""
         config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dualstack)
         try:
             client = self._session.create_client("sts", region_name=region, config=config)

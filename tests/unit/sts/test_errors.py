@@ -262,7 +262,7 @@ def test_retry_after_is_in_whole_seconds(header: str | None, seconds: float | No
     ],
 )
 def test_amazons_retry_after_is_in_milliseconds(milliseconds: str, seconds: str | None, expected: float | None) -> None:
-    """The longer of the two headers counts. The schedule limits both."""
+    """Use the longer time of the two headers. The schedule limits this time."""
     error = refusal(error_body("Throttling", "Rate exceeded"), 400, seconds, milliseconds)
     assert error.retry_after_seconds == expected
 
@@ -292,7 +292,7 @@ def test_invalid_session_token_size_is_ignored(value: str) -> None:
 # Hints
 
 
-def test_hints_are_sentences_for_known_codes() -> None:
+def test_hint_for_each_known_code_is_a_sentence() -> None:
     assert HINTS.keys() <= NEXT_STEPS.keys() | {"MalformedReply"}
     for text in HINTS.values():
         assert text[0].isupper()
@@ -346,7 +346,7 @@ def test_hint_names_the_next_step(code: str, message: str, part: str) -> None:
         "because no {} allows the sts:AssumeRole action",
     ],
 )
-def test_other_policy_denial_hint_omits_the_trust_policy(
+def test_hint_about_another_policy_omits_the_trust_policy(
     kind: str, word: str, reason: str, code: str, operation: Operation
 ) -> None:
     message = f"User: a is not authorized to perform: sts:TagSession on resource: b {reason.format(kind)}"

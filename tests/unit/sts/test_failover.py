@@ -22,7 +22,7 @@ from sidecar.sts.failover import (
 
 
 class Outcome(NamedTuple):
-    """The outcome of an attempt after `wait_seconds`: `out` endpoints are down, others reject it if `refused`."""
+    """The outcome of an attempt after `wait_seconds`. `out` endpoints are down, and others reject it if `refused`."""
 
     wait_seconds: float
     out: frozenset[int]
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request: its endpoint and time, and the states before and after it."""
+    """One request: the number of its endpoint, its time, and the states before and after the request."""
 
     number: int
     at: float
@@ -52,7 +52,7 @@ def follow(before: Failover, number: int, outcome: Outcome, now: float) -> Failo
 
 
 def walk(endpoints: int, history: list[Outcome]) -> list[Request]:
-    """Return the requests of this history. As in regions.py, a failed failback calls the active endpoint next."""
+    """Return the requests of this history. A failed failback calls the active endpoint next, as in regions.py."""
     state, now, requests = Failover(endpoints), 0.0, []
     for outcome in history:
         now += outcome.wait_seconds
@@ -156,7 +156,8 @@ def test_server_error_is_an_outage(code: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("code", ["RegionDisabledException", "OptInRequired"])
-def test_inactive_region_is_an_outage_of_a_fallback_only(code: str) -> None:
+def test_inactive_fallback_region_is_an_outage(code: str) -> None:
+    """Check also that an inactive primary region does not count as an outage."""
     assert is_outage(error(code, 403, NextStep.WAIT), PRIMARY + 1)
     assert not is_outage(error(code, 403, NextStep.WAIT), PRIMARY)
 

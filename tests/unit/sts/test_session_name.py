@@ -104,7 +104,7 @@ def test_valid_session_name_is_not_changed(name: str) -> None:
 
 @steady
 @given(any_text)
-def test_configured_name_is_kept_or_error_suggests_a_valid_name(value: str) -> None:
+def test_configured_name_is_kept_or_a_valid_one_is_suggested(value: str) -> None:
     if VALID.fullmatch(value):
         assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return

@@ -41,7 +41,7 @@ def test_assume_role_form_omits_unset_parameters() -> None:
     }
 
 
-def test_form_replaces_invalid_text_by_question_marks() -> None:
+def test_invalid_text_in_the_form_becomes_question_marks() -> None:
     form = assume_role_with_web_identity(role_arn="\udcff", session_name="s", token="t", duration_seconds=900)
     assert b"RoleArn=%3F&" in form
 
@@ -235,7 +235,7 @@ def test_other_success_status_is_rejected(status: int) -> None:
 @given(
     cut=st.integers(0, len(GOOD)), name=st.sampled_from(list(FIELDS)), junk=st.sampled_from(["\n", "é", "<x/>", "&x;"])
 )
-def test_error_for_a_200_does_not_quote_the_body(cut: int, name: str, junk: str) -> None:
+def test_error_about_a_200_response_does_not_quote_its_body(cut: int, name: str, junk: str) -> None:
     broken = GOOD.replace(f"</{name}>", f"{junk}</{name}>")
     for body in (broken, broken[:cut], GOOD.replace("Expiration", "Expires"), GOOD.replace("2026-01", SECRET)):
         error = refusal(body)

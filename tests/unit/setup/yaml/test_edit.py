@@ -109,7 +109,7 @@ def in_a_workload(pod: dict[str, Any], kind: str) -> Any:
 def test_result_has_the_value_of_the_injected_object(
     pod: dict[str, Any], kind: str, seed: int, allowed: tuple[bool, bool]
 ) -> None:
-    """PyYAML reads the result as YAML 1.1. Without aliases and braces, other lines also stay unchanged."""
+    """Read the result with PyYAML, as YAML 1.1. Without aliases and braces, all other lines also stay unchanged."""
     has_aliases, has_flow = allowed
     value = json.loads(json.dumps(in_a_workload(pod, kind)))
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(value)
@@ -173,7 +173,7 @@ def test_json_text_remains_json(
     ],
 )
 def test_json_that_libyaml_rejects_is_edited_in_place(escaped: str, indent: str) -> None:
-    """Tabs and escaped surrogates are valid in JSON. As in Go, a lone surrogate becomes U+FFFD."""
+    """Use tabs and escaped surrogates, which are valid in JSON. A lone surrogate becomes U+FFFD, as in Go."""
     text = f'{{\n{indent}"kind": "Pod",\n{indent}"a": ["{escaped}", 1 ],\n{indent}"b": {{"c":\t"d"}}\n}}\n'
     old = json.loads(text)["a"][0].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     result = document_edits(text, [PodChange(0, (), "x", {"kind": "Pod", "a": [old, 1], "b": {"c": "e"}})])
@@ -188,7 +188,7 @@ def test_second_run_keeps_rewritten_json() -> None:
 
 
 def test_surrogate_pairs_stay_in_json_that_is_rewritten() -> None:
-    """A YAML key must not contain a line break, and U+2028 is a line break in YAML."""
+    """Use U+2028, which is a line break in YAML. A YAML key must not contain a line break."""
     labels = '{"a\u2028": "\\ud83d\\ude00", "b": "\\ud83d"}'
     text = f'{{"kind":"Pod","metadata":{{"labels":{labels}}},"spec":{{"containers":[{{"name":"a"}}]}}}}'
     result = json.loads(written(text).text)
@@ -237,7 +237,7 @@ def test_edit_changes_the_text_in_place(what: str) -> None:
 
 
 def test_pod_that_cannot_be_edited_is_written_as_new_text() -> None:
-    """New lines after a block scalar add a line break to the scalar, if the file does not end with a line break."""
+    """Use a block scalar in a file without a final line break. New lines after it add a line break to the scalar."""
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))

@@ -81,7 +81,7 @@ DOCUMENTS: dict[str, Any] = {
     "a: b\n...\n}{\n": {"a": "b"},
     "a: b\r\nc: d\r\n": {"a": "b", "c": "d"},
     "a: b\rc: d\r": {"a": "b", "c": "d"},
-    # Anchors and merge keys. Unlike in YAML 1.1, the order of the text matters.
+    # Anchors and merge keys. Unlike in YAML 1.1, the order of the keys matters.
     "a: &x {b: c}\nd: *x\n": {"a": {"b": "c"}, "d": {"b": "c"}},
     "a: &x [&x 1]\nb: *x\n": {"a": [1], "b": 1},
     "a: &x 1\nb: &x 2\nc: *x\n": {"a": 1, "b": 2, "c": 2},
@@ -93,7 +93,7 @@ DOCUMENTS: dict[str, Any] = {
         "e": {"x": 1, "w": 1, "z": 1},
     },
     "'<<': {a: 1}\n": {"<<": {"a": 1}},
-    # Keys that become text.
+    # Keys that become strings.
     "1: x\n1.5: r\ntrue: z\n0x10: q\n2024-01-01: t\n0400: o\n": {
         "1": "x",
         "1.5": "r",
@@ -111,7 +111,7 @@ DOCUMENTS: dict[str, Any] = {
         "e": "12",
         "f": "hello",
     },
-    # Empty parts.
+    # Missing values, short forms of lists and mappings, and block scalars.
     "? a\n": {"a": None},
     "[a: b, c]\n": [{"a": "b"}, "c"],
     "{a, b}\n": {"a": None, "b": None},
@@ -202,7 +202,7 @@ def test_lines_of_documents_are_counted() -> None:
     assert [line for _, line in split_stream('{"a":\n1}\n{"b":2}\n')] == [1, 2]
 
 
-def test_error_names_the_line_of_the_text() -> None:
+def test_error_names_the_line_in_the_file() -> None:
     _, error = read_documents("a: b\nc: d\ne: {{ x }}\n")
     assert error is not None
     assert error.line == 2
@@ -217,7 +217,7 @@ def test_nodes_have_their_positions() -> None:
 
 
 def test_reader_works_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML can be built without libyaml."""
+    """Hide libyaml, because PyYAML can be built without it."""
     text = "a: &x {b: c}\nd:\n- *x\n- |\n  e\n"
     fast = [(type(node), node.start, node.end) for node in walk(read_documents(text)[0][0])]
     monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
