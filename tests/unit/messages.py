@@ -2,7 +2,7 @@
 List every message of our errors from the source code: `python -m tests.unit.messages` rewrites messages.txt.
 
 A message is the `problem` and `fix` in a call of one of our error classes, with `{…}` for values. Calls of functions
-that return such an error count too, and a variable is replaced by its text. A reviewer reads changes of wording in
+that return an error of ours count too, and a variable is replaced by its text. A reviewer reads changes of wording in
 that file, so other tests need not repeat sentences.
 """
 

@@ -46,7 +46,7 @@ def package(directory: Path, *cas: trustme.CA) -> Path:
 
 
 def trusts(context: ssl.SSLContext, ca: trustme.CA) -> bool:
-    """Return whether a handshake with a server of that authority succeeds."""
+    """Return whether a handshake with a server of this authority succeeds."""
     accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert(HOST).configure_cert(accepting)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()

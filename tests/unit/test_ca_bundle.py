@@ -107,7 +107,7 @@ async def test_removed_authority_is_not_trusted_any_more(rotation: Rotation) -> 
         assert not await trusts(client, sts)
 
 
-async def test_second_swap_of_a_config_map_is_noticed(rotation: Rotation) -> None:
+async def test_second_swap_of_a_config_map_is_detected(rotation: Rotation) -> None:
     swap(rotation.path, rotation.old_pem)
     bundle = Reported(str(rotation.path))
     (rotation.path.parent / "..2027").mkdir()
@@ -196,7 +196,7 @@ async def test_unchanged_bundle_keeps_its_context_and_is_not_read(
     assert (bundle.context, bundle.reports) == (context, [])
 
 
-def test_unreadable_bundle_at_the_start_raises(tmp_path: Path) -> None:
+def test_unreadable_bundle_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="AWS_CA_BUNDLE"):
         CaBundle(str(tmp_path / "nowhere"))
 

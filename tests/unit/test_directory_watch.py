@@ -85,14 +85,14 @@ async def test_watch_waits_for_the_end_of_a_rotation(volume: FakeVolume, mock_cl
         assert await watch.after(SETTLE_SECONDS / 2) == 2
 
 
-async def test_file_rewritten_in_place_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_write_to_a_file_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "token").write_text("one")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "token").write_text("two")
         assert await watch.after() == 2
 
 
-async def test_file_renamed_into_place_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_rename_of_a_file_causes_a_call(tmp_path: Path, mock_clock: MockClock) -> None:
     (tmp_path / "draft").write_text("two")
     async with watching(tmp_path, mock_clock) as watch:
         (tmp_path / "draft").rename(tmp_path / "token")
@@ -106,7 +106,7 @@ async def test_read_of_a_file_causes_no_call(volume: FakeVolume, mock_clock: Moc
         assert await watch.after(86_400) == 1
 
 
-async def test_events_beyond_one_read_are_all_read(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_events_that_exceed_one_read_are_all_read(tmp_path: Path, mock_clock: MockClock) -> None:
     async with watching(tmp_path, mock_clock) as watch:
         for number in range(300):
             (tmp_path / f"{number:0200}").touch()
@@ -206,7 +206,7 @@ async def test_followers_of_one_directory_share_its_watch(tmp_path: Path, mock_c
         assert (await first.after(), second.calls) == (3, 2)
 
 
-async def test_lost_instance_is_opened_again(
+async def test_failed_inotify_instance_is_opened_again(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> bytes:
@@ -228,7 +228,7 @@ async def test_lost_instance_is_opened_again(
 async def test_bug_in_the_watch_does_not_end_the_run(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, bug: Exception
 ) -> None:
-    """Let the system task raise that reads the events. Exceptions of trio's system tasks would end the process."""
+    """Let the task that reads the events fail. It is a system task of trio, whose exceptions would end the process."""
 
     def fail(_events: bytes) -> dict[int, int]:
         raise bug
@@ -265,7 +265,7 @@ async def test_overflow_of_the_queue_calls_every_follower(tmp_path: Path, mock_c
     if most > 20_000:
         pytest.skip("fs.inotify.max_queued_events is too large to fill the queue")
     async with watching(directories[0], mock_clock) as busy, watching(directories[1], mock_clock) as quiet:
-        for number in range(most + 1):  # each causes an event that differs from the previous one
+        for number in range(most + 1):  # each write causes an event that differs from the previous event
             (directories[0] / f"{number % 2}").write_bytes(b"")
         assert (await busy.after(), quiet.calls) == (2, 2)
 
@@ -296,7 +296,7 @@ async def test_system_without_inotify_has_no_watch(monkeypatch: pytest.MonkeyPat
 @given(
     st.lists(st.tuples(st.integers(-1, 5), st.integers(0, 2**32 - 1), st.binary(max_size=255))), st.binary(max_size=15)
 )
-def test_masks_are_combined_by_watch(events: list[tuple[int, int, bytes]], rest: bytes) -> None:
+def test_masks_of_the_events_of_one_watch_are_combined(events: list[tuple[int, int, bytes]], rest: bytes) -> None:
     expected: dict[int, int] = {}
     for watch, mask, _ in events:
         expected[watch] = expected.get(watch, 0) | mask

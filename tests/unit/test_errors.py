@@ -25,7 +25,7 @@ def test_text_of_an_error_without_a_fix_is_one_sentence() -> None:
     assert str(KubernetesError("No answer")) == "No answer."
 
 
-def test_problem_and_fix_have_no_full_stop() -> None:
+def test_full_stop_is_removed_from_problem_and_fix() -> None:
     error = TokenError("missing", "t does not exist.", "Mount it.")
     assert (error.problem, error.fix, str(error)) == (
         "t does not exist",
@@ -46,6 +46,6 @@ def test_sentences_adds_only_missing_full_stops(texts: tuple[str, ...], joined: 
     assert sentences(*texts) == joined
 
 
-def test_explanation_shows_both_parts() -> None:
+def test_explanation_shows_the_problem_and_the_fix() -> None:
     assert str(Explanation("A is 'b'")) == "A is 'b'."
     assert str(Explanation("A is 'b'", "Give c")) == "A is 'b'. Give c."

@@ -29,7 +29,7 @@ async def test_in_thread_returns_the_result(path: str) -> None:
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "no such file"), ValueError("bad"), SystemExit(3)])
-async def test_in_thread_raises_what_the_function_raises(error: BaseException) -> None:
+async def test_in_thread_raises_the_exception_of_the_function(error: BaseException) -> None:
     def fail() -> None:
         raise error
 
@@ -61,7 +61,7 @@ async def test_operations_run_one_at_a_time() -> None:
     assert most == 1
 
 
-async def test_hung_operation_raises_at_its_deadline(autojump_clock: MockClock, real_file_threads: None) -> None:
+async def test_hung_operation_fails_at_its_deadline(autojump_clock: MockClock, real_file_threads: None) -> None:
     with hanging_volume() as volume:
         with pytest.raises(FileTimeoutError, match="/hung/file could not be used within 5 s"):
             await in_thread(HUNG, volume.read)
@@ -183,7 +183,7 @@ def test_hung_directory_does_not_affect_the_next_trio_run() -> None:
         assert trio.run(next_main) == "read"
 
 
-async def test_missing_thread_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thread_that_cannot_start_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_operation: Operation) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -41,7 +41,7 @@ def pipe() -> Iterator[Pipe]:
         try:
             os.close(fd)
         except OSError:
-            continue  # some tests close one end
+            continue  # some tests close one end of the pipe
 
 
 # The content of a line

@@ -99,7 +99,7 @@ async def test_missing_authority_is_reported_with_the_bundle(resolver: None, tmp
     assert "set AWS_CA_BUNDLE to a file with its authority" in public.message
 
 
-async def test_error_about_a_wrong_name_does_not_name_the_bundle(resolver: None, tmp_path: Path) -> None:
+async def test_error_about_a_wrong_name_does_not_mention_the_bundle(resolver: None, tmp_path: Path) -> None:
     authority = LaxAuthority(tmp_path)
     async with scripted(tls=authority.server("sts.example.com"), host=STS_HOST) as sts:
         error = await failure(sts.url, ca_bundle=authority.bundle)
@@ -114,7 +114,7 @@ def test_advice_names_the_bundle_only_for_an_unknown_authority(failure_kind: Fai
         assert "AWS_CA_BUNDLE" not in certificate_advice(failure_kind, bundle)
 
 
-def test_error_for_a_rejected_form_has_openssls_text(tmp_path: Path) -> None:
+def test_error_about_a_lax_certificate_has_openssls_message(tmp_path: Path) -> None:
     authority = LaxAuthority(tmp_path, Shape(leaf_has_authority_key_id=False))
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
         handshake(ssl.create_default_context(cafile=authority.bundle), authority.server(STS_HOST), STS_HOST)

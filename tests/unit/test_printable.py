@@ -103,7 +103,7 @@ def test_printable_cuts_between_escapes() -> None:
     assert printable("\x1b\x1b", max_length=8) == r"\x1b\x1b"
 
 
-def test_printable_does_not_escape_the_characters_of_keep() -> None:
+def test_printable_does_not_escape_characters_in_keep() -> None:
     assert printable("a\n\tb\r", keep="\n\t") == "a\n\tb\\r"
 
 
@@ -143,7 +143,7 @@ def test_every_error_of_ours_is_printable(
     assert_harmless(capsys.readouterr().err)
 
 
-async def test_traceback_of_a_fault_is_printable(tmp_path: Path) -> None:
+async def test_traceback_of_a_bug_is_printable(tmp_path: Path) -> None:
     prelude = tmp_path / "sitecustomize.py"
     prelude.write_text(
         "import sidecar.commands.token as t\n"

@@ -137,7 +137,7 @@ def test_long_no_proxy_gives_a_short_warning_without_passwords() -> None:
 
 
 @given(st.text(st.sampled_from("a.*:/1 [];%\"'-_,fd")), st.sampled_from([STS, "sts.example:8443", "[fd00::7]"]))
-def test_entry_without_a_warning_works_as_python_reads_it(text: str, netloc: str) -> None:
+def test_entry_without_a_warning_bypasses_the_proxy(text: str, netloc: str) -> None:
     """Append the host to a list without a warning, and check that Python connects to the host directly."""
     if no_proxy_warning(text, netloc) is None and text != "*":
         with pytest.MonkeyPatch.context() as patch:
@@ -200,7 +200,7 @@ async def test_unresolvable_proxy_is_reported(monkeypatch: pytest.MonkeyPatch) -
     assert "AWS_REGION" not in error.message
 
 
-def test_error_of_run_names_the_proxys_setting(tmp_path: Path) -> None:
+def test_error_of_run_names_the_setting_of_the_proxy(tmp_path: Path) -> None:
     proxy = {"HTTPS_PROXY": "http://user:p@ss#w%rd@127.0.0.1:1"}
     status, errors = run_to_its_end(pod_environment(tmp_path / "token", f"https://{STS}/", **proxy))
     assert status == 2
@@ -210,7 +210,7 @@ def test_error_of_run_names_the_proxys_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["credentials", "--no-daemon"], ["exec", "true"], ["doctor", "--no-imds"]])
-async def test_commands_name_the_proxys_setting(tmp_path: Path, command: list[str]) -> None:
+async def test_error_of_a_command_names_the_setting_of_the_proxy(tmp_path: Path, command: list[str]) -> None:
     proxy = {"HTTPS_PROXY": "http://user:p@ss#w%rd@127.0.0.1:1"}
     done = await trio.run_process(
         [*our_program(), *command],

@@ -21,7 +21,7 @@ def render(credentials: Credentials) -> bytes:
     return f"{credentials.access_key_id} {credentials.secret_access_key}".encode()
 
 
-def test_snapshot_holds_credentials_and_their_response() -> None:
+def test_snapshot_contains_credentials_and_their_response() -> None:
     store = Store(render)
     assert store.snapshot is None
     assert store.replace(SET, ENDS, NOW)

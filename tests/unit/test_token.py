@@ -113,7 +113,7 @@ def test_read_during_a_rotation_returns_a_whole_token(volume: FakeVolume) -> Non
     ended.set()
     reader.join()
     assert set(seen) <= set(tokens)
-    assert seen == sorted(seen, key=tokens.index)  # an older token never follows a newer one
+    assert seen == sorted(seen, key=tokens.index)  # an older token never follows a newer token
     # If two renames happen during a read, the file may be reported as missing. No other error is possible.
     assert {error.reason for error in failures} <= {"missing"}
 

@@ -84,7 +84,7 @@ def test_claims_that_are_not_an_object_are_rejected(claims: Any) -> None:
 
 @pytest.mark.parametrize("nested", ['{"a":' * 2000 + "1" + "}" * 2000, "[" * 7000, '{"a":' + "[" * 7000])
 def test_deeply_nested_claims_are_rejected_or_ignored(nested: str) -> None:
-    """Accept both results, because Python 3.11 rejects a depth that 3.13 accepts."""
+    """Accept both results, because Python 3.11 rejects a depth that Python 3.13 accepts."""
     header, _, signature = service_account_token(NOW).split(".")
     payload = base64.urlsafe_b64encode(nested.encode()).rstrip(b"=").decode()
     with suppress(TokenError):
@@ -287,5 +287,5 @@ def test_claims_that_sts_rejects_cause_a_warning(token: Token, now: float, warni
         (1e300, "1e+300"),
     ],
 )
-def test_instant_text_is_a_date_or_a_number(unix_seconds: float, text: str) -> None:
+def test_instant_is_shown_as_a_date_or_a_number(unix_seconds: float, text: str) -> None:
     assert instant_text(unix_seconds) == text

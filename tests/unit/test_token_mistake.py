@@ -125,7 +125,7 @@ def test_member_with_the_token_is_reported(document: Any, names: tuple[str, str]
 
 
 def test_unusual_member_name_is_not_shown() -> None:
-    """Check that the name is hidden, because the name can be the secret."""
+    """Check that the member's name is hidden, because the name can be the secret."""
     assert "odd" not in str(refusal_of(json.dumps({"an odd name": TOKEN})))
     assert TOKEN[:20] not in str(refusal_of(json.dumps({TOKEN: TOKEN})))
 

@@ -34,7 +34,7 @@ def test_link_out_of_docs_leads_to_the_repository(text: str, expected: str) -> N
         "```\n[a](../SECURITY.md)\n```",
     ],
 )
-def test_other_links_stay(text: str) -> None:
+def test_other_links_stay_unchanged(text: str) -> None:
     assert rewritten(text, "page.md", REPOSITORY, is_folder) == text
 
 
@@ -68,7 +68,7 @@ def test_description_is_the_first_paragraph(text: str, expected: str) -> None:
         ("```md\n[install.md](install.md)\n```", "```md\n[install.md](install.md)\n```"),
     ],
 )
-def test_link_named_by_its_file_gets_the_title_of_the_page(text: str, expected: str) -> None:
+def test_link_with_a_file_name_gets_the_title_of_the_page(text: str, expected: str) -> None:
     assert titled(text, "page.md", {"install.md": "Install"}) == expected
 
 
@@ -77,7 +77,7 @@ def test_title_is_found_from_a_page_in_a_folder() -> None:
     assert titled(text, "decisions/0001.md", {"install.md": "Install"}) == "[Install](../install.md)"
 
 
-def test_sections_are_those_of_the_index() -> None:
+def test_navigation_has_the_sections_of_the_index() -> None:
     listed = "- [`local`](local.md): all of it\n- [Local](local.md)\n- [`local`](local.md)\n"
     index = (
         f"# Documentation\n[x](x.md)\n## Tutorials\n{listed}"

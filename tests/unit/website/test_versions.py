@@ -30,7 +30,7 @@ def test_newest_version_comes_first_and_is_latest(site: Path, tmp_path: Path) ->
     assert 'url=latest/"' in (folder / "index.html").read_text()
 
 
-def test_published_version_is_replaced_whole(site: Path, tmp_path: Path) -> None:
+def test_published_version_is_replaced_completely(site: Path, tmp_path: Path) -> None:
     (site / "old.html").write_text("old")
     folder = tmp_path / "published"
     folder.mkdir()
@@ -40,7 +40,7 @@ def test_published_version_is_replaced_whole(site: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in (folder / "1.0").iterdir()) == ["new.html"]
 
 
-def test_version_that_exists_is_listed_once() -> None:
+def test_version_that_is_published_again_is_listed_once() -> None:
     once = with_version([], "1.0")
     assert with_version(once, "1.0") == once
 
