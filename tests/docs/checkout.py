@@ -51,7 +51,7 @@ def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "sub
 
 
 def script(blocks: Iterable[Block]) -> str:
-    """Return the lines that write each block's file or run its commands, after a line that names the block."""
+    """Return the lines that write a block's file, or that print the block's page and line and run its commands."""
     parts = list[str]()
     for block in blocks:
         if name := block.notes.get("file"):
@@ -69,12 +69,12 @@ def _here_document(command: str, text: str) -> str:
 
 
 def _expecting(status: str | None, commands: str) -> str:
-    """Return the commands. If a status is given in the note, the commands must exit with it."""
+    """Return the commands. If the block's note has an exit status, the commands must exit with that status."""
     return f"status=0\n{commands.rstrip()} || status=$?\ntest $status = {status}\n" if status else commands
 
 
 def make_checkout(folder: Path) -> Environment:
-    """Make the folder look like a checkout with its packages installed, and return the environment of a shell in it."""
+    """Make the folder look like a checkout with installed packages, and return the environment for a shell."""
     for path in ROOT.iterdir():
         if path.name not in NOT_LINKED:
             (folder / path.name).symlink_to(path)
@@ -117,6 +117,6 @@ def _create_clusters(url: str) -> None:
 
 
 def _fill(server: FakeApiServer) -> None:
-    """Store what the API server of a new cluster serves."""
+    """Store the objects of a new cluster in the API server."""
     path = f"/api/v1/namespaces/{NAMESPACE}"
     server.put(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})

@@ -29,7 +29,7 @@ def page(found: dict[str, Table], left_out: tuple[str, ...] = ()) -> str:
     return report.page(run)
 
 
-def test_cell_is_the_median_and_its_spread() -> None:
+def test_cell_shows_the_median_and_the_spread() -> None:
     assert "| run | 31,000 (30,000-33,000) | 9 |" in tables.markdown(RUSH)
     assert "| run / aws-vault | 1.55 | 0.75 |" in tables.markdown(RUSH)
 
@@ -61,7 +61,7 @@ def test_stored_fleet_keeps_every_peak() -> None:
     assert max(shown["without"]) == shown["most_without"] == max(counts.pods_without()) > 0
 
 
-def test_title_of_a_fleet_names_the_pods_without_credentials() -> None:
+def test_title_of_a_fleet_counts_pods_without_credentials() -> None:
     shown = {"event": "STS down", "pods": 1000, "most_without": 0, "start": {"without": [0]}}
     assert plot_fleet.title(shown) == "STS down: 0 of 1,000 Pods without credentials"
     assert plot_fleet.title(shown | {"most_without": 20}) == "STS down: at most 20 of 1,000 Pods without credentials"
@@ -80,7 +80,7 @@ def test_slope_is_the_cost_of_one_more_unit() -> None:
     assert Slope.of({0: 5.0, 1: 5.0}) == (0, 5, 1)
 
 
-def test_machine_without_a_subject_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_ends_the_benchmark_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking() -> None:
         raise MissingError("`pip wheel` failed: no network")
 
@@ -91,7 +91,7 @@ def test_machine_without_a_subject_gets_one_line(monkeypatch: pytest.MonkeyPatch
         measure.on_linux(lacking)
 
 
-def test_fleet_of_any_size_has_the_same_goals() -> None:
+def test_small_fleet_has_goals_in_every_scenario() -> None:
     for pods in (1, 10):
         for name, scenario in fleet.scenarios(pods, fleet.QUOTA).items():
             counts = fleet.simulate(scenario, pods, seed=1)
@@ -99,7 +99,7 @@ def test_fleet_of_any_size_has_the_same_goals() -> None:
             assert sum(counts.granted) > 0
 
 
-def test_number_below_the_minimum_is_named_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_shows_a_number_below_the_minimum(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pods", type=at_least(1))
     assert parser.parse_args(["--pods=1"]).pods == 1
@@ -109,7 +109,7 @@ def test_number_below_the_minimum_is_named_in_the_error(capsys: pytest.CaptureFi
         assert f"--pods: {words}" in capsys.readouterr().err
 
 
-def test_number_above_the_maximum_is_named_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_shows_a_number_above_the_maximum(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--roles", type=at_least(1, 50))
     assert parser.parse_args(["--roles=50"]).roles == 50
@@ -118,7 +118,7 @@ def test_number_above_the_maximum_is_named_in_the_error(capsys: pytest.CaptureFi
     assert "--roles: 51 is not 1 to 50" in capsys.readouterr().err
 
 
-def test_missing_interpreter_is_named_before_any_build(
+def test_missing_interpreter_is_reported_before_a_build(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     parser = argparse.ArgumentParser()
@@ -129,7 +129,7 @@ def test_missing_interpreter_is_named_before_any_build(
     assert "--python: '/none' is not a program. Give the path of a Python" in capsys.readouterr().err
 
 
-def test_parser_benchmark_reads_the_head_each_time() -> None:
+def test_parser_benchmark_parses_the_head_each_time() -> None:
     """Check that no cache replaces the parser. A cache would also store `Authorization` headers."""
     read = parsers.parsers()["sidecar.serving.http"]
     head = parsers.REQUESTS["botocore"]
@@ -137,6 +137,6 @@ def test_parser_benchmark_reads_the_head_each_time() -> None:
     assert read(head) is not read(head)
 
 
-def test_peer_that_does_not_run_here_is_left_out() -> None:
+def test_peer_that_does_not_start_is_left_out() -> None:
     with pytest.raises(MissingError, match=r"does not serve here: .*false.* ended with 1"):
         subjects.try_out(Subject("peer", "one that ends at once", ("false",), {}), "http://127.0.0.1:1")

@@ -25,7 +25,7 @@ def services() -> Services:
 
 @pytest.fixture(scope="module")
 def flags(services: Services) -> argparse.Namespace:
-    """Return the daemon's flags, parsed as by `irsa-sidecar local`."""
+    """Return the flags of `irsa-sidecar local` in compose.yaml."""
     name, *arguments = services["irsa-sidecar"]["command"]
     assert name == "local"
     parser = argparse.ArgumentParser(exit_on_error=False)
@@ -59,7 +59,7 @@ def test_probe_calls_its_default_address(services: Services, flags: argparse.Nam
     assert flags.admin_listen.rpartition(":")[2] == str(default).rpartition(":")[2]
 
 
-def test_both_mount_the_secret_and_only_the_daemon_writes_it(services: Services, flags: argparse.Namespace) -> None:
+def test_application_can_read_but_not_write_the_secret(services: Services, flags: argparse.Namespace) -> None:
     folder = str(Path(flags.authorization_token_file).parent)
     assert f"authorization:{folder}" in services["irsa-sidecar"]["volumes"]
     assert services["app"]["volumes"] == [f"authorization:{folder}:ro"]

@@ -9,7 +9,7 @@ DECISIONS = Path(__file__).parents[2] / "docs" / "decisions"
 RECORDS = sorted(DECISIONS.glob("[0-9]*.md"))
 HEADINGS = ["Context", "Decision", "Consequences", "How to measure it again"]
 MAX_LINES = 70
-"""Maximum number of lines in a record, which is about one page."""
+"""The maximum number of lines in a record, which is about one page."""
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.stem)

@@ -1,4 +1,4 @@
-"""Check that the tags of our images in pages, help texts and manifests name this version, which readers can build."""
+"""Check that pages, help texts and manifests use images of this version, because readers can build this version."""
 
 import re
 

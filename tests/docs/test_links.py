@@ -59,7 +59,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def missing_files(page: Path) -> Iterator[str]:
-    """Yield each path that a code span of the page names but that does not exist in this repository."""
+    """Yield each path that is in a code span of the page but not in this repository."""
     for span in _SPAN.findall(page.read_text(encoding="utf-8")):
         for word in span.split():
             if _NAMED_FILE.fullmatch(word) and not (ROOT / word).exists():

@@ -22,7 +22,7 @@ def the_pod(file: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_sidecar_equals_the_example_except_for_the_files_subject(file: str) -> None:
+def test_sidecar_equals_the_example_except_for_some_fields(file: str) -> None:
     differing = {"env", "volumeMounts", "restartPolicy", "lifecycle"}
     example, here = sidecar_of(the_pod("pod/example.yaml")), sidecar_of(the_pod(file))
     assert {k: v for k, v in here.items() if k not in differing} == {
@@ -55,7 +55,7 @@ def test_only_the_sidecar_mounts_token_and_state(file: str, volume: str) -> None
 
 @pytest.mark.parametrize("file", ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"])
 def test_injection_adds_nothing_to_the_example(file: str) -> None:
-    """Keep the example equal to what `setup pod` and the webhook create."""
+    """Check that the example equals the Pod that `setup pod` and the webhook create."""
     pod = the_pod(file)
     is_native = "restartPolicy" in sidecar_of(pod)
     settings = Settings(sidecar_of(pod)["image"], "us-east-1", is_native=is_native)
@@ -81,7 +81,7 @@ def test_every_manifest_is_checked() -> None:
 
 
 def test_both_webhook_deployments_have_this_version() -> None:
-    """Check that no Service has a name whose variables look like the sidecar's settings."""
+    """Check also the Service's name, because Kubernetes creates variables with that name in each Pod."""
     objects = read("webhook/deployment.yaml")
     (container,) = next(pods(objects))["spec"]["containers"]
     assert container["image"] == f"irsa-sidecar:{__version__}-tools"
@@ -113,7 +113,7 @@ def test_images_of_the_overlay_are_built_and_pushed() -> None:
         assert f"docker push {name}:{tag}\n" in text
 
 
-def test_documents_apply_only_existing_folders_and_images() -> None:
+def test_documents_apply_only_existing_folders() -> None:
     documents = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     folders = {found for path in documents for found in re.findall(r"kubectl apply -k (k8s[\w/-]*)", path.read_text())}
     assert "k8s/webhook" not in folders
@@ -122,7 +122,7 @@ def test_documents_apply_only_existing_folders_and_images() -> None:
         assert (ROOT / folder / "kustomization.yaml").exists()
 
 
-def test_short_form_on_the_page_sets_what_the_example_sets() -> None:
+def test_short_manifest_has_the_variables_of_the_example() -> None:
     (block,) = blocks("docs/manifests.md", "By hand", "yaml")
     short: dict[str, Any] = yaml.safe_load(block.text)
     whole = the_pod("pod/example.yaml")["spec"]

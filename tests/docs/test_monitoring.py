@@ -26,7 +26,7 @@ OFFERED = re.compile(r"label_values\(.*, (\w+)\)$")
 LEGEND = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Scraped = Mapping[str, Mapping[str, set[str]]]
-"""Labels of each series that a scrape can return, for the sidecar and for the webhook."""
+"""The labels of each series that a scrape can return, for the sidecar and for the webhook."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_every_rule_and_every_dashboard_is_checked() -> None:
 
 
 @pytest.mark.parametrize("whose", FOLDERS)
-def test_panel_legend_names_labels_that_its_query_keeps(whose: str) -> None:
+def test_panel_legend_uses_only_labels_of_its_query(whose: str) -> None:
     for panel in panels(whose):
         for target in panel["targets"]:
             assert set(LEGEND.findall(target["legendFormat"])) <= _kept(target["expr"]), panel["title"]
@@ -93,7 +93,7 @@ def _kept(query: str) -> set[str]:
     ],
 )
 def test_every_metric_is_in_a_panel(scraped: Scraped, whose: str, unseen: set[str]) -> None:
-    """Exclude metrics that only explain how other values were counted."""
+    """Exclude the metrics in `unseen`, and the series that the client library adds to a metric."""
     shown = {name for _, query in panel_queries(whose) for name, _ in SERIES.findall(query)}
     told = {name for name in scraped[whose] if not name.endswith(("_created", "_sum", "_count"))}
     assert told - shown == unseen

@@ -19,7 +19,7 @@ def _name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=_name)
-def test_image_is_small_and_keeps_text_as_text(image: Path) -> None:
+def test_image_is_small_and_has_selectable_text(image: Path) -> None:
     text = image.read_text(encoding="utf-8")
     assert len(text.encode()) < MAX_BYTES
     assert "<text" in text
@@ -32,7 +32,7 @@ def test_image_is_on_a_page(image: Path) -> None:
 
 
 def test_picture_is_drawn_from_its_source() -> None:
-    """Compare the sums that `make pictures` writes with the sources and the pictures."""
+    """Compare the checksums that `make pictures` writes with the sources and the pictures."""
     lines = (PICTURES / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     sums = {name: digest for digest, name in (line.split() for line in lines)}
     files = [*PICTURES.glob("*.d2"), *PICTURES.glob("*.svg")]
@@ -51,7 +51,7 @@ def test_benchmark_page_equals_the_stored_run() -> None:
     assert (DOCS / "benchmarks.md").read_text(encoding="utf-8") == report.page(stored), "run `make plots`"
 
 
-def test_plot_shows_its_title_as_alternative_text() -> None:
+def test_alternative_text_of_a_plot_is_its_title() -> None:
     """Compare each plot's alternative text in a page with the title that the plot itself shows."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
     found = {name: text for text, name in re.findall(r"!\[(.+)\]\(plots/(\S+)\)", pages)}

@@ -16,7 +16,7 @@ _ROW = re.compile(r"^\| (`.+?) \| (direct|proxy) \| (?:direct|proxy)[^|]* \|$", 
 ENTRIES = [
     (entry, way) for cell, way in _ROW.findall(read("docs/proxies.md")) for entry in re.findall(r"`(.+?)`", cell)
 ]
-"""Each entry of the table with the way that the page promises."""
+"""Each entry of the table, with `direct` or `proxy` as the page promises."""
 
 
 @pytest.mark.parametrize(("entry", "way"), ENTRIES)

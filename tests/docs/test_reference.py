@@ -1,4 +1,4 @@
-"""Check docs/reference: each page is what the code says now, and no page is missing."""
+"""Check that each page of docs/reference matches the code, and that no page is missing."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_folder_has_only_generated_pages() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_begins_with_its_purpose_and_the_mark(name: str) -> None:
+def test_page_begins_with_its_purpose_and_the_marker(name: str) -> None:
     title, _, purpose, _, mark = PAGES[name]().split("\n")[:5]
     assert title.startswith("# ")
     assert purpose.startswith("This page ")
@@ -44,5 +44,5 @@ def test_help_becomes_sentences() -> None:
     assert markdown.sentences("One. Two\nthree.\n\nFour.") == "One.\nTwo three.\n\nFour."
 
 
-def test_bar_does_not_end_a_cell() -> None:
+def test_vertical_bar_does_not_end_a_table_cell() -> None:
     assert markdown.table(("a",), [(markdown.code("x|<y>"),)]).split("\n")[2] == "| <code>x&#124;&lt;y&gt;</code> |"

@@ -47,7 +47,11 @@ def _names_in_code() -> Iterator[str]:
 def injected(
     annotations: dict[str, str], *, label: str = INJECT_TRUE, service_account: ServiceAccount = SERVICE_ACCOUNT
 ) -> dict[str, Any]:
-    """Return a Pod with these annotations after injection. Raises ConfigurationError if one is invalid."""
+    """
+    Return a Pod with these annotations after injection.
+
+    Raises ConfigurationError if an annotation is invalid.
+    """
     containers = [{"name": name, "image": "app"} for name in ("web", "worker", "proxy", "exporter")]
     metadata = {"labels": {INJECT_LABEL: label}, "annotations": annotations}
     return inject({"metadata": metadata, "spec": {"containers": containers}}, service_account, SETTINGS).pod

@@ -8,13 +8,13 @@ import yaml
 from tests.docs.reference.chart_file import VALUES, Value, accepted, comments, renamed, values
 
 
-def test_every_default_is_a_value_of_the_page() -> None:
+def test_page_has_every_value_with_its_default() -> None:
     leaves = {value.path: value.default for value in values() if not value.is_group}
     assert dict(_leaves("", yaml.safe_load(VALUES.read_text(encoding="utf-8")), set(leaves))) == leaves
 
 
 def _leaves(prefix: str, mapping: Mapping[str, Any], known: set[str]) -> Iterator[tuple[str, Any]]:
-    """Yield each value that is one of `known`, and the members of the others."""
+    """Yield each path with its default. The members of a mapping are separate, unless `known` has its path."""
     for name, value in mapping.items():
         path = f"{prefix}{name}"
         if path in known or not isinstance(value, dict):

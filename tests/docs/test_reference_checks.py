@@ -34,7 +34,7 @@ def test_findings_are_read_from_the_code() -> None:
     ]
 
 
-def test_findings_of_used_functions_are_read_too() -> None:
+def test_findings_of_called_functions_are_included() -> None:
     address = next(check for check in endpoint.CHECKS if check.name == "address")
     assert any("is https, but irsa-sidecar serves plain http" in found.text for found in findings_of(address.evaluate))
     connect = next(check for check in sts.CHECKS if check.name == "connect")

@@ -33,7 +33,7 @@ def test_every_status_is_described_and_used() -> None:
 
 
 def test_every_message_in_the_code_is_on_the_page() -> None:
-    """A message that depends on values is made from an example, and has no constant in the code."""
+    """A message that depends on values is created from an example, and is not a constant in the code."""
     messages = {answer.message for answer in ERRORS}
     found = {text for module in MODULES for text in _messages_in(str(module.__file__))}
     assert "The request did not arrive completely in time." in found

@@ -26,8 +26,8 @@ METRICS = [*of_the_daemon(), *of_the_webhook()]
 # Log events
 
 
-def test_every_call_of_a_logger_names_its_event() -> None:
-    """If a function gets the name as a value, add it to INDIRECT with the names that it can get."""
+def test_event_of_every_logger_call_is_found() -> None:
+    """If a function gets the event's name as a value, add the function to INDIRECT with the possible names."""
     assert UNNAMED == []
 
 
@@ -36,7 +36,7 @@ def test_every_event_is_described_once() -> None:
 
 
 @pytest.mark.parametrize("note", NOTES, ids=lambda note: note.name)
-def test_note_has_others_only_if_a_call_has_a_mapping(note: EventNote) -> None:
+def test_note_has_other_fields_only_if_a_call_has_a_mapping(note: EventNote) -> None:
     calls = BY_EVENT[note.name]
     allowed = any(call.has_others or "exc" in call.fields for call in calls)
     assert not note.others or allowed

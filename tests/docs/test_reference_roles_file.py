@@ -22,7 +22,11 @@ def test_every_key_is_described() -> None:
 
 
 def parse(kind: str, name: str, value: str) -> object:
-    """Parse a file whose role or step has this key. Raises ConfigurationError if the value is invalid."""
+    """
+    Parse a file whose role or step has this key.
+
+    Raises ConfigurationError if the value is invalid.
+    """
     own = {name: yaml.safe_load(value)}
     if name == "transitive_tags":
         own["tags"] = {"team": "data"}

@@ -14,10 +14,10 @@ from tests.docs.reference.settings_notes import NOTES, OF_COMMANDS, OF_STS, OF_T
 PACKAGE = Path(sidecar.__file__).parent
 
 NOT_SETTINGS = {"HOME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_EXEC_INFO"}
-"""Variables that the system or Kubernetes sets."""
+"""The variables that the system or Kubernetes sets."""
 
 OF_THE_APPLICATION = ("doctor/checks/", "doctor/probes/environment.py", "doctor/location.py")
-"""Modules that judge the environment of an application instead of reading settings."""
+"""The modules that read an application's variables to find problems, and not as settings."""
 
 
 class Recorder(dict[str, str]):
@@ -36,7 +36,7 @@ class Recorder(dict[str, str]):
         return super().__getitem__(name)
 
 
-def test_variables_of_sts_are_those_that_run_reads() -> None:
+def test_page_lists_the_sts_variables_that_run_reads() -> None:
     environ = Recorder({"AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/app", "AWS_WEB_IDENTITY_TOKEN_FILE": "token"})
     read_config(environ, {})
     ours = {f"{PREFIX}{setting.variable}" for setting in SETTINGS}
@@ -71,7 +71,7 @@ def _names_read() -> Iterator[str]:
 
 
 def names_read_in(source: str) -> Iterator[str]:
-    """Yield the names in `environ.get(NAME)` and `environ[NAME]`, where NAME is a text or a constant of the module."""
+    """Yield the names in `environ.get(NAME)` and `environ[NAME]`, where NAME is a string or a module's constant."""
     module = ast.parse(source)
     constants = {
         target.id: node.value.value
@@ -89,7 +89,7 @@ def names_read_in(source: str) -> Iterator[str]:
 
 
 def _name_node(node: ast.AST) -> ast.AST | None:
-    """Return the node of the name if this reads a variable of an environment."""
+    """Return the node of the variable's name, or None if this node does not read a variable."""
     if isinstance(node, ast.Subscript) and _is_environ(node.value):
         return node.slice
     is_get = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"

@@ -36,7 +36,7 @@ def sections() -> dict[str, str]:
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
 
 
-def test_every_alert_has_a_section_and_no_section_is_left() -> None:
+def test_headings_are_exactly_the_alerts() -> None:
     assert list(sections()) == list(ALERTS)
 
 
@@ -52,6 +52,6 @@ def test_runbook_url_leads_to_the_section(alert: str) -> None:
 
 
 def test_chart_replaces_the_address_of_the_alerts() -> None:
-    """The template replaces text, so the address must be the same there."""
+    """The template replaces the address as a string, so it must contain the same address."""
     template = (K8S / "chart/templates/monitoring.yaml").read_text(encoding="utf-8")
     assert f'replace "{base_url()}" $monitoring.prometheusRule.runbookUrl' in template

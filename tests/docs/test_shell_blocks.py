@@ -1,5 +1,5 @@
 """
-Check the shell blocks of the documentation: a test runs each without changes, or a note says why not.
+Check the shell blocks of the documentation: a test runs each block without changes, or a note gives the reason.
 
 The blocks of one page run in one shell, in order (tests/docs/checkout.py).
 """
@@ -22,13 +22,13 @@ from tests.support.fakes.moto_server import MotoServer, moto_server
 
 PROGRAM = "irsa-sidecar"
 SHELL_WORDS = {"!", "do", "else", "eval", "exec", "if", "then", "time", "while"}
-"""Words of the shell that may stand before a command."""
+"""The words of the shell that may precede a command."""
 
 WITHOUT_ACCOUNT = {"README.md", "docs/local.md"}
-"""Pages for people who have no AWS account."""
+"""The pages for people who have no AWS account."""
 
 AFTER = {"docs/uninstall.md": "docs/migrate.md", "docs/upgrade.md": "docs/manifests.md"}
-"""For each page that needs the results of another one, that page. Its blocks run first."""
+"""The prerequisite of a page, by the page. The blocks of the prerequisite run first."""
 
 ACCOUNT_ID = "111122223333"
 """The account number in all pages."""
@@ -56,7 +56,7 @@ def moto() -> Iterator[MotoServer]:
 
 
 @pytest.mark.parametrize("page", RUN_PAGES)
-def test_shell_blocks_run_as_they_stand(page: str, tmp_path: Path, moto: MotoServer) -> None:
+def test_shell_blocks_run_without_changes(page: str, tmp_path: Path, moto: MotoServer) -> None:
     environment = make_checkout(tmp_path)
     found = [*(runnable(AFTER[page]) if page in AFTER else ()), *runnable(page)]
     if page in WITHOUT_ACCOUNT:
@@ -68,7 +68,7 @@ def test_shell_blocks_run_as_they_stand(page: str, tmp_path: Path, moto: MotoSer
     assert done.stdout.endswith(f"{END}\n"), done.stdout
 
 
-def test_block_that_leaves_the_shell_is_found(tmp_path: Path) -> None:
+def test_block_that_exits_the_shell_is_detected(tmp_path: Path) -> None:
     found = parse("page.md", "```sh\nexit 0\n```\n```sh\nfalse\n```\n")
     done = run(found, tmp_path, {"PATH": "/usr/bin:/bin"})
     assert (done.returncode, done.stdout) == (0, "--- page.md:1\n")
@@ -94,13 +94,13 @@ def test_shell_block_is_valid_bash(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
-def test_shell_block_that_is_not_run_says_why(block: Block) -> None:
+def test_skipped_shell_block_has_a_reason(block: Block) -> None:
     reason = block.notes.get("not run")
     assert reason is None or len(reason.split()) > 2
 
 
 @pytest.mark.parametrize("block", [block for block in SHELL_BLOCKS if "run by" in block.notes], ids=str)
-def test_test_that_runs_a_block_names_its_page(block: Block) -> None:
+def test_page_is_in_the_test_that_runs_its_block(block: Block) -> None:
     assert f'"{block.page}"' in (ROOT / block.notes["run by"]).read_text(encoding="utf-8")
 
 
@@ -115,7 +115,7 @@ def test_notes_have_known_keys() -> None:
     assert found <= set(NOTES)
 
 
-# Arguments
+# Tests of the commands' arguments
 
 
 def calls(block: Block) -> Iterator[list[str]]:
@@ -143,7 +143,7 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 
 def _arguments(words: list[str]) -> Iterator[list[str]]:
-    """Yield the program's arguments, if the command is ours or runs ours after `--`."""
+    """Yield the arguments of irsa-sidecar, if it is the command or follows `--`."""
     while words and (words[0] in SHELL_WORDS or "=" in words[0].partition("/")[0]):
         words = words[1:]
     if words and Path(words[0]).name == PROGRAM:
@@ -153,12 +153,12 @@ def _arguments(words: list[str]) -> Iterator[list[str]]:
 
 
 CALLS = [(str(block), arguments) for block in SHELL_BLOCKS for arguments in calls(block)]
-"""The place and the arguments of each call."""
+"""The page and line of each call, and its arguments."""
 
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
-    """Return the parsed arguments of each command. The commands are replaced, so none does anything."""
+    """Return the parsed arguments of each command. The commands are replaced, so they have no effect."""
     found: list[argparse.Namespace] = []
 
     def note(args: argparse.Namespace) -> int:
@@ -189,7 +189,8 @@ def test_every_step_of_setup_is_in_a_page() -> None:
     assert set(STEPS) <= called
 
 
-# The reader of blocks
+# Tests of the function that reads blocks
+
 
 PAGE = """# Title
 
@@ -249,7 +250,7 @@ def test_block_must_exit_with_the_status_of_its_note(tmp_path: Path, command: st
     assert run(found, tmp_path, {"PATH": "/usr/bin:/bin"}).returncode == status
 
 
-def test_failing_block_is_reported_with_its_place(tmp_path: Path) -> None:
+def test_failing_block_is_reported_with_its_line(tmp_path: Path) -> None:
     found = parse("page.md", "<!-- file: a/b -->\n```yaml\nx\n```\n```sh\ncat a/b\n```\n```sh\nfalse\ntrue\n```\n")
     done = run(found, tmp_path, {"PATH": "/usr/bin:/bin"})
     assert done.returncode == 1

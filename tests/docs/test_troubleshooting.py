@@ -64,14 +64,14 @@ FOREIGN = {
     '`failed calling webhook "inject.irsa-sidecar.io"`': "the API server",
     "`CERTIFICATE_VERIFY_FAILED`": "OpenSSL",
 }
-"""Headings whose message is not ours, with the program that prints it."""
+"""The headings whose message is not ours, with the program that prints the message."""
 
 _LABEL = re.compile(r"^- \*\*(.+?):\*\*", re.MULTILINE)
 _TABLE = re.compile(r"^\| the message continues with \| (?:go to|cause and fix) \|", re.MULTILINE)
-"""A table of continuations, each with its own fix."""
+"""The header of a table with a cause and a fix for each continuation of a message."""
 
 _VARYING = re.compile(r"'[^']*'|…|\b\d{4}\b|\.io\b|\b[A-Z]+_\w+|partition aws\b|oidc\.eks\.|/\.well-known\S*")
-"""Values in a message: quoted text, ports, names of settings, hosts and paths."""
+"""The pattern for values in a message: quoted text, ports, names of settings, hosts and paths."""
 
 _HEADING = re.compile(r"^### (.+)$", re.MULTILINE)
 
@@ -87,7 +87,7 @@ def entries() -> dict[str, str]:
 
 @cache
 def our_texts() -> str:
-    """Return every string of the program, one per line. Implicitly joined strings are one text."""
+    """Return every string of the program, one per line. Adjacent literals are one string."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(ROOT / "sidecar").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))

@@ -1,8 +1,8 @@
 """
 Validate the YAML blocks of the documentation, each by its kind.
 
-Rule: a whole object names its kind itself. A part of an object has the note `<!-- yaml: KIND -->`, with a key of KINDS.
-Kubernetes objects and Pods must be valid in the oldest and the newest Kubernetes that we support.
+Rule: the fields of a whole object show its kind. A part of an object has the note `<!-- yaml: KIND -->`, with a key of
+KINDS. Kubernetes objects and Pods must be valid in the oldest and the newest Kubernetes that we support.
 """
 
 import json
@@ -131,7 +131,11 @@ _MARKS = {
 
 
 def kind_of(document: Any) -> str:
-    """Return the kind of a document whose block has no note. Raises ValueError if the document does not name it."""
+    """
+    Return the kind of a document whose block has no note.
+
+    Raises ValueError if no field shows the kind.
+    """
     keys = document if isinstance(document, dict) else {}
     if "kustomize.config.k8s.io" in keys.get("apiVersion", ""):
         return "kustomization"
@@ -142,14 +146,18 @@ def kind_of(document: Any) -> str:
 
 
 def check(text: str, note: str | None = None) -> None:
-    """Validate each document of a YAML block. Raises an error that names the problem."""
+    """
+    Validate each document of a YAML block.
+
+    Raises an error that describes the problem.
+    """
     for part in _split(text):
         document = strict_yaml.load(part, "the block")
         KINDS[note or kind_of(document)](document)
 
 
 def _split(text: str) -> list[str]:
-    """Return the documents in a stream."""
+    """Return the documents in a YAML stream."""
     parts = f"\n{text}".split("\n---\n")
     return [part for part in parts if part.strip()]
 

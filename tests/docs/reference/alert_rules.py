@@ -12,7 +12,7 @@ _SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 
 class Alert(NamedTuple):
-    """One alert as Prometheus reads it. `whose` is `sidecar` or `webhook`, and `pending` is the duration in `for`."""
+    """One alert as Prometheus reads it. `whose` is `sidecar` or `webhook`, and `pending` is the field `for`."""
 
     name: str
     whose: str

@@ -42,7 +42,7 @@ def _row(rule: Alert) -> tuple[str, str, str]:
 
 
 def _pending(rule: Alert) -> str:
-    """Return the duration in `for`, in words."""
+    """Return the alert's waiting time in words."""
     if rule.pending == "0s":
         return "at once"
     minutes = int(rule.pending.removesuffix("m"))
@@ -66,11 +66,11 @@ def _section(rule: Alert) -> str:
 
 
 def _filled(text: str) -> str:
-    """Return the template with words in capitals instead of labels and values."""
+    """Return the template with the name of each label in capitals, such as `POD`, instead of the label's value."""
     return _TEMPLATE.sub(lambda match: code(match["name"].lstrip("$").upper()), text)
 
 
 def _runbook(rule: Alert) -> str:
-    """Return a link to the section of the runbooks that the rule's annotation names."""
+    """Return a link to the runbook in the rule's annotation."""
     address, _, anchor = rule.runbook_url.partition("#")
     return f"[{rule.name}](../{RUNBOOKS}#{anchor})" if "/runbooks" in address else ""

@@ -2,7 +2,7 @@
 Read the values of the chart with their comments and their schema.
 
 Rule: a comment above a key describes that key. At the top level it also describes the next keys, up to an empty line.
-A value without a comment gets the meaning that every value of its name has (MEANINGS).
+A value without a comment gets the meaning of its name in MEANINGS.
 """
 
 import json
@@ -128,7 +128,7 @@ def comments(text: str) -> dict[str, str]:
 
 
 class _Block(NamedTuple):
-    """The comment lines above a key. `is_used` is true after a key has followed them."""
+    """The comment lines above a key. `is_used` is true after the key below these lines."""
 
     indent: int = 0
     lines: tuple[str, ...] = ()
@@ -144,7 +144,7 @@ class _Block(NamedTuple):
 
 
 def renamed(schema: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]]:
-    """Yield the old names of values, with the message in the schema."""
+    """Yield each old name of a value, with the schema's message about the new name."""
     root = json.loads(SCHEMA.read_text(encoding="utf-8")) if schema is None else schema
 
     def walk(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ The schema of the chart rejects an unknown name and a value of the wrong kind.
 """
 
 _PLAIN = frozenset({"a list", "a mapping", "text", "`true` or `false`"})
-"""The kinds of values that a default shows."""
+"""The kinds of values that the page does not state, because the default shows them."""
 
 _RENAMED = "The chart rejects these names, and its message has the new ones."
 

@@ -24,7 +24,7 @@ The status of each function that creates a finding.
 """
 
 COMMAND = "kubectl "
-"""One finding that is written in the code."""
+"""The beginning of a next step that is a shell command."""
 
 _SEVERAL = re.compile(f"{UNKNOWN}(?: ?{UNKNOWN})+")
 
@@ -40,13 +40,13 @@ class CodedFinding(NamedTuple):
 
 
 def findings_of(evaluate: Function) -> list[CodedFinding]:
-    """Return the function, and all functions in the checks that it calls."""
+    """Return the failures and warnings of a check, in the order of the code."""
     found = [each for function in _reached(evaluate) for each in _findings_in(function)]
     return list(dict.fromkeys(found))
 
 
 def _reached(evaluate: Function) -> list[Function]:
-    """Return the text of an expression, with `…` for unknown values."""
+    """Return the function, and all functions in the checks that it calls."""
     reached = [evaluate]
     for function in reached:
         for node in ast.walk(_tree(function)):
@@ -78,7 +78,7 @@ def _findings_in(function: Function) -> Iterator[CodedFinding]:
 
 
 def _short(text: str) -> str:
-    """Return the texts that a function in the checks returns."""
+    """Return the text with one `…` for several unknown values in a row, unless the text is a command."""
     return text if text.startswith(COMMAND) else _SEVERAL.sub(UNKNOWN, text)
 
 
@@ -87,7 +87,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _text(node: ast.expr, texts: Mapping[str, ast.expr], names: Mapping[str, Any]) -> str:
-    """Return the text of an expression, with `…` for what is not known."""
+    """Return the text of an expression, with `…` for unknown values."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -107,7 +107,7 @@ def _text_of_name(name: str, texts: Mapping[str, ast.expr], names: Mapping[str, 
 
 
 def _returned(call: ast.expr, names: Mapping[str, Any]) -> str:
-    """Return the texts that a function of the checks returns."""
+    """Return the texts that a function in the checks returns."""
     function = names.get(_name(call.func)) if isinstance(call, ast.Call) else None
     if not inspect.isfunction(function) or not function.__module__.startswith(checks_package):
         return UNKNOWN

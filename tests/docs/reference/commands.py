@@ -22,7 +22,7 @@ Every command and every step of `setup` has `--help`, which shows its flags and 
 _OTHER_STATUS = "A command whose status has another meaning has a table below."
 
 _DEFAULT = re.compile(r"\s*\[(?P<default>[^\]]+)\](?=\s*(?:\([A-Z_]+\))?$)")
-"""Pattern for the default at the end of a help text."""
+"""The pattern for the default at the end of a help text."""
 
 _VARIABLE = re.compile(r"\s*\((?P<variable>(?:IRSA_SIDECAR|AWS)_[A-Z_]+)\)$")
 
@@ -52,7 +52,7 @@ def page() -> str:
 
 
 def commands() -> Iterator[Command]:
-    """Yield every command, and after `setup` each of its steps."""
+    """Yield every command. The steps of `setup` follow the command `setup`."""
     for name, summary in COMMANDS.items():
         yield _command(name, summary, f"sidecar.commands.{name}")
         if name == "setup":
@@ -68,7 +68,7 @@ def _command(name: str, summary: str, module_name: str) -> Command:
 
 
 def shown_actions(command: Command) -> list[Action]:
-    """Return the flags and arguments of a command, without --help and hidden ones."""
+    """Return the flags and arguments of a command, without --help and hidden flags."""
     return [action for action in command.parser._actions if action.help != SUPPRESS and action.dest != "help"]
 
 
@@ -104,7 +104,7 @@ def _arguments(arguments: Sequence[Action]) -> str:
 
 
 def _meaning_of_argument(action: Action) -> str:
-    """Return the meaning, with the default of an argument that can be missing."""
+    """Return the meaning of an argument, with the default if the argument is optional."""
     return f"{_meaning(action)} {_default(action)}".rstrip() if action.nargs == "?" else _meaning(action)
 
 
@@ -126,7 +126,7 @@ def _flag(action: Action) -> str:
 
 
 def _default(action: Action) -> str:
-    """Return a default as code if it is one word, otherwise with only its code words marked."""
+    """Return a sentence about the default, or an empty string if there is no default."""
     if action.required:
         return "Required."
     if action.nargs == 0:
@@ -139,7 +139,7 @@ def _default(action: Action) -> str:
 
 
 def _as_code(default: str) -> str:
-    """Return a default as code if it is one word, else with its words of code marked."""
+    """Return a default as code if it is one word, otherwise with only its code words marked."""
     return code(default) if " " not in default else marked(default)
 
 

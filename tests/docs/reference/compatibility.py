@@ -51,7 +51,7 @@ def page() -> str:
 
 
 def _versions() -> Mapping[str, str]:
-    """Return the versions that the notes name."""
+    """Return the version for each placeholder in the notes."""
     chart = yaml.safe_load((ROOT / "k8s" / "chart" / "Chart.yaml").read_text(encoding="utf-8"))
     return {
         "kubernetes": kubernetes_version(),

@@ -1,10 +1,10 @@
-"""State what is supported, and which parts are tested where. A test checks that each named place exists."""
+"""Describe the supported environments and their tests. A test checks that each path in `where` exists."""
 
 from typing import NamedTuple
 
 
 class Environment(NamedTuple):
-    """One environment: a description of its tests, and their folder or file, or the reason why it has none."""
+    """One environment: its name, its tests or the reason why it has none, and the path of the tests."""
 
     what: str
     how: str

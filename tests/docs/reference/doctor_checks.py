@@ -29,7 +29,7 @@ ABOUT: Mapping[str, str] = {
 """The subject of each group of checks."""
 
 _OF_CONTAINERS = "endpoint"
-"""The group of a Pod's container checks in reports. GROUPS lists these checks in the group of the Pod."""
+"""The group that reports show for the checks in a Pod's containers. In GROUPS, these checks belong to `pod`."""
 
 _INTRODUCTION = """
 Doctor runs the checks in this order, from the token to the application.
@@ -49,7 +49,7 @@ _DYNAMIC = "A finding of this check is the error message of irsa-sidecar, which 
 
 
 class Entry(NamedTuple):
-    """The checks with one id. Two have the same id if both examine the same thing, from inside and from outside."""
+    """The checks with the same id. They examine the same thing, from inside and from outside the Pod."""
 
     group: str
     checks: tuple[Check[Any], ...]
@@ -120,6 +120,6 @@ def _cell(text: str) -> str:
 
 
 def _set_ups(check: str) -> str:
-    """Return the set-ups that the tests break, with words from the first finding."""
+    """Return the broken set-ups of the tests, with words from the first finding of each set-up."""
     rows = [(row.what, f"… {row.words.strip().replace('|', chr(92) + '|')} …") for row in BROKEN if row.check == check]
     return table(("mistake", "words of the finding"), rows) if rows else ""

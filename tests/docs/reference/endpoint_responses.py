@@ -1,4 +1,4 @@
-"""Collect the listeners' responses from the code. Constants are read, and others are created from examples."""
+"""Collect the listeners' responses: constants from the code, and other responses from examples."""
 
 import json
 import types
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class ExampleRole:
-    """A role in the form in which the endpoints see it."""
+    """The fields of a role that the endpoints use."""
 
     role_name = "default"
     role_arn = CREDENTIALS.role_arn
@@ -71,7 +71,7 @@ def parsed(content: bytes) -> Answer:
 
 
 def constants_of(module: types.ModuleType) -> list[Answer]:
-    """Return the responses that a module defines as constants, without imported ones."""
+    """Return the responses that a module defines as constants, without imported constants."""
     found = (vars(module)[name] for name in vars(module) if name.startswith("_"))
     return [parsed(each.content) for each in found if isinstance(each, (Response, Rejection)) and each.content]
 

@@ -2,7 +2,7 @@
 Find every log event in the code by its syntax tree. Pure, except that it reads the files.
 
 Rule: each call of a logger or of an `emit` function has a name that can be found, or its function is one of INDIRECT.
-So no event can be missed: a call of another shape is an error of the tests.
+A call of another form fails a test, so no event is missed.
 """
 
 import ast
@@ -34,9 +34,9 @@ class Call(NamedTuple):
     """
     One call that logs an event.
 
-    `levels` is empty for an event of the local services, which get their level when they are logged. `fields` are the
-    names at the call. `has_others` means that further fields come from a mapping. `bound` are fields that some logger
-    of the same file adds to all its events.
+    `levels` is empty for an event of the local services, because its level is chosen when it is logged. `fields` are
+    the field names at the call. `has_others` means that a mapping adds further fields. `bound` are the fields that a
+    logger of the same file adds to all its events.
     """
 
     event: str
@@ -145,7 +145,7 @@ def _local_loggers(function: ast.AST) -> dict[str, tuple[str, ...]]:
 
 
 def _names(argument: ast.AST) -> tuple[str, ...] | None:
-    """Return the events that an argument can name, or None if the argument is not a string."""
+    """Return the possible event names in an argument, or None if the argument is not a string."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return (argument.value,)
     if isinstance(argument, ast.IfExp):

@@ -13,8 +13,8 @@ class EventNote(NamedTuple):
     """
     The meaning of one event.
 
-    `action` is empty if nothing has to be done. `level` replaces the level at the call, for an event whose level
-    depends on something. `others` are fields that the call adds from a mapping.
+    `action` is empty if the event needs no action. `level` replaces the level at the call, for an event whose level
+    varies. `others` are fields that the call adds from a mapping.
     """
 
     name: str

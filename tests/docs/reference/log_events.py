@@ -1,4 +1,4 @@
-"""Write docs/reference/log-events.md: every log event with its level, meaning, fields and what to do."""
+"""Write docs/reference/log-events.md: every log event with its level, meaning, action and fields."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from tests.docs.reference.log_event_notes import FIELDS, TOPICS, EventNote
 from tests.docs.reference.markdown import bullets, code, codes, section, sentences, table
 
 _RENAMED = {"exc": ("exception", "stack")}
-"""The fields that log.py writes instead of a field at the call."""
+"""The fields that log.py writes, by the name of the field at the call."""
 
 _INTRODUCTION = """
 The daemon and the webhook write one JSON object per line to stderr.
@@ -65,7 +65,7 @@ def fields_of(note: EventNote, calls: Iterable[Call]) -> list[str]:
 
 
 def _bound(call: Call) -> tuple[str, ...]:
-    """Return the fields of the logger. `endpoint` is bound only for the clients' events."""
+    """Return the fields that the logger adds. Only events about clients have `endpoint`, so it is excluded."""
     return tuple(name for name in call.bound if name != "endpoint")
 
 
@@ -82,7 +82,7 @@ def _local_level(event: str) -> str:
 
 
 def sources(calls: Iterable[Call]) -> str:
-    """Return the commands that log an event. `exec` and `local` run the daemon too."""
+    """Return the commands that log an event. `exec` and `local` also run the daemon."""
     packages = {call.path.partition("/")[0] for call in calls}
     commands = [name for name in ("webhook", "local") if name in packages]
     return codes([*(["run"] if packages - {"webhook", "local"} else []), *commands])

@@ -21,24 +21,24 @@ _CODE_WORD = re.compile(
     """,
     re.VERBOSE,
 )
-"""Pattern for words that are always code."""
+"""The pattern for words that are always code."""
 
 _PAGE = re.compile(r"\bdocs/([\w-]+\.md)")
-"""Pattern for the path of a documentation page."""
+"""The pattern for the path of a documentation page."""
 
 _SPAN = re.compile(r"(`[^`]*`|\[[^\]]*\]\([^)]*\))")
-"""Pattern for code and links, which are not changed."""
+"""The pattern for code and links, which are not changed."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z`\[])")
 
 
 def page(title: str, purpose: str, *blocks: str) -> str:
-    """Return a whole page: its title, one sentence about its content, the mark of generated pages, and its blocks."""
+    """Return a whole page: its title, one sentence about its content, the marker of generated pages, and its blocks."""
     return "\n\n".join([f"# {title}", purpose, GENERATED, *(block.strip("\n") for block in blocks)]) + "\n"
 
 
 def code(text: str) -> str:
-    """Return text as code. A `|` would end the cell of a table, so text with one is HTML."""
+    """Return text as code. A `|` would end the cell of a table, so text with a `|` becomes HTML."""
     if "|" in text or "`" in text:
         return f"<code>{html.escape(text, quote=False).replace('|', '&#124;').replace('`', '&#96;')}</code>"
     return f"`{text}`"

@@ -1,4 +1,4 @@
-"""Describe the metrics' labels, and the use of each metric. Tests compare these with a scrape."""
+"""Describe the metrics' labels, and the use of each metric. Tests compare the descriptions with a scrape."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Write docs/reference/settings.md: the settings of `run`, and the variables of AWS and others that are read."""
+"""Write docs/reference/settings.md: the settings of `run`, and the variables of AWS and other programs."""
 
 from collections.abc import Sequence
 

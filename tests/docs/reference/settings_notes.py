@@ -171,7 +171,7 @@ OF_STS: tuple[Variable, ...] = (
     Variable("POD_NAME", "The value of `{pod}`, if the token lacks it.", "none"),
     Variable("POD_UID", "The value of `{uid}`, if the token lacks it.", "none"),
 )
-"""Variables that name the role, the token and STS. A test compares them with the variables that `run` reads."""
+"""The variables that set the role, the token file and the address of STS. A test compares them with `run`."""
 
 OF_THE_NETWORK: tuple[Variable, ...] = (
     Variable(
@@ -190,7 +190,7 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
         "the system's",
     ),
 )
-"""Variables that Python's own modules read. Lower-case spellings of the proxy variables work too."""
+"""The variables that Python's own modules read. The proxy variables also work in lower case."""
 
 OF_COMMANDS: tuple[Variable, ...] = (
     Variable(
@@ -220,4 +220,4 @@ OF_COMMANDS: tuple[Variable, ...] = (
     Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("COLUMNS", "The width of help texts.", "the terminal's", "every command"),
 )
-"""Variables that single commands read."""
+"""The variables that only some commands read."""
