@@ -195,7 +195,7 @@ async def test_thread_that_cannot_start_is_an_os_error(monkeypatch: pytest.Monke
     assert (await in_thread(HEALTHY, os.stat, "/")).st_ino == os.stat("/").st_ino
 
 
-# Shared results
+# Results that callers share
 
 
 async def test_calls_at_the_same_moment_share_one_operation() -> None:

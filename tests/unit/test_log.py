@@ -219,7 +219,7 @@ def test_full_pipe_drops_lines_without_waiting(pipe: Pipe) -> None:
     assert [event["event"] for event in pipe.events()] == ["read_again"]
 
 
-def test_missing_reader_drops_lines_without_an_error(pipe: Pipe) -> None:
+def test_pipe_without_a_reader_drops_lines_without_an_error(pipe: Pipe) -> None:
     log, writer = make_logger("json", "info", fd=pipe.writer)
     os.close(pipe.reader)
     log.info("happened")

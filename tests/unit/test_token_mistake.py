@@ -118,7 +118,7 @@ def test_table_has_a_case_for_every_code() -> None:
         ([TOKEN], ('"[0]"', "jq -r .[0]")),
     ],
 )
-def test_member_with_the_token_is_reported(document: Any, names: tuple[str, str]) -> None:
+def test_json_member_with_the_token_is_reported(document: Any, names: tuple[str, str]) -> None:
     error = refusal_of(json.dumps(document))
     assert names[0] in error.problem
     assert names[1] in error.fix

@@ -38,13 +38,13 @@ def test_variable_of_another_sidecar_is_removed(name: str) -> None:
     assert name not in client_environment({name: "x"}, OFFER)
 
 
-def test_earlier_url_is_replaced() -> None:
+def test_earlier_endpoint_url_is_replaced() -> None:
     environment = client_environment({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1"}, OFFER)
     assert environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == OFFER.url
 
 
 @pytest.mark.parametrize("name", ["PATH", "HOME", "HTTPS_PROXY", "AWS_CA_BUNDLE", "AWS_STS_REGIONAL_ENDPOINTS", "TZ"])
-def test_other_variables_are_kept(name: str) -> None:
+def test_other_variables_stay_unchanged(name: str) -> None:
     assert client_environment({name: "as it was"}, OFFER)[name] == "as it was"
 
 

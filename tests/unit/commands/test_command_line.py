@@ -86,7 +86,7 @@ def test_usage_keeps_a_flag_and_its_value_together(
     assert not re.search(r"\[--[a-z-]+\n", usage)
 
 
-def test_example_in_a_narrow_terminal_is_the_same_command() -> None:
+def test_example_in_a_narrow_terminal_stays_the_same_command() -> None:
     command = "irsa-sidecar credentials --format env \\\n      --role 'a b c d e f g h i j k l m n o p' --x \"y z\""
     text = f"examples:\n  {command}"
     shown = fitted(text, 40)
@@ -134,7 +134,7 @@ def test_name_without_a_similar_name_gets_no_suggestion() -> None:
     )
 
 
-def test_unknown_name_cannot_write_to_the_terminal() -> None:
+def test_unknown_name_is_escaped_for_the_terminal() -> None:
     for arguments in (["\x1b[31mred"], ["token", "--\x1b[31mred"], ["setup", "\x1b[31mred"]):
         assert "\x1b" not in run(*arguments).stderr
 

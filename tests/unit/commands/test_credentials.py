@@ -41,9 +41,7 @@ def test_credentials_of_the_daemon_are_printed_completely(
         }
 
 
-def test_role_flag_requests_that_role_from_the_daemon(
-    environ: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_role_flag_selects_the_role_at_the_daemon(environ: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with running_daemon() as daemon:
         environ |= {"IRSA_SIDECAR_LISTEN": daemon.address, "AWS_ROLE_ARN": CREDENTIALS.role_arn}
         assert printed(capsys, "--role", "reporting")["AccessKeyId"] == "ASIAREPORTING"

@@ -180,7 +180,7 @@ def test_address_beyond_loopback_needs_a_flag(name: str, address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"])
-def test_loopback_address_needs_no_flag(address: str) -> None:
+def test_loopback_address_is_accepted_without_a_flag(address: str) -> None:
     assert read(flags={"listen": address}).listen[1] == 1
 
 
@@ -274,7 +274,7 @@ def test_chain_without_signing_region_is_rejected(variables: Texts, words: str) 
     assert complaint({key: value for key, value in variables.items() if key != "AWS_REGION"}) is None
 
 
-def test_configured_session_name_is_kept() -> None:
+def test_configured_session_name_is_used() -> None:
     assert read({"AWS_ROLE_SESSION_NAME": "me"}).role.session_name == "me"
 
 

@@ -177,7 +177,7 @@ async def test_allow_uids_without_lookup_denies_all_with_a_warning(
         assert status_of(await served.send(GET)) == 200, "only allow_uids needs the lookup"
 
 
-async def test_allow_uids_excludes_a_role_from_the_file(
+async def test_role_with_allow_uids_is_not_in_the_credentials_file(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     events: list[Any] = []

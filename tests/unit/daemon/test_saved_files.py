@@ -113,7 +113,7 @@ async def test_unusable_file_is_ignored_logged_and_replaced(
             assert key(daemon) == "ASIAFAKE0002"
 
 
-async def test_file_that_somebody_removes_is_written_again(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_file_that_another_daemon_removes_is_written_again(autojump_clock: MockClock, machine: Machine) -> None:
     """Use a second daemon with the same directory. It removes the files of roles that it does not have."""
     async with machine.process(machine.role("one")):
         await trio.sleep(1)
@@ -149,7 +149,7 @@ async def test_file_of_another_user_is_ignored(autojump_clock: MockClock, machin
 # Writing
 
 
-async def test_files_and_directory_are_only_for_the_owner(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_files_and_directory_are_private_to_the_owner(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process():
         await trio.sleep(1)
     assert stat.S_IMODE(machine.directory.stat().st_mode) == 0o700
@@ -170,7 +170,7 @@ async def test_failed_write_is_logged_counted_and_tried_again(autojump_clock: Mo
         assert key(daemon) == "ASIAFAKE0001"
 
 
-async def test_writes_happen_only_when_something_changed(autojump_clock: MockClock, machine: Machine) -> None:
+async def test_state_is_written_only_after_a_change(autojump_clock: MockClock, machine: Machine) -> None:
     async with machine.process() as daemon:
         await trio.sleep(9 * 3600)
         assert 18 <= len(machine.sts.called_at) <= 20

@@ -177,7 +177,7 @@ def test_another_boot_or_configuration_is_ignored() -> None:
     assert "configuration" in reason(saved_bytes(), owner=OWNER._replace(role_digest="other"))
 
 
-# The digest
+# The digest of a role's configuration
 
 ROLE = Role("default", "arn:aws:iam::111122223333:role/a", "/token", None, 3600)
 STS = StsSettings("eu-west-1", None, use_fips=False, use_dualstack=False, ca_bundle=None)
@@ -232,7 +232,7 @@ def test_file_names_are_safe_for_any_role_name(names: set[str]) -> None:
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "a/b", "../../etc/passwd", "A", "a", "\x00", "é", "\ud800", "x" * 10_000]
 )
-def test_file_name_is_safe(name: str) -> None:
+def test_file_name_for_an_unusual_role_name_is_safe(name: str) -> None:
     assert file_name(name).startswith("role-")
     assert len(file_name(name)) < 64
 

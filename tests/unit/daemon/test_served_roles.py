@@ -44,7 +44,7 @@ async def test_denied_or_failing_role_does_not_affect_others(autojump_clock: Moc
     assert pod.key("reporting") is not None
 
 
-async def test_unchanged_role_keeps_its_loop_and_credentials(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_unchanged_role_keeps_its_refresh_loop(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     changes = pod.daemon.roles.replace([pod.role("default"), pod.role("archive")])
     assert changes == (["archive"], ["reporting"], [])
@@ -162,7 +162,7 @@ async def test_role_with_a_new_arn_or_token_is_tried_at_once(
     assert sum(len(sts.called_at) for sts in pod.sts.by_arn.values()) == asked + 1
 
 
-async def test_log_of_a_change_has_the_old_expiration(autojump_clock: MockClock, pod: Pod) -> None:
+async def test_failure_after_a_change_logs_the_old_expiration(autojump_clock: MockClock, pod: Pod) -> None:
     await pod.daemon.roles.first_credentials()
     expiration = pod.daemon.roles["reporting"].snapshot
     pod.sts["reporting"].error = DENIED
@@ -274,7 +274,7 @@ async def test_invalid_configuration_does_not_change_the_roles(
         (900, 1800, False),
     ],
 )
-async def test_short_session_is_logged_at_start_and_change(
+async def test_short_session_is_logged_at_the_start_and_on_change(
     autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
 ) -> None:
     """With a chain, the duration of the last step counts, because its credentials are served."""

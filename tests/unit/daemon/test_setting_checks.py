@@ -94,7 +94,7 @@ def test_roles_file_is_read_despite_wrong_settings(tmp_path: Path) -> None:
     assert problems(environ, {}) == ["AWS_REGION", "IRSA_SIDECAR_LOG_LEVEL", f"{file},"]
 
 
-def test_problem_is_listed_once() -> None:
+def test_problem_that_is_found_twice_is_listed_once() -> None:
     with pytest.raises(ConfigurationError) as caught, all_reported({}):
         raise ConfigurationError(str(every_problem(ConfigurationError("x"), {}, None)).splitlines()[2])
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()[1:]] == list(RIGHT)

@@ -105,7 +105,7 @@ def issuer_facts(**changes: Any) -> IssuerFacts:
     return facts._replace(**changes)
 
 
-def test_eks_issuer_hidden_in_a_vpc_never_fails() -> None:
+def test_eks_issuer_hidden_by_a_vpc_is_never_a_failure() -> None:
     for succeeded, status in ((True, Status.OK), (False, Status.WARNING), (None, Status.WARNING)):
         found = by_name(issuer.CHECKS, issuer_facts(error=DNS, exchange_succeeded=succeeded))
         assert set(found) == {"url", "documents"}
@@ -125,7 +125,7 @@ def test_key_known_only_to_sts_is_a_warning() -> None:
     assert "the token's kid is k1; the issuer publishes k2; STS still has the key" in found["key"].observed
 
 
-def test_algorithm_missing_from_the_document_is_a_warning() -> None:
+def test_algorithm_that_the_document_lacks_is_a_warning() -> None:
     published = Published([{"kid": "k1"}], algorithms=("ES256",))
     found = by_name(issuer.CHECKS, issuer_facts(published=published, signature_error=""))
     assert found["key"].status is Status.WARNING
@@ -171,7 +171,7 @@ def test_failed_step_is_a_warning_if_the_exchange_succeeded(step: str) -> None:
 @pytest.mark.parametrize(
     ("skew", "status"), [(0.4, Status.OK), (-59, Status.OK), (61, Status.WARNING), (-301, Status.FAILED)]
 )
-def test_clock_skew_decides_the_status(skew: float, status: Status) -> None:
+def test_status_of_the_clock_depends_on_its_skew(skew: float, status: Status) -> None:
     assert by_name(sts.CHECKS, StsFacts(REACHED._replace(skew_seconds=skew)))["clock"].status is status
 
 
@@ -185,7 +185,7 @@ def test_slow_connection_is_a_warning() -> None:
     assert by_name(sts.CHECKS, StsFacts(slow))["connect"].status is Status.WARNING
 
 
-# Caller, environment, calls
+# The caller, the environment and the number of calls
 
 
 @pytest.mark.parametrize(

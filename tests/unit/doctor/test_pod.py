@@ -152,7 +152,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-async def test_first_failure_names_the_error_of_a_pod(what: str, api: FakeApiServer, environ: dict[str, str]) -> None:
+async def test_first_failure_shows_the_error_of_a_pod(what: str, api: FakeApiServer, environ: dict[str, str]) -> None:
     change, check, words = BROKEN[what]
     pod = deepcopy(POD)
     change(pod)

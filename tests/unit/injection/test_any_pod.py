@@ -71,7 +71,7 @@ def test_patch_changes_the_pod_into_the_result(pod: Document, settings: Settings
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_parts_that_a_user_wrote_stay(pod: Document, settings: Settings) -> None:
+def test_parts_that_a_user_wrote_stay_unchanged(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     changing = {*LISTS, "volumes"}
     assert {k: v for k, v in result["spec"].items() if k not in changing} == {
@@ -119,7 +119,7 @@ def assert_begins_with(after: list[Document], kept: list[Document]) -> None:
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_annotations_and_volumes_of_others_stay(pod: Document, settings: Settings) -> None:
+def test_annotations_and_volumes_of_others_stay_unchanged(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     before, after = pod["metadata"].get("annotations", {}), result["metadata"]["annotations"]
     theirs = "eks.amazonaws.com/skip-containers"
@@ -185,7 +185,7 @@ def test_sidecar_and_containers_agree_on_paths_and_secrets(pod: Document, settin
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_result_is_a_pod_by_the_kubernetes_model(pod: Document, settings: Settings) -> None:
+def test_result_is_a_valid_pod_in_the_model_of_kubernetes(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     # The model removes unknown fields, and rejects values of a wrong type.
     assert_holds(Pod.from_dict(result).to_dict(), result)

@@ -76,7 +76,7 @@ def test_annotations_configure_the_sidecar_and_its_token() -> None:
     assert source["serviceAccountToken"] == {"audience": "vault", "expirationSeconds": 600, "path": "token"}
 
 
-def test_service_account_annotations_have_the_meaning_of_eks() -> None:
+def test_service_account_annotations_mean_the_same_as_in_eks() -> None:
     eks_values = {"role-arn": ARN, "audience": "sts.cn", "token-expiration": "60", "sts-regional-endpoints": "true"}
     service_account = ServiceAccount(
         "shop", "cart", {f"eks.amazonaws.com/{name}": value for name, value in eks_values.items()}
@@ -148,7 +148,7 @@ def test_stub_in_the_template_sets_variables_of_the_sidecar() -> None:
     assert first["image"] == container(injected(pod()), "irsa-sidecar")["image"]
 
 
-def test_container_mounts_only_its_own_roles_secret() -> None:
+def test_container_mounts_only_the_secret_of_its_role() -> None:
     roles = f"- {{name: default, role_arn: '{ARN}'}}\n- {{name: reports, role_arn: '{OTHER_ARN}', containers: [log]}}"
     result = injected(pod(app(), {"name": "log", "image": "i"}, annotations={f"{P}roles": roles}))
     mounts = {name: container(result, name)["volumeMounts"] for name in ("app", "log")}

@@ -44,7 +44,7 @@ WRONG_ANNOTATIONS: dict[str, tuple[str, str]] = {
 }
 
 
-def test_each_annotation_has_a_wrong_value_in_the_table() -> None:
+def test_table_has_a_wrong_value_for_each_annotation() -> None:
     assert {P + name for name in WRONG_ANNOTATIONS} == set(ANNOTATIONS)
 
 

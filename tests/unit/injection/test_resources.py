@@ -90,7 +90,7 @@ def test_malformed_quantity_is_rejected(text: Any) -> None:
         read_quantity(text)
 
 
-# The flag
+# The flag for the resources
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_any_text_is_accepted_or_rejected_with_a_message(text: str) -> None:
         assert str(error).startswith(FLAG)  # noqa: PT017  either is right
 
 
-# The class of the Pod
+# The QoS class of the Pod
 
 
 def qos(original: Document) -> str:

@@ -149,7 +149,7 @@ def test_path_with_an_unknown_home_directory_is_accepted(tmp_path: Path, home: s
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "device", "large"])
-def test_configuration_must_be_a_small_regular_file(tmp_path: Path, kind: str) -> None:
+def test_configuration_file_must_be_a_small_regular_file(tmp_path: Path, kind: str) -> None:
     path = {"device": Path("/dev/zero")}.get(kind, tmp_path / "local.yaml")
     if kind == "directory":
         path.mkdir()

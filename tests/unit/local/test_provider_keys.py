@@ -76,7 +76,7 @@ async def test_withdrawn_key_is_accepted_for_300_seconds() -> None:
         assert await keys.keys_for("a") == []
 
 
-async def test_tokens_of_one_unknown_key_share_a_fetch() -> None:
+async def test_tokens_with_the_same_unknown_key_share_one_fetch() -> None:
     async with site() as served:
         keys = served.keys
         await keys.keys_for("a")

@@ -70,7 +70,7 @@ async def test_chain_returns_the_credentials_of_its_last_role(world: World) -> N
     assert fields["access_key_id"] == response.credentials.access_key_id
 
 
-async def test_step_accepts_tags_policies_and_source_identity(world: World) -> None:
+async def test_chain_step_accepts_tags_policies_and_source_identity(world: World) -> None:
     step = TO_NEXT._replace(
         tags=(("Größe", "XL + more"), ("team", "")),
         transitive_tags=("team",),
@@ -313,7 +313,7 @@ def two_hours_later(world: World) -> Handler:
         (two_hours_later, "ExpiredToken", "token included in the request is expired", NextStep.RETRY, "just returned"),
     ],
 )
-async def test_rejected_signature_has_a_fix(
+async def test_error_about_a_rejected_signature_has_a_fix(
     world: World, make_handler: Callable[[World], Handler], *, code: str, text: str, next_step: NextStep, advice: str
 ) -> None:
     error = await rejected(world, TO_NEXT, handler=make_handler(world))
@@ -345,7 +345,9 @@ async def test_wrong_region_is_an_error_for_the_operator(world: World) -> None:
         ),
     ],
 )
-async def test_rejected_step_of_a_chain_has_a_fix(world: World, steps: list[ChainStep], code: str, advice: str) -> None:
+async def test_error_about_a_rejected_step_has_a_fix(
+    world: World, steps: list[ChainStep], code: str, advice: str
+) -> None:
     error = await rejected(world, *steps)
     assert (error.code, error.step) == (code, len(steps))
     assert f"step {len(steps)} of the chain, {steps[-1].role_arn}: " in str(error)

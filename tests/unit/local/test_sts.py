@@ -178,7 +178,7 @@ async def test_only_the_event_has_the_reason_for_a_denial(world: World) -> None:
     )
 
 
-async def test_unknown_role_causes_the_same_error_as_no_trust(world: World) -> None:
+async def test_unknown_role_causes_the_same_error_as_a_denial(world: World) -> None:
     arn = "arn:aws:iam::111122223333:role/nobody"
     assert await world.rejection(RoleArn=arn) == (403, "AccessDenied", NOT_AUTHORIZED)
     assert world.reason == f"there is no role {arn}"

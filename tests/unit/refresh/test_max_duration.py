@@ -74,7 +74,7 @@ def test_common_limit_is_found_by_the_third_refresh(hours: int) -> None:
     assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
 
 
-def test_tried_durations_are_all_hours_above_one() -> None:
+def test_tried_durations_are_whole_hours_above_one() -> None:
     assert sorted(HOURS) == list(range(2, 13))
 
 
@@ -271,7 +271,7 @@ async def test_attempt_causes_one_call_while_sts_fails(
     assert scene.key is not None
 
 
-async def test_rejected_duration_of_an_hour_is_an_operators_task(autojump_clock: MockClock, scene: Scene) -> None:
+async def test_rejected_duration_of_an_hour_needs_an_operator(autojump_clock: MockClock, scene: Scene) -> None:
     sts_of(scene).limit = 0
     await scene.refresher.turn()
     assert sts_of(scene).requested == [12 * HOUR, HOUR]

@@ -61,7 +61,7 @@ def test_links_keep_their_targets() -> None:
     assert entries(tar([link], NOON)) == [link]
 
 
-def test_compressed_content_has_no_time() -> None:
+def test_compressed_content_has_no_timestamp() -> None:
     assert compress(b"x")[4:8] == bytes(4)
 
 

@@ -81,13 +81,13 @@ def test_sbom_of_the_wheel_lists_only_the_package() -> None:
     assert bill["components"] == []
 
 
-def test_links_of_the_package_are_in_the_repository() -> None:
+def test_links_of_the_package_lead_to_the_repository() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert project["urls"]["Source"] == URL
     assert all(url.startswith(URL) for url in project["urls"].values())
 
 
-def test_security_insights_link_files_of_the_repository() -> None:
+def test_files_that_security_insights_links_exist() -> None:
     text = (REPOSITORY / "SECURITY-INSIGHTS.yml").read_text()
     paths = re.findall(rf"{re.escape(URL)}/blob/main/(\S+)", text)
     assert len(paths) > 5

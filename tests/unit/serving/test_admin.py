@@ -175,7 +175,7 @@ def test_every_metric_has_its_name_type_and_help() -> None:
     assert all(family.documentation.endswith(".") for family in families.values())
 
 
-def test_names_follow_prometheus_rules_for_units_and_suffixes() -> None:
+def test_metric_names_follow_the_rules_of_prometheus() -> None:
     for family in admin.families([READY], busy(), 0):
         assert family.name.startswith("irsa_sidecar_")
         assert family.name.endswith("_total") == (family.kind == "counter")
@@ -202,7 +202,7 @@ def test_metric_values_have_the_labels_that_graphs_use() -> None:
     assert observed["irsa_sidecar_sts_request_duration_seconds_sum"] == 0.3
 
 
-def test_unknown_value_has_no_sample() -> None:
+def test_metric_with_an_unknown_value_has_no_sample() -> None:
     families = scrape(READY, STARTING)
     assert values(families["irsa_sidecar_credentials_expiration_timestamp_seconds"]) == {"default": NOW.wall + 1800}
     assert values(families["irsa_sidecar_token_expiration_timestamp_seconds"]) == {"default": NOW.wall + 2400.5}

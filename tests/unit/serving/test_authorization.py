@@ -71,7 +71,7 @@ def test_new_secrets_differ_and_fit_into_a_header() -> None:
         assert " " not in secret
 
 
-def test_existing_file_is_kept(path: Path) -> None:
+def test_existing_file_stays_unchanged(path: Path) -> None:
     path.write_text("chosen-by-hand")
     path.chmod(0o600)
     assert start(path) == b"chosen-by-hand"
@@ -163,7 +163,7 @@ def test_secret_is_not_in_repr(path: Path) -> None:
     assert secret.value.decode() not in repr(secret)
 
 
-def test_line_ending_is_ignored(path: Path) -> None:
+def test_line_ending_of_the_secret_is_ignored(path: Path) -> None:
     path.write_text("chosen-by-hand\r\n")
     assert start(path) == b"chosen-by-hand"
 

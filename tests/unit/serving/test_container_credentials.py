@@ -284,7 +284,7 @@ roles = st.builds(
     st.sampled_from([None, 1001, 1002]),
     st.floats(-1e4, 1e4),
 )
-def test_secrets_are_only_in_a_200_to_an_allowed_client(
+def test_only_a_200_to_an_allowed_client_contains_secrets(
     role: Role, path: bytes, headers: dict[bytes, bytes | None], uid: int | None, passed_seconds: float
 ) -> None:
     response = send(role, path=path, headers=headers, now=NOW.later(passed_seconds), uid=is_user(uid))

@@ -129,7 +129,7 @@ def test_rejection_is_the_same_for_any_pieces_of_the_bytes(head: bytes) -> None:
     assert first == rejection_of(head)
 
 
-def test_head_limit_is_exact() -> None:
+def test_limit_for_the_size_of_the_head_is_exact() -> None:
     padding = MAX_HEAD_BYTES - len(PLAIN) - len(b"A: \r\n")
     head = START + HOST + b"A: " + b"b" * padding + b"\r\n\r\n"
     assert len(head) == MAX_HEAD_BYTES

@@ -15,7 +15,7 @@ from sidecar.serving.server import CLIENT_GONE, Limits
 from tests.unit.serving.running_server import GET, HEAD_SECONDS, NOT_YET, OK, Server, read_all, reset, settle, status_of
 
 
-async def test_request_is_answered_and_observed_with_its_address(clock: MockClock, server: Server) -> None:
+async def test_request_is_observed_with_the_clients_address(clock: MockClock, server: Server) -> None:
     async with await server.connect() as client:
         await client.send_all(GET)
         assert await read_all(client) == OK.content
@@ -171,7 +171,7 @@ async def test_early_request_is_answered_when_credentials_arrive(clock: MockCloc
     assert trio.current_time() == start
 
 
-async def test_credentials_before_the_held_task_starts_are_served(clock: MockClock, server: Server) -> None:
+async def test_credentials_that_arrive_before_the_hold_are_served(clock: MockClock, server: Server) -> None:
     server.decide = lambda _request, _now: OK if len(server.requests) > 1 else NOT_YET
     start = trio.current_time()
     assert await server.send_at_once(GET) == OK.content

@@ -94,7 +94,7 @@ def test_step_continues_if_eks_names_the_issuer(account: Account, net: Internet)
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(socket.EAI_NONAME, "Name or service not known"), TimeoutError()])
-def test_hidden_issuer_names_the_vpc_endpoint(
+def test_error_of_a_hidden_issuer_names_the_vpc_endpoint(
     account: Account, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     real = socket.getaddrinfo

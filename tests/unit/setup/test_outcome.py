@@ -117,7 +117,7 @@ def test_json_and_stderr_name_removed_service_accounts(account: Account) -> None
     assert json.loads(done.out)["effects"][0] == "removes shop/till"
 
 
-def test_json_excludes_output(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_and_output_flags_exclude_each_other(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (ROLE, PROVIDER, SERVICE_ACCOUNT):
         with pytest.raises(SystemExit):
             run_setup(capsys, *arguments, "--json", "--output", "yaml")

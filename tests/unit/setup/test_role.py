@@ -125,7 +125,7 @@ def test_service_account_is_removed_by_name(ready: Account, flag: str) -> None:
     assert "nothing to change" in ready.setup(*arguments).out
 
 
-def test_remove_flag_keeps_the_last_statement(ready: Account) -> None:
+def test_last_service_account_is_not_removed(ready: Account) -> None:
     arguments = (*CART, "--remove")
     assert "there is no such role" in ready.setup(*arguments).err
     ready.setup(*CART)

@@ -199,7 +199,7 @@ def test_unknown_region_is_named(offline: Offline) -> None:
     assert "--region" in done.err
 
 
-def test_trust_policy_limit_raises_the_quota(offline: Offline) -> None:
+def test_trust_policy_limit_flag_increases_the_quota(offline: Offline) -> None:
     accounts = [f"--service-account=shop/cart-{number}" for number in range(60)]
     done = offline("role", "cart", "--issuer", ISSUER, *accounts, "--trust-policy-limit", "4096")
     assert (done.status, done.err) == (0, "")
