@@ -28,7 +28,7 @@ from tests.unit.webhook.cluster import (
 
 
 async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
-    """Use Pods of 3 MiB. Parsed, each uses 65 MiB while the webhook requests the ServiceAccount."""
+    """Use Pods of 3 MiB. A parsed Pod uses 65 MiB while the webhook requests its ServiceAccount."""
     large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
@@ -50,7 +50,11 @@ async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path
 
 
 def test_queue_of_the_listener_is_short() -> None:
-    """Read the queue's length from tcp_info, its eighth number. An honest connection waits behind the whole queue."""
+    """
+    Read the length of the queue, which is the eighth number in tcp_info.
+
+    An honest connection waits behind the whole queue.
+    """
     for listener in chain(*open_listeners(OPTIONS)):
         with listener:
             numbers = struct.unpack("8x8I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40))

@@ -47,7 +47,7 @@ def test_service_account_is_kept_only_if_injection_can_use_it(annotations: dict[
     assert known.beyond == (not usable)
 
 
-def test_unread_names_are_limited_and_counted() -> None:
+def test_unread_annotation_names_are_limited_and_counted() -> None:
     """Check the kept names of misspelt annotations. The rejection of a Pod shows these names."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
     found = read_service_account(
@@ -74,12 +74,12 @@ def test_counted_size_is_at_least_the_real_size() -> None:
 @pytest.mark.parametrize(
     "name", ["audience", "a" * 101 + "role", "role\n", "meta.helm.sh/release-name", AUDIENCE, ROLE]
 )
-def test_unrelated_names_are_not_kept(name: str) -> None:
+def test_unrelated_annotation_names_are_not_kept(name: str) -> None:
     metadata = {"namespace": "shop", "name": "cart", "annotations": {name: "x"}}
     assert read_service_account({"metadata": metadata}).unread == ()
 
 
-def test_unusable_version_removes_the_previous_one() -> None:
+def test_unusable_version_removes_the_previous_version() -> None:
     known = KnownServiceAccounts()
     known.put(service_account("cart"))
     known.put(ServiceAccount("shop", "cart", {ROLE: "nonsense"}))

@@ -166,7 +166,7 @@ def test_review_of_another_version_is_rejected() -> None:
     ("namespace", "service_account"),
     [("irsa-sidecar/secrets/irsa-sidecar-webhook?x=", "a"), ("shop", "../a"), ("shop", "a\r\nX: y"), ("shop", "é")],
 )
-def test_name_with_a_path_is_rejected(namespace: str, service_account: str) -> None:
+def test_name_that_changes_the_request_path_is_rejected(namespace: str, service_account: str) -> None:
     with pytest.raises(ConfigurationError, match="name is not valid"):
         parsed(admission_review(namespace=namespace, service_account=service_account))
 

@@ -51,7 +51,7 @@ def api() -> Iterator[FakeApiServer]:
         yield fake
 
 
-def test_each_permission_is_removed_once() -> None:
+def test_table_contains_each_permission_of_the_manifest() -> None:
     roles = [document for document in read("webhook/rbac.yaml") if document["kind"] in {"Role", "ClusterRole"}]
     rules = [rule for role in roles for rule in role["rules"]]
     assert {(verb, rule["resources"][0]) for rule in rules for verb in rule["verbs"]} == set(RIGHTS)
@@ -64,14 +64,14 @@ async def test_missing_permission_is_named_with_its_manifest(
     without = RIGHTS[right]
     api.forbidden.add(right)
     if right == ("get", "serviceaccounts"):
-        api.forbidden.add(("list", "serviceaccounts"))  # otherwise the watch would know the ServiceAccount
+        api.forbidden.add(("list", "serviceaccounts"))  # because the watch would otherwise know the ServiceAccount
     if right == ("update", "secrets"):
         put_due_certificate(api)
     async with webhook(api, tmp_path) as hook:
         await hook.events.logged("api_server_version_changed")
         if without.is_ready:
             await hook.events.logged("certificate_activated")
-            response = (await hook.ask(admission_review(left_alone_of_a_controller()))).json()["response"]
+            response = (await hook.ask(admission_review(pod_that_causes_an_event()))).json()["response"]
             assert response["allowed"] is without.is_allowed
             shown = response.get("status", {}).get("message", "")
         else:
@@ -91,7 +91,7 @@ def put_due_certificate(api: FakeApiServer) -> None:
     api.put(SECRET, {"kind": "Secret", "metadata": {"name": "irsa-sidecar-webhook"}, "data": encoded})
 
 
-def left_alone_of_a_controller() -> dict[str, object]:
+def pod_that_causes_an_event() -> dict[str, object]:
     """Return a Pod that causes an Event."""
     own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
     found = pod({"name": "app", "image": "i"}, own)

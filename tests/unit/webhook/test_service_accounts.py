@@ -180,7 +180,7 @@ async def test_wait_for_a_request_has_a_deadline(
         nursery.cancel_scope.cancel()
 
 
-async def test_watch_that_is_too_old_restarts_at_once(
+async def test_watch_of_an_expired_version_restarts_at_once(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
@@ -223,7 +223,7 @@ async def test_known_service_account_is_requested_without_a_watch(fake: FakeApiS
         nursery.cancel_scope.cancel()
 
 
-async def test_list_is_read_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
+async def test_list_of_service_accounts_is_read_in_pages(fake: FakeApiServer, api: KubernetesApi) -> None:
     pages: list[Any] = [
         {"metadata": {"continue": "more", "resourceVersion": "1"}, "items": [{"a": 1}]},
         {"metadata": {"resourceVersion": "2"}, "items": [{"b": 2}]},
@@ -317,7 +317,7 @@ async def test_events_are_not_repeated_soon_and_the_queue_is_limited(api: Kubern
     assert metrics.events == {"dropped": 2}
 
 
-async def test_remembered_owners_are_limited(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_remembered_owners_is_limited(api: KubernetesApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "MAX_REMEMBERED", 2)
     now = [0.0]
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: now[0], "here")

@@ -32,7 +32,7 @@ async def waiting(turns: Turns, namespace: str) -> None:
         pass
 
 
-async def test_places_of_a_namespace_are_limited() -> None:
+async def test_places_of_a_namespace_in_the_queue_are_limited() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for _ in range(MAX_WAITING_OF_ONE):
@@ -95,7 +95,7 @@ async def test_namespaces_take_turns() -> None:
 
 
 async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
-    """Check that the namespace with the most places loses its latest place."""
+    """Check that the namespace with the most places in the queue loses its latest place."""
     hostile = [f"evil-{number % 3}" for number in range(MAX_WAITING)]
     order = await order_of(Turns(), [*hostile, "shop"])
     assert order.count("(evil-0)") + order.count("(evil-1)") + order.count("(evil-2)") == 1

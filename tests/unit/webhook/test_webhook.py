@@ -173,7 +173,7 @@ async def test_replicas_share_one_certificate(
         )
 
 
-async def test_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_cluster_with_an_old_api_server_gets_plain_sidecars(api: FakeApiServer, tmp_path: Path) -> None:
     fill(api, "28")
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()

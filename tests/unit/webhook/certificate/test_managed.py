@@ -109,7 +109,7 @@ async def test_secret_that_openssl_rejects_is_replaced(
 
 async def test_second_replica_uses_the_secret_of_the_first(fake: FakeApiServer, certificate: OwnCertificate) -> None:
     configuration = fake.documents[CONFIGURATION]
-    # Both replicas see no Secret, and the other one creates it first.
+    # Both replicas see no Secret, and the other replica creates the Secret first.
     fake.faults += [(200, configuration), (404, {}), (409, {"message": "already exists"})]
     with pytest.raises(KubernetesError) as caught:
         await certificate.reconcile()
@@ -118,9 +118,7 @@ async def test_second_replica_uses_the_secret_of_the_first(fake: FakeApiServer, 
     assert from_secret(held(fake)) is not None
 
 
-async def test_changed_configuration_is_updated_at_the_next_check(
-    fake: FakeApiServer, certificate: OwnCertificate
-) -> None:
+async def test_update_of_a_changed_configuration_is_retried(fake: FakeApiServer, certificate: OwnCertificate) -> None:
     old: Any = dict(fake.documents[CONFIGURATION])
     fake.put(CONFIGURATION, dict(old))
     fake.faults.append((200, {**old, "metadata": {**old["metadata"], "resourceVersion": "0"}}))
@@ -151,7 +149,7 @@ class Replica:
         self.certificate = own_certificate(api)
 
     async def reconcile(self) -> float | None:
-        """Return the seconds until the next check, or None if the other replica was first."""
+        """Return the seconds until the next check, or None if the other replica wrote the Secret first."""
         with suppress(KubernetesError):
             return await self.certificate.reconcile()
         return None
