@@ -105,7 +105,11 @@ def as_json(run: Run) -> str:
 
 
 def from_json(text: str) -> Run:
-    """Return a stored run. Raises ValueError or TypeError if the text is not a stored run."""
+    """
+    Return a stored run.
+
+    Raises ValueError or TypeError if the text is not a stored run.
+    """
     stored = json.loads(text)
     return Run(**stored | {"tables": {name: Table(**table) for name, table in stored["tables"].items()}})
 

@@ -10,7 +10,11 @@ HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/b
 
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:
-    """Import a module for `command`. Raises ConfigurationError with the name of a missing package."""
+    """
+    Import a module for `command`.
+
+    Raises ConfigurationError with the name of a missing package.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:

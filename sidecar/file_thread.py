@@ -37,8 +37,8 @@ async def in_thread(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts)
     """
     Run `function`, which uses the file at `path`, in a thread, and return its result. Its exceptions pass unchanged.
 
-    Raises FileTimeoutError if the function takes more than DEADLINE_SECONDS, or if an abandoned operation in the same
-    directory has not returned. Raises OSError if a thread cannot be started.
+    Raises FileTimeoutError if this or an abandoned operation in the same directory takes more than DEADLINE_SECONDS.
+    Raises OSError if a thread cannot be started.
     """
     operations, directory = _operations_of_this_run(), os.path.dirname(path)
     while True:

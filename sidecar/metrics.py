@@ -47,7 +47,6 @@ class Metrics:
         self.reloads: dict[str, int] = {}
         self.is_configuration_current = True
         """True if the last reload of the roles file succeeded, or if there was no reload yet."""
-
         self.is_ca_bundle_in_use: bool | None = None
         """True if the current content of the AWS_CA_BUNDLE file is in use; None without that setting."""
 

@@ -65,12 +65,20 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
 
 
 def authorities_in(*, file: str | None = None, text: str | None = None) -> ssl.SSLContext:
-    """Return a context that trusts only these authorities, in PEM. Raises OSError, or its subclass ssl.SSLError."""
+    """
+    Return a context that trusts only these authorities, in PEM.
+
+    Raises OSError, or its subclass ssl.SSLError.
+    """
     return accept_named(ssl.create_default_context(cafile=None if file is None else _regular(file), cadata=text))
 
 
 def _regular(path: str) -> str:
-    """Return the path. Raises OSError unless it is a regular file, because OpenSSL would wait for a FIFO's writer."""
+    """
+    Return the path.
+
+    Raises OSError unless it is a regular file, because OpenSSL would wait for a FIFO's writer.
+    """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError("it is not a regular file")
     return path
@@ -174,7 +182,6 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
 
     The transport keeps no idle connections or cookies, follows no redirects and decodes no body. A connection never
     waits for another one. `trust` verifies the server and a proxy over TLS. It may be None if neither uses TLS.
-
     Raises ConfigurationError if the proxy setting cannot be used.
     """
     proxy = proxy_for(url)

@@ -132,7 +132,11 @@ def parse_role_arn(setting: str, text: str) -> str:
 
 
 def parse_token_file(setting: str, path: str) -> str:
-    """Return the path. Raises ConfigurationError if it is a token, because later messages would show the token."""
+    """
+    Return the path.
+
+    Raises ConfigurationError if it is a token, because later messages would show the token.
+    """
     if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
         raise ConfigurationError(
             f"{setting} is a token (not shown here) instead of a path",
@@ -145,7 +149,9 @@ def parse_token_file(setting: str, path: str) -> str:
 
 def parse_path(setting: str, text: str) -> str:
     """
-    Return the path. Raises ConfigurationError if it is empty, has a NUL, or cannot be encoded for the file system.
+    Return the path.
+
+    Raises ConfigurationError if it is empty, has a NUL, or cannot be encoded for the file system.
 
     An empty flag usually comes from an unset variable. If an empty flag meant "no file", it would disable the secret
     silently.

@@ -77,7 +77,9 @@ class Token:
 
 def read_token(path: str) -> Token:
     """
-    Read and decode the token at `path`. Raises TokenError if the file has no valid token, or cannot be read.
+    Read and decode the token at `path`.
+
+    Raises TokenError if the file has no valid token, or cannot be read.
 
     The kubelet swaps the `..data` symlink in the path. So a read returns the whole old or the whole new token. For a
     moment neither may exist, so a missing file is read a second time.
@@ -92,7 +94,11 @@ def read_token(path: str) -> Token:
 
 
 def decode_token(content: bytes, path: str) -> Token:
-    """Parse the content of a token file. Raises TokenError if it is empty, too long or not a JWT."""
+    """
+    Parse the content of a token file.
+
+    Raises TokenError if it is empty, too long or not a JWT.
+    """
     raw = content.removeprefix(b"\xef\xbb\xbf").strip()
     if not raw:
         raise TokenError("empty", f"{path} is empty", "Check whether the program that writes the token has finished")

@@ -26,7 +26,11 @@ ENTRANCE = """<!doctype html>
 
 
 def publish(site: Path, folder: Path, version: str) -> None:
-    """Copy the site into the folder as this version. Raises ValueError if the version is not numbers and points."""
+    """
+    Copy the site into the folder as this version.
+
+    Raises ValueError if the version is not numbers and points.
+    """
     listed = folder / "versions.json"
     published: list[Version] = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []
     versions = with_version(published, version)

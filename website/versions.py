@@ -23,5 +23,9 @@ def with_version(published: list[Version], version: str) -> list[Version]:
 
 
 def _order(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as 0.10 or 1.2.3. Raises ValueError if it has other parts."""
+    """
+    Return the numbers of a version such as 0.10 or 1.2.3.
+
+    Raises ValueError if it has other parts.
+    """
     return tuple(int(part) for part in version.split("."))

@@ -58,7 +58,11 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """Create a directory for this user only, and remove it after the block. Raises ConfigurationError if that fails."""
+    """
+    Create a directory for this user only, and remove it after the block.
+
+    Raises ConfigurationError if that fails.
+    """
     try:
         directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
     except OSError as exc:
@@ -88,8 +92,9 @@ async def with_daemon(
     Run the daemon with a new secret, run `body` when there are credentials, and return the result of `body`.
 
     The secret is written to the configured file, or to a temporary one. Without `needs_credentials`, `body` starts even
-    if each first attempt has failed, to show how an SDK reacts. Raises ConfigurationError for a setting, or
-    SidecarError with the reason if there are no credentials in time.
+    if each first attempt has failed, to show how an SDK reacts.
+
+    Raises ConfigurationError for a setting, or SidecarError with the reason if there are no credentials in time.
     """
     with private_directory() as directory:
         secret = new_secret()

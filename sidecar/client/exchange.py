@@ -17,7 +17,11 @@ DEFAULT_DURATION_SECONDS = 3600
 
 
 async def exchange_once(environ: Mapping[str, str]) -> Credentials:
-    """Return the credentials of one exchange. Raises SidecarError, whose message contains the next step."""
+    """
+    Return the credentials of one exchange.
+
+    Raises SidecarError, whose message contains the next step.
+    """
     from sidecar.daemon.setting_checks import all_reported  # noqa: PLC0415  for one exchange of a command
 
     with all_reported(environ):

@@ -26,8 +26,8 @@ async def wait_for_credentials(
     """
     Wait until every role has credentials, at least until each role has tried once.
 
-    `report` is called with each new reason. Raises SidecarError with the reason after `wait_seconds`, or earlier if
-    waiting does not help.
+    `report` is called with each new reason.
+    Raises SidecarError with the reason after `wait_seconds`, or earlier if waiting does not help.
     """
     give_up_at = trio.current_time() + wait_seconds
     reported: str | None = None
@@ -43,7 +43,11 @@ async def wait_for_credentials(
 
 
 async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:
-    """Wait until every role has tried once. Raises SidecarError if an attempt does not end in time."""
+    """
+    Wait until every role has tried once.
+
+    Raises SidecarError if an attempt does not end in time.
+    """
     if not await _within(wait_seconds, roles.first_attempts):
         failures = (role.last_error for role in roles if not role.first_attempt.is_set())
         raise SidecarError(f"no credentials within {wait_seconds:.0f} s: {next(failures)}")

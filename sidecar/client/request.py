@@ -36,8 +36,8 @@ def get(address: tuple[str, int], path: str, seconds: float, *, authorization: s
     """
     Send one request, and return the response within `seconds`.
 
-    `path` is visible ASCII, and `authorization` is visible ASCII and spaces. Raises OSError if no HTTP response arrives
-    in time.
+    `path` is visible ASCII, and `authorization` is visible ASCII and spaces.
+    Raises OSError if no HTTP response arrives in time.
     """
     deadline_at = time.monotonic() + seconds
     lines = [f"GET {path} HTTP/1.0", *([] if authorization is None else [f"Authorization: {authorization}"]), "", ""]
@@ -49,8 +49,7 @@ def get(address: tuple[str, int], path: str, seconds: float, *, authorization: s
             if len(received) > MAX_RESPONSE_BYTES:
                 raise ConnectionError(f"the response has more than {MAX_RESPONSE_BYTES} bytes")
     head, _, body = received.partition(b"\r\n\r\n")
-    status = _STATUS_LINE.match(head)
-    if status is None:
+    if not (status := _STATUS_LINE.match(head)):
         raise ConnectionError("what listens there does not speak HTTP")
     return Response(int(status[1]), body)
 

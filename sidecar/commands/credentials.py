@@ -105,8 +105,9 @@ def _find_daemon(environ: Mapping[str, str], role_name: str | None) -> _Daemon:
     Return the daemon that the SDKs in this environment call, or the daemon at IRSA_SIDECAR_LISTEN.
 
     A daemon on another machine is ignored. The secret in AWS_CONTAINER_AUTHORIZATION_TOKEN is sent only to
-    AWS_CONTAINER_CREDENTIALS_FULL_URI, which may belong to another agent. Raises ConfigurationError if a setting is
-    invalid.
+    AWS_CONTAINER_CREDENTIALS_FULL_URI, which may belong to another agent.
+
+    Raises ConfigurationError if a setting is invalid.
     """
     path = None if role_name is None else _path_of(role_name)
     target = _loopback_uri(environ.get(FULL_URI, ""))
@@ -158,7 +159,11 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
 
 
 def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the secret and its setting. Raises ConfigurationError if the secret cannot be read or sent."""
+    """
+    Return the secret and its setting.
+
+    Raises ConfigurationError if the secret cannot be read or sent.
+    """
     for setting in settings:
         value = environ.get(setting)
         if value:
@@ -188,7 +193,11 @@ def _read_secret(setting: str, path: str) -> str:
 def _credentials_in(
     response: Response, daemon: _Daemon, secret_setting: str | None, role_arn: str | None
 ) -> Credentials:
-    """Return the credentials in the response. Raises SidecarError if it contains none."""
+    """
+    Return the credentials in the response.
+
+    Raises SidecarError if it contains none.
+    """
     body = _object(response.body)
     if response.status == 200:
         return _checked(body, daemon, role_arn)
@@ -255,7 +264,11 @@ def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -
 
 
 def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
-    """Return the credentials from one exchange. Raises SidecarError if the exchange fails."""
+    """
+    Return the credentials from one exchange.
+
+    Raises SidecarError if the exchange fails.
+    """
     import trio  # noqa: PLC0415  half a second of imports, only if no daemon is running
 
     from sidecar.client.exchange import exchange_once  # noqa: PLC0415

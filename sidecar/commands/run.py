@@ -52,7 +52,11 @@ def add_arguments(parser: "argparse.ArgumentParser") -> None:
 
 
 def main(args: "argparse.Namespace | SimpleNamespace") -> int:
-    """Run the daemon. Raises ConfigurationError that lists every missing or invalid setting."""
+    """
+    Run the daemon.
+
+    Raises ConfigurationError that lists every missing or invalid setting.
+    """
     try:
         return _main(args)
     except ConfigurationError as error:

@@ -48,7 +48,11 @@ MAX_ROLES = 50
 
 
 def read_roles_file(path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
-    """Read the roles in the file at `path`. Raises ConfigurationError if the file or a role is invalid."""
+    """
+    Read the roles in the file at `path`.
+
+    Raises ConfigurationError if the file or a role is invalid.
+    """
     fix = "Check that the volume is mounted there, and name a YAML file of roles"
     content = read_config_file("IRSA_SIDECAR_CONFIG", path, fix)
     return parse_roles(content, path, defaults)

@@ -262,19 +262,31 @@ def _check_signing_region(role: Role, sts: StsSettings) -> None:
 
 
 def read_role(environ: Mapping[str, str], defaults: RoleDefaults) -> Role:
-    """Return the role in the SDKs' own variables. Raises ConfigurationError if one of them is missing or invalid."""
+    """
+    Return the role in the SDKs' own variables.
+
+    Raises ConfigurationError if one of them is missing or invalid.
+    """
     role_arn = read_role_arn(environ)
     read_token_file(environ)
     return defaults.role(DEFAULT_ROLE, role_arn)
 
 
 def read_role_arn(environ: Mapping[str, str]) -> str:
-    """Return AWS_ROLE_ARN. Raises ConfigurationError if it is missing or is not the ARN of a role."""
+    """
+    Return AWS_ROLE_ARN.
+
+    Raises ConfigurationError if it is missing or is not the ARN of a role.
+    """
     return parse_role_arn("AWS_ROLE_ARN", _required(environ, "AWS_ROLE_ARN", "the ARN of the IAM role to assume"))
 
 
 def read_token_file(environ: Mapping[str, str]) -> str:
-    """Return AWS_WEB_IDENTITY_TOKEN_FILE. Raises ConfigurationError if it is missing or is not a valid path."""
+    """
+    Return AWS_WEB_IDENTITY_TOKEN_FILE.
+
+    Raises ConfigurationError if it is missing or is not a valid path.
+    """
     name = "AWS_WEB_IDENTITY_TOKEN_FILE"
     return parse_token_file(name, _required(environ, name, "the path of the projected service account token"))
 
@@ -294,7 +306,11 @@ def unknown_variables(environ: Mapping[str, str]) -> list[Explanation]:
 
 
 def read_setting(setting: Setting, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Any:
-    """Return the flag's value, else the variable's, else the default. Raises ConfigurationError if it is invalid."""
+    """
+    Return the flag's value, else the variable's, else the default.
+
+    Raises ConfigurationError if it is invalid.
+    """
     flag = flags.get(setting.field)
     if flag is not None:
         return setting.parse(setting.flag, flag)

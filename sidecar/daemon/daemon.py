@@ -267,7 +267,9 @@ def make_daemon(
     secrets: Mapping[str, Secret] | None = None,
 ) -> Daemon:
     """
-    Build a daemon. Raises ConfigurationError if a setting or file is invalid.
+    Build a daemon.
+
+    Raises ConfigurationError if a setting or file is invalid.
 
     `secrets` are the secrets of the configured roles by path. Without them, this function reads the secrets.
     """
@@ -317,7 +319,11 @@ _EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_C
 
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
-    """Restore the credentials that an earlier process saved. Raises ConfigurationError if the directory is invalid."""
+    """
+    Restore the credentials that an earlier process saved.
+
+    Raises ConfigurationError if the directory is invalid.
+    """
     from sidecar.daemon import state_directory  # noqa: PLC0415  only if a setting turns it on
 
     path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)

@@ -73,7 +73,11 @@ def this_boot() -> Boot | None:
 
 
 def open_directory(path: str, *, allow_disk: bool) -> str:
-    """Return the private directory for the files. Create it if necessary. Raises ConfigurationError if that fails."""
+    """
+    Return the private directory for the files. Create it if necessary.
+
+    Raises ConfigurationError if that fails.
+    """
     try:
         if not allow_disk:
             _check_in_memory(path)
@@ -165,16 +169,7 @@ class _FileContent(NamedTuple):
 class StateDirectory:
     """The task that keeps one file per role in the directory `path`, which `open_directory` returned."""
 
-    def __init__(
-        self,
-        path: str,
-        sts: StsSettings,
-        *,
-        clock: Clock,
-        boot: Boot,
-        log: Logger,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, path: str, sts: StsSettings, *, clock: Clock, boot: Boot, log: Logger, metrics: Metrics) -> None:
         self._path = path
         self._sts = sts
         self._clock = clock

@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of these flags. Raises ConfigurationError if a flag is invalid."""
+    """
+    Return the settings of these flags.
+
+    Raises ConfigurationError if a flag is invalid.
+    """
     settings = Settings(
         image=check_image("--image", args.image),
         region=find_region(args.region, environ),
@@ -44,7 +48,9 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 def check_environment(setting: str, region: str, variables: Iterable[tuple[str, str]]) -> None:
     """
-    Read the variables as the sidecar does. Raises ConfigurationError if a sidecar could not start with them.
+    Read the variables as the sidecar does.
+
+    Raises ConfigurationError if a sidecar could not start with them.
 
     An unknown variable with our prefix is rejected too, because an operator wrote it and meant a setting. `run` ignores
     such a variable, because Kubernetes creates some automatically.

@@ -54,7 +54,9 @@ def inject(pod: Document, service_account: ServiceAccount | None, settings: Sett
     """
     Add a sidecar for the role that the Pod's annotations name, or else the annotations of its ServiceAccount.
 
-    The argument `pod` is not changed. Raises ConfigurationError, whose text is the rejection.
+    The argument `pod` is not changed.
+
+    Raises ConfigurationError, whose text is the rejection.
     """
     check_shape(pod)
     check_label(pod)

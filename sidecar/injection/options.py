@@ -134,7 +134,11 @@ def read_options(
 
 
 def _defaults(own: Mapping[str, str]) -> RoleDefaults:
-    """Return the default settings of roles. Raises ConfigurationError if an annotation is wrong."""
+    """
+    Return the default settings of roles.
+
+    Raises ConfigurationError if an annotation is wrong.
+    """
     duration, session_name = own.get(DURATION), own.get(SESSION_NAME)
     setting = f"annotation {DURATION}"
     return RoleDefaults(

@@ -112,7 +112,11 @@ _SET_BY = {
 
 
 def check_variable(setting: str, text: str) -> tuple[str, str]:
-    """Parse NAME=VALUE. Raises ConfigurationError if injection sets the variable itself."""
+    """
+    Parse NAME=VALUE.
+
+    Raises ConfigurationError if injection sets the variable itself.
+    """
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         problem = f"{setting} is {name[:100]!r}, which is not a variable with its value"

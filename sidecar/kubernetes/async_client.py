@@ -173,7 +173,11 @@ class KubernetesApi:
 
 
 def _event(line: str, path: str, take: Take) -> str | None:
-    """Pass one event to `take`, and return its version. Raises KubernetesError if the event ends the watch."""
+    """
+    Pass one event to `take`, and return its version.
+
+    Raises KubernetesError if the event ends the watch.
+    """
     if not line.strip():
         return None
     event = read_document(path, line.encode())
@@ -199,7 +203,11 @@ def _reading_objects(path: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
-    """Open the cluster in `config`. Raises ConfigurationError if the settings are invalid."""
+    """
+    Open the cluster in `config`.
+
+    Raises ConfigurationError if the settings are invalid.
+    """
     if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run",
@@ -220,7 +228,11 @@ class _Connected:
         self._file_version = None if self._path is None else file_version(self._path)
 
     async def start(self) -> Self:
-        """Create the first client. Raises ConfigurationError if the kubeconfig cannot be used."""
+        """
+        Create the first client.
+
+        Raises ConfigurationError if the kubeconfig cannot be used.
+        """
         try:
             await self._use(self._created())
         except _UNUSABLE as exc:

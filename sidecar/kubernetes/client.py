@@ -46,7 +46,11 @@ class Connection(ConnectionParams):
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
-        """Return the client's parameters. Raises ConfigurationError or OSError if a field is unusable."""
+        """
+        Return the client's parameters.
+
+        Raises ConfigurationError or OSError if a field is unusable.
+        """
         trust, cluster = _trust(config), config.cluster
         parameters: dict[str, Any] = {
             "base_url": cluster.server,
@@ -106,7 +110,11 @@ def _decoded(field: str, text: str) -> bytes:
 
 
 def _proxy(url: str) -> httpx2.Proxy:
-    """Return the proxy. Raises ConfigurationError if httpx cannot use the proxy."""
+    """
+    Return the proxy.
+
+    Raises ConfigurationError if httpx cannot use the proxy.
+    """
     try:
         if url.partition("://")[0].startswith("socks"):
             import_module("socksio")
@@ -186,7 +194,11 @@ class Kubernetes:
 
 @contextmanager
 def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
-    """Open the cluster in `config` (kubeconfig.py). Raises ConfigurationError if its settings are invalid."""
+    """
+    Open the cluster in `config` (kubeconfig.py).
+
+    Raises ConfigurationError if its settings are invalid.
+    """
     try:
         client = Client(config, Connection(timeout=httpx2.Timeout(DEADLINE_SECONDS)))
     except (OSError, ValueError) as exc:
@@ -230,7 +242,11 @@ CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may
 
 
 def read_document(path: str, body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a response from the API server. Raises KubernetesError if there is none."""
+    """
+    Return the JSON object in a response from the API server.
+
+    Raises KubernetesError if there is none.
+    """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as exc:

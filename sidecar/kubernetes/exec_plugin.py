@@ -34,7 +34,11 @@ class PluginCredential(NamedTuple):
 
 
 def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
-    """Run the plugin, and return its credential. Raises ConfigurationError with the plugin's name and output."""
+    """
+    Run the plugin, and return its credential.
+
+    Raises ConfigurationError with the plugin's name and output.
+    """
     interactive = _is_interactive(config, plugin)
     info = {"kind": "ExecCredential", "apiVersion": plugin.apiVersion, "spec": _spec(config, plugin, interactive)}
     environ = {**os.environ, **{each.name: each.value for each in plugin.env or ()}}

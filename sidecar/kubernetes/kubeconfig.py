@@ -35,7 +35,11 @@ _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 
 def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
-    """Return the cluster of `context`, or of the current context. Raises ConfigurationError if there is none."""
+    """
+    Return the cluster of `context`, or of the current context.
+
+    Raises ConfigurationError if there is none.
+    """
     named = [*_files(environ)]
     files = [path for path in named if path.is_file()]
     if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
@@ -131,7 +135,11 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _selected(found: Mapping[str, Any], where: str, context: str | None) -> SingleConfig:
-    """Return the context's cluster and user. Raises ValidationError or a builtin error for a malformed file."""
+    """
+    Return the context's cluster and user.
+
+    Raises ValidationError or a builtin error for a malformed file.
+    """
     name, entry = _context(found, where, context)
     title = f"Context {name} of the kubeconfig {where}"
     if not entry.get("cluster"):
@@ -180,7 +188,11 @@ _Entry = TypeVar("_Entry", bound=Struct)
 
 
 def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type[_Entry]) -> _Entry:
-    """Return the cluster or user with that name. Raises ConfigurationError if there is none."""
+    """
+    Return the cluster or user with that name.
+
+    Raises ConfigurationError if there is none.
+    """
     inner = _LISTS[key]
     entries = {entry["name"]: entry[inner] for entry in found[key]}
     if name not in entries:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def open_named_cluster(
     environ: Mapping[str, str], context: str | None, command: str
 ) -> "AbstractContextManager[Kubernetes]":
-    """Return the context's cluster. Raises ConfigurationError if the context does not exist or a package is missing."""
+    """
+    Return the context's cluster.
+
+    Raises ConfigurationError if the context does not exist or a package is missing.
+    """
     config = import_extra("sidecar.kubernetes.kubeconfig", command, "setup").find_cluster(environ, context)
     opened: AbstractContextManager[Kubernetes] = import_extra(
         "sidecar.kubernetes.client", command, "setup"

@@ -176,7 +176,11 @@ class LocalConfig:
     providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
 
     def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
-        """Return the configuration with another issuer from a flag. Raises ConfigurationError if it is invalid."""
+        """
+        Return the configuration with another issuer from a flag.
+
+        Raises ConfigurationError if it is invalid.
+        """
         settings = ProviderSettings(_url("--issuer", issuer), (self.audience,), jwks_file)
         return replace(self, providers=(*self.providers, settings))
 

@@ -57,7 +57,9 @@ class TokenVolume:
 
     def write(self, token: str, now: float) -> None:
         """
-        Write the token without a newline, unless the volume already contains this token. Raises OSError if that fails.
+        Write the token without a newline, unless the volume already contains this token.
+
+        Raises OSError if that fails.
 
         The name of the new directory contains the time `now`, in Unix seconds.
         """
@@ -108,7 +110,11 @@ def needs_renewal(token: IssuedToken, now: float, jitter_seconds: float) -> bool
 
 
 def renew(volume: TokenVolume, issue: Issue, now: float, emit: Emit) -> IssuedToken:
-    """Write a new token to the volume, and return the token. Raises OSError if the write fails."""
+    """
+    Write a new token to the volume, and return the token.
+
+    Raises OSError if the write fails.
+    """
     token = issue()
     volume.write(token.raw, now)
     emit("token_renewed", path=str(volume.token_file), expires_at=datetime.fromtimestamp(token.expires_at, UTC))
@@ -116,13 +122,7 @@ def renew(volume: TokenVolume, issue: Issue, now: float, emit: Emit) -> IssuedTo
 
 
 async def keep_fresh(
-    volume: TokenVolume,
-    token: IssuedToken,
-    issue: Issue,
-    *,
-    clock: Clock,
-    jitter: Callable[[], float],
-    emit: Emit,
+    volume: TokenVolume, token: IssuedToken, issue: Issue, *, clock: Clock, jitter: Callable[[], float], emit: Emit
 ) -> None:
     """
     Renew the volume's `token` and each later token, without end.

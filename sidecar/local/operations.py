@@ -37,7 +37,11 @@ class SessionResult:
 def assume_role_with_web_identity(
     parameters: Parameters, identity: WebIdentity, roles: Roles, *, now: float, random_bytes: RandomBytes
 ) -> SessionResult:
-    """Return a session of the requested role for a web identity. Raises StsRejection if the call is not allowed."""
+    """
+    Return a session of the requested role for a web identity.
+
+    Raises StsRejection if the call is not allowed.
+    """
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
@@ -226,7 +230,11 @@ def _session_result(session: Session, size: SessionSize, members: Tree) -> Sessi
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
-    """Reject invalid tags. Raises StsRejection with messages that were recorded from AWS."""
+    """
+    Reject invalid tags.
+
+    Raises StsRejection with messages that were recorded from AWS.
+    """
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):
         raise StsRejection(

@@ -38,7 +38,11 @@ def parse_form(text: str) -> dict[str, str]:
 
 
 def operation_name(form: Mapping[str, str]) -> str:
-    """Return the name of the requested operation. Raises StsRejection (STS API reference, Common Errors)."""
+    """
+    Return the name of the requested operation.
+
+    Raises StsRejection (STS API reference, Common Errors).
+    """
     action = form.get("Action")
     if not action:
         raise StsRejection("MissingAction", "Missing Action")
@@ -53,7 +57,11 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
-    """Return the form's values that the shape contains. Raises StsRejection with all violations of a limit."""
+    """
+    Return the form's values that the shape contains.
+
+    Raises StsRejection with all violations of a limit.
+    """
     parameters = _structure(shape, form, "")
     violations = list(_violations(shape, parameters, ""))
     if violations:

@@ -52,7 +52,11 @@ class FileKeys:
     """The keys in a JWKS file, for an issuer that this machine cannot reach. The file is read for each token."""
 
     def __init__(self, path: Path) -> None:
-        """Read the keys once. Raises ConfigurationError if the file at `path` has no key set."""
+        """
+        Read the keys once.
+
+        Raises ConfigurationError if the file at `path` has no key set.
+        """
         self._path = path
         self._read()
 

@@ -72,8 +72,9 @@ async def serve_local(
     """
     Run the issuer, the token volume in `directory` and STS on loopback until cancelled.
 
-    The task reports LocalServices when the first token is written and both ports respond. Raises ConfigurationError if
-    a port, directory, policy or key file is unusable.
+    The task reports LocalServices when the first token is written and both ports respond.
+
+    Raises ConfigurationError if a port, directory, policy or key file is unusable.
     """
     with (
         await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
@@ -201,7 +202,9 @@ def _with_issuer(value: Any, key: str, name: str) -> Any:
     """
     Return the document with the issuer instead of the placeholder in all strings and keys.
 
-    `name` is the policy's name in messages. Raises ConfigurationError if two keys of one mapping become equal.
+    `name` is the policy's name in messages.
+
+    Raises ConfigurationError if two keys of one mapping become equal.
     """
     if isinstance(value, dict):
         replaced = {_with_issuer(member, key, name): _with_issuer(item, key, name) for member, item in value.items()}

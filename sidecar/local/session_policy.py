@@ -68,7 +68,11 @@ class PolicyDecision(NamedTuple):
 
 
 def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
-    """Return the session policies in a request, or None. Raises StsRejection if a policy is malformed."""
+    """
+    Return the session policies in a request, or None.
+
+    Raises StsRejection if a policy is malformed.
+    """
     managed = tuple(arns)
     if text is None:
         return SessionPolicy((), managed) if managed else None

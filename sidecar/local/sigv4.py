@@ -57,7 +57,11 @@ class Signature:
 
 
 def verify(request: Request, find: Callable[[str], Session | None], *, region: str, now: datetime) -> Session:
-    """Return the session whose credentials signed the request. Raises StsRejection if the signature is invalid."""
+    """
+    Return the session whose credentials signed the request.
+
+    Raises StsRejection if the signature is invalid.
+    """
     signature = read_signature(request)
     session = find(signature.access_key_id)
     if session is None or not _is_same(session.session_token, signature.session_token or ""):

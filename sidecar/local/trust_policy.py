@@ -267,7 +267,11 @@ def statement_label(item: Any, index: int) -> str:
 
 
 def _one_of(item: Mapping[str, Any], element: str, name: str) -> str:
-    """Return `element`, or its Not form if the statement uses that. Raises ConfigurationError if it uses both."""
+    """
+    Return `element`, or its Not form if the statement uses that.
+
+    Raises ConfigurationError if it uses both.
+    """
     if f"Not{element}" not in item:
         return element
     if element in item:

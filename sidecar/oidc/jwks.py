@@ -67,7 +67,11 @@ def has_key(keys: Sequence[Jwk], kid: str | None) -> bool:
 
 
 def key_set(document: Any) -> list[Jwk]:
-    """Return the keys of a JSON Web Key Set. Raises ValueError if the document is not a key set."""
+    """
+    Return the keys of a JSON Web Key Set.
+
+    Raises ValueError if the document is not a key set.
+    """
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise ValueError('the key set has no list of "keys"')

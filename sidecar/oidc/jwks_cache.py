@@ -83,7 +83,11 @@ class KeyCache:
                 raise
 
     def _path(self, issuer: str) -> str:
-        """Return the path of the issuer's file. Raises OSError if there is no cache directory."""
+        """
+        Return the path of the issuer's file.
+
+        Raises OSError if there is no cache directory.
+        """
         if self._directory is None:
             raise FileNotFoundError
         return os.path.join(self._directory, f"{hashlib.sha256(issuer.encode()).hexdigest()[:32]}.json")
@@ -99,7 +103,11 @@ def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
 
 
 async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch, now: float) -> Found:
-    """Return the issuer's keys. Fetch them again if `kid` is not among them. Raises IssuerError without keys."""
+    """
+    Return the issuer's keys. Fetch them again if `kid` is not among them.
+
+    Raises IssuerError without keys.
+    """
     kept = cache.load(issuer)
     if kept is not None and kept.is_fresh(now) and has_key(kept.keys, kid):
         return Found(kept, is_new=False)
@@ -124,7 +132,11 @@ def _merged(issuer: str, published: Published, before: CachedKeys | None, now: f
 
 
 def _from_json(document: Any) -> CachedKeys:
-    """Parse a stored file. Raises ValueError, TypeError, AttributeError or LookupError if it is invalid."""
+    """
+    Parse a stored file.
+
+    Raises ValueError, TypeError, AttributeError or LookupError if it is invalid.
+    """
     seen = {str(kid): float(at) for kid, at in document["first_seen"].items()}
     fetched_at, fresh_until = float(document["fetched_at"]), float(document["fresh_until"])
     return CachedKeys(str(document["issuer"]), key_set(document), fetched_at, fresh_until, seen)

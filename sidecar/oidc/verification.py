@@ -78,7 +78,11 @@ def issuer_key(issuer: str) -> str:
 
 
 def parse_token(raw: str) -> UnverifiedToken:
-    """Decode the token. Raises StsRejection if it is not a JWT, or for the first missing claim."""
+    """
+    Decode the token.
+
+    Raises StsRejection if it is not a JWT, or for the first missing claim.
+    """
     try:
         parts = jwt.decode_complete(raw, options={"verify_signature": False})
     except jwt.PyJWTError as exc:
@@ -147,7 +151,11 @@ def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
 
 
 def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
-    """Return the last key with the token's kid. Raises StsRejection if there is none or STS does not use that key."""
+    """
+    Return the last key with the token's kid.
+
+    Raises StsRejection if there is none or STS does not use that key.
+    """
     named = [key for key in keys if token.kid is not None and key.get("kid") == token.kid]
     if not named:
         published = ", ".join(str(key.get("kid")) for key in keys) or "none"

@@ -76,7 +76,11 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
 async def _find_keys(
     issuer: str, kid: str | None, environ: Mapping[str, str], now: float, *, allow_http: bool
 ) -> Found:
-    """Return the issuer's keys, stored or fetched. Raises SidecarError for a URL that STS never requests."""
+    """
+    Return the issuer's keys, stored or fetched.
+
+    Raises SidecarError for a URL that STS never requests.
+    """
     check_url(issuer, allow_http=allow_http)  # even if the keys are already stored
     cache = user_cache(environ, "keys-over-http" if allow_http else "keys")
     announce = partial(announce_request, issuer, allow_http=allow_http)

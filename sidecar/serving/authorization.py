@@ -44,8 +44,9 @@ def start_secrets(
     """
     Create a secret in each file that is missing or contains an older secret of ours, and read the other files.
 
-    A file whose secret is in `known` is not changed, even if its path is new. Raises ConfigurationError if a file
-    cannot be read or written.
+    A file whose secret is in `known` is not changed, even if its path is new.
+
+    Raises ConfigurationError if a file cannot be read or written.
     """
     secrets: dict[str, Secret] = {}
     for path in dict.fromkeys(paths):
@@ -68,7 +69,11 @@ def is_created_by_us(secret: bytes) -> bool:
 
 
 def read_secret(path: str) -> Secret:
-    """Read the file at `path`. Raises ConfigurationError if the file cannot be read or its content is invalid."""
+    """
+    Read the file at `path`.
+
+    Raises ConfigurationError if the file cannot be read or its content is invalid.
+    """
     version = file_version(path)  # before the content, so that a later check notices a change during the read
     return Secret(_read(path), version)
 
@@ -84,7 +89,11 @@ def new_secret() -> str:
 
 
 def write_secret(path: str, secret: str, mode: int = SECRET_MODE) -> None:
-    """Write the secret to `path` with replace_secret_file. Raises ConfigurationError if that fails."""
+    """
+    Write the secret to `path` with replace_secret_file.
+
+    Raises ConfigurationError if that fails.
+    """
     try:
         replace_secret_file(path, secret, mode)
     except (OSError, ValueError) as exc:

@@ -113,11 +113,7 @@ class Grammar:
 
 
 def response(
-    status: int,
-    body: bytes,
-    *,
-    content_type: str = "application/json",
-    headers: Iterable[tuple[str, str]] = (),
+    status: int, body: bytes, *, content_type: str = "application/json", headers: Iterable[tuple[str, str]] = ()
 ) -> bytes:
     """
     Return one complete response, after which the server closes the connection.

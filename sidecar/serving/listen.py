@@ -48,8 +48,9 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
     Open non-blocking listeners on the address. For a loopback or wildcard host, do so in both address families.
 
     Both listeners get the same port. Connections to a loopback listener get the hop limit LOOPBACK_HOPS. A family that
-    this machine lacks is skipped. A port in use is an error in either family. Raises ConfigurationError with the
-    setting, the address and the fix if a socket cannot be opened.
+    this machine lacks is skipped. A port in use is an error in either family.
+
+    Raises ConfigurationError with the setting, the address and the fix if a socket cannot be opened.
     """
     listeners = bind(setting, address)
     start_listening(setting, listeners, backlog)
@@ -71,7 +72,11 @@ def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
 
 
 def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
-    """Accept connections on bound sockets. Raises ConfigurationError if another process now listens on the port."""
+    """
+    Accept connections on bound sockets.
+
+    Raises ConfigurationError if another process now listens on the port.
+    """
     for listener in listeners:
         try:
             listener.listen(backlog)

@@ -138,7 +138,11 @@ def lookup_unavailable(_key: ConnectionKey) -> None:
 
 
 def connection_key(sock: socket.socket) -> ConnectionKey:
-    """Return the key of the client's side of this accepted socket. Raises OSError when it is no longer connected."""
+    """
+    Return the key of the client's side of this accepted socket.
+
+    Raises OSError when it is no longer connected.
+    """
     (host, port), (our_host, our_port) = sock.getpeername()[:2], sock.getsockname()[:2]
     source, destination = packed(host), packed(our_host)
     if source is None or destination is None:  # a link-local address, which includes the name of an interface

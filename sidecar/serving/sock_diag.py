@@ -65,7 +65,11 @@ PENDING = Pending.PENDING
 
 
 class SockDiag:
-    """A netlink socket for lookups. Raises OSError if the system has no such sockets."""
+    """
+    A netlink socket for lookups.
+
+    Raises OSError if the system has no such sockets.
+    """
 
     def __init__(self) -> None:
         self._sequence = 0

@@ -44,7 +44,11 @@ class Aws:
             client.close()
 
     def account(self) -> Account:
-        """Return the AWS account of the credentials. Raises SidecarError if STS does not return the account."""
+        """
+        Return the AWS account of the credentials.
+
+        Raises SidecarError if STS does not return the account.
+        """
         _, partition, _, _, account_id, *_ = self.call("sts", "GetCallerIdentity")["Arn"].split(":")
         return Account(account_id, partition)
 
@@ -77,7 +81,11 @@ class Aws:
             raise _botocore_error(exc) from exc
 
     def call(self, service: str, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """Return the response to one operation, with all its pages joined. Raises AwsError if AWS rejects the call."""
+        """
+        Return the response to one operation, with all its pages joined.
+
+        Raises AwsError if AWS rejects the call.
+        """
         method = xform_name(operation)
         try:
             client = self._client(service)

@@ -58,7 +58,11 @@ def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
 
 
 def open_aws(args: argparse.Namespace) -> "Aws":
-    """Return a client for AWS. Raises ConfigurationError if botocore is not installed."""
+    """
+    Return a client for AWS.
+
+    Raises ConfigurationError if botocore is not installed.
+    """
     aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(args.profile, args.region)
     return aws
 
@@ -69,12 +73,14 @@ def is_offline(args: argparse.Namespace) -> bool:
 
 
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
-    """Return the account to change. Raises ConfigurationError if --account-id names another account."""
+    """
+    Return the account to change.
+
+    Raises ConfigurationError if --account-id names another account.
+    """
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(
-            f"--account-id is {args.account_id!r}",
-            fix="Use the 12 digits of an AWS account",
-            setting="--account-id",
+            f"--account-id is {args.account_id!r}", fix="Use the 12 digits of an AWS account", setting="--account-id"
         )
     if is_offline(args):
         return aws.account_with_id(args.account_id)
@@ -89,7 +95,11 @@ def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
 
 
 def read_tags(texts: Iterable[str]) -> dict[str, str]:
-    """Return the tags from --tag. Raises ConfigurationError if IAM would reject a tag."""
+    """
+    Return the tags from --tag.
+
+    Raises ConfigurationError if IAM would reject a tag.
+    """
     tags = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -117,7 +127,11 @@ def check_issuer(url: str) -> None:
 
 
 def report_concerns(concerns: Iterable[Concern]) -> None:
-    """Warn about each concern. Raises SidecarError if a concern is fatal."""
+    """
+    Warn about each concern.
+
+    Raises SidecarError if a concern is fatal.
+    """
     found = [*concerns]
     for concern in found:
         if not concern.is_fatal:

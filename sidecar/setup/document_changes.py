@@ -39,7 +39,11 @@ class DocumentEdits(NamedTuple):
 
 
 def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
-    """Return the edits that change the Pods in the text. Raises ConfigurationError if every method fails."""
+    """
+    Return the edits that change the Pods in the text.
+
+    Raises ConfigurationError if every method fails.
+    """
     for attempt in range(_ATTEMPTS):
         edits, wanted = _attempt(text, changes, attempt)
         if _has_values(with_edits(text, edits), wanted):

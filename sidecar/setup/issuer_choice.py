@@ -59,7 +59,11 @@ def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
-    """Return the issuer. Raises SidecarError if the flags select none."""
+    """
+    Return the issuer.
+
+    Raises SidecarError if the flags select none.
+    """
     if args.issuer:
         return Issuer(args.issuer)
     if args.token_file:
@@ -72,8 +76,7 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
             )
         return Issuer(token.issuer, token=token)
     if args.cluster:
-        response = aws.call("eks", "DescribeCluster", name=args.cluster)
-        return Issuer(issuer_of_eks(response["cluster"]), is_certain=True)
+        return Issuer(issuer_of_eks(aws.call("eks", "DescribeCluster", name=args.cluster)["cluster"]), is_certain=True)
     return Issuer(issuer_of_kubernetes(args.context), is_certain=True)
 
 
@@ -108,7 +111,11 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
 
 
 def issuer_of_kubernetes(context: str | None) -> str:
-    """Return the issuer in the API server's discovery document. Raises SidecarError if there is none."""
+    """
+    Return the issuer in the API server's discovery document.
+
+    Raises SidecarError if there is none.
+    """
     with open_named_cluster(os.environ, context, "irsa-sidecar setup") as cluster:
         body = cluster.get_raw(DISCOVERY_PATH)
     try:

@@ -95,8 +95,9 @@ def change_pods(
     Change the selected Pods of the stream.
 
     If any Pod has our label, only the Pods with the label are selected. Otherwise, all Pods in Kubernetes' own kinds
-    are selected, except those that opt out. `source` is the stream's name in messages. Raises ConfigurationError with
-    one line for each object that cannot be changed.
+    are selected, except those that opt out. `source` is the stream's name in messages.
+
+    Raises ConfigurationError with one line for each object that cannot be changed.
     """
     stream = _Stream(text, source, options)
     chosen = stream.choose()

@@ -35,7 +35,11 @@ class WantedRole:
 
 
 def plan_role(current: IamRole | None, wanted: WantedRole, account: Account) -> Plan:
-    """Return the changes to make. Raises ConfigurationError if IAM cannot make them."""
+    """
+    Return the changes to make.
+
+    Raises ConfigurationError if IAM cannot make them.
+    """
     planned = _planned(current, wanted, account)
     check_size(planned.trust_policy, wanted.trust_policy_limit, planned.title)
     calls = tuple(_creation(planned)) if current is None else tuple(_update(current, planned))

@@ -123,8 +123,9 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     """
     Return the Pods of an object.
 
-    `paths` are from --template-path and apply to custom resources. Raises ConfigurationError if one of Kubernetes' own
-    objects lacks its template.
+    `paths` are from --template-path and apply to custom resources.
+
+    Raises ConfigurationError if one of Kubernetes' own objects lacks its template.
     """
     native = native_path(owner)
     if native is not None:

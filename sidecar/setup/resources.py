@@ -45,7 +45,11 @@ class Account:
         return f"arn:{self.partition}:iam::{self.account_id}:{resource}"
 
     def check_policy_arn(self, setting: str, arn: str) -> str:
-        """Return the ARN. Raises ConfigurationError if this account cannot attach it as a managed policy."""
+        """
+        Return the ARN.
+
+        Raises ConfigurationError if this account cannot attach it as a managed policy.
+        """
         match = _POLICY_ARN.fullmatch(arn)
         if match is None:
             raise ConfigurationError(

@@ -29,7 +29,11 @@ def has_variable(text: str) -> bool:
 
 
 def read_service_account(text: str, *, allow_wildcards: bool) -> str:
-    """Return the subject for NAMESPACE/NAME. Raises ConfigurationError if the name or pattern is not allowed."""
+    """
+    Return the subject for NAMESPACE/NAME.
+
+    Raises ConfigurationError if the name or pattern is not allowed.
+    """
     if has_wildcard(text) and not allow_wildcards:
         raise ConfigurationError(
             f"--service-account is {text!r}",
@@ -41,9 +45,7 @@ def read_service_account(text: str, *, allow_wildcards: bool) -> str:
         )
     if not (_PATTERN if has_wildcard(text) else _EXACT).fullmatch(text):
         raise ConfigurationError(
-            f"--service-account is {text!r}",
-            fix="Use NAMESPACE/NAME, such as shop/cart",
-            setting="--service-account",
+            f"--service-account is {text!r}", fix="Use NAMESPACE/NAME, such as shop/cart", setting="--service-account"
         )
     return SERVICE_ACCOUNT_PREFIX + text.replace("/", ":")
 
@@ -58,7 +60,9 @@ def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wild
     Return a token's subject if a trust policy may name it.
 
     A Kubernetes token names a service account. Other issuers, such as CI systems, use other forms of subjects. These
-    are accepted without wildcards. Raises ConfigurationError for any other subject.
+    are accepted without wildcards.
+
+    Raises ConfigurationError for any other subject.
     """
     setting = f"--token-file is {file!r}: its sub is {subject[:300]!r}"
     if has_variable(subject):

@@ -110,7 +110,11 @@ def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) ->
 
 
 def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[Any]:
-    """Return the statements, with ours at its first position. Raises ConfigurationError if no statement remains."""
+    """
+    Return the statements, with ours at its first position.
+
+    Raises ConfigurationError if no statement remains.
+    """
     place = own[0] if own else len(statements)
     ours = [grant.statement()] if grant.subjects else []
     kept = [statement for index, statement in enumerate(statements) if index not in own]

@@ -78,7 +78,9 @@ class StsClient:
         app_id: str | None = None,
     ) -> None:
         """
-        Create the client. Raises ConfigurationError if the CA bundle or the proxy setting is invalid.
+        Create the client.
+
+        Raises ConfigurationError if the CA bundle or the proxy setting is invalid.
 
         `region` is the endpoint's region, which only a role chain needs. `authorities` come from another client,
         because they take nearly all of a client's memory (0.7 MiB). Without `authorities`, the client trusts the file
@@ -272,7 +274,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def open_client(settings: StsSettings) -> StsClient:
-    """Return a client for the STS in the settings. Raises ConfigurationError if a setting is invalid."""
+    """
+    Return a client for the STS in the settings.
+
+    Raises ConfigurationError if a setting is invalid.
+    """
     return StsClient(
         endpoint_of(settings), region=settings.region, ca_bundle=settings.ca_bundle, app_id=settings.app_id
     )

@@ -68,8 +68,9 @@ def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
     """
     Return the URL of STS in `region`, without a path.
 
-    `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs. Raises ConfigurationError if the region is
-    invalid, or if AWS has no dual-stack endpoint there.
+    `fips-REGION` and `REGION-fips` mean REGION with `fips`, as in the SDKs.
+
+    Raises ConfigurationError if the region is invalid, or if AWS has no dual-stack endpoint there.
     """
     real_region = _real_region(region)
     fips = fips or real_region != region
@@ -147,8 +148,9 @@ def parse_endpoint_url(setting: str, value: str) -> str:
     """
     Return the URL of `setting` (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL), with `/` for an empty path.
 
-    Plain http is accepted for every host, as in botocore; see `is_plaintext_beyond_loopback`. Raises ConfigurationError
-    if the value is not an http or https URL, or if it has a user name, query or fragment.
+    Plain http is accepted for every host, as in botocore; see `is_plaintext_beyond_loopback`.
+
+    Raises ConfigurationError if the value is not an http or https URL, or if it has a user name, query or fragment.
     """
     problem = _endpoint_url_problem(value)
     if problem is not None:
@@ -188,7 +190,11 @@ def _dual_stack_suffix(partition: Partition) -> str:
 
 
 def _real_region(region: str) -> str:
-    """Return the region without `fips-` or `-fips`. Raises ConfigurationError if the region is invalid."""
+    """
+    Return the region without `fips-` or `-fips`.
+
+    Raises ConfigurationError if the region is invalid.
+    """
     if not region:
         fix = "Set it to the region of the STS to call, such as eu-west-1"
         raise ConfigurationError("AWS_REGION is not set", fix=fix, setting="AWS_REGION")

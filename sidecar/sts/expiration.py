@@ -37,7 +37,9 @@ def place_expiration(
     expires_at: datetime, sts_date: datetime | None, sent: Instant, now: Instant, duration_seconds: float
 ) -> Expiration:
     """
-    Return STS's Expiration on our clocks. Raises ExchangeError if it is in the past or absurd.
+    Return STS's Expiration on our clocks.
+
+    Raises ExchangeError if it is in the past or absurd.
 
     `sent` is the instant of the request and `now` that of the response. STS set `Date` between the two and truncated it
     to whole seconds. The lifetime therefore starts at `sent` and is a second shorter, so any error makes the expiration

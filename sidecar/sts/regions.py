@@ -46,7 +46,11 @@ class StsRegions:
         return self._regions[self._failover.active].region
 
     async def exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
-        """Exchange `token` for credentials of the role. Raises the ExchangeError of the active region."""
+        """
+        Exchange `token` for credentials of the role.
+
+        Raises the ExchangeError of the active region.
+        """
         endpoint = self._failover.endpoint_at(self._monotonic())
         if endpoint != self._failover.active:
             with suppress(ExchangeError):
@@ -91,7 +95,9 @@ async def open_regions(
     settings: StsSettings, *, monotonic: Callable[[], float], log: Logger, metrics: Metrics
 ) -> AsyncIterator[StsRegions]:
     """
-    Open the STS regions of the settings, including the fallbacks. Raises ConfigurationError if a setting is invalid.
+    Open the STS regions of the settings, including the fallbacks.
+
+    Raises ConfigurationError if a setting is invalid.
 
     All clients are created at the start, so that an invalid setting is reported then and not during an outage. Each
     additional client takes 4 KiB.

@@ -32,7 +32,11 @@ class ExchangeRequest(NamedTuple):
 
 
 def endpoint_of(settings: StsSettings) -> str:
-    """Return the configured URL of STS, or else that of the region. Raises ConfigurationError if neither is valid."""
+    """
+    Return the configured URL of STS, or else that of the region.
+
+    Raises ConfigurationError if neither is valid.
+    """
     if settings.endpoint_url is not None:
         url = parse_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
         _reject_variants(settings)
@@ -63,7 +67,11 @@ def _reject_variants(settings: StsSettings) -> None:
 
 
 def fallbacks_of(settings: StsSettings) -> list[str]:
-    """Return the URLs of STS in the fallback regions, in order. Raises ConfigurationError if a region is invalid."""
+    """
+    Return the URLs of STS in the fallback regions, in order.
+
+    Raises ConfigurationError if a region is invalid.
+    """
     if not settings.fallback_regions:
         return []
     if settings.endpoint_url is not None:

@@ -61,7 +61,11 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
 
 
 def parse_session_name(setting: str, value: str) -> str:
-    """Return a valid name or template. Raises ConfigurationError instead of changing an invalid one silently."""
+    """
+    Return a valid name or template.
+
+    Raises ConfigurationError instead of changing an invalid one silently.
+    """
     if _FIELD.search(value):
         return _check_template(setting, value)
     if MIN_LENGTH <= len(value) <= MAX_LENGTH and not _FORBIDDEN.search(value):

@@ -28,7 +28,11 @@ class StsSettings(NamedTuple):
 
 
 def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str, ...] = ()) -> StsSettings:
-    """Return the settings of STS as the SDKs read them. Raises ConfigurationError if a value is invalid."""
+    """
+    Return the settings of STS as the SDKs read them.
+
+    Raises ConfigurationError if a value is invalid.
+    """
     return StsSettings(
         region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None,
         endpoint_url=read_endpoint_url(environ),
@@ -55,7 +59,11 @@ def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
 
 
 def _without_password(name: str, url: str) -> str:
-    """Return the URL. Raises ConfigurationError if it may contain a password, because messages show the URL."""
+    """
+    Return the URL.
+
+    Raises ConfigurationError if it may contain a password, because messages show the URL.
+    """
     if not url.isascii() or any(character in url for character in "@%"):
         from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the listener is bound
 
@@ -64,7 +72,11 @@ def _without_password(name: str, url: str) -> str:
 
 
 def read_boolean(environ: Mapping[str, str], name: str) -> bool:
-    """Return whether the variable is true. Raises ConfigurationError unless it is true, false or unset."""
+    """
+    Return whether the variable is true.
+
+    Raises ConfigurationError unless it is true, false or unset.
+    """
     text = environ.get(name, "").lower()
     if text not in {"", "true", "false"}:
         problem = f"{name} is {environ[name][:100]!r}, which is not a boolean"

@@ -59,7 +59,11 @@ Key = tuple[str, str]
 
 
 def read_service_account(document: Document) -> ServiceAccount:
-    """Return the fields that injection reads. Raises KeyError, TypeError or AttributeError for a malformed document."""
+    """
+    Return the fields that injection reads.
+
+    Raises KeyError, TypeError or AttributeError for a malformed document.
+    """
     metadata = document["metadata"]
     annotations = metadata.get("annotations") or {}
     kept = {name: annotations[name] for name in SERVICE_ACCOUNT_ANNOTATIONS if name in annotations}

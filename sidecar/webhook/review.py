@@ -90,7 +90,11 @@ class ReviewResult(NamedTuple):
 
 
 def read_review(body: bytes) -> Review:
-    """Parse a review. Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size."""
+    """
+    Parse a review.
+
+    Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size.
+    """
     if parts_in(body) > MAX_PARTS:
         raise ConfigurationError(
             f"The review has more than {MAX_PARTS} values",

@@ -73,12 +73,20 @@ async def run(options: Options) -> None:
 
 
 def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.socket]]:
-    """Return the sockets of both ports. Raises ConfigurationError if an address cannot be used."""
+    """
+    Return the sockets of both ports.
+
+    Raises ConfigurationError if an address cannot be used.
+    """
     return listen("--listen", options.listen, BACKLOG), listen("--admin-listen", options.admin_listen, BACKLOG)
 
 
 def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
-    """Create the service. Raises ConfigurationError if the mounted certificate cannot be used."""
+    """
+    Create the service.
+
+    Raises ConfigurationError if the mounted certificate cannot be used.
+    """
     metrics, tls = WebhookMetrics(), Tls()
     return Service(
         api=api,

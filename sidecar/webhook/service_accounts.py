@@ -56,7 +56,11 @@ class ServiceAccounts:
             self.is_live = False
 
     async def find(self, namespace: str, name: str, *, needs_role: bool) -> ServiceAccount | None:
-        """Return the ServiceAccount, or None if it does not exist. Raises KubernetesError if a request fails."""
+        """
+        Return the ServiceAccount, or None if it does not exist.
+
+        Raises KubernetesError if a request fails.
+        """
         known = self._known.get(namespace, name) if self.is_live else None
         if known is not None and (not needs_role or EKS_ROLE_ARN in known.annotations):
             self._metrics.count_lookup("cached")
@@ -74,7 +78,11 @@ class ServiceAccounts:
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
-        """Wait for one of REQUESTS_AT_ONCE slots. Raises KubernetesError if no slot is free in time."""
+        """
+        Wait for one of REQUESTS_AT_ONCE slots.
+
+        Raises KubernetesError if no slot is free in time.
+        """
         try:
             with trio.fail_after(DEADLINE_SECONDS):
                 await self._requests.acquire()

@@ -20,12 +20,20 @@ class Tls:
         self.context: ssl.SSLContext | None = None
 
     def use(self, pair: KeyPair) -> None:
-        """Use this certificate for new connections. Raises ConfigurationError if it cannot be used."""
+        """
+        Use this certificate for new connections.
+
+        Raises ConfigurationError if it cannot be used.
+        """
         self.context = context_with(pair)
 
 
 def context_with(pair: KeyPair) -> ssl.SSLContext:
-    """Return a context with this certificate. Raises ConfigurationError if OpenSSL rejects it, such as a short key."""
+    """
+    Return a context with this certificate.
+
+    Raises ConfigurationError if OpenSSL rejects it, such as a short key.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

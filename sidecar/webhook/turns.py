@@ -43,7 +43,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, namespace: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block. Raises FullError if too many are waiting."""
+        """
+        Wait for a turn and hold it for the block.
+
+        Raises FullError if too many are waiting.
+        """
         if self._is_taken:
             await self._wait(namespace)
         self._is_taken = True
@@ -68,7 +72,11 @@ class Turns:
             raise FullError
 
     def _make_room(self, namespace: str) -> None:
-        """Free a place by removing one of another namespace if necessary. Raises FullError if that is not possible."""
+        """
+        Free a place by removing one of another namespace if necessary.
+
+        Raises FullError if that is not possible.
+        """
         own = self.waiting(namespace)
         if own >= MAX_WAITING_OF_ONE:
             raise FullError

@@ -127,7 +127,11 @@ class Helm:
     def run(
         self, *arguments: str, stdin: str | None = None, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run Helm. Raises AssertionError with its output if it fails and `check` is true."""
+        """
+        Run Helm.
+
+        Raises AssertionError with its output if it fails and `check` is true.
+        """
         command = [self._program, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
         assert not check or done.returncode == 0, f"helm {' '.join(arguments)}:\n{done.stdout}{done.stderr}"

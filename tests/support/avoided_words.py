@@ -62,6 +62,8 @@ AVOIDED = (
 
 _STARTS = re.compile(r"(?:What|Whatever|Who|Whoever|Whether|Where|Of|As|So|By(?! default)) ")
 
+_RAISES = re.compile(r"(?<=\S )Raises \w+")
+
 _COMPILED = [(re.compile(rf"\b(?:{avoided.pattern})\b", re.IGNORECASE), avoided.use) for avoided in AVOIDED]
 
 
@@ -83,3 +85,9 @@ def docstring_start(text: str) -> Match | None:
     """Return the first word of a docstring if the word makes the summary a clause."""
     match = _STARTS.match(text)
     return Match(0, match[0].strip(), "a summary that starts with a verb or a noun") if match else None
+
+
+def raises_within_line(text: str) -> Match | None:
+    """Return the `Raises X` of a docstring that does not start a line of its own."""
+    match = _RAISES.search(text)
+    return Match(match.start(), match[0], "the same sentence on a line of its own") if match else None

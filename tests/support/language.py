@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.avoided_words import Match, avoided_in, docstring_start
+from tests.support.avoided_words import Match, avoided_in, docstring_start, raises_within_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,6 +152,9 @@ def _matches(unit: Unit, text: str) -> list[Match]:
     start = docstring_start(text) if unit.kind == "docstring" else None
     if start:
         found.insert(0, start)
+    raises = raises_within_line(unit.text) if unit.kind == "docstring" else None
+    if raises:
+        found.append(Match(text.find(raises.words), raises.words, raises.use))
     if unit.kind == "test" and len(unit.text) > MAX_TEST_NAME:
         found.append(Match(0, unit.text, f"a name of at most {MAX_TEST_NAME} characters"))
     return found

@@ -74,6 +74,17 @@ def test_quoted_line_is_exempt() -> None:
     assert _found('a = "is in vain here"  # language: quoted\nb = "is in vain here"\n') == [(2, "in vain")]
 
 
+def test_raises_within_a_line_is_found() -> None:
+    assert _found('def f() -> None:\n    """Read it. Raises OSError if it is missing."""\n') == [(2, "Raises OSError")]
+    assert _found('def f() -> None:\n    """\n    Read it.\n\n    It is a file. Raises an error.\n    """\n') == [
+        (5, "Raises an")
+    ]
+
+
+def test_raises_on_its_own_line_is_accepted() -> None:
+    assert _found('def f() -> None:\n    """\n    Read it.\n\n    Raises OSError if it is missing.\n    """\n') == []
+
+
 def test_long_test_name_is_found() -> None:
     name = "test_" + "a" * 56
     assert [words for _, words in _found(f"def {name}() -> None: ...\n")] == [name]

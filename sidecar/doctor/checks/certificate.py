@@ -41,7 +41,11 @@ def _printable(text: str) -> str:
 
 
 def _only(data: bytes, tag: int) -> bytes:
-    """Return the content of the first element. Raises ValueError if the element has another tag."""
+    """
+    Return the content of the first element.
+
+    Raises ValueError if the element has another tag.
+    """
     found, content = next(_elements(data), (0, b""))
     if found != tag:
         raise ValueError(f"element {found:#x} instead of {tag:#x}")

@@ -111,7 +111,7 @@ def _own_keys(settings: AwsSettings, account: str) -> Keys:
     """
     Return the user's own credentials.
 
-    Raises _NoKeysError if the user has none, or only credentials for another account. Raises botocore's errors too.
+    Raises botocore's errors, and _NoKeysError if the user has none, or only credentials for another account.
     """
     import botocore.session  # noqa: PLC0415
 

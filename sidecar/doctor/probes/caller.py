@@ -17,7 +17,9 @@ NO_AWS = "the settings name no region, which signing requires, or no valid STS e
 
 async def collect(environ: Mapping[str, str], keys: Keys | None, source: str, role_arn: str | None) -> CallerFacts:
     """
-    Return the facts about the caller. Raises nothing.
+    Return the facts about the caller.
+
+    Raises nothing.
 
     `source` describes the origin of the credentials. `role_arn` is the expected role.
     """

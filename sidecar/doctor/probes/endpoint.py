@@ -59,7 +59,11 @@ class Endpoint:
 
 
 async def collect(endpoint: Endpoint) -> tuple[EndpointFacts, Keys | None]:
-    """Return the facts about the endpoint, and the credentials that an SDK would get. Raises nothing."""
+    """
+    Return the facts about the endpoint, and the credentials that an SDK would get.
+
+    Raises nothing.
+    """
     secret, facts = await _secret_in_time(endpoint)
     response, keys = await _call(endpoint.url, secret)
     return EndpointFacts(

@@ -36,7 +36,11 @@ _FILES = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "c
 
 
 def collect(environ: Mapping[str, str], token_files: Sequence[str] = TOKEN_FILES) -> EnvironmentFacts:
-    """Return the facts about the environment. Raises nothing. It may block, so call it in a thread."""
+    """
+    Return the facts about the environment. The function may block, so call it in a thread.
+
+    Raises nothing.
+    """
     read = [(path, *_default_profile(path)) for path in _paths(environ)]
     profiles = [(path, profile) for path, profile, _ in read]
     unreadable = tuple((path, problem) for path, _, problem in read if problem)

@@ -25,7 +25,11 @@ class Outcome(NamedTuple):
 
 
 async def exchange(role: Role, settings: StsSettings, token: Token) -> Outcome:
-    """Return the result of the exchange. Raises only ConfigurationError."""
+    """
+    Return the result of the exchange.
+
+    Raises only ConfigurationError.
+    """
     seconds = role.duration_seconds or DEFAULT_DURATION_SECONDS
     request = request_for(role, token, seconds)
     host = urlsplit(endpoint_of(settings)).netloc

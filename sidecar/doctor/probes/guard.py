@@ -33,7 +33,11 @@ class ProbeResult(NamedTuple, Generic[Facts]):
 
 
 async def guarded(probe: Callable[[], Awaitable[Facts]], seconds: float = PROBE_SECONDS) -> ProbeResult[Facts]:
-    """Await `probe` for at most `seconds`. Raises nothing."""
+    """
+    Await `probe` for at most `seconds`.
+
+    Raises nothing.
+    """
     try:
         with trio.fail_after(seconds):
             return ProbeResult(await probe())

@@ -33,7 +33,8 @@ async def send_request(stream: trio.abc.Stream, method: str, target: str, header
     """
     Send the request, and return the response.
 
-    Raises trio's errors of the stream. Raises h11.ProtocolError if the response is not HTTP or is too large.
+    Raises trio's errors of the stream.
+    Raises h11.ProtocolError if the response is not HTTP or is too large.
     """
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(method=method, target=target, headers=list(headers.items()))

@@ -11,7 +11,11 @@ from sidecar.oidc.sts_rejection import StsRejection
 
 
 async def collect(token: TokenFacts, *, is_aws: bool, ca_bundle: str | None) -> IssuerFacts:
-    """Return the facts about the issuer. Raises nothing."""
+    """
+    Return the facts about the issuer.
+
+    Raises nothing.
+    """
     assert token.token is not None
     facts = IssuerFacts(token.token.issuer, token.kid, token.algorithm, is_aws)
     if facts.issuer is None:

@@ -19,7 +19,11 @@ _ROLE = "/latest/meta-data/iam/security-credentials/"
 
 
 async def collect(address: str) -> MetadataFacts:
-    """Return the versions that respond, and the node's role. Raises nothing."""
+    """
+    Return the versions that respond, and the node's role.
+
+    Raises nothing.
+    """
     roles: dict[str, str | None] = {}
 
     async def version_2() -> None:

@@ -33,7 +33,11 @@ class _StepError(Exception):
 
 
 async def collect(url: str, ca_bundle: str | None) -> NetworkPath:
-    """Return the path to `url`, up to the first failed step. Raises nothing."""
+    """
+    Return the path to `url`, up to the first failed step.
+
+    Raises nothing.
+    """
     parts = urlsplit(url)
     probe = _PathProbe(url, parts, ca_bundle)
     with suppress(_StepError):

@@ -47,7 +47,11 @@ Pattern for a Pod's name, with or without a namespace (Kubernetes, Object Names 
 
 
 def parse_pod_name(text: str) -> tuple[str | None, str]:
-    """Return the namespace or None, and the name. Raises ConfigurationError if the text has neither form."""
+    """
+    Return the namespace or None, and the name.
+
+    Raises ConfigurationError if the text has neither form.
+    """
     match = _POD_NAME.fullmatch(text)
     if match is None or len(match["name"]) > 253:
         raise ConfigurationError(
@@ -101,7 +105,11 @@ def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
 
 
 def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
-    """Return the findings from doctor in the sidecar. Raises KubernetesError if kubectl cannot run doctor."""
+    """
+    Return the findings from doctor in the sidecar.
+
+    Raises KubernetesError if kubectl cannot run doctor.
+    """
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise KubernetesError("kubectl is not in PATH, and --exec needs it", fix="Install kubectl")
@@ -125,7 +133,11 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
 
 
 def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
-    """Return the findings in the document that doctor printed. Raises KubernetesError if doctor printed no document."""
+    """
+    Return the findings in the document that doctor printed.
+
+    Raises KubernetesError if doctor printed no document.
+    """
     try:
         document = json.loads(done.stdout)
     except (ValueError, RecursionError) as exc:

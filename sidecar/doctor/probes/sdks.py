@@ -96,7 +96,11 @@ class Search:
 
 
 async def collect(root: str) -> SdkFacts:
-    """Search below `root`. If a file hangs, return the SDKs found so far. Raises nothing."""
+    """
+    Search below `root`. If a file hangs, return the SDKs found so far.
+
+    Raises nothing.
+    """
     search = Search(root)
     await guarded(in_thread(search.run), SEARCH_SECONDS + FILE_SECONDS)
     return search.facts
@@ -111,7 +115,11 @@ def _paths(root: str) -> Iterator[str]:
 
 
 def _traces(path: str) -> Iterator[FoundSdk]:
-    """Yield the SDKs that this path reveals. Raises OSError or ValueError if the file cannot be read."""
+    """
+    Yield the SDKs that this path reveals.
+
+    Raises OSError or ValueError if the file cannot be read.
+    """
     name = os.path.basename(path)
     for table, text in ((_NAMES, name), (_PATHS, path)):
         for pattern, sdk in table:
@@ -178,7 +186,11 @@ def _in_block(block: bytes, path: str) -> Iterator[FoundSdk]:
 
 
 def _regular_size(path: str) -> int:
-    """Return the size of a regular file, or -1 for any other path. Raises OSError if there is no such path."""
+    """
+    Return the size of a regular file, or -1 for any other path.
+
+    Raises OSError if there is no such path.
+    """
     status = os.stat(path)
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 

@@ -32,7 +32,11 @@ class SettingsResult(NamedTuple):
 
 
 def collect(environ: Mapping[str, str]) -> SettingsResult:
-    """Return the valid settings, and the problems with the other settings. Raises nothing."""
+    """
+    Return the valid settings, and the problems with the other settings.
+
+    Raises nothing.
+    """
     reading = _Reading()
     config, roles, sts = reading.settings(environ)
     first = sts and reading.attempt(partial(_usable_endpoint, sts))
@@ -77,6 +81,10 @@ class _Reading:
 
 
 def _usable_endpoint(sts: StsSettings) -> str:
-    """Return the URL of STS. Raises ConfigurationError if the URL, the CA bundle or the proxy is invalid."""
+    """
+    Return the URL of STS.
+
+    Raises ConfigurationError if the URL, the CA bundle or the proxy is invalid.
+    """
     open_client(sts)
     return endpoint_of(sts)

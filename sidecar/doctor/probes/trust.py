@@ -19,7 +19,11 @@ _USE_OWN_CREDENTIALS = (
 
 
 async def collect(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys | None) -> TrustFacts:
-    """Return `facts` with IAM's role and provider, or with the reason why these are not known. Raises nothing."""
+    """
+    Return `facts` with IAM's role and provider, or with the reason why these are not known.
+
+    Raises nothing.
+    """
     settings = aws_settings(environ)
     if settings is None:
         return facts._replace(unavailable_reason=NO_AWS)

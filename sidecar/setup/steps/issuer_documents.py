@@ -115,7 +115,11 @@ def _fetch(context: str | None) -> Documents:
 
 
 def _check(documents: Documents, ca_file: Path | None) -> int:
-    """Return 1 if the keys differ, otherwise 0. Raises SidecarError if STS cannot use the published documents."""
+    """
+    Return 1 if the keys differ, otherwise 0.
+
+    Raises SidecarError if STS cannot use the published documents.
+    """
     try:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)
     except UnreachableError as exc:

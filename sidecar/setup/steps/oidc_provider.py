@@ -92,8 +92,9 @@ def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
     """
     Return the issuer's published documents, after checking them.
 
-    Returns None if this machine cannot reach the documents but the cluster confirms its issuer. Raises SidecarError if
-    STS cannot use the documents.
+    Returns None if this machine cannot reach the documents but the cluster confirms its issuer.
+
+    Raises SidecarError if STS cannot use the documents.
     """
     try:
         published = trio.run(fetch_issuer, issuer.url, ca_file)
@@ -107,7 +108,11 @@ def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
 
 
 def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
-    """Return the account's current provider, or None if there is none. Raises SidecarError if AWS rejects the call."""
+    """
+    Return the account's current provider, or None if there is none.
+
+    Raises SidecarError if AWS rejects the call.
+    """
     try:
         response = aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
     except AwsError as exc:

@@ -126,7 +126,11 @@ def shown_difference(text: str, written: ChangedStream, source: str) -> str:
 
 
 def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    """Return the settings in the flags, which apply to every Pod. Raises ConfigurationError if a flag is invalid."""
+    """
+    Return the settings in the flags, which apply to every Pod.
+
+    Raises ConfigurationError if a flag is invalid.
+    """
     return flags.read_settings(args, environ)._replace(
         is_native=not args.no_native_sidecar,
         role_arn=parse_role_arn("--role-arn", args.role_arn) if args.role_arn else None,
@@ -134,7 +138,11 @@ def read_settings(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
 
 
 def read_options(args: argparse.Namespace) -> Options:
-    """Return the options in the flags, which apply to the manifest. Raises ConfigurationError if a flag is invalid."""
+    """
+    Return the options in the flags, which apply to the manifest.
+
+    Raises ConfigurationError if a flag is invalid.
+    """
     namespace = args.namespace or ""
     if args.namespace is not None and not re.fullmatch(NAMESPACE, namespace):
         raise ConfigurationError(

@@ -179,7 +179,11 @@ def check_provider(aws: "Aws", grant: TrustGrant) -> None:
 
 
 def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> WantedRole:
-    """Return the settings in the flags. Raises SidecarError if a flag is invalid."""
+    """
+    Return the settings in the flags.
+
+    Raises SidecarError if a flag is invalid.
+    """
     for arn in args.policy_arn:
         account.check_policy_arn("--policy-arn", arn)
     if args.permissions_boundary:

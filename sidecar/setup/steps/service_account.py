@@ -65,7 +65,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def read_annotations(args: argparse.Namespace) -> dict[str, str]:
-    """Return the annotations in the flags. Raises ConfigurationError if a flag is invalid."""
+    """
+    Return the annotations in the flags.
+
+    Raises ConfigurationError if a flag is invalid.
+    """
     annotations = {EKS_ROLE_ARN: parse_role_arn("--role-arn", args.role_arn)}
     if args.audience:
         annotations[EKS_AUDIENCE] = args.audience

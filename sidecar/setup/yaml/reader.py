@@ -278,7 +278,11 @@ def _enter(node: Mapping, key: Node, item: Node) -> None:
 
 
 def merged_value(item: Node, value: Any) -> dict[str, Any]:
-    """Return the entries that a merge key with this value adds. Raises UnreadableError for another value."""
+    """
+    Return the entries that a merge key with this value adds.
+
+    Raises UnreadableError for another value.
+    """
     is_list = isinstance(item, Sequence)
     values = value if is_list else [value]
     if not all(isinstance(each, dict) for each in values):

@@ -48,7 +48,9 @@ def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
     """
     Return the value of a scalar in its JSON form.
 
-    `is_implicit` is true for plain scalars without a tag. Raises UnreadableError if the tag does not match the text.
+    `is_implicit` is true for plain scalars without a tag.
+
+    Raises UnreadableError if the tag does not match the text.
     """
     if tag is None:
         return _resolved(text)[1] if is_implicit else text
@@ -64,7 +66,11 @@ def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
 
 
 def key_text(value: Any) -> str:
-    """Return a mapping key as JSON text. Raises UnreadableError for null, and for numbers that Go rejects as keys."""
+    """
+    Return a mapping key as JSON text.
+
+    Raises UnreadableError for null, and for numbers that Go rejects as keys.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or (isinstance(value, int) and value >= 2**63):

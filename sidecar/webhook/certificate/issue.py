@@ -69,7 +69,11 @@ class CertificateBundle(NamedTuple):
 
 
 def validity_of(pair: KeyPair) -> Validity:
-    """Return the validity of the pair's certificate. Raises ValueError if it cannot be read."""
+    """
+    Return the validity of the pair's certificate.
+
+    Raises ValueError if it cannot be read.
+    """
     certificate = _read(pair)
     return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 

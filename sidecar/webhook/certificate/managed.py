@@ -193,7 +193,11 @@ class OwnCertificate:
 
 
 def names_of(configuration: Document) -> list[str]:
-    """Return the hosts of the services and URLs that the API server calls. Raises KubernetesError if there are none."""
+    """
+    Return the hosts of the services and URLs that the API server calls.
+
+    Raises KubernetesError if there are none.
+    """
     found: set[str] = set()
     for webhook in configuration.get("webhooks") or ():
         client = webhook["clientConfig"]

@@ -21,7 +21,11 @@ _Versions = tuple[tuple[int, int, int] | None, ...]
 
 
 class MountedCertificate:
-    """The certificate in two files, which is active in `tls`. Raises ConfigurationError if it is unusable at start."""
+    """
+    The certificate in two files, which is active in `tls`.
+
+    Raises ConfigurationError if it is unusable at start.
+    """
 
     def __init__(self, certificate_file: str, key_file: str, tls: Tls, log: Logger, metrics: WebhookMetrics) -> None:
         self._paths = (certificate_file, key_file)

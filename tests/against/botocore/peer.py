@@ -61,7 +61,11 @@ class Botocore:
     def call(
         self, operation: Operation, status: int, body: bytes, request: Mapping[str, Any] = REQUEST
     ) -> dict[str, Any]:
-        """Send `request` and parse the response. Raises ClientError, or botocore's exception for invalid bytes."""
+        """
+        Send `request` and parse the response.
+
+        Raises ClientError, or botocore's exception for invalid bytes.
+        """
         self._reply = (status, body)
         reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
         return reply
