@@ -24,7 +24,7 @@ PROGRAM = "irsa-sidecar"
 SHELL_WORDS = {"!", "do", "else", "eval", "exec", "if", "then", "time", "while"}
 """The words of the shell that may precede a command."""
 
-WITHOUT_ACCOUNT = {"README.md", "docs/local.md"}
+WITHOUT_ACCOUNT = {"README.md", "docs/local.md", "docs/local-sts.md"}
 """The pages for people who have no AWS account."""
 
 AFTER = {"docs/uninstall.md": "docs/migrate.md", "docs/upgrade.md": "docs/manifests.md"}

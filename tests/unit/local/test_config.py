@@ -174,7 +174,7 @@ def test_issuer_flag_adds_a_provider() -> None:
 
 
 def test_example_in_the_documentation_is_complete(tmp_path: Path) -> None:
-    (example,) = [block.text for block in blocks("docs/local.md") if block.notes.get("file") == "local.yaml"]
+    (example,) = [block.text for block in blocks("docs/local-sts.md") if block.notes.get("file") == "local.yaml"]
     path = tmp_path / "local.yaml"
     path.write_text(example)
     config = read_config(path)
