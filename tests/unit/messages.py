@@ -75,7 +75,7 @@ class _Texts:
 
     def __init__(self, tree: ast.Module) -> None:
         self._assigned: list[tuple[str, int, ast.expr]] = []
-        """Name, line and value of each assignment, in any order."""
+        """The name, the line and the value of each assignment, in any order."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign):
                 self._assigned += [pair for target in node.targets for pair in self._pairs(target, node.value)]

@@ -227,7 +227,7 @@ def test_every_background_task_runs_in_keep_running(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: type(bug).__name__)
-async def test_reload_that_raises_keeps_the_roles(
+async def test_reload_that_fails_keeps_the_roles(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, bug: Exception
 ) -> None:
     daemon, metrics = pod.daemon(), Metrics()

@@ -43,7 +43,7 @@ IO_MODULES = {
     "asyncio", "httpx", "httpx2", "logging", "os", "random", "secrets", "select", "signal", "socket", "ssl",
     "structlog", "subprocess", "tempfile", "time", "trio",
 }  # fmt: skip
-"""Modules that do I/O, read a clock or draw random numbers."""
+"""The modules that do I/O, read a clock or draw random numbers."""
 
 PURE_PACKAGES = ("injection", "doctor/checks", "setup/yaml")
 
@@ -60,7 +60,7 @@ PURE = [
 ]  # fmt: skip
 
 NAMES_ONLY = {"addresses": {"socket"}, "client/environment": {"os"}}
-"""Modules that pure modules may import for constants and conversions: `inet_pton`, `os.devnull`."""
+"""The modules that pure modules may import for constants and conversions: `inet_pton`, `os.devnull`."""
 
 ONLY_IMPORTERS = {
     "httpx": "outbound sts.client oidc.jwks setup.issuer_fetch",
@@ -72,7 +72,7 @@ ONLY_IMPORTERS = {
     "yaml": "strict_yaml config kubernetes setup",
     "signal": "client commands daemon startup.early_signals webhook",
 }
-"""Modules and packages that may import a library, by the name of the library. Others must not import it."""
+"""The modules and packages that may import a library, by the library's name. Others must not import the library."""
 
 COSTLY = {
     "argparse", "asyncio.events", "botocore", "cryptography", "email.parser", "http.client", "multiprocessing",
@@ -84,7 +84,7 @@ COSTLY_WITH_A_CHAIN = COSTLY - {"cryptography", "multiprocessing"}
 """COSTLY without the modules that a roles file with a chain needs, for PyYAML and botocore's signer."""
 
 MAX_OWN_MODULES = 60
-"""Limit for the number of our modules that `run` imports."""
+"""The limit for the number of our modules that `run` imports."""
 
 VAGUE = {"common", "handler", "helper", "helpers", "impl", "manager", "misc", "util", "utils"}
 

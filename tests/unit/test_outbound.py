@@ -40,32 +40,32 @@ def test_strict_check_rejects_each_lax_authority(lax: LaxAuthority) -> None:
         handshake(ssl.create_default_context(cafile=lax.bundle), lax.server(STS_HOST), STS_HOST)
 
 
-async def test_sts_with_a_lax_named_authority_returns_credentials(resolver: None, lax: LaxAuthority) -> None:
+async def test_sts_with_a_lax_authority_in_the_bundle_is_trusted(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(tls=lax.server(STS_HOST), host=STS_HOST) as sts:
         reply = await exchange(sts.url, ca_bundle=lax.bundle)
     assert reply.credentials.access_key_id == "ASIAFAKE0001"
 
 
-async def test_published_keys_with_a_lax_named_authority_are_read(resolver: None, lax: LaxAuthority) -> None:
+async def test_keys_behind_a_lax_authority_in_the_bundle_are_read(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(404, b"{}"), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         with pytest.raises(published_keys.IssuerError) as caught:
             await published_keys.fetch(server.url, ca_bundle=lax.bundle)
     assert caught.value.reason == "status"  # the handshake succeeded, so the error is the HTTP status
 
 
-async def test_doctor_calls_sts_with_a_lax_named_authority(resolver: None, lax: LaxAuthority) -> None:
+async def test_doctor_trusts_a_lax_authority_in_the_bundle(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(302, b""), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         path = await collect(server.url, lax.bundle)
     assert (path.failed_step, path.reason) == ("", "")
 
 
-async def test_issuer_with_a_lax_named_authority_gets_a_thumbprint(resolver: None, lax: LaxAuthority) -> None:
+async def test_issuer_with_a_lax_authority_gets_a_thumbprint(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(200, b"{}"), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         document = await fetch_document(server.url, named_authorities("--ca-file", lax.bundle))
     assert (document.content, len(document.thumbprint or "")) == ({}, 40)
 
 
-async def test_named_intermediate_is_trusted_on_every_python(resolver: None, tmp_path: Path) -> None:
+async def test_intermediate_in_the_bundle_is_trusted_on_any_python(resolver: None, tmp_path: Path) -> None:
     """Use an intermediate authority as the anchor. Python before 3.13 would require the root."""
     server, intermediate = LaxAuthority(tmp_path).server_of_an_intermediate(STS_HOST)
     async with scripted(tls=server, host=STS_HOST) as sts:

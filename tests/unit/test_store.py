@@ -31,7 +31,7 @@ def test_snapshot_contains_credentials_and_their_response() -> None:
 
 
 SHOWN = [timedelta(days=-1), timedelta(seconds=-1), timedelta(0), timedelta(seconds=1), timedelta(days=1)]
-"""Steps of STS's clock between two responses. The Expiration changes by the same time."""
+"""The steps of STS's clock between two responses. The Expiration changes by the same time."""
 
 
 @pytest.mark.parametrize("shown", SHOWN)
@@ -67,7 +67,7 @@ def test_replace_compares_with_the_current_clocks(stepped_seconds: float) -> Non
 
 
 @pytest.mark.parametrize("now", [Instant(ENDS.wall, NOW.monotonic), Instant(NOW.wall, ENDS.monotonic)])
-def test_replace_treats_hidden_credentials_as_expired(now: Instant) -> None:
+def test_replace_treats_credentials_as_expired_on_one_clock(now: Instant) -> None:
     """Let one of the clocks step to the expiration, so that the stored credentials look expired."""
     store = Store(render)
     store.replace(SET, ENDS, NOW)

@@ -240,7 +240,7 @@ def test_ctrl_c_causes_no_traceback(arguments: list[str]) -> None:
     ids=str,
 )
 def test_colours_depend_on_the_terminal_and_no_color(environ: dict[str, str], has_colours: bool) -> None:  # noqa: FBT001
-    """The outputs are the daemon's console log and doctor's report, on a pseudo-terminal."""
+    """Check the daemon's console log and doctor's report on a pseudo-terminal."""
     for module, code in {
         "log": "from sidecar.log import make_logger; make_logger('console', 'info', fd=1)[0].info('a', b=1)",
         "terminal": "from sidecar.terminal import wants_colours; print('\\x1b' if wants_colours() else 'plain')",
@@ -266,7 +266,8 @@ def test_no_text_suggests_an_unpublished_package() -> None:
         assert not re.search(r"(pip|pipx|uv|uvx)( tool)?( install| run)? [^ ]{0,3}irsa-sidecar", text), path
 
 
-def test_target_tools_is_in_make_help_and_installs_from_locks() -> None:
+def test_make_tools_installs_the_locked_packages() -> None:
+    """Check also that `make help` lists the target."""
     root = Path(__file__).parents[3]
     listed = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert "make tools " in listed

@@ -262,7 +262,7 @@ def test_tags_with_a_duplicate_key_are_rejected() -> None:
     assert "the key 'a' appears twice" in refusal(TAGS_TWICE)
 
 
-def test_ascii_json_keeps_its_emoji() -> None:
+def test_emoji_in_ascii_json_stays_unchanged() -> None:
     """Use json.dumps, which writes an emoji as two escapes, a surrogate pair."""
     (role,) = parse(json.dumps([{"name": "app", "role_arn": ARN, "chain": [STEP | {"tags": {"mood": "\U0001f600"}}]}]))
     assert role.chain[0].tags == (("mood", "\U0001f600"),)
@@ -271,7 +271,7 @@ def test_ascii_json_keeps_its_emoji() -> None:
 
 
 def test_json_policy_may_escape_slashes() -> None:
-    """JSON allows escaped slashes and some programs write them, but YAML does not allow them."""
+    """Use escaped slashes. JSON allows them and some programs write them, but YAML does not allow them."""
     (role,) = parse(one(policy=r'{"Resource": "arn:aws:s3:::b\/*", "n": 1, "f": 1.5}'))
     assert role.policy == '{"Resource":"arn:aws:s3:::b/*","n":1,"f":"1.5"}'
     message = refusal(one(policy=r'{"a": {"Effect": "b\/", "Effect": 1}}'))
@@ -295,7 +295,7 @@ MERGES = {
 
 @pytest.mark.parametrize("policy", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("form", ["mapping", "text"])
-def test_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
+def test_yaml_merge_keys_in_a_policy_are_rejected(policy: str, form: str) -> None:
     """Check the rejection. Without it, STS would receive a key `<<`, and only the last of two merge keys."""
     value = policy if form == "mapping" else json.dumps(policy)
     assert "<<" in refusal(one() + f"\n    policy: {value}")

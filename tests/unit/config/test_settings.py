@@ -151,7 +151,7 @@ def test_absent_flag_does_not_replace_its_variable() -> None:
     assert read_config(environ, flags).log_level == "debug"
 
 
-def test_defaults_serve_credentials_on_loopback_only() -> None:
+def test_default_settings_listen_only_on_loopback() -> None:
     assert read() == Config(
         listen=("127.0.0.1", 4772),
         admin_listen=("0.0.0.0", 4773),

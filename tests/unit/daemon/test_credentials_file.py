@@ -79,7 +79,7 @@ def read(path: Path) -> Any:
 
 
 class Kept:
-    """The file of a Pod with two roles, written without a thread, because virtual time would not wait for it."""
+    """The file of a Pod with two roles, written without a thread, because virtual time does not wait for threads."""
 
     def __init__(self, pod: Pod, path: Path) -> None:
         self.pod = pod
@@ -222,7 +222,7 @@ async def test_unexpected_exception_is_logged_by_name(autojump_clock: MockClock,
 async def test_hung_volume_of_the_credentials_file_is_reported(
     autojump_clock: MockClock, served: Served, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    """One thread is abandoned, no client is delayed, and the file is written when the volume responds again."""
+    """Check that one thread is abandoned, no client waits, and the file is written when the volume responds again."""
     daemon, path = served.daemon, tmp_path / "volume" / "credentials"
     path.parent.mkdir()
     file = CredentialsFile(str(path), daemon.roles, clock=daemon.clock, log=daemon.log, metrics=daemon.metrics)

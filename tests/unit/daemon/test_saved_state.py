@@ -172,7 +172,7 @@ def test_lifetime_longer_than_any_session_is_ignored(clock: str) -> None:
     assert decode(saved_bytes(SAVED._replace(expires=one_clock)), OWNER, SAVED_AT).expires == one_clock
 
 
-def test_another_boot_or_configuration_is_ignored() -> None:
+def test_state_of_another_boot_or_configuration_is_ignored() -> None:
     assert "restarted" in reason(saved_bytes(), owner=OWNER._replace(boot_id="other"))
     assert "configuration" in reason(saved_bytes(), owner=OWNER._replace(role_digest="other"))
 

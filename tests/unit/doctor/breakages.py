@@ -217,7 +217,7 @@ async def proxy_denies(at: SetUp) -> Environ:
 
 
 READ_BY_LIBRARIES = ("HTTPS_PROXY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""Variables of this process that botocore and the other libraries read."""
+"""The variables of this process that botocore and the other libraries read."""
 
 
 def with_iam(environ: Callable[[SetUp], Environ], change: Callable[[SetUp, Iam], None]) -> Break:

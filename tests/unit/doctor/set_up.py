@@ -39,7 +39,7 @@ KID = signing_key(PRIVATE_KEY).kid
 SECRET = "the-authorization-secret-of-this-set-up"
 ACCOUNT = "111122223333"
 UNREACHABLE = "http://127.0.0.1:1"
-"""URL on which no process listens."""
+"""A URL on which no process listens."""
 
 REFUSING = {
     "Version": "2012-10-17",
@@ -50,7 +50,7 @@ REFUSING = {
         "Condition": {"StringEquals": {"{issuer}:sub": "system:serviceaccount:shop:cart"}},
     },
 }
-"""Trust policy of the role `refusing`. It accepts only another service account."""
+"""The trust policy of the role `refusing`. It accepts only another service account."""
 
 
 def ignore_event(_event: str, /, **_fields: Any) -> None:

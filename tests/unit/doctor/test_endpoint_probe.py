@@ -41,7 +41,7 @@ async def collect(url: str, secret: str | None = SECRET, file: str | None = None
     return await endpoint.collect(Endpoint("SETTING", url, file, secret, is_expected=True, role_arn=None))
 
 
-async def test_endpoint_probe_sends_the_request_of_an_sdk() -> None:
+async def test_endpoint_probe_sends_the_same_request_as_an_sdk() -> None:
     async with listening(_json(404, {})) as (url, requests):
         await collect(f"{url}?a=1&b=%2F")
     (request,) = requests

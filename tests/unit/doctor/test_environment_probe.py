@@ -51,7 +51,7 @@ def test_invalid_configuration_file_is_reported(tmp_path: Path, content: bytes, 
     assert facts.files == ()
 
 
-def test_configuration_path_of_another_type_never_blocks(tmp_path: Path) -> None:
+def test_configuration_path_to_a_special_file_never_blocks(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     paths = [str(tmp_path / "fifo"), str(tmp_path), "/dev/zero", "/dev/null", "\0", "/nowhere"]
     observed = {path: dict(environment.collect({"AWS_CONFIG_FILE": path}, ()).unreadable).get(path) for path in paths}

@@ -1,4 +1,4 @@
-"""Test the examination of a Pod from outside, with one fault each, and with the findings of kubectl exec."""
+"""Test the examination of a Pod from outside, with one fault in each Pod."""
 
 import sys
 from collections.abc import Callable

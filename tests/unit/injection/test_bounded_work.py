@@ -15,7 +15,7 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 CALLS = 700_000
-"""Limit for the number of calls. PyYAML makes about 80 per character of the worst text, which takes 0.25 s."""
+"""The limit for the number of calls. PyYAML makes about 80 per character of the worst text, which takes 0.25 s."""
 
 
 def calls_of(work: Callable[[], object]) -> int:

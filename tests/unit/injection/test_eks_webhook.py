@@ -50,7 +50,7 @@ def test_skipped_container_keeps_its_web_identity() -> None:
     assert AMAZONS_VOLUME in result["spec"]["volumes"]
 
 
-def test_web_identity_that_a_user_set_stays() -> None:
+def test_web_identity_that_a_user_set_stays_unchanged() -> None:
     env = [
         {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/mine/token"},
         {"name": "AWS_ROLE_ARN", "value": ARN},

@@ -173,7 +173,7 @@ REJECTED: dict[str, tuple[Document, str]] = {
 
 
 @pytest.mark.parametrize("case", REJECTED)
-def test_unsuitable_pod_is_rejected_on_one_line(case: str) -> None:
+def test_rejection_of_an_unsuitable_pod_is_one_line(case: str) -> None:
     original, words = REJECTED[case]
     message = rejection(original)
     assert words in message

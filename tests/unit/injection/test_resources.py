@@ -96,7 +96,7 @@ def test_malformed_quantity_is_rejected(text: Any) -> None:
 @pytest.mark.parametrize(
     "text", [json.dumps(RESOURCES), "limits: {cpu: 1, memory: 64Mi}", "{}", "{requests: {cpu: .5}}"]
 )
-def test_json_and_yaml_are_accepted(text: str) -> None:
+def test_resources_in_json_and_yaml_are_accepted(text: str) -> None:
     found = check_resources(FLAG, text)
     assert resources_of(pod(), SETTINGS._replace(resources=found)) == found
 

@@ -77,7 +77,7 @@ def test_response_that_is_not_json_suggests_a_proxy(kubernetes: Kubernetes, api:
         kubernetes.get("/version")
 
 
-def test_unreachable_cluster_is_named(tmp_path: Path, no_proxies: None) -> None:
+def test_unreachable_cluster_is_named_in_the_error(tmp_path: Path, no_proxies: None) -> None:
     environ = written(tmp_path / "config", kubeconfig("http://127.0.0.1:1"))
     with (
         open_cluster(find_cluster(environ)) as kubernetes,

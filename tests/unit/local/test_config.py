@@ -161,7 +161,7 @@ def test_configuration_file_must_be_a_small_regular_file(tmp_path: Path, kind: s
         read_config(path)
 
 
-def test_missing_configuration_file_is_named(tmp_path: Path) -> None:
+def test_missing_configuration_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml"):
         read_config(tmp_path / "none.yaml")
 

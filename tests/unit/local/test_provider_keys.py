@@ -111,7 +111,9 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
         assert [at - times[0] for at in times] == [0.0, 1.0, 2.0]
 
 
-async def test_fetch_does_not_delay_known_keys(monkeypatch: pytest.MonkeyPatch, autojump_clock: object) -> None:
+async def test_fetch_of_new_keys_does_not_delay_known_keys(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
     async def fetch(_issuer: str, _address: str) -> list[Any]:
         await trio.sleep(5)
         return [{"kid": "a"}]

@@ -310,7 +310,7 @@ def test_not_action_covers_every_other_action(not_action: Any, *, expected: bool
     assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
 
 
-def test_policy_with_the_highest_quotas_length_is_accepted() -> None:
+def test_policy_with_the_length_of_the_quota_is_accepted() -> None:
     text = "y" * 7900
     assert policy(statement({"StringEquals": {"oidc.test/id/A:sub": text}})).statements
 
@@ -367,7 +367,7 @@ def test_negated_operator_is_the_opposite_of_the_plain_operator(
         max_size=4,
     )
 )
-def test_deny_of_everybody_leaves_nothing_allowed(statements: list[dict[str, Any]]) -> None:
+def test_deny_for_everybody_overrides_every_allow(statements: list[dict[str, Any]]) -> None:
     read = policy(*statements, statement(Effect="Deny", Principal="*", Action="*"))
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
     assert not read.evaluate(ASSUME, CALLER, CONTEXT).is_allowed

@@ -75,7 +75,7 @@ def test_invalid_key_is_rejected(pair: Pair, invalid: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "curve"), [("ES256", ec.SECP256R1()), ("ES384", ec.SECP384R1()), ("ES512", ec.SECP521R1())]
 )
-def test_elliptic_curves_are_accepted(algorithm: str, curve: ec.EllipticCurve) -> None:
+def test_keys_on_elliptic_curves_are_accepted(algorithm: str, curve: ec.EllipticCurve) -> None:
     private = ec.generate_private_key(curve)
     token = jwt.encode(CLAIMS, private, algorithm=algorithm, headers={"kid": "e"})
     public = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
@@ -84,7 +84,9 @@ def test_elliptic_curves_are_accepted(algorithm: str, curve: ec.EllipticCurve) -
 
 
 @pytest.mark.parametrize("algorithm", ["RS384", "RS512"])
-def test_longer_digests_are_accepted(pair: Pair, private_keys: list[RSAPrivateKey], algorithm: str) -> None:
+def test_signatures_with_longer_digests_are_accepted(
+    pair: Pair, private_keys: list[RSAPrivateKey], algorithm: str
+) -> None:
     kid = pair[1]["kid"]
     token = jwt.encode(CLAIMS, private_keys[0], algorithm=algorithm, headers={"kid": kid})
     key = {name: value for name, value in pair[1].items() if name != "alg"}

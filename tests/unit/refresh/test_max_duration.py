@@ -182,7 +182,7 @@ CALLS_IN_A_DAY = {
     43_200: (4, 4),
 }
 """
-Numbers of calls by the role's limit: on the first day with the search, and on the second day.
+The numbers of calls by the role's limit: on the first day with the search, and on the second day.
 
 A fixed duration of an hour takes 48 calls a day.
 """

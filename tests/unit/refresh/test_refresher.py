@@ -108,7 +108,7 @@ async def test_token_is_read_for_each_attempt(autojump_clock: MockClock, scene: 
 
 
 @pytest.mark.parametrize("next_step", [NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN])
-async def test_new_token_is_tried_at_once_after_a_refusal(
+async def test_new_token_is_tried_at_once_after_a_rejection(
     autojump_clock: MockClock, scene: Scene, next_step: NextStep
 ) -> None:
     scene.write_token()

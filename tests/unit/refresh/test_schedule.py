@@ -11,7 +11,7 @@ from sidecar.refresh.schedule import BACK_OFFS, Schedule
 
 NOW = Instant(1_800_000_000.0, 5_000.0)
 ROUNDING = 1e-6
-"""Maximum rounding error in seconds of a difference between large floats."""
+"""The maximum rounding error in seconds of a difference between large floats."""
 
 JITTERS = st.floats(0, 1, exclude_max=True)
 STEPS = st.sampled_from(list(NextStep))

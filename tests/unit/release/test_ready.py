@@ -22,7 +22,7 @@ def workflow(path: Path) -> dict[str, Any]:
     return document
 
 
-def test_tag_of_the_version_is_ready() -> None:
+def test_commit_with_the_tag_of_its_version_is_ready() -> None:
     assert list(problems("v1.0.0", "1.0.0", [], PINNED)) == []
 
 
@@ -35,7 +35,7 @@ def test_tag_of_the_version_is_ready() -> None:
         ("v1.0.0", [], "ARG BASE=python:3.13\n", "digest"),
     ],
 )
-def test_each_reason_against_a_release_is_named(tag: str, fragments: list[str], dockerfile: str, named: str) -> None:
+def test_each_reason_against_a_release_is_reported(tag: str, fragments: list[str], dockerfile: str, named: str) -> None:
     (problem,) = problems(tag, "1.0.0", fragments, dockerfile)
     assert named in problem
 
@@ -71,7 +71,7 @@ def test_only_publishing_jobs_have_write_permissions() -> None:
 
 
 PUSHING = {"contents", "packages"}
-"""Permissions to change the repository, its releases and its registry."""
+"""The permissions to change the repository, its releases and its registry."""
 
 
 def _rights_to_write(path: Path) -> dict[str, set[str]]:

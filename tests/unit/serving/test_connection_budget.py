@@ -110,7 +110,7 @@ async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.Mon
 
 
 async def test_connection_after_a_complete_request_is_closed_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The API server keeps connections, and its client does not repeat a POST when one is closed."""
+    """Keep the API server's connections. Its client does not repeat a POST when a connection is closed."""
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as known:
         await known.send_all(POST)

@@ -139,7 +139,7 @@ def test_similar_headers_are_ignored(name: str) -> None:
 @pytest.mark.parametrize(
     "path", [b"/", b"/v1/credentials/", b"/v1/credentials/other", b"/V1/credentials", b"//v1/credentials"]
 )
-def test_other_path_is_not_found(path: bytes) -> None:
+def test_request_to_another_path_is_not_found(path: bytes) -> None:
     assert send(path=path).status == 404
 
 
@@ -190,7 +190,7 @@ def test_missing_header_gets_401_for_an_empty_secret() -> None:
     assert send(Role(authorization=b""), headers={b"authorization": None}).status == 401
 
 
-def test_header_is_ignored_if_the_role_has_no_secret() -> None:
+def test_authorization_header_is_ignored_without_a_secret() -> None:
     assert send(Role(authorization=None), headers={b"authorization": b"anything"}).status == 200
     assert send(Role(authorization=None), headers={b"authorization": None}).status == 200
 

@@ -120,7 +120,7 @@ def without_any(*_: int) -> socket.socket:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_missing_family_is_skipped(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_address_family_is_skipped(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", WithoutIpv6)
     (listener,) = listen(SETTING, (host, 0))
     with listener:

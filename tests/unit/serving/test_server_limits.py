@@ -94,7 +94,7 @@ class Exhausted(socket.socket):
 
 
 class FailingSend(socket.socket):
-    """A connection whose first send raises this error."""
+    """A connection whose first send raises `error`."""
 
     error: OSError | None = None
 

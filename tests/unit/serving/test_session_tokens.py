@@ -16,8 +16,11 @@ from tests.support.processes import get as http_get
 from tests.support.users import needs_linux
 
 SIZES = [1, 356, 2048, 4096, 4097, 16_384, 65_536, 200_000]
-"""Sizes of session tokens in bytes. Since September 2026 STS's limit is 4,096; AWS advises clients not to rely on a
-limit."""
+"""
+The sizes of session tokens in bytes.
+
+STS's limit is 4,096 since September 2026. AWS advises clients not to rely on a limit.
+"""
 
 
 def reply_with(token: str, numbers: str = "") -> Reply:

@@ -57,7 +57,7 @@ def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
         (400, "Newfangled", "AWS rejected sts:GetCallerIdentity (Newfangled: No)."),
     ],
 )
-def test_rejected_call_names_action_code_and_fix(
+def test_error_of_a_rejected_call_has_action_code_and_fix(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int, code: str, advice: str
 ) -> None:
     responses.append((status, rejection(code)))
@@ -69,7 +69,7 @@ def test_rejected_call_names_action_code_and_fix(
 
 
 @pytest.mark.parametrize("status", [200, 403])
-def test_response_that_is_not_from_aws_is_named(
+def test_error_of_a_response_not_from_aws_names_a_setting(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
     responses.append((status, b"<html><p>hello"))
@@ -162,7 +162,7 @@ def test_cluster_flag_requires_a_region(
     assert "AWS_REGION" in done.err
 
 
-def test_missing_cluster_is_named(account: Account) -> None:
+def test_missing_cluster_is_named_in_the_error(account: Account) -> None:
     done = account.setup("oidc-provider", "--cluster", "nowhere")
     assert done.status == 1
     assert "eks:DescribeCluster (ResourceNotFoundException: No cluster found for name: nowhere)" in done.err

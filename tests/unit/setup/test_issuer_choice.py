@@ -94,7 +94,7 @@ def test_unusable_issuer_flag_exits_with_status_2(offline: Offline, step: tuple[
     assert "https://oidc.example.com:8443" in done.err
 
 
-def test_missing_kubeconfig_is_named(offline: Offline) -> None:
+def test_missing_kubeconfig_is_named_in_the_error(offline: Offline) -> None:
     done = offline("role", "cart", "--service-account", "shop/cart")
     assert done.status == 2
     assert "kubeconfig" in done.err

@@ -122,7 +122,7 @@ def test_unusable_documents_are_not_written(
     assert not cluster.directory.exists()
 
 
-def test_unwritable_directory_is_named(cluster: Cluster) -> None:
+def test_unwritable_directory_is_named_in_the_error(cluster: Cluster) -> None:
     cluster.directory.write_text("a file")
     done = cluster.write()
     assert done.status == 2
@@ -141,7 +141,7 @@ def test_failed_write_keeps_the_old_file(cluster: Cluster, monkeypatch: pytest.M
     assert json.loads((cluster.directory / "openid/v1/jwks").read_text()) == {"keys": [KEY]}
 
 
-def test_eks_cluster_needs_no_publishing(cluster: Cluster) -> None:
+def test_eks_cluster_needs_no_published_documents(cluster: Cluster) -> None:
     cluster.documents[DISCOVERY_PATH] = discovery("https://oidc.eks.eu-west-1.amazonaws.com/id/A")
     assert "EKS itself publishes the documents of " in cluster.write().err
 

@@ -76,7 +76,7 @@ def test_proxy_url_overrides_the_environment(
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "ftp://proxy", "proxy:3128", "http://user:secret@"])
-def test_unusable_proxy_url_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_proxy_url_is_named_in_the_error(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(ConfigurationError, match="proxy-url") as raised:
         get_version(written(tmp_path / "config", "https://127.0.0.1:1", {"proxy-url": url}))
@@ -221,7 +221,7 @@ def context_of(tmp_path: Path, **changes: Any) -> ConfigurationError:
         ({"clusters": [{"name": "lab", "cluster": None}]}, "has no server"),
     ],
 )
-def test_unusable_context_is_named(tmp_path: Path, changes: Any, words: str) -> None:
+def test_unusable_context_is_named_in_the_error(tmp_path: Path, changes: Any, words: str) -> None:
     assert words in str(context_of(tmp_path, **changes))
 
 

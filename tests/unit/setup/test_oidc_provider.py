@@ -229,7 +229,7 @@ def test_unusable_key_is_a_warning(offline: Offline, issuer: Internet) -> None:
 
 
 @pytest.mark.parametrize("speaks_tls", [True, False])
-async def test_silent_issuer_is_unreachable(  # the virtual clock advances to the deadline
+async def test_silent_issuer_is_reported_as_unreachable(  # the virtual clock advances to the deadline
     autojump_clock: object,
     monkeypatch: pytest.MonkeyPatch,
     no_proxies: None,

@@ -155,12 +155,12 @@ def test_next_command_keeps_the_relevant_flags(account: Account) -> None:
     assert "next:" not in done.out
 
 
-def test_command_is_quoted_for_a_shell() -> None:
+def test_next_command_is_quoted_for_a_shell() -> None:
     line = command("a", "b", name="it's $x", none=None, many=["c", "d e"])
     assert shlex.split(line) == ["a", "b", "--name", "it's $x", "--many", "c", "--many", "d e"]
 
 
-def test_json_cannot_write_to_a_terminal() -> None:
+def test_json_is_escaped_for_a_terminal() -> None:
     shown = as_json(Outcome("role", "\x1b[31m\x7f\u202e"), dry_run=False, done=0)
     assert shown.isascii()
     assert not {"\x1b", "\x7f"} & {*shown}

@@ -245,7 +245,7 @@ def test_new_field_of_the_service_account_has_priority() -> None:
         ("", "web", "no namespace, and Deployment web/cart is in web. Use --namespace web."),
     ],
 )
-def test_service_account_in_another_namespace_is_named(namespace: str, own_namespace: str, words: str) -> None:
+def test_service_account_in_another_namespace_is_reported(namespace: str, own_namespace: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         change_pods(with_service_account(namespace, own_namespace, serviceAccountName="cart"), "m.yaml", change)
     assert "There is no role" in str(caught.value)

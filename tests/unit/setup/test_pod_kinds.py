@@ -71,7 +71,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("api_version", "kind"), NATIVE)
-def test_native_workload_needs_no_label_to_be_changed(api_version: str, kind: str) -> None:
+def test_native_workload_is_changed_without_a_label(api_version: str, kind: str) -> None:
     assert run(workload(api_version, kind)).workloads == (f"{kind} x",)
 
 
@@ -87,7 +87,7 @@ def test_custom_resource_with_a_marked_template_is_changed(
 
 
 @pytest.mark.parametrize(("api_version", "kind"), OTHERS)
-def test_custom_resource_without_a_request_is_named(api_version: str, kind: str) -> None:
+def test_custom_resource_without_a_request_is_reported(api_version: str, kind: str) -> None:
     written = run(workload(api_version, kind), PLAIN)
     assert written.workloads == ("Deployment x",)
     assert f"{kind} x is left unchanged" in written.notes[0]

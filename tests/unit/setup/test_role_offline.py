@@ -192,7 +192,7 @@ def test_value_that_iam_rejects_is_reported_in_one_line(offline: Offline, argume
     assert done.err.count("\n") == 1
 
 
-def test_unknown_region_is_named(offline: Offline) -> None:
+def test_unknown_region_is_named_in_the_error(offline: Offline) -> None:
     done = offline(*CART, "--region", "nowhere")
     assert (done.status, done.out) == (2, "")
     assert "nowhere" in done.err

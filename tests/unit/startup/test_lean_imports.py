@@ -176,7 +176,7 @@ def test_certifi_is_loaded_at_its_first_use() -> None:
 
 
 COMPILED = ("/cryptography/", "/_cffi_backend.")
-"""Libraries that PyJWT or botocore would load if they are installed, as in the tests: 9 MiB of a Pod's memory."""
+"""The libraries that PyJWT or botocore load if they are installed, as in the tests: 9 MiB of a Pod's memory."""
 
 IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptography')"
 

@@ -29,7 +29,7 @@ steady = settings(deadline=None, derandomize=True)
 """Hypothesis settings with the same inputs on every run, and without a deadline."""
 
 REGIONS_WITHOUT_DUAL_STACK = ("aws-iso-e-global", "aws-iso-f-global")
-"""Pseudo regions without dual-stack endpoints, for which botocore accepts the dual-stack flag by mistake."""
+"""The pseudo regions without dual-stack endpoints, for which botocore accepts the dual-stack flag by mistake."""
 
 FLAGS = tuple(itertools.product((False, True), repeat=2))
 

@@ -106,9 +106,7 @@ async def test_role_that_is_added_later_is_found(api: FakeApiServer, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["eks.amazon.com/role-arn", "eks.amazonaws.com/role_arn", "irsa-sidecar.io/role-arn"])
-async def test_misspelt_annotation_of_the_service_account_is_named(
-    api: FakeApiServer, tmp_path: Path, name: str
-) -> None:
+async def test_misspelt_service_account_annotation_is_reported(api: FakeApiServer, tmp_path: Path, name: str) -> None:
     path = "/api/v1/namespaces/shop/serviceaccounts/typo"
     metadata = {"name": "typo", "namespace": "shop", "annotations": {"a": "b", name: ARN}}
     api.put(path, {"kind": "ServiceAccount", "metadata": metadata})

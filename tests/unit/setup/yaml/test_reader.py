@@ -208,7 +208,7 @@ def test_error_names_the_line_in_the_file() -> None:
     assert error.line == 2
 
 
-def test_nodes_have_their_positions() -> None:
+def test_nodes_have_their_positions_in_the_text() -> None:
     text = "a: &x 'b c' # d\né: |\n  😀\n  f\n\n\ng: [h,  i]\n"
     root = read_documents(text)[0][0]
     found = [text[node.start : node.end] for node in walk(root) if isinstance(node, Scalar)]
