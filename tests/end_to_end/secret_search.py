@@ -21,7 +21,7 @@ from tests.support.fakes.tokens import service_account_token
 from tests.support.processes import GUARD_SECONDS, pod_environment
 
 PIECE = 16
-"""Length of a piece in characters. A shorter piece has no value for an attacker and could appear in a log by chance."""
+"""The length of a piece in characters. A shorter piece is useless to an attacker, and could be in a log by chance."""
 
 
 def _random_text(length: int, alphabet: str, seed: int) -> str:
@@ -47,7 +47,7 @@ SECRETS = {
 
 
 def _in_base64(encode: Callable[[bytes], bytes]) -> Callable[[str], Iterator[str]]:
-    """Return the base64 of a secret at each of three offsets, without the characters that depend on its neighbours."""
+    """Return the base64 of a secret at each of three offsets, without the characters that depend on adjacent text."""
 
     def forms(text: str) -> Iterator[str]:
         for skipped in range(3):
@@ -81,13 +81,13 @@ PIECES = pieces_of(SECRETS)
 
 
 def leaks(shown: bytes | str, pieces: Mapping[str, str] = PIECES) -> set[str]:
-    """Return the names of the secrets of which a piece is in `shown`."""
+    """Return the names of the secrets that have a piece in `shown`."""
     text = shown.decode("latin-1") if isinstance(shown, bytes) else shown
     found = (pieces.get(text[start : start + PIECE]) for start in range(len(text) - PIECE + 1))
     return {name for name in found if name is not None}
 
 
-# Responses of STS, or of a server in its place
+# Responses of STS, or of another server at its address
 
 
 def granted() -> Reply:
@@ -101,7 +101,7 @@ REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebI
 
 
 def _damaged(**changes: str) -> Reply:
-    """Return a 200 that contains all secrets and renamed elements."""
+    """Return a response with status 200 that contains all secrets, and that has renamed elements."""
     body = granted().body.decode()
     for old, new in changes.items():
         body = body.replace(f"<{old}>", f"<{new}>").replace(f"</{old}>", f"</{new}>")
@@ -139,7 +139,7 @@ def files_below(directory: Path) -> dict[str, bytes]:
 
 
 class Pod:
-    """A directory for every file that a process may write, and the environment that sets it."""
+    """A directory for all files that a process may write, and the environment that makes the process use it."""
 
     def __init__(self, directory: Path, sts_url: str) -> None:
         self.directory = directory
@@ -150,7 +150,7 @@ class Pod:
         for name in ("home", "tmp"):
             (directory / name).mkdir(exist_ok=True)
         places = {"HOME": str(directory / "home"), "TMPDIR": str(directory / "tmp")}
-        # The image has all modules compiled. Here, no late import may write a `.pyc` file.
+        # The image has all modules compiled. In this test, no late import may write a `.pyc` file.
         self.environment = pod_environment(self.token_file, sts_url, **places, PYTHONDONTWRITEBYTECODE="1")
 
     @property
@@ -158,7 +158,7 @@ class Pod:
         return {**self.environment, "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(self.authorization_file)}
 
     def written(self) -> dict[str, bytes]:
-        """Return the content of all files except the two that hold a secret."""
+        """Return the content of all files except the two files that must contain a secret."""
         return {
             name: data for name, data in files_below(self.directory).items() if name not in {"token", "authorization"}
         }

@@ -53,7 +53,7 @@ AWS = LocalConfig(
 
 
 def roles_file(directory: Path, external_id: str = "agreed") -> Path:
-    """Return a roles file with a default role, and with a role in another account that takes two steps."""
+    """Return a roles file with a default role, and with a role in another account that needs two steps."""
     steps = [
         {"role_arn": PARTNER, "external_id": external_id, "tags": {"team": "data"}, "transitive_tags": ["team"]},
         {"role_arn": DATA, "session_name": "{role}-{pod}", "duration": 900, "source_identity": "alice"},
@@ -79,7 +79,7 @@ async def pod(
             services.token_file, services.sts_url, AWS_REGION=services.region, IRSA_SIDECAR_CONFIG=config
         )
         if prelude:
-            # A coverage measurement imports modules of its own.
+            # A coverage measurement imports more modules.
             environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
         async with run_daemon(environment, prelude=prelude) as running:
             yield services, running
@@ -107,7 +107,7 @@ async def test_boto3_gets_the_last_role_of_a_chain_of_two_steps(tmp_path: Path) 
         assert "assumed-role/app/default.app-0" in await boto3_output(services, running.url)
 
 
-async def test_wrong_external_id_shows_the_aws_code_in_boto3(
+async def test_boto3_shows_the_aws_code_for_a_wrong_external_id(
     tmp_path: Path,
 ) -> None:
     async with pod(tmp_path, external_id="guess") as (services, running):
@@ -144,7 +144,7 @@ async def test_chain_imports_only_the_signer_of_botocore(tmp_path: Path) -> None
     assert not found & {"client", "configloader", "credentials", "endpoint", "loaders", "model", "parsers", "session"}
 
 
-async def test_reload_that_adds_a_chain_without_region_is_rejected(tmp_path: Path) -> None:
+async def test_reload_rejects_a_new_chain_without_a_region(tmp_path: Path) -> None:
     file = tmp_path / "roles.yaml"
     file.write_text(json.dumps({"roles": [{"name": "default", "role_arn": APP}]}))
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1/", IRSA_SIDECAR_CONFIG=str(file))

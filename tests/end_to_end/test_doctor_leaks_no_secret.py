@@ -1,4 +1,4 @@
-"""Search the output of `doctor`, which reads every secret, for all of them."""
+"""Search the output of `doctor` for secrets, because `doctor` reads all of them."""
 
 import json
 from collections.abc import Mapping
@@ -25,13 +25,11 @@ from tests.support.processes import scripted_sts
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
 
-# doctor, which reads all of these
-
 NOWHERE = {
     "HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1",
     "NO_PROXY": "",
 }
-"""Proxy that keeps all requests on this machine: only the proxy could reach the issuer of the token."""
+"""The variables for a proxy that does not exist, so that no request reaches the token's issuer."""
 
 
 async def _doctor_output(environ: Mapping[str, str]) -> str:
@@ -67,7 +65,7 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("what", ECHOES)
-async def test_doctor_quotes_no_secret_of_a_false_daemon(tmp_path: Path, what: str) -> None:
+async def test_doctor_hides_secrets_in_responses_of_another_program(tmp_path: Path, what: str) -> None:
     async with scripted_sts(ECHOES[what]) as other:
         environment = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{other.url}v1/credentials?x={AUTHORIZATION}",
@@ -95,7 +93,7 @@ async def test_doctor_prints_and_writes_no_secret(tmp_path: Path, form: str) -> 
 
 
 @pytest.mark.parametrize("what", STARTS_THAT_FAIL)
-async def test_doctor_names_an_unusable_setting_without_its_secret(tmp_path: Path, what: str) -> None:
+async def test_doctor_hides_the_secret_in_an_unusable_setting(tmp_path: Path, what: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     changes = {name: value.format(token_file=pod.token_file) for name, value in STARTS_THAT_FAIL[what].items()}
     done = await pod.run("doctor", "--no-imds", **NOWHERE | changes)

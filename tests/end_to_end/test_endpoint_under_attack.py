@@ -1,7 +1,7 @@
 """
 Test the endpoint under attack: smuggling, floods, slow and disconnecting clients, and no free file descriptors.
 
-Each client gets one whole response, or the daemon closes its connection. The daemon never reads a second request from
+Each client gets one whole response, or the daemon closes the connection. The daemon never reads a second request from
 the bytes of the first one. Honest clients are always served. The process does not exit, and its memory does not grow.
 """
 
@@ -104,7 +104,7 @@ SMUGGLING = {
     "a path with dot segments": (404, GET.replace(b"credentials", b"credentials/../smuggled") + SMUGGLED),
     "a percent-encoded path": (404, GET.replace(b"credentials", b"%63redentials") + SMUGGLED),
 }
-"""The status for each request. The daemon rejects a request with a body, and reads nothing after a valid request."""
+"""Requests that smuggle a second request, with the status of the only response."""
 
 
 @pytest.mark.parametrize(("status", "shape"), SMUGGLING.values(), ids=SMUGGLING.keys())
@@ -123,7 +123,7 @@ IMDS_SMUGGLING = {
     for name, (status, shape) in SMUGGLING.items()
     if shape.startswith(ASKED) and not name.startswith("two Authorizations")
 }
-"""The same framings around the PUT request that starts a session."""
+"""The same requests as SMUGGLING, but with the PUT request that starts a session."""
 
 
 @pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
@@ -136,7 +136,7 @@ async def test_smuggling_put_gets_one_response(
     assert served.statuses == {}
 
 
-async def test_other_listeners_reject_a_put(autojump_clock: MockClock, served: Served) -> None:
+async def test_each_listener_rejects_requests_of_the_other_form(autojump_clock: MockClock, served: Served) -> None:
     assert status_of(await served.send(PUT)) == 405
     assert status_of(await served.send(GET, imds=True)) == 401
 
@@ -160,7 +160,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return data
 
 
-async def test_mutated_request_in_any_parts_gets_the_same_response(autojump_clock: MockClock, served: Served) -> None:
+async def test_response_is_the_same_if_a_request_arrives_in_parts(autojump_clock: MockClock, served: Served) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     shapes = [mutated(framed(b"Accept: */*") if chance.random() < 0.5 else GET, chance) for _ in range(150)]
@@ -229,14 +229,14 @@ async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock,
     assert served.events == [] or not served.logged("request_failed")
 
 
-async def test_wrong_secret_reveals_nothing_of_the_right_secret(autojump_clock: MockClock, served: Served) -> None:
+async def test_response_does_not_depend_on_the_wrong_secret(autojump_clock: MockClock, served: Served) -> None:
     guesses = [SECRET[:-1], SECRET + "x", SECRET.upper(), f"x {SECRET}", f"{SECRET}\t{SECRET}", "x" * 8000]
     responses = {await served.send(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(responses) == 1
     assert status_of(responses.pop()) == 403
 
 
-async def test_authorization_scheme_reveals_nothing_of_the_secret(autojump_clock: MockClock, served: Served) -> None:
+async def test_response_to_a_scheme_does_not_depend_on_the_secret(autojump_clock: MockClock, served: Served) -> None:
     guesses = [f"Bearer {SECRET}", "Bearer wrong", f"Token {SECRET[:-1]}"]
     responses = {await served.send(GET.replace(SECRET.encode(), guess.encode())) for guess in guesses}
     assert len(responses) == 1
@@ -260,7 +260,7 @@ async def daemon_process(tmp_path: Path, prelude: str = "") -> AsyncIterator[Run
 
 CONNECTIONS = 10_000
 GROWTH_KIBIBYTES = 5 * 1024
-"""Maximum growth of the resident memory. 256 waiting tasks use half of it, and the allocator's delays use the rest."""
+"""The maximum growth of the resident memory. Half is for 256 waiting tasks, and half for memory that is freed late."""
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux has a process's memory in /proc")
@@ -272,7 +272,9 @@ async def test_ten_thousand_connections_need_little_memory(tmp_path: Path) -> No
         with idle_connections(running.address) as opened:
             while opened.count < CONNECTIONS:
                 opened.open(500)
-                assert (await get(running.url))[0] == 200  # the kernel has then accepted the whole batch
+                assert (await get(running.url))[
+                    0
+                ] == 200  # after this response, the kernel has accepted the whole batch
             growth = resident_kibibytes(running.process.pid) - before
             at_once = min(opened.count, opened.most)
         print(f"{opened.count} connections, {at_once} of them open at once: {growth} KiB more resident")
@@ -290,7 +292,7 @@ async def test_process_without_free_descriptors_recovers(tmp_path: Path, descrip
         assert [(await get(running.url))[0] for _ in range(20)] == [200] * 20
 
 
-async def test_honest_clients_are_served_beside_idle_connections(tmp_path: Path) -> None:
+async def test_idle_connections_do_not_delay_honest_clients(tmp_path: Path) -> None:
     took: list[float] = []
     async with daemon_process(tmp_path) as running:
         with idle_connections(running.address) as opened:

@@ -71,7 +71,7 @@ async def test_exec_returns_the_exit_status_of_the_command(tmp_path: Path, progr
 
 
 @pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("", 127), (os.devnull, 126)])
-async def test_command_that_cannot_start_is_named_in_the_error(tmp_path: Path, command: str, status: int) -> None:
+async def test_error_shows_the_command_that_cannot_start(tmp_path: Path, command: str, status: int) -> None:
     async with scripted_sts() as sts:
         done = await run_exec(pod_environment(tmp_path / "token", sts.url), command)
     assert done.returncode == status
@@ -79,8 +79,7 @@ async def test_command_that_cannot_start_is_named_in_the_error(tmp_path: Path, c
 
 
 async def test_signals_are_forwarded_to_the_command(tmp_path: Path) -> None:
-    # The program uses `sigwait` instead of a handler with `pause`, which misses a signal between Python's last check
-    # and the call.
+    # The program uses `sigwait`. A handler with `pause` would miss a signal between Python's last check and the call.
     program = (
         "import signal\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
@@ -120,7 +119,7 @@ async def test_signal_before_the_first_credentials_stops_exec(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
-async def test_unhandled_signal_ends_command_and_daemon_in_order(tmp_path: Path, signal_number: int) -> None:
+async def test_signal_runs_cleanup_and_sets_the_exit_status(tmp_path: Path, signal_number: int) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), signal_number)
@@ -133,14 +132,14 @@ async def test_unhandled_signal_ends_command_and_daemon_in_order(tmp_path: Path,
     assert (tmp_path / "ended").exists()
 
 
-def test_missing_secret_directory_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_a_missing_secret_directory_shows_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc/none")
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # `tempfile` then searches no other directory
     with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* Set TMPDIR"), private_directory():
         pass
 
 
-def test_unwritable_secret_file_names_its_setting(tmp_path: Path) -> None:
+def test_error_for_an_unwritable_secret_file_shows_the_setting(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     with pytest.raises(ConfigurationError, match="Set TMPDIR"):
         keep_secret("a secret", None, gone)
@@ -195,7 +194,7 @@ def test_command_without_credentials_is_not_started(tmp_path: Path) -> None:
 
 
 def test_secret_file_exists_before_the_port_responds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the daemon of `exec` and `local`. A client may read the file as soon as it can connect."""
+    """Check the daemon of `exec` and `local`. A client that can connect must be able to read the file."""
     secret, seen = tmp_path / "secret", []
 
     def observed(setting: str, address: tuple[str, int]) -> list[socket.socket]:

@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar exec` as process 1 and on a terminal: orphaned processes, and signals by their sender."""
+"""Test `irsa-sidecar exec` as process 1 and on a terminal: orphaned processes, and signals from each sender."""
 
 import os
 import pty
@@ -20,7 +20,7 @@ EXEC = [sys.executable, "-m", "sidecar", "exec", "--"]
 
 
 def _unshare() -> list[str] | None:
-    """Return the command that runs another as process 1 of a new PID namespace, or None if that is forbidden."""
+    """Return a prefix that runs a command as process 1 of a new PID namespace, or None if that is forbidden."""
     for options in (["--pid"], ["--user", "--map-root-user", "--pid"]):
         command = ["unshare", *options, "--fork", "--kill-child"]
         try:
@@ -93,7 +93,8 @@ def _only_child(pid: int) -> int:
     return int(child)
 
 
-# On a terminal
+# Tests on a terminal
+
 
 WAITING = """
 import signal
@@ -173,7 +174,7 @@ INTERRUPT, QUIT = b"\x03", b"\x1c"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-async def test_signal_of_a_process_is_forwarded_with_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
+async def test_signal_from_a_process_is_forwarded_on_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
     async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, [number]) as terminal:
         os.kill(terminal.process.pid, number)
         assert await terminal.line() == f"got {number}"
@@ -194,7 +195,8 @@ async def test_key_on_the_terminal_reaches_the_command_once(tmp_path: Path, key:
         assert await terminal.line() == f"got {signal.SIGTERM}"
 
 
-# Inherited signals
+# Tests of inherited signals
+
 
 STATUS = ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]
 
@@ -207,7 +209,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
                 ["sh", "-c", f'{setting} exec "$@"', "sh", *EXEC, *STATUS], env=environment, capture_stdout=True
             )
             found = dict(line.split(":\t") for line in done.stdout.decode().splitlines())
-            standard = (1 << 31) - 1  # the C library uses the higher bits for signals of its own
+            standard = (1 << 31) - 1  # the C library uses the higher bits for internal signals
             assert {name: int(value, 16) & standard for name, value in found.items()} == {
                 "SigBlk": blocked,
                 "SigIgn": ignored,
@@ -215,7 +217,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-async def test_user_signal_before_the_command_stops_exec_in_order(tmp_path: Path, number: signal.Signals) -> None:
+async def test_user_signal_runs_cleanup_and_sets_the_exit_status(tmp_path: Path, number: signal.Signals) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""Test a daemon process in the form of EC2's metadata service with boto3 and the AWS CLI, with longer timeouts."""
+"""Test a daemon that emulates EC2's metadata service, with boto3 and the AWS CLI. Their timeouts are longer."""
 
 import os
 import subprocess
@@ -96,7 +96,7 @@ async def test_early_client_waits_for_the_first_credentials(tmp_path: Path) -> N
         assert (status, body["AccessKeyId"]) == (200, "ASIAFAKE0001")
 
 
-async def test_secret_that_imds_ignores_is_logged_at_the_start(tmp_path: Path) -> None:
+async def test_imds_warns_at_the_start_that_it_ignores_the_secret(tmp_path: Path) -> None:
     secret_file = tmp_path / "authorization"
     environment = {"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(secret_file)}
     async with scripted_sts() as sts, run_daemon(with_imds(tmp_path / "token", sts.url, **environment)) as running:
@@ -107,7 +107,7 @@ async def test_secret_that_imds_ignores_is_logged_at_the_start(tmp_path: Path) -
         assert "IRSA_SIDECAR_IMDS_LISTEN" in doubtful["reason"]
 
 
-async def test_requests_of_both_forms_are_counted_separately(autojump_clock: MockClock, served: Served) -> None:
+async def test_imds_requests_are_counted_separately(autojump_clock: MockClock, served: Served) -> None:
     await served.send(b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", imds=True)
     await served.send(b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     await settle()

@@ -38,22 +38,22 @@ ROUNDS = int(os.environ.get("KILL_ROUNDS", "24"))
 SEED = int(os.environ.get("KILL_SEED", "20270115"))
 
 AT_ONCE = 2
-"""Number of rounds that run in parallel, each in its own directory, so that one starts while another waits."""
+"""The number of rounds that run in parallel, each in its own directory. One round can start while another waits."""
 
 MOST_STEPS = 9
-"""Maximum number of progress steps before the signal. The first credentials arrive at about step three."""
+"""The maximum number of log lines and responses before the signal. The first credentials arrive at about step 3."""
 
 MOST_SECONDS = 0.3
-"""Maximum wait before a signal without output: about as long as the imports and the first exchange."""
+"""The maximum wait before a signal that does not wait for output. Imports and the first exchange need about as long."""
 
 MOST_DELAY_SECONDS = 0.1
-"""Maximum delay of the scripted STS, so that signals also interrupt an exchange."""
+"""The maximum delay of the scripted STS, so that signals also interrupt an exchange."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class RoundEnd:
     """The end of a round: the signal, and the number of steps or seconds before it."""
 
     signal_number: int
@@ -67,7 +67,7 @@ class Death:
 
 @dataclass(slots=True)
 class Counts:
-    """The number of each event, so that a person can check that the rounds covered each case."""
+    """The number of occurrences of each case, so that a person can check that the rounds covered it."""
 
     answers: int = 0
     held_or_refused: int = 0
@@ -100,7 +100,7 @@ class Place:
         self.given: dict[str, dict[str, str]] = {}
 
     def listing(self) -> dict[str, bytes]:
-        """Return all files except the credentials file, the role state files and their drafts."""
+        """Return all files except the credentials file, the role state files and their temporary files."""
         names = {str(path.relative_to(self.directory)): path for path in self.directory.rglob("*") if path.is_file()}
         ours = ("credentials", "state/role-")
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
@@ -117,7 +117,7 @@ class Place:
             assert profile["x_security_token_expires"] == given["Expiration"]
 
     def script(self, number: int, delay_seconds: float) -> None:
-        """Script the STS response for the next daemon: complete credentials, each part with the daemon's number."""
+        """Script the STS response for the next daemon. Each field of the credentials contains the daemon's number."""
         access_key_id = f"ASIA{self.name}{number:04d}"
         reply = hour_long_reply(access_key_id)
         expiration = reply.body.partition(b"<Expiration>")[2].partition(b"<")[0].decode()
@@ -131,11 +131,11 @@ class Place:
         self.environment["AWS_ROLE_SESSION_NAME"] = access_key_id
 
     def script_outage(self) -> None:
-        """Script an outage in which STS closes each connection. The next daemons request the last daemon's session."""
+        """Make STS close each connection. The daemons in this outage use the session name of the last daemon."""
         self.sts.replies = [Reply(raw=b"", reset=True)]
 
     def calls(self) -> int:
-        """Return the requests of the last scripted daemon. STS may read a killed daemon's request later."""
+        """Return the number of requests with the current session name. STS may read a killed daemon's request later."""
         session = [self.environment["AWS_ROLE_SESSION_NAME"]]
         return sum(parse_qs(request.body.decode())["RoleSessionName"] == session for request in self.sts.requests)
 
@@ -161,7 +161,7 @@ async def send_requests_until(place: Place, running: Running, steps: int, counts
 
 
 async def send_requests_during_exit(place: Place, url: str) -> None:
-    """Send requests while the daemon stops. A client gets a complete response, a part of it or none."""
+    """Send requests while the daemon stops. A client gets a complete response, a partial response or no response."""
     try:
         status, body = await get(url, place.headers)
     except (
@@ -175,16 +175,16 @@ async def send_requests_during_exit(place: Place, url: str) -> None:
         place.check(body)
 
 
-async def one_round(place: Place, death: Death, counts: Counts) -> None:
+async def one_round(place: Place, end: RoundEnd, counts: Counts) -> None:
     before = place.listing()
     async with run_daemon(place.environment) as running:
-        await send_requests_until(place, running, death.steps, counts)
-        await trio.sleep(death.seconds)
+        await send_requests_until(place, running, end.steps, counts)
+        await trio.sleep(end.seconds)
         async with trio.open_nursery() as clients:
             clients.start_soon(send_requests_during_exit, place, running.url)
-            status = await running.stop(death.signal_number)
+            status = await running.stop(end.signal_number)
         has_credentials = "credentials_refreshed" in running.errors
-    assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
+    assert status == (0 if end.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
     assert "Traceback" not in running.errors
     assert place.listing() == before
     assert {path.name for path in place.directory.glob("credentials*")} <= {"credentials", "credentials.draft"}
@@ -194,7 +194,7 @@ async def one_round(place: Place, death: Death, counts: Counts) -> None:
     counts.killed_before_credentials += not has_credentials
 
 
-async def round_in_outage(place: Place, death: Death, counts: Counts) -> None:
+async def round_in_outage(place: Place, end: RoundEnd, counts: Counts) -> None:
     """Kill a daemon that has credentials while STS is down. STS stays down for the next daemon."""
     async with run_daemon(place.environment) as running:
         await running.logged("credentials_saved")
@@ -203,13 +203,13 @@ async def round_in_outage(place: Place, death: Death, counts: Counts) -> None:
     key = place.environment["AWS_ROLE_SESSION_NAME"]
     assert place.calls() == 1
     async with run_daemon(place.environment) as running:
-        await check_no_gap(place, running, key, death.steps, counts)
-        await trio.sleep(death.seconds)
+        await check_no_gap(place, running, key, end.steps, counts)
+        await trio.sleep(end.seconds)
         async with trio.open_nursery() as clients:
             clients.start_soon(send_requests_during_exit, place, running.url)
-            status = await running.stop(death.signal_number)
-        assert "credentials_restored" in running.errors or not death.steps
-    assert status == (0 if death.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
+            status = await running.stop(end.signal_number)
+        assert "credentials_restored" in running.errors or not end.steps
+    assert status == (0 if end.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
     assert "Traceback" not in running.errors
     assert place.calls() == 1, "the saved schedule says later"
     place.check_file()
@@ -240,13 +240,13 @@ async def is_ready_after_one_call(place: Place) -> None:
     assert place.calls() == 1
 
 
-def deaths(dice: random.Random) -> Iterator[Death]:
-    """Yield a death at the start, then both signals in random order, so that a short run has both."""
-    yield Death(signal.SIGKILL, steps=0, seconds=0)
+def round_ends(dice: random.Random) -> Iterator[RoundEnd]:
+    """Yield a SIGKILL at the start, then both signals in random order, so that a short run has both signals."""
+    yield RoundEnd(signal.SIGKILL, steps=0, seconds=0)
     while True:
         for signal_number in dice.sample(SIGNALS, k=2):
             by_steps = dice.random() < 0.5
-            yield Death(
+            yield RoundEnd(
                 signal_number,
                 steps=dice.randint(1, MOST_STEPS) if by_steps else 0,
                 seconds=0 if by_steps else dice.uniform(0, MOST_SECONDS),
@@ -260,11 +260,11 @@ async def rounds(directory: Path, name: str, number: int, dice: random.Random, c
         sts = ScriptedSts()
         await nursery.start(sts.serve)
         place = Place(directory, sts, name)
-        for index, death in zip(range(number), deaths(dice), strict=False):
+        for index, end in zip(range(number), round_ends(dice), strict=False):
             place.script(index, dice.uniform(0, MOST_DELAY_SECONDS))
             is_outage = index % 2 == 1
-            print(f"place {name}, round {index}: {death}{', STS down' * is_outage}")
-            await (round_in_outage if is_outage else one_round)(place, death, counts)
+            print(f"place {name}, round {index}: {end}{', STS down' * is_outage}")
+            await (round_in_outage if is_outage else one_round)(place, end, counts)
         place.script(number, 0)
         await is_ready_after_one_call(place)
         nursery.cancel_scope.cancel()
@@ -295,9 +295,9 @@ async def test_signal_before_a_handler_exists_ends_with_status_zero(
     tmp_path: Path, owner: str, name: str, signal_name: str
 ) -> None:
     """
-    Send the signal at rare moments, which the rounds reach once in thousands.
+    Send the signal at rare moments, which only one in thousands of rounds reaches.
 
-    At the second moment, trio handles no exception.
+    At the second moment, trio does not handle exceptions yet.
     """
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=signalled_before(owner, name, signal_name)) as running:

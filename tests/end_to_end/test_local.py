@@ -1,5 +1,5 @@
 """
-Test all parts of IRSA with real AWS SDKs in other processes: `irsa-sidecar local -- CMD`.
+Test `irsa-sidecar local -- CMD` with all parts of IRSA, and with real AWS SDKs in other processes.
 
 The SDK knows only the container endpoint. STS issued its credentials for a service account token
 (AssumeRoleWithWebIdentity). STS checks the signature that the SDK creates with these credentials.
@@ -121,7 +121,7 @@ def test_local_returns_the_exit_status_of_the_command() -> None:
 
 
 def test_local_uses_the_configured_address_and_secret(tmp_path: Path) -> None:
-    """Set both as compose.yaml does, where the client is configured first."""
+    """Set the address and the secret's file before the start, as compose.yaml does."""
     secret_file = tmp_path / "token"
     port = free_port()
     flags = [f"--listen=127.0.0.1:{port}", f"--authorization-token-file={secret_file}"]

@@ -35,10 +35,10 @@ SEED = int(os.environ.get("LONG_LIFE_SEED", "20270115"))
 DAY_SECONDS = 86_400.0
 
 WARM_UP_ROUNDS = 200
-"""Number of rounds after which the caches and free lists are full and every kind of fault has occurred."""
+"""The number of rounds after which the caches and free lists are full and every kind of fault has occurred."""
 
 CALM = 6
-"""Number of rounds without a fault, for each kind of fault."""
+"""The number of functions that create no fault, which sets the share of rounds without a fault."""
 
 TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     *[lambda: None] * CALM,
@@ -48,10 +48,10 @@ TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     lambda: refusal("AccessDenied", NextStep.WAIT),
     lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )
-"""Functions that create faults, each a new object. An error that is raised again would have a longer traceback."""
+"""Functions that create a new fault at each call. The traceback of a reused exception would grow."""
 
 TOKENS = ("", "not.a", "a.b.c", "\x00" * 30)
-"""Contents that the token file sometimes has for some seconds before the rotation."""
+"""The invalid contents that the token file sometimes has for some seconds before a rotation."""
 
 
 class Held(NamedTuple):
@@ -100,7 +100,7 @@ class LongLife:
             trio.lowlevel.current_statistics().tasks_living,
             len(os.listdir("/proc/self/fd")),
             len(gc.get_objects()),
-            sys.getallocatedblocks() - len(self.sts.called_at),  # the fake STS's own list of request times
+            sys.getallocatedblocks() - len(self.sts.called_at),  # the fake STS stores the time of each request
         )
 
     async def check_recovers(self) -> None:
@@ -137,7 +137,7 @@ def check(warm: Held, end: Held, refreshes: int) -> None:
 
 @pytest.fixture(autouse=True)
 def no_time_limit() -> None:
-    """Lift the time limit, because three months of virtual time take minutes on a loaded machine."""
+    """Remove the time limit, because three months of virtual time take minutes on a loaded machine."""
     faulthandler.cancel_dump_traceback_later()
 
 

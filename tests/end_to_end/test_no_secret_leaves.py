@@ -1,8 +1,8 @@
 """
-Search every byte that leaves a process for the secrets in the process (secret_search.py).
+Search all output of a process for the secrets in the process (secret_search.py).
 
-The search excludes only the places that must contain a secret: the authorized 200, the stdout of `credentials`, the
-body of the request to STS, the file with the authorization secret, and the credentials file if one is set.
+The search excludes only the output that must contain a secret: a response to an authorized client, the stdout of
+`credentials`, the body of the request to STS, the file with the authorization secret, and the credentials file.
 """
 
 import base64
@@ -59,7 +59,7 @@ def test_search_finds_base64_of_a_secret_among_other_text(before: str) -> None:
     assert leaks(base64.b64encode(f"{before}{SECRET_ACCESS_KEY}:x".encode()))
 
 
-# Requests of clients
+# Tests of `run` with requests of clients
 
 
 def _request(path: str = "/v1/credentials", *headers: str, method: str = "GET", version: str = "HTTP/1.1") -> bytes:
@@ -116,13 +116,16 @@ def seen_in_proc(pid: int) -> bytes:
     for name in ("cmdline", "environ"):
         try:
             seen += Path(f"/proc/{pid}/{name}").read_bytes()
-        except (FileNotFoundError, PermissionError):  # no Linux; or hardened, and this test does not run as root
+        except (
+            FileNotFoundError,
+            PermissionError,
+        ):  # not Linux, or the process is not dumpable and this user is not root
             continue
     return seen
 
 
-# The hook writes each line with one call. It runs in the thread that writes the credentials file, so the parts of a
-# `print` could mix with log lines.
+# The hook writes each line with one system call, because it runs in a second thread. The parts of a `print` could mix
+# with log lines.
 REPORT_WRITES = """
 import os, sys
 os.chdir(os.environ["TMPDIR"])
@@ -189,7 +192,7 @@ async def test_generated_secret_is_only_in_its_file(tmp_path: Path) -> None:
 IMDS = "latest/meta-data/iam/security-credentials/"
 
 
-async def test_imds_and_the_credentials_file_leak_no_secret_elsewhere(
+async def test_imds_and_the_credentials_file_leak_no_secret(
     tmp_path: Path,
 ) -> None:
     async with scripted_sts(granted()) as sts:
@@ -251,7 +254,7 @@ async def test_bad_sts_response_leaks_no_secret_in_the_error(tmp_path: Path, wha
     assert not leaks(f"{caught.value} {caught.value!r}")
 
 
-async def test_token_echoed_by_sts_is_not_printed(tmp_path: Path) -> None:
+async def test_token_in_an_sts_response_is_not_printed(tmp_path: Path) -> None:
     async with scripted_sts(BAD_REPLIES["the token instead of HTTP"]) as sts:
         done = await Pod(tmp_path, sts.url).run("credentials")
     assert done.returncode == 1
@@ -298,7 +301,7 @@ async def test_failed_start_shows_no_secret(tmp_path: Path, command: str, what: 
 
 
 @pytest.mark.parametrize("content", [AUTHORIZATION + "\n" + AUTHORIZATION, AUTHORIZATION + "é", AUTHORIZATION * 200])
-async def test_unusable_authorization_file_is_not_quoted(tmp_path: Path, content: str) -> None:
+async def test_error_does_not_show_an_unusable_authorization_secret(tmp_path: Path, content: str) -> None:
     pod = Pod(tmp_path, "http://127.0.0.1:1")
     pod.authorization_file.write_text(content)
     done = await pod.run("run", IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(pod.authorization_file))
@@ -307,7 +310,7 @@ async def test_unusable_authorization_file_is_not_quoted(tmp_path: Path, content
     assert not leaks(done.stderr)
 
 
-async def test_proxy_password_is_in_no_error(tmp_path: Path) -> None:
+async def test_error_does_not_show_the_proxy_password(tmp_path: Path) -> None:
     """Use a proxy port on which no process listens."""
     proxy = {"HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:1", "NO_PROXY": ""}
     pod = Pod(tmp_path, "https://sts.example")
@@ -317,7 +320,8 @@ async def test_proxy_password_is_in_no_error(tmp_path: Path) -> None:
     assert not leaks(done.stderr)
 
 
-# The daemon of `exec` and `local` creates its own secrets, so the command prints them
+# The daemon of `exec` and `local` creates its own secrets, so the command writes them to a file for the test.
+
 
 PRINT_SECRETS = """
 import json, os, pathlib, sys, urllib.request
@@ -335,7 +339,7 @@ print(ours.read_text() if ours.exists() else "")
 
 
 @pytest.mark.parametrize("command", ["exec", "local"])
-async def test_exec_gives_its_secrets_only_to_the_command(tmp_path: Path, command: str) -> None:
+async def test_exec_and_local_pass_secrets_only_to_the_command(tmp_path: Path, command: str) -> None:
     output_file = tmp_path / "secrets"
     async with scripted_sts(granted()) as sts:
         pod = Pod(tmp_path, sts.url)

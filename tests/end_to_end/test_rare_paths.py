@@ -147,24 +147,24 @@ async def test_run_classifies_each_unusual_sts_response(tmp_path: Path) -> None:
         ("https://127.0.0.1:1/", "Unreachable"),
     ],
 )
-async def test_run_names_an_address_that_does_not_respond(tmp_path: Path, url: str, code: str) -> None:
+async def test_run_reports_an_sts_address_that_does_not_respond(tmp_path: Path, url: str, code: str) -> None:
     assert (await refused(tmp_path, url)).startswith(f"{code}: ")
 
 
 @pytest.mark.parametrize("wrong", ["name", "authority"])
-async def test_run_names_the_problem_with_tls(tmp_path: Path, authority: Authority, wrong: str) -> None:
+async def test_run_reports_an_invalid_certificate(tmp_path: Path, authority: Authority, wrong: str) -> None:
     server = authority.server("other.example" if wrong == "name" else "127.0.0.1")
     bundle = {} if wrong == "authority" else {"AWS_CA_BUNDLE": authority.bundle}
     async with scripted(tls=server) as sts:
         assert (await refused(tmp_path, sts.url, **bundle)).startswith("Tls: ")
 
 
-async def test_run_names_a_server_without_tls(tmp_path: Path, authority: Authority) -> None:
+async def test_run_reports_a_server_without_tls(tmp_path: Path, authority: Authority) -> None:
     async with proxied(authority) as (_, server):  # the server responds to a TLS handshake with 400, as web servers do
         assert (await refused(tmp_path, f"https://127.0.0.1:{server.port}/")).startswith("Tls: ")
 
 
-# Proxies
+# Tests with a proxy
 
 
 @asynccontextmanager
@@ -194,7 +194,7 @@ async def test_run_gets_credentials_through_a_proxy(
     assert "proxy-authorization: basic bwu6acnzaa==" in proxy.heads[0].lower()  # the user me with the password h#sh
 
 
-async def test_run_reaches_a_plain_sts_through_a_proxy_over_tls(tmp_path: Path, authority: Authority) -> None:
+async def test_run_connects_to_an_http_sts_through_an_https_proxy(tmp_path: Path, authority: Authority) -> None:
     async with proxied(authority, proxy_tls=authority.server("127.0.0.1"), sts_tls=False) as (sts, proxy):
         settings = {"HTTP_PROXY": proxy.url, "AWS_CA_BUNDLE": authority.bundle}
         async with daemon(tmp_path, sts.url, **settings) as running:
@@ -211,8 +211,8 @@ async def test_run_verifies_the_certificate_of_a_proxy(tmp_path: Path, authority
     assert proxy.heads == []
 
 
-async def test_run_names_the_proxy_whose_certificate_has_another_name(tmp_path: Path, authority: Authority) -> None:
-    """Check that the advice names the proxy, because advice about STS's name would be misleading."""
+async def test_run_reports_a_wrong_name_in_the_proxys_certificate(tmp_path: Path, authority: Authority) -> None:
+    """Check that the advice is about the proxy's name, because advice about STS's name would mislead the reader."""
     async with proxied(authority, proxy_tls=authority.server("proxy.example")) as (sts, proxy):
         reason = await refused(tmp_path, sts.url, HTTPS_PROXY=proxy.url, AWS_CA_BUNDLE=authority.bundle)
     assert reason.startswith("Tls: ")
@@ -221,7 +221,7 @@ async def test_run_names_the_proxy_whose_certificate_has_another_name(tmp_path: 
 
 
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["http", "https"])
-async def test_run_names_the_sts_whose_certificate_has_another_name(
+async def test_run_reports_a_wrong_name_in_the_certificate_of_sts(
     tmp_path: Path, authority: Authority, *, is_encrypted: bool
 ) -> None:
     tls = authority.server("127.0.0.1") if is_encrypted else None
@@ -233,7 +233,7 @@ async def test_run_names_the_sts_whose_certificate_has_another_name(
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["http", "https"])
-async def test_run_names_a_proxy_that_rejects_requests(
+async def test_run_reports_a_proxy_that_rejects_requests(
     tmp_path: Path, authority: Authority, status: str, *, is_encrypted: bool
 ) -> None:
     tls = authority.server("127.0.0.1") if is_encrypted else None
@@ -255,7 +255,7 @@ PROXIES: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", PROXIES)
-async def test_run_works_beside_a_proxy_that_fails(tmp_path: Path, authority: Authority, name: str) -> None:
+async def test_run_reports_a_proxy_that_does_not_respond(tmp_path: Path, authority: Authority, name: str) -> None:
     async with proxied(authority) as (sts, proxy):
         reason = await refused(tmp_path, sts.url, HTTPS_PROXY=PROXIES[name](proxy.port))
     assert reason.startswith(("Unreachable: ", "Tls: "))
@@ -270,7 +270,7 @@ async def test_run_works_beside_a_proxy_that_fails(tmp_path: Path, authority: Au
     ],
     ids=["credentials", "exec", "doctor"],
 )
-async def test_commands_go_through_a_proxy_over_tls(
+async def test_commands_use_an_https_proxy(
     tmp_path: Path, authority: Authority, command: list[str], status: int | None, shown: bytes
 ) -> None:
     async with proxied(authority, proxy_tls=authority.server("127.0.0.1")) as (sts, proxy):

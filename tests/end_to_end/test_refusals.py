@@ -1,8 +1,8 @@
 """
-Test the error that a person reads when STS rejects the token: AWS's code and text in the error of a real SDK.
+Test that the error of a real SDK shows AWS's code and text when STS rejects the token.
 
 The test runs the local issuer and STS, the daemon as a process with a token that is wrong in one way, and boto3 in
-another process that knows only the container endpoint.
+another process. boto3 knows only the container endpoint.
 """
 
 import os
@@ -108,7 +108,7 @@ async def test_valid_token_gives_boto3_the_role(tmp_path: Path) -> None:
         (by_an_unknown_issuer, "InvalidIdentityToken", "No OpenIDConnect provider found in your account for"),
     ],
 )
-async def test_wrong_token_shows_the_aws_code_and_text_in_boto3(
+async def test_boto3_shows_the_aws_code_and_text_for_a_wrong_token(
     tmp_path: Path, make_token: Callable[[LocalServices], str], code: str, text: str
 ) -> None:
     output = await boto3_output(tmp_path, make_token)

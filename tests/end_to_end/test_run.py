@@ -59,7 +59,7 @@ async def test_early_request_waits_for_the_first_credentials(tmp_path: Path) -> 
         assert len(sts.requests) == 1
 
 
-async def test_sts_error_reaches_the_client_until_sts_succeeds(tmp_path: Path) -> None:
+async def test_run_retries_after_an_sts_error(tmp_path: Path) -> None:
     refused = error_reply(503, "ServiceUnavailable", "come back")
     async with (
         scripted_sts(refused, hour_long_reply()) as sts,
@@ -72,7 +72,7 @@ async def test_sts_error_reaches_the_client_until_sts_succeeds(tmp_path: Path) -
         assert (await get(running.url))[0] == 200
 
 
-async def test_lasting_sts_error_reaches_the_client_with_code_and_text(tmp_path: Path) -> None:
+async def test_client_gets_the_code_and_text_of_an_sts_error(tmp_path: Path) -> None:
     denied = error_reply(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
     async with scripted_sts(denied) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("refresh_failed")
@@ -174,7 +174,7 @@ async def test_unread_or_closed_stderr_does_not_stop_the_daemon(tmp_path: Path) 
         ),
     ],
 )
-def test_invalid_setting_exits_with_two_and_names_the_fix(
+def test_invalid_setting_exits_with_status_two_and_a_fix(
     tmp_path: Path, changes: dict[str, str], words: list[str]
 ) -> None:
     status, message = run_to_its_end(pod_environment(tmp_path / "token", "http://127.0.0.1:1/", **changes))
@@ -214,7 +214,7 @@ atexit.register(tell)
 async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "")
     for name in [name for name in environment if name.startswith("COVERAGE_")]:
-        del environment[name]  # a coverage measurement imports modules of its own
+        del environment[name]  # a coverage measurement imports more modules
     async with scripted_sts() as sts:
         environment["AWS_ENDPOINT_URL_STS"] = sts.url
         async with run_daemon(environment, prelude=PRINT_MODULES) as running:
@@ -228,7 +228,7 @@ async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> Non
     assert len({name for name in imported if name.startswith("sidecar.")}) <= MAX_OWN_MODULES
 
 
-async def test_probe_reports_that_it_is_ready_or_the_reason(tmp_path: Path) -> None:
+async def test_probe_succeeds_if_ready_and_otherwise_prints_the_reason(tmp_path: Path) -> None:
     denied = error_reply(403, "AccessDenied", "no")
     async with scripted_sts(denied) as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("refresh_failed")
@@ -246,7 +246,7 @@ async def test_probe_reports_that_it_is_ready_or_the_reason(tmp_path: Path) -> N
     assert (await trio.run_process(command, capture_stderr=True, check=False)).returncode == 1
 
 
-async def test_host_on_all_interfaces_must_be_an_address(tmp_path: Path) -> None:
+async def test_listener_on_all_interfaces_rejects_a_host_name(tmp_path: Path) -> None:
     environment = {"IRSA_SIDECAR_LISTEN": "0.0.0.0:0"}
     async with (
         scripted_sts() as sts,
@@ -258,12 +258,12 @@ async def test_host_on_all_interfaces_must_be_an_address(tmp_path: Path) -> None
         assert (await get(url, host="rebound.example"))[0] == 403
 
 
-# The secret's file and the listening port
+# Tests of the secret's file and the listening port
 
 
 @pytest.mark.parametrize("form", ["one role", "several roles", "an older secret of ours"])
 async def test_secret_file_exists_before_the_port_responds(tmp_path: Path, form: str) -> None:
-    """Check that a client can read the file as soon as it can connect, and that the file contains the secret in use."""
+    """Check that a client that can connect can also read the file, and that the file contains the secret in use."""
     port, secrets, environment = free_port(), {"": tmp_path / "secret-default"}, {}
     if form == "several roles":
         secrets |= {"/reporting": tmp_path / "secret-reporting"}

@@ -9,7 +9,7 @@ from tests.support.scene import Scene, running
 HOUR_SECONDS = 3600
 
 LAST_MINUTE, LAST_MINUTES = 60, 170
-"""Remaining lifetimes in seconds at which retries are frequent (schedule.back_off_for)."""
+"""The remaining lifetimes, in seconds, at which retries are frequent (schedule.back_off_for)."""
 
 
 async def retries_after(
@@ -18,9 +18,9 @@ async def retries_after(
     """
     Return the delays between attempts while each refresh fails with this error, in seconds.
 
-    At the start, the credentials in service are valid for `remaining_seconds`. They stay in service until they expire,
-    and the daemon logs the error as a warning and counts it. After the last error, a refresh succeeds within the
-    maximum delay.
+    At the start, the served credentials are valid for `remaining_seconds`. The function checks that they are served
+    until they expire, that the daemon logs the error as a warning and counts it, and that a refresh succeeds within the
+    maximum delay after the last error.
     """
     scene.write_token()
     async with running(scene):

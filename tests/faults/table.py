@@ -21,7 +21,7 @@ SECTIONS = {
     "test_process_faults.py": "The process and its Pod",
     "test_volume_faults.py": "Volumes that do not respond",
 }
-"""Heading for the faults in each file, in the order of the data flow."""
+"""The heading for the faults in each file, in the order of the data flow."""
 
 _MARKED = re.compile(r"(<!-- faults: .* -->\n).*(<!-- end of faults -->\n)", re.DOTALL)
 

@@ -59,7 +59,7 @@ async def test_request_above_the_size_limit_gets_a_431(autojump_clock: MockClock
     assert status_of(await served.send(GET)) == 200
 
 
-async def test_smuggled_request_is_never_read_as_a_request(autojump_clock: MockClock, served: Served) -> None:
+async def test_smuggled_request_gets_no_response(autojump_clock: MockClock, served: Served) -> None:
     """
     A client smuggles a request through framing, a bare LF, folded headers or chunks.
 
@@ -103,7 +103,7 @@ async def test_invalid_authorization_is_denied_without_the_secret(autojump_clock
     """
     Authorization is missing, wrong, sent twice, or not ASCII.
 
-    The client gets a 401, 403 or 400 in the JSON that every SDK reads, without any part of the secret.
+    The client gets a 401, 403 or 400 in the JSON that every SDK reads. The response contains no part of the secret.
     """
     wrong = {
         b"": 401,
@@ -137,22 +137,22 @@ async def test_other_method_version_or_tls_is_rejected(autojump_clock: MockClock
         assert status_of(await served.send(request)) == status
 
 
-async def test_only_the_first_pipelined_request_is_answered(autojump_clock: MockClock, served: Served) -> None:
+async def test_only_the_first_pipelined_request_gets_a_response(autojump_clock: MockClock, served: Served) -> None:
     """
-    A client pipelines requests or asks for keep-alive.
+    A client pipelines requests or requests keep-alive.
 
-    The daemon answers the first request, closes the connection, and does not read the rest as a request.
+    The daemon responds to the first request, closes the connection, and does not read the rest as a request.
     """
     assert status_of(await served.send(GET * 20)) == 200
     assert status_of(await served.send(with_header(b"Connection: keep-alive\r\n"), GET)) == 200
     assert served.statuses == {200: 2}
 
 
-async def test_client_that_resets_or_never_reads_affects_no_other(autojump_clock: MockClock, served: Served) -> None:
+async def test_failing_client_does_not_affect_other_clients(autojump_clock: MockClock, served: Served) -> None:
     """
     A client half-closes or resets its connection, or never reads.
 
-    A half-close gets a response. A reset, or 5 s without reading, is counted and affects no other client.
+    The daemon responds after a half-close. It counts a reset, or 5 s without reading, and serves other clients.
     """
     assert status_of(await served.send(GET, ends=True)) == 200
     await _leave_at_once(served)
@@ -187,7 +187,7 @@ async def test_connection_flood_does_not_stop_service(tmp_path: Path) -> None:
     """
     10,000 connections are open, or no file descriptor is free.
 
-    The daemon closes the connection that is idle longest, serves honest clients, and continues to run.
+    The daemon closes the connection with the longest idle time, serves honest clients, and continues to run.
     """
     async with (
         scripted_sts() as sts,
@@ -222,7 +222,7 @@ async def test_burst_of_requests_causes_no_call_to_sts(autojump_clock: MockClock
     """
     A thousand requests arrive at once.
 
-    The daemon answers each request from memory, without a call to STS.
+    The daemon responds to each request from memory, without a call to STS.
     """
     for _ in range(10):  # a hundred in parallel, so that the test works with a low limit of open files
         async with trio.open_nursery() as burst:

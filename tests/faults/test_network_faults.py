@@ -41,7 +41,7 @@ async def test_refused_or_broken_connection_is_retried(autojump_clock: MockClock
     """
     The connection to STS is refused or closed early.
 
-    The daemon retries, rejects every partial response, and keeps the credentials in service.
+    The daemon retries, rejects every partial response, and serves its credentials.
     """
     whole = len(good_reply().wire)
     for cut_after in (*range(0, whole, 97), whole - 1):
@@ -94,11 +94,13 @@ def _black_hole() -> Iterator[str]:
 
 @contextmanager
 def _hanging_resolver() -> Iterator[None]:
-    """Replace the system's resolver by a function that blocks its thread and cannot be cancelled."""
+    """Replace the system's resolver with a function that blocks its thread and cannot be cancelled."""
     released, getaddrinfo = threading.Event(), socket.getaddrinfo
 
     def hang(*args: Any, **kwargs: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():  # trio calls this to check for an address
+        if (
+            threading.current_thread() is not threading.main_thread()
+        ):  # trio calls this in the main thread to check whether the host is an address
             released.wait(GUARD_SECONDS)
         return getaddrinfo(*args, **kwargs)
 
@@ -114,7 +116,7 @@ async def test_slow_response_is_accepted_before_the_deadline(autojump_clock: Moc
     """
     The response of STS arrives slowly or in pieces.
 
-    One deadline covers the whole attempt. The daemon accepts a slow response that is complete before it.
+    One deadline covers the whole attempt. The daemon accepts a slow response that is complete before the deadline.
     """
     whole = good_reply()
     async with scripted(Reply(200, whole.body, drip_seconds=0.001), whole) as sts:
@@ -130,7 +132,7 @@ async def test_sts_with_an_invalid_certificate_gets_no_token(
     """
     The certificate of STS has another name, is expired, or is not trusted.
 
-    STS gets no token. The reason names the failed check and the setting to correct, and never suggests disabling TLS.
+    STS gets no token. The reason shows the failed check and the setting to correct, and never suggests disabling TLS.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)
@@ -155,7 +157,7 @@ async def test_replaced_ca_bundle_is_used_by_the_next_exchange(tmp_path: Path) -
     """
     The CA bundle is replaced while the daemon runs.
 
-    The next exchange uses the changed AWS_CA_BUNDLE. If it cannot be read, the old one stays in use.
+    The next exchange uses the changed AWS_CA_BUNDLE. If the daemon cannot read it, the old bundle stays in use.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     (tmp_path / "new").mkdir()

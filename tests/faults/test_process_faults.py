@@ -60,7 +60,7 @@ async def test_stopping_pod_still_gets_credentials(tmp_path: Path) -> None:
     """
     The application needs credentials while its Pod stops.
 
-    A plain sidecar serves for its drain time after SIGTERM. A native one stops last and needs no drain.
+    A plain sidecar serves for its drain time after SIGTERM. A native sidecar stops last and needs no drain time.
     """
     environment = {"IRSA_SIDECAR_DRAIN_SECONDS": "600"}
     async with (
@@ -78,7 +78,7 @@ async def test_restart_after_sigkill_needs_one_call_to_sts(tmp_path: Path) -> No
     """
     The process gets SIGKILL and restarts.
 
-    The next process is ready after one STS call, and no file of the last one is left behind.
+    The next process is ready after one STS call, and no temporary file is left behind.
     """
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
@@ -143,11 +143,11 @@ async def test_damaged_or_expired_saved_credentials_are_ignored(tmp_path: Path) 
         assert len(sts.requests) == 2
 
 
-def test_used_port_is_named_and_exits_with_status_two(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_with_exit_status_two(tmp_path: Path) -> None:
     """
     Another process uses the port.
 
-    The daemon exits with status 2. Its message names the port and shows how to find the process that uses it.
+    The daemon exits with status 2. Its message shows the port, and how to find the process that uses the port.
     """
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
@@ -174,7 +174,7 @@ async def test_one_address_family_of_loopback_is_enough(tmp_path: Path) -> None:
     """
     Loopback has only IPv4 or only IPv6.
 
-    The daemon serves on the available family. It fails to start only if both are missing.
+    The daemon serves on the available family. It fails to start only if both families are missing.
     """
     token = tmp_path / "token"
     without_ipv4, without_ipv6 = (WITHOUT_FAMILY.replace("{family}", name) for name in ("AF_INET", "AF_INET6"))
@@ -218,7 +218,7 @@ async def test_unknown_user_is_denied_by_allow_uids(tmp_path: Path) -> None:
     """
     A sandbox hides the user of the client.
 
-    Without netlink the daemon reads /proc/net/tcp. If both fail, `allow_uids` denies and logs every client.
+    Without netlink, the daemon reads /proc/net/tcp. If both fail, `allow_uids` denies and logs every client.
     """
     roles = tmp_path / "roles.yaml"
     roles.write_text(f"roles:\n- name: default\n  role_arn: {ROLE_ARN}\n  allow_uids: [{os.geteuid()}]\n")
@@ -243,7 +243,8 @@ async def test_read_only_root_or_full_disk_leaves_no_partial_file(tmp_path: Path
     """
     The root file system is read-only, or a disk is full.
 
-    The daemon needs no write to serve. If it cannot write a secret, it leaves no partial file and exits with status 2.
+    The daemon can serve without writing a file. If it cannot write a secret, it leaves no partial file and exits with
+    status 2.
     """
     volume = tmp_path / "authorization"
     volume.mkdir()
@@ -278,7 +279,7 @@ async def test_unwritable_credentials_file_does_not_stop_service(tmp_path: Path)
             assert (await get(running.url))[0] == 200
             _, metrics = await get(running.ready_url.replace("readyz", "metrics"))
             count = metrics["text"].partition('irsa_sidecar_credentials_file_writes_total{outcome="failure"} ')[2]
-            assert int(count.split()[0]) in {1, 2}  # with or without a count before the first credentials
+            assert int(count.split()[0]) in {1, 2}  # a failed write before the first credentials may also count
             assert await running.stop(signal.SIGTERM) == 0
     assert list(volume.iterdir()) == []
 
@@ -299,7 +300,7 @@ def test_file_with_a_users_own_keys_is_not_changed(tmp_path: Path) -> None:
 
 
 def _unmeasured(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment without coverage, because coverage would write a file of its own."""
+    """Return the environment without coverage, because coverage would write another file."""
     return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
 
 
@@ -332,7 +333,8 @@ async def test_bug_in_one_task_does_not_end_the_others(
     """
     A bug raises an exception in one task.
 
-    In a connection, its client gets a 500. A refresher is logged, counted and restarted; credentials stay served.
+    In a connection, the client gets a 500. In a refresher, the daemon logs, counts and restarts it, and serves
+    credentials.
     """
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")
@@ -356,7 +358,7 @@ async def test_many_roles_share_one_inotify_instance(tmp_path: Path) -> None:
     """
     Many roles share a low limit of inotify instances.
 
-    One inotify instance serves all roles, because a user has 128 on the whole node.
+    One inotify instance serves all roles, because a user may have only 128 instances on a node.
     """
     roles = tmp_path / "roles.yaml"
     for number in range(50):

@@ -49,7 +49,8 @@ async def test_expired_token_is_retried_once_a_minute(autojump_clock: MockClock,
     scene.sts.error = expired
     async with running(scene):
         scene.wall.step(1810)
-        await trio.sleep(630)  # between two attempts
+        await trio.sleep(630)  # the token is replaced between two attempts
+
         scene.sts.error = None
         scene.write_token(jti="new")
         await trio.sleep(1)
@@ -61,7 +62,7 @@ async def test_invalid_identity_token_is_retried_quickly_then_slowly(autojump_cl
     """
     STS returns 400 InvalidIdentityToken.
 
-    The daemon retries quickly, because a new provider takes seconds to spread, then once a minute, with advice.
+    The daemon retries quickly, because a new provider takes seconds to spread, and then once a minute, with advice.
     """
     message = "No OpenIDConnect provider found in your account for https://oidc.example"
     delays = await retries_after(
@@ -72,7 +73,7 @@ async def test_invalid_identity_token_is_retried_quickly_then_slowly(autojump_cl
     assert "create it in IAM" in scene.logged("refresh_failed")[0]["reason"]
 
 
-async def test_idp_communication_error_is_retried_from_1_s_to_1_min(
+async def test_idp_communication_error_delays_grow_from_1_s_to_1_min(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
@@ -104,7 +105,7 @@ async def test_403_is_retried_about_once_a_minute(
     """
     STS returns 403: access denied, a rejected claim, or a disabled region.
 
-    The daemon retries about once a minute without end. The message says what to check.
+    The daemon retries about once a minute without a limit. The message shows what to check.
     """
     for code, words in REFUSALS.items():
         scene = make_scene(wall, volume)
@@ -120,7 +121,7 @@ async def test_throttling_doubles_the_delay_from_5_s(
     """
     STS throttles with status 400 or 429.
 
-    Delays double from 5 s, or from up to 1 min while credentials are valid. The daemon obeys Retry-After.
+    Delays double from 5 s, or from up to 1 min while credentials are valid. The daemon respects Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
@@ -140,7 +141,7 @@ async def test_5xx_is_retried_with_growing_delays(
     """
     STS returns 500, 502, 503 or 504.
 
-    Delays grow from 1 s to 1 min. While credentials stay valid for 15 min or longer, they grow to 5 min.
+    Delays grow from 1 s to 1 min, or to 5 min while credentials are valid for 15 min or longer.
     """
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):
@@ -175,7 +176,7 @@ async def test_malformed_200_is_rejected_and_not_logged(autojump_clock: MockCloc
     """
     STS returns 200 with HTML, partial XML, wrong types, or no body.
 
-    The daemon rejects the response, logs none of its text, and keeps the credentials in service.
+    The daemon rejects the response, logs none of its text, and serves its credentials.
     """
     errors = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
     for error in errors:
@@ -235,7 +236,7 @@ async def test_older_credentials_do_not_replace_newer_ones(autojump_clock: MockC
     """
     Older credentials arrive after newer ones.
 
-    The daemon ignores and logs them. Only credentials that expire later replace those in service.
+    The daemon logs and ignores them. Only credentials that expire later replace the served credentials.
     """
     scene.write_token()
     async with running(scene):
@@ -256,7 +257,7 @@ class ThrottledSts(FakeExchange):
     """
     A fake STS that accepts a number of requests per second and throttles the rest.
 
-    `most_in_flight` is the maximum number of concurrent requests with the same token, which means from the same Pod.
+    `most_in_flight` is the maximum number of concurrent requests with the same token, and therefore from the same Pod.
     """
 
     A_SECOND = 5
@@ -311,13 +312,14 @@ def _pod(wall: FakeWall, directory: Path, sts: FakeExchange, chance: random.Rand
     return pod
 
 
-async def test_sts_outage_ends_no_service_before_the_expiration(autojump_clock: MockClock, served: Served) -> None:
+async def test_sts_outage_does_not_end_service_before_expiration(autojump_clock: MockClock, served: Served) -> None:
     """
     STS is unavailable for hours.
 
-    Credentials are served until they expire, then a 503 with the reason. New ones arrive soon after the outage.
+    The daemon serves credentials until they expire, and then a 503 with the reason. It recovers soon after the outage.
     """
-    served.daemon.role.refresher._jitter = lambda: 0.999  # the longest delays
+    served.daemon.role.refresher._jitter = lambda: 0.999  # each delay is as long as possible
+
     served.sts.error = await failure_of(error_reply(503, "ServiceUnavailable", "come back later"))
     async with _hours_passing(autojump_clock):
         await trio.sleep(HOUR_SECONDS - 5)

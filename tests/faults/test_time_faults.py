@@ -1,7 +1,7 @@
 """
 Test faults of the clocks, one test for each fault.
 
-STS has its own clock here. A suspend moves both clocks. A change of the wall clock moves only ours.
+STS has its own clock in these tests. A suspend moves both clocks. A change of the wall clock moves only ours.
 """
 
 from functools import partial
@@ -36,7 +36,8 @@ async def test_wall_clock_jump_ahead_is_handled_within_ten_seconds(
         scene.write_token()
         async with running(scene):
             for number in range(1, 20):
-                await trio.sleep(20 + 0.7 * number)  # at different points of the loop
+                await trio.sleep(20 + 0.7 * number)  # each jump happens at another point of the loop
+
                 assert scene.key == f"ASIAFAKE{number:04d}"
                 wall.step(7200)
                 assert scene.key is None
@@ -99,7 +100,7 @@ async def test_sts_clock_correction_causes_no_gap(
     """
     The clock of STS is ahead, and is then corrected.
 
-    The daemon compares credentials by its own clocks, so it accepts the next ones without a gap.
+    The daemon compares credentials by its own clocks, so it accepts the next credentials without a gap.
     """
     for ahead_seconds in (3240, 7200, 86_400):
         scene = make_scene(wall, volume)
@@ -129,7 +130,7 @@ async def test_frozen_process_makes_one_call_after_the_pause(autojump_clock: Moc
     """
     The process is frozen or gets no CPU time.
 
-    After the pause the daemon makes one call for all missed refreshes and retries, not a burst.
+    After the pause, the daemon makes one call instead of a call for each missed refresh and retry.
     """
     scene.write_token()
     async with running(scene):

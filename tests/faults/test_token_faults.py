@@ -39,7 +39,7 @@ async def test_missing_token_is_polled_and_then_used(
     """
     The token file is missing at the start.
 
-    The daemon polls every second, logs path and variable once, returns 503, and serves once the token appears.
+    The daemon polls every second, logs the path and the variable once, returns 503, and serves once the token appears.
     """
     async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
         await trio.sleep(30)
@@ -61,7 +61,7 @@ async def test_empty_token_is_never_sent(autojump_clock: MockClock, scene: Scene
     """
     The token is empty or white space.
 
-    The daemon waits for a token, never sends an empty one, and keeps the credentials in service.
+    The daemon waits for a token, never sends an empty token, and serves its credentials.
     """
     await _keeps_credentials(scene, "empty", "", " \n\t\r\n", "\ufeff\n")
 
@@ -70,7 +70,8 @@ async def test_partial_token_is_counted_and_never_sent(autojump_clock: MockClock
     """
     The token is partly written or not a JWT.
 
-    The daemon counts the error, never sends the token, keeps the credentials, and finds a whole token within a second.
+    The daemon counts the error, does not send the token, serves its credentials, and finds a whole token within a
+    second.
     """
     token = service_account_token(scene.wall.time())
     half, signed_not = token[: len(token) // 2], token[: token.rindex(".") + 1]
@@ -84,7 +85,8 @@ async def _keeps_credentials(scene: Scene, reason: str, *contents: str) -> None:
         async with running(scene):
             await trio.sleep(CHECK_SECONDS)
             before, key = len(scene.sts.called_at), scene.key
-            Path(scene.volume.path).write_text(content)  # in place, like a shell's redirection
+            Path(scene.volume.path).write_text(content)  # the same file is overwritten, as by a shell's redirection
+
             await trio.sleep(2400)
             assert len(scene.sts.called_at) == before
             assert scene.key == key is not None
@@ -174,7 +176,7 @@ async def test_retry_never_sends_an_expired_token(autojump_clock: MockClock, sce
     """
     The token expires during retries.
 
-    Each attempt reads the file again, so no attempt sends a token that expired meanwhile.
+    Each attempt reads the file again, so no attempt sends a token that has expired.
     """
     scene.sts.error = refusal("Unreachable", NextStep.RETRY)
     held: list[tuple[float, str]] = []
@@ -195,12 +197,14 @@ async def test_unrenewed_token_is_logged_and_retried_each_minute(autojump_clock:
     """
     The kubelet does not renew the token for days.
 
-    The daemon logs the likely cause, counts, retries each minute, and serves its credentials until they expire.
+    The daemon logs the likely cause, counts the error, retries each minute, and serves its credentials until they
+    expire.
     """
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.write_token(lifetime_seconds=3600)
     async with running(scene):
-        await trio.sleep(3000)  # the credentials in service are half an hour old
+        await trio.sleep(3000)  # the served credentials are half an hour old
+
         scene.sts.error = expired
         await trio.sleep(2300)
         assert scene.key == "ASIAFAKE0002"
@@ -262,16 +266,17 @@ LOOKS: dict[str, dict[str, Any]] = {
     "was not renewed": {"exp": -1e308},
     "": {"iss": "https://elsewhere.example"},
 }
-"""Warnings about suspicious claims, which do not prevent a try, because only IAM knows the right issuer."""
+"""The warnings about suspicious claims. The daemon sends the token anyway, because only IAM knows the valid issuer."""
 
 
-async def test_wrong_claims_cause_one_warning_and_are_tried(
+async def test_token_with_wrong_claims_is_sent_after_one_warning(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
     The token has a wrong audience, a wrong issuer or an invalid expiry.
 
-    The daemon warns once if the claims show it, and tries anyway. Claims never change the time of a refresh.
+    The daemon warns once if the claims show the problem, and sends the token. Claims never change the time of a
+    refresh.
     """
     for words, changes in LOOKS.items():
         scene = make_scene(wall, volume)
@@ -291,14 +296,14 @@ assert libc.capget(head, sets) == 0
 effective, *rest = struct.unpack("6I", sets.raw)
 assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
 """
-"""Prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h), which let root read every file."""
+"""A prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h). They let root read every file."""
 
 
-async def test_unreadable_token_names_user_mode_and_fix(tmp_path: Path) -> None:
+async def test_unreadable_token_is_reported_with_a_fix(tmp_path: Path) -> None:
     """
     The daemon has no permission to read the token.
 
-    The error names the user, the file's mode and the fix. The daemon reads the file once that is permitted.
+    The error shows the user, the file's mode and the fix. The daemon reads the file once it has the permission.
     """
     token = tmp_path / "token"
     async with scripted_sts() as sts:
@@ -321,7 +326,7 @@ async def test_fifo_directory_or_huge_token_does_not_block(
     """
     The token path is a FIFO, a directory, or a file of 10 MiB.
 
-    The daemon reads at most the size limit and does not wait. A valid token that replaces it is then used.
+    The daemon reads at most the size limit and does not wait. It uses a valid token that replaces this path.
     """
     path = tmp_path / "token"
     kinds: dict[str, Callable[[], object]] = {

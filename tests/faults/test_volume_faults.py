@@ -34,14 +34,14 @@ from sidecar import file_thread; from sidecar.refresh import schedule
 file_thread.DEADLINE_SECONDS = file_thread.TURN_SECONDS = 0.2
 schedule.CHECK_SECONDS = 0.1
 """
-"""A prelude that makes checks frequent and their deadlines short, so that no test waits for them."""
+"""A prelude that makes checks frequent and their deadlines short, so that the tests are fast."""
 
 REPORTED: dict[str, dict[str, Any]] = {
     "token": {"event": "refresh_failed", "code": "token_timeout"},
     "secret": {"event": "authorization_check_failed"},
     "roles": {"event": "configuration_check_failed"},
 }
-"""The daemon's log events while the volume of this file does not respond."""
+"""The daemon's log events while a volume does not respond, by the file on the volume."""
 
 
 @needs_linux
@@ -112,7 +112,7 @@ async def test_hung_token_volume_is_reported_with_one_thread(
     """
     The token's volume hangs.
 
-    The daemon abandons one thread and keeps serving. Its log, metrics and probes name the volume.
+    The daemon abandons one thread and continues to serve. Its log, metrics and probes show the volume.
     """
     scene.write_token()
     async with running(scene):
@@ -160,7 +160,7 @@ async def test_short_hang_of_the_token_volume_is_reported(
     """
     The token's volume hangs for a moment.
 
-    The daemon reports the volume until it responds. The credentials in service are not affected.
+    The daemon reports the volume until it responds, and serves its credentials.
     """
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(volume.path):
