@@ -301,7 +301,7 @@ async def test_check_of_a_file_in_memory_needs_no_thread(
 async def test_each_file_is_checked_for_memory_separately(
     monkeypatch: pytest.MonkeyPatch, threads: Threads, path: str
 ) -> None:
-    """Use a link beside a file in memory, because such a link may point to a volume that hangs."""
+    """Use a link next to a file in memory, because a link may point to a volume that hangs."""
     link = f"{path}-link"
     monkeypatch.setattr(file_thread, "is_in_memory", lambda found: found == path)
     await check(path, file_version, path)

@@ -81,7 +81,7 @@ COSTLY = {
 """The modules with the highest memory cost that `run` must not import. MAX_OWN_MODULES limits all other modules."""
 
 COSTLY_WITH_A_CHAIN = COSTLY - {"cryptography", "multiprocessing"}
-"""COSTLY without the modules that a roles file with a chain needs, for PyYAML and botocore's signer."""
+"""The modules of COSTLY, except the modules that PyYAML and botocore's signer need for a roles file with a chain."""
 
 MAX_OWN_MODULES = 60
 """The limit for the number of our modules that `run` imports."""

@@ -35,7 +35,7 @@ async def resolver() -> None:
 
 
 def test_strict_check_rejects_each_lax_authority(lax: LaxAuthority) -> None:
-    """Check that every handshake fails without `accept_named`. The following tests rely on this."""
+    """Check that every handshake fails without `accept_named`. The other tests in this file rely on these failures."""
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(ssl.create_default_context(cafile=lax.bundle), lax.server(STS_HOST), STS_HOST)
 

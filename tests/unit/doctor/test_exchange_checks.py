@@ -1,4 +1,4 @@
-"""Test how the exchange checks explain the response of STS."""
+"""Test the explanations of STS's response by the exchange checks."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

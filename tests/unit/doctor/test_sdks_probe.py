@@ -1,4 +1,4 @@
-"""Test that the SDK probe finds SDKs by their traces in files."""
+"""Test that the SDK probe finds SDKs by their files in an image."""
 
 import io
 import json

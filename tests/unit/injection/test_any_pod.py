@@ -104,7 +104,7 @@ def is_amazons(item: Document, container: Document) -> bool:
 
 
 def is_misread(item: Document) -> bool:
-    """Return whether the variable is empty but read by SDKs."""
+    """Return whether SDKs read the variable although it is empty."""
     return item["name"] in READ_WHEN_EMPTY and item.get("value") == ""
 
 

@@ -16,7 +16,7 @@ HOST = "oidc.example.com"
 
 
 def documents(sts: ScriptedSts, headers: Mapping[str, str] = NO_HEADERS) -> None:
-    """Let the scripted server return its own discovery document first, and then the keys."""
+    """Let the scripted server return its discovery document first, and then the keys."""
     issuer = sts.url.rstrip("/")
     discovery = (
         f'{{"issuer": "{issuer}", "jwks_uri": "{issuer}/keys", "id_token_signing_alg_values_supported": ["RS256"]}}'

@@ -229,7 +229,7 @@ async def test_session_longer_than_requested_leaves_no_gap(
 async def test_ignored_credentials_never_delay_the_next_refresh(
     autojump_clock: MockClock, scene: Scene, granted_seconds: float
 ) -> None:
-    """STS grants sessions shorter than the remaining lifetime of the credentials in service, until these expire."""
+    """Let STS grant sessions that expire before the credentials in service, until these credentials have expired."""
     scene.write_token(lifetime_seconds=86_400)
     async with running(scene):
         await trio.sleep(1)

@@ -102,7 +102,7 @@ def test_builds_have_a_fixed_locale_time_zone_and_hash_seed() -> None:
 
 
 def test_provenance_of_the_chart_names_its_digest() -> None:
-    """The format is Helm's: the metadata, a line of three dots, and the digests."""
+    """Use Helm's format: the metadata, a line of three dots, and the digests."""
     text = provenance_text("version: 1.0.0\nname: a\n", "a-1.0.0.tgz", b"")
     metadata, digests = text.split("\n...\n")
     assert metadata == "name: a\nversion: 1.0.0\n"

@@ -151,7 +151,7 @@ def test_inconsistent_layout_is_rejected(edit: Callable[[Files], None]) -> None:
 
 
 def test_layer_that_the_configuration_does_not_list_is_rejected() -> None:
-    """The manifest is consistent, but its configuration belongs to another layer."""
+    """Use a consistent manifest whose configuration belongs to another layer."""
     image = platform_image(saved(), LABELS, EPOCH)
     other = platform_image(SavedImage({"architecture": "amd64", "config": {}}, [tar([], EPOCH)]), LABELS, EPOCH)
     manifest = {**json.loads(image.manifest.content), "config": other.config.document()}

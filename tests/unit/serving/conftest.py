@@ -78,7 +78,7 @@ def peers(find: Find) -> Peers:
 
 @pytest.fixture
 def fresh() -> Iterator[Peers]:
-    """Return a new Peers. It opens at the first use of `can_look_up`."""
+    """Return a new Peers object. It opens at the first use of `can_look_up`."""
     peers = Peers()
     yield peers
     peers.__exit__()

@@ -27,7 +27,7 @@ Connect = Callable[..., Connection]
 
 
 def by_proc() -> Peers:
-    """Return a Peers for a system without netlink."""
+    """Return a Peers object for a system without netlink."""
     peers = Peers()
     peers._find, peers._tables = find_in_proc, ProcTables()
     return peers

@@ -81,7 +81,7 @@ def test_existing_file_stays_unchanged(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "  "])
 def test_start_replaces_a_secret_that_we_created(path: Path, ending: str) -> None:
-    """Another program that listened on the port while the daemon was stopped may have received the old secret."""
+    """Replace the secret, because another program may have listened on the port while the daemon was stopped."""
     secrets = [start(path)]
     for _ in range(3):
         path.write_bytes(path.read_bytes() + ending.encode())
@@ -127,7 +127,7 @@ def test_start_replaces_a_secret_of_ours_in_a_read_only_file(path: Path, mode: i
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_roles_that_share_a_file_get_one_secret(path: Path, *, is_there: bool) -> None:
-    """The result is the same if each role writes the path differently."""
+    """Let each role write the path differently."""
     if is_there:
         start(path)
     (path.parent / "link").symlink_to(path.parent)

@@ -123,7 +123,7 @@ def test_rejected_request_has_its_status(status: int, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("head", [head[:20_000] for _, head in REJECTED.values()], ids=REJECTED.keys())
-def test_rejection_is_the_same_for_any_pieces_of_the_bytes(head: bytes) -> None:
+def test_rejection_does_not_depend_on_the_split_of_the_bytes(head: bytes) -> None:
     step = 1 if len(head) < 1000 else 499
     first = next(result for end in range(0, len(head) + step, step) if (result := parse(head[:end])) is not None)
     assert first == rejection_of(head)
@@ -158,7 +158,7 @@ grammars = st.sampled_from([parse, WITH_PUT])
     st.lists(pieces, max_size=12).map(b"".join)
     | st.lists(pieces, max_size=8).map(lambda rest: START + HOST + b"".join(rest)),
 )
-def test_result_is_the_same_for_any_pieces_of_the_bytes(read: Parse, data: bytes) -> None:
+def test_result_does_not_depend_on_the_split_of_the_bytes(read: Parse, data: bytes) -> None:
     first = next((result for end in range(len(data) + 1) if (result := read(data[:end])) is not None), None)
     assert first == read(data)
 

@@ -48,7 +48,7 @@ async def test_newest_silent_clients_are_kept(clock: MockClock) -> None:
             await client.aclose()
 
 
-async def test_lingering_client_is_evicted_over_the_limit(clock: MockClock) -> None:
+async def test_rejected_client_that_stays_connected_is_evicted(clock: MockClock) -> None:
     async with running(limits=Limits(connections=1)) as server:
         denied = await server.connect()
         await denied.send_all(b"\x16")

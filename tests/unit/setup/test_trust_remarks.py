@@ -118,7 +118,7 @@ def test_statement_without_an_audience_causes_a_remark(audience: Any) -> None:
     assert [*remarks_on({"Statement": [theirs | {"Action": "sts:AssumeRole"}]}, grant())] == []
 
 
-def test_removed_account_with_another_statement_is_reported() -> None:
+def test_removed_account_that_keeps_its_access_is_reported() -> None:
     cart, till = (f"system:serviceaccount:shop:{name}" for name in ("cart", "till"))
     condition = {"StringLike": {f"{KEY}:sub": "system:serviceaccount:shop:c*"}, "StringEquals": AUDIENCE}
     theirs = grant(cart).statement() | {"Sid": "Theirs", "Condition": condition}

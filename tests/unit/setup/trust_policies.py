@@ -18,7 +18,7 @@ def grant(*subjects: str, issuer: str = ISSUER, audience: str = "sts.amazonaws.c
 
 
 def is_assumable(document: Any, subject: str, *, audience: str = "sts.amazonaws.com", provider: str = PROVIDER) -> bool:
-    """Return whether the local STS accepts a verified token from that provider."""
+    """Return whether the local STS accepts a verified token from the provider."""
     key = provider.partition("/")[2].lower()
     context = {f"{key}:sub": (subject,), f"{key}:aud": (audience,)}
     policy = parse_policy(json.loads(json.dumps(document)), "it")

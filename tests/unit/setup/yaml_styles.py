@@ -150,7 +150,7 @@ class _Alias:
 
 
 def _is_plain(text: str, *, in_flow: bool) -> bool:
-    """Return whether all readers read the unquoted text as the same text."""
+    """Return whether all YAML readers read the unquoted text as the same string."""
     if not text or text != text.strip() or any(each in text for each in ("#", ": ", "\t")) or text.endswith(":"):
         return False
     if text[0] in "-?:,[]{}#&*!|>'\"%@`" or (in_flow and set(text) & set(",[]{}:")):

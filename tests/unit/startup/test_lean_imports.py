@@ -63,7 +63,7 @@ def test_every_importer_has_a_checked_version() -> None:
 
 
 @needs_checked_versions
-def test_other_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchecked_versions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unchecked_importers() == []
     monkeypatch.setattr(module, "CHECKED_PYTHONS", ())
     monkeypatch.setitem(CHECKED_VERSIONS, "trio", "0.0.1")
