@@ -46,7 +46,7 @@ async def test_sts_with_a_lax_authority_in_the_bundle_is_trusted(resolver: None,
     assert reply.credentials.access_key_id == "ASIAFAKE0001"
 
 
-async def test_keys_behind_a_lax_authority_in_the_bundle_are_read(resolver: None, lax: LaxAuthority) -> None:
+async def test_issuer_with_a_lax_authority_in_the_bundle_is_trusted(resolver: None, lax: LaxAuthority) -> None:
     async with scripted(Reply(404, b"{}"), tls=lax.server(STS_HOST), host=STS_HOST) as server:
         with pytest.raises(published_keys.IssuerError) as caught:
             await published_keys.fetch(server.url, ca_bundle=lax.bundle)

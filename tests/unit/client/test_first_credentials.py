@@ -135,7 +135,7 @@ async def test_each_reason_of_the_wait_is_reported_once(
 
 
 @pytest.mark.parametrize(("step", "seconds"), [(NextStep.WAIT, 2), (NextStep.SLOW_DOWN, 2), (NextStep.WAIT, 0)])
-async def test_wait_ends_if_the_next_attempt_is_after_its_limit(
+async def test_wait_ends_if_the_next_attempt_is_after_the_wait(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, step: NextStep, seconds: float
 ) -> None:
     write_valid_token(wall, volume)
@@ -154,7 +154,7 @@ async def test_wait_of_zero_tries_once(autojump_clock: MockClock, wall: FakeWall
     assert len(pod.sts.called_at) == 1
 
 
-async def test_error_of_a_wait_for_attempts_has_a_reason(
+async def test_error_after_unfinished_attempts_has_a_reason(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     write_valid_token(wall, volume)

@@ -105,7 +105,7 @@ async def test_cached_keys_verify_while_the_issuer_is_down(tmp_path: Path, capsy
             await verify(token, tmp_path / "other")
 
 
-async def test_error_of_an_invalid_token_contains_the_error_of_sts(tmp_path: Path) -> None:
+async def test_error_of_an_invalid_token_includes_the_error_of_sts(tmp_path: Path) -> None:
     async with site() as served:
         head, claims, signature = served.token().split(".")
         wrong = {

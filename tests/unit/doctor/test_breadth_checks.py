@@ -60,7 +60,7 @@ SA = "system:serviceaccount"
     ],
 )
 @pytest.mark.parametrize("operator", ["StringLike", "ForAnyValue:StringLike", "StringLikeIfExists"])
-def test_finding_names_the_others_that_a_wildcard_accepts(pattern: str, words: str, operator: str) -> None:
+def test_finding_describes_the_accounts_a_wildcard_accepts(pattern: str, words: str, operator: str) -> None:
     for wanted in (pattern, [pattern], [f"{SA}:other:one", pattern], [pattern, SUBJECT]):
         finding = breadth_of(policy_of({operator: wanted}))
         assert finding.status is Status.WARNING

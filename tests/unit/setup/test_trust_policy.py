@@ -111,7 +111,7 @@ def test_single_statement_without_a_list_is_kept(statement: Any, accounts: list[
     assert texts(after, wanted) == [json.dumps(statement)]
 
 
-def test_equal_statement_of_another_tool_needs_no_copy() -> None:
+def test_equal_statement_of_another_tool_is_enough() -> None:
     wanted = grant("system:serviceaccount:shop:cart", "system:serviceaccount:shop:till")
     theirs = {
         "Effect": "Allow",

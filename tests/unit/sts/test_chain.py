@@ -216,7 +216,7 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
-async def test_broken_chain_keeps_credentials_and_restarts_as_a_whole(
+async def test_failed_chain_keeps_credentials_and_starts_again(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     denied = error_reply(403, "AccessDenied", "User: x is not authorized to perform: sts:AssumeRole")
