@@ -105,9 +105,7 @@ async def test_missing_daemon_is_a_failure_only_in_a_pod(tmp_path: Path) -> None
         assert found(report, "endpoint.all")[0] is Status.SKIPPED
 
 
-async def test_token_that_the_user_cannot_read_suggests_fsgroup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unreadable_token_suggests_fsgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with set_up(tmp_path) as at:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "token").write_text(at.services.token_file.read_text())
@@ -267,9 +265,7 @@ async def test_unreachable_iam_is_called_only_once(tmp_path: Path) -> None:
     assert report.status is Status.OK
 
 
-async def test_iam_is_not_read_with_credentials_of_another_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_credentials_of_another_account_do_not_read_iam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         credentials = await exchange_once(at.environ)
         for name, value in (
