@@ -5,13 +5,15 @@ Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME
 go.sum with the checksums of everything in it. The build keeps each program by the hash of both files.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +28,23 @@ STRIPPED = "-s -w"
 
 @dataclass(frozen=True)
 class GoProgram:
-    """A program to build: the folder with its go.mod, and the package in a module, which may be another one's."""
+    """
+    A program to build: the folder with its go.mod, and the package in a module, which may be another one's.
+
+    `tags` are build constraints, separated by commas.
+    """
 
     folder: Path
     package: str = "."
     linker_flags: str = STRIPPED
     minutes: int = 1
+    tags: str = ""
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        """Return the folder's name. A folder such as `kubelab/v1.37` has one of several versions: `kubelab-v1.37`."""
+        folder = self.folder
+        return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"v[\d.]+", folder.name) else folder.name
 
 
 def required_version(folder: Path, module: str) -> str:
@@ -60,17 +69,31 @@ ACTIONLINT = GoProgram(TOOLS / "actionlint", "github.com/rhysd/actionlint/cmd/ac
 
 
 def built(program: GoProgram, cache: Path = CACHE) -> Path:
-    """Return the path of the program, and build it first if the cache lacks it."""
+    """
+    Return the path of the program, and build it first if the cache lacks it.
+
+    If another process builds it, wait for that process.
+    """
     binary = cache / f"{program.name}-{_digest(program)}"
     if not binary.exists():
         if shutil.which("go") is None:
             raise SystemExit(f"{program.name} is built from its Go module: go is missing. Install Go 1.26 or newer.")
-        sys.stderr.write(f"Building {program.name} (once; some {program.minutes} minutes) …\n")
         cache.mkdir(parents=True, exist_ok=True)
-        draft = binary.with_suffix(f".{os.getpid()}")
-        _build(program, draft)
-        draft.rename(binary)
+        with _alone(cache / f".{binary.name}.lock"):
+            if not binary.exists():
+                sys.stderr.write(f"Building {program.name} (once; some {program.minutes} minutes) …\n")
+                draft = cache / f".{binary.name}.draft"
+                _build(program, draft)
+                draft.rename(binary)
     return binary
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold the lock, and wait while another process holds it. The kernel frees the lock of a killed process."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(program: GoProgram) -> str:
@@ -80,6 +103,6 @@ def _digest(program: GoProgram) -> str:
 
 def _build(program: GoProgram, output: Path) -> None:
     go: Mapping[str, str] = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -p=2"}
-    flags = ["-trimpath", f"-ldflags={program.linker_flags}", "-o", str(output)]
+    flags = ["-trimpath", f"-tags={program.tags}", f"-ldflags={program.linker_flags}", "-o", str(output)]
     build = ["nice", "-n", "19", "go", "build", *flags, program.package]
     subprocess.run(build, cwd=program.folder, env=os.environ | go, check=True)

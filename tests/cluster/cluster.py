@@ -1,8 +1,9 @@
 """
 Start and stop a Kubernetes cluster on this machine, and run commands in it for tests.
 
-Each checkout has its own cluster, so several clusters can run at the same time. Other machines cannot connect to a
-cluster. In full mode the cluster cannot connect to other machines, because its network namespace has no route.
+Each checkout has its own cluster for each version of Kubernetes, so several clusters can run at the same time. Other
+machines cannot connect to a cluster. In full mode the cluster cannot connect to other machines, because its network
+namespace has no route.
 """
 
 import hashlib
@@ -155,8 +156,12 @@ def _cluster(layout: Layout) -> Cluster:
 
 
 def _state() -> Path:
-    """Return this checkout's state folder. Its path is short, because a socket's path has at most 107 bytes."""
-    return CACHE / "clusters" / CHECKOUT
+    """
+    Return the state folder of the selected version in this checkout.
+
+    Its path is short, because a socket's path has at most 107 bytes.
+    """
+    return CACHE / "clusters" / f"{CHECKOUT}-{binaries.minor_version()}"
 
 
 def _require(mode: Mode) -> None:

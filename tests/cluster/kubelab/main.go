@@ -1,11 +1,11 @@
 // Kubelab is Kubernetes in one file: etcd, every component and kubectl, chosen by the first argument.
 //
 // This program exists for the tests of irsa-sidecar, which need the real kubelet and API server on a machine without an
-// image registry. Upstream does not support imports of k8s.io/kubernetes, so go.mod has replacements.
+// image registry. Each folder is a module for one version, and links to this file. Upstream does not support imports of
+// k8s.io/kubernetes, so each go.mod has replacements.
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -19,7 +19,6 @@ import (
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -34,7 +33,7 @@ var components = map[string]func() *cobra.Command{
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubelet":                 newKubelet,
 }
 
 func main() {

@@ -10,7 +10,7 @@ import yaml
 from sidecar.injection.settings import FIRST_NATIVE, KUBELET_SKEW
 from sidecar.sts.endpoint import PARTITIONS
 from tests.chart.test_versions import VERSIONS
-from tests.cluster.binaries import cert_manager_version, kubernetes_version
+from tests.cluster.binaries import MINORS, cert_manager_version, kubernetes_version
 from tests.docs.reference import markdown
 from tests.docs.reference.compatibility_notes import AWS, KUBERNETES, SYSTEMS, Environment
 from tests.docs.reference.markdown import bullets, code, codes, section, sentences, table
@@ -54,7 +54,8 @@ def _versions() -> Mapping[str, str]:
     """Return the version for each placeholder in the notes."""
     chart = yaml.safe_load((ROOT / "k8s" / "chart" / "Chart.yaml").read_text(encoding="utf-8"))
     return {
-        "kubernetes": kubernetes_version(),
+        "kubernetes": kubernetes_version(MINORS[-1]),
+        "oldest_kubernetes": kubernetes_version(MINORS[0]),
         "cert_manager": cert_manager_version(),
         "first": VERSIONS[0],
         "newest": VERSIONS[-1],

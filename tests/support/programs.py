@@ -1,0 +1,52 @@
+"""
+Build the Go programs of all test suites, in the order in which CI needs them, and print the time of each build.
+
+    python3 -m tests.support.programs
+
+CI runs this in the background, beside the unit tests. A suite that needs a program waits until it is built. The
+programs are kept by the hash of their sources (release/go_programs.py), so a second run takes no time.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from release.go_programs import ACTIONLINT, COSIGN, CRANE, HELM_3, HELM_4, SYFT, GoProgram, built
+from tests.cluster import binaries
+
+
+class Build(NamedTuple):
+    """A program's name, and the function that builds it unless the cache has it."""
+
+    name: str
+    run: Callable[[], Path]
+
+
+def builds() -> Iterator[Build]:
+    for program in (ACTIONLINT, HELM_3, HELM_4):
+        yield _build(program)
+    for minor in reversed(binaries.MINORS):
+        yield Build(f"Kubernetes {binaries.kubernetes_version(minor)}", lambda minor=minor: binaries.kubelab(minor))  # type: ignore[misc]
+    for program in (COSIGN, CRANE, SYFT):
+        yield _build(program)
+    yield Build("cert-manager", binaries.cert_manager)
+    yield Build("the controller for network policies", binaries.policies)
+    yield Build("pause", binaries.pause)
+
+
+def _build(program: GoProgram) -> Build:
+    return Build(program.name, lambda: built(program))
+
+
+def main() -> None:
+    for build in builds():
+        started_at = time.monotonic()
+        build.run()
+        sys.stdout.write(f"{build.name}: {time.monotonic() - started_at:.0f} s\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
