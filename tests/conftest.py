@@ -36,7 +36,7 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 
 def _open_files() -> set[str]:
-    """Return the descriptors of this process by target, without those that Python itself may open at any time."""
+    """Return the descriptors of this process by target, without the descriptors that Python may open at any time."""
     directory = "/proc/self/fd"
     if not os.path.isdir(directory):
         return set()
@@ -58,7 +58,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     Check that no descriptor or thread is left, and that signal handlers are restored.
 
-    Trio itself checks tasks, because a nursery waits for its own.
+    The check excludes trio's tasks, because a nursery waits for its tasks.
     """
     files, threads, signals = _open_files(), set(threading.enumerate()), _what_signals_do()
     yield
@@ -74,7 +74,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run file operations directly: an autojumping clock would reach their deadline while a real thread works."""
+    """Run file operations without a thread. While a thread works, an autojumping clock would reach their deadline."""
     if {"autojump_clock", "mock_clock"} & set(request.fixturenames):
         monkeypatch.setattr(file_thread, "start_thread", Operation.run)
 

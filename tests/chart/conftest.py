@@ -15,11 +15,11 @@ def helm(request: pytest.FixtureRequest) -> Helm:
 
 @pytest.fixture(scope="session")
 def helm_4() -> Helm:
-    """Return only the newer Helm, for tests of many Kubernetes versions."""
+    """Return Helm 4. Tests of many Kubernetes versions use only one Helm."""
     return _helm(HELM_4)
 
 
 def _helm(program: GoProgram) -> Helm:
-    """Return a Helm. The first test of each builds it, which takes minutes, so that test has no time limit."""
+    """Return a Helm without a cluster. A test that builds it first takes minutes, so it has no time limit."""
     faulthandler.cancel_dump_traceback_later()
     return Helm(built(program))

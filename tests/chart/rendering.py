@@ -1,4 +1,4 @@
-"""Render the chart with Helm, and give the values that several tests use."""
+"""Render the chart with Helm, and define the values that several tests use."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.manifests import K8S, documents
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 
 VERSION = "1.34.0"
-"""Version of Kubernetes that a Helm without a cluster assumes."""
+"""The version of Kubernetes that a Helm without a cluster assumes."""
 
 REGION = "eu-west-1"
 
@@ -115,7 +115,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "replicaCount": 1,
     },
 }
-"""Values of the chart, by what they are for."""
+"""Values of the chart, by their topic."""
 
 
 class Helm:
@@ -130,7 +130,7 @@ class Helm:
         """
         Run Helm.
 
-        Raises AssertionError with its output if it fails and `check` is true.
+        Raises AssertionError with Helm's output if Helm fails and `check` is true.
         """
         command = [self._program, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
@@ -145,7 +145,7 @@ class Helm:
         return self.run(*command, stdin=yaml.safe_dump({"region": REGION} | values), check=check)
 
     def render(self, namespace: str = NAMESPACE, **values: Any) -> list[dict[str, Any]]:
-        """Return the objects that an installation creates. The test hook is not among them."""
+        """Return the objects that an installation creates, without the test hook."""
         return documents(self.template(values, f"--namespace={namespace}", "--no-hooks").stdout)
 
 

@@ -39,7 +39,7 @@ def test_documented_command_sets_the_users_images(helm: Helm, command: str) -> N
 
 
 def test_chart_contains_no_link() -> None:
-    """Flux and some registries drop symbolic links."""
+    """Check this because Flux and some registries drop symbolic links."""
     assert [path for path in Path(CHART).rglob("*") if path.is_symlink()] == []
 
 

@@ -1,4 +1,4 @@
-"""Check where the chart's values arrive."""
+"""Check the effect of the chart's values on the rendered objects."""
 
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def test_process_values_are_in_the_container(helm: Helm) -> None:
         ),
     ],
 )
-def test_images_are_named_by_tag_or_digest(helm: Helm, values: dict[str, Any], injected: str, own: str) -> None:
+def test_image_reference_has_the_tag_or_digest(helm: Helm, values: dict[str, Any], injected: str, own: str) -> None:
     container = container_of(helm.render(**values))
     assert container["args"][1] == f"--image={injected}"
     assert container["image"] == own
@@ -128,7 +128,7 @@ def test_override_renames_every_object_and_reference(helm: Helm) -> None:
     assert labels["app.kubernetes.io/name"] == "credentials"
 
 
-def test_objects_that_exist_are_not_created(helm: Helm) -> None:
+def test_existing_objects_are_not_created_again(helm: Helm) -> None:
     objects = helm.render(**OPTIONS["given"])
     assert {found["kind"] for found in objects} == {"Deployment", "Service", "MutatingWebhookConfiguration"}
     (deployment,) = [found for found in objects if found["kind"] == "Deployment"]
@@ -136,13 +136,13 @@ def test_objects_that_exist_are_not_created(helm: Helm) -> None:
     assert ("priorityClassName" in pod, pod["serviceAccountName"]) == (False, "given")
 
 
-def test_unset_user_is_left_to_the_cluster(helm: Helm) -> None:
+def test_pod_without_a_user_id_leaves_the_choice_to_the_cluster(helm: Helm) -> None:
     deployment = by_name(helm.render(**OPTIONS["OpenShift"]))["Deployment", "webhook"]
     context = deployment["spec"]["template"]["spec"]["securityContext"]
     assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
-def test_selectors_only_exclude_more_objects(helm: Helm) -> None:
+def test_selectors_are_added_to_the_required_ones(helm: Helm) -> None:
     found = by_name(helm.render(**OPTIONS["admission"]))["MutatingWebhookConfiguration", "irsa-sidecar"]
     (webhook,) = found["webhooks"]
     wanted = [
@@ -183,7 +183,7 @@ def test_monitoring_values_change_only_their_objects(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("part", ["podMonitor", "prometheusRule", "dashboards"])
-def test_monitoring_parts_are_enabled_one_by_one(helm: Helm, part: str) -> None:
+def test_each_monitoring_part_is_enabled_separately(helm: Helm, part: str) -> None:
     kinds = {"podMonitor": "PodMonitor", "prometheusRule": "PrometheusRule", "dashboards": "ConfigMap"}
     found = [each["kind"] for each in helm.render(monitoring={part: {"enabled": True}})]
     assert {kind: found.count(kind) for kind in kinds.values()} == {
@@ -191,7 +191,7 @@ def test_monitoring_parts_are_enabled_one_by_one(helm: Helm, part: str) -> None:
     }
 
 
-def test_webhook_with_an_external_certificate_may_write_nothing(helm: Helm) -> None:
+def test_external_certificate_needs_no_write_permission(helm: Helm) -> None:
     for name in ("cert-manager", "existingSecret"):
         found = by_name(helm.render(**OPTIONS[name]))
         rules = found["ClusterRole", "irsa-sidecar-webhook"]["rules"]
@@ -207,7 +207,7 @@ def test_monitor_of_the_webhook_selects_its_pods(helm: Helm) -> None:
     assert found["PodMonitor", "irsa-sidecar"]["spec"]["selector"] == {}
 
 
-def test_constraint_keeps_its_own_label_selector(helm: Helm) -> None:
+def test_spread_constraint_may_have_a_label_selector(helm: Helm) -> None:
     constraint = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     own = constraint | {"labelSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}
     objects = by_name(helm.render(topologySpreadConstraints=[own, constraint]))
@@ -229,7 +229,7 @@ def test_interval_may_have_several_units(helm: Helm, interval: str) -> None:
 
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_parent_chart_may_use_a_condition(helm: Helm, tmp_path: Path, *, is_enabled: bool) -> None:
-    """Helm passes the value of the condition `irsa-sidecar.enabled` on to the chart."""
+    """Check this value, because Helm passes a parent chart's condition `irsa-sidecar.enabled` to the chart."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "irsa-sidecar").symlink_to(CHART)
     dependency = {"name": "irsa-sidecar", "version": "0.1.0", "condition": "irsa-sidecar.enabled"}

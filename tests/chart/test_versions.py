@@ -13,7 +13,7 @@ FIRST = 29
 VERSIONS = [f"1.{minor}" for minor in range(FIRST, int(latest_version().split(".")[1]) + 1)]
 
 
-def test_schemas_of_the_newest_kubernetes_are_here() -> None:
+def test_newest_kubernetes_schemas_are_in_the_repository() -> None:
     assert VERSIONS[-1] >= "1.37"
 
 
@@ -28,8 +28,8 @@ def test_objects_are_valid_in_each_kubernetes(helm_4: Helm, version: str, name: 
 
 
 @pytest.mark.parametrize("word", ["123", "1e3", "true", "null"])
-def test_name_that_yaml_reads_as_a_number_stays_text(helm: Helm, word: str) -> None:
-    """Helm passes a name as text. Without quotes, the API server would get a number, a boolean or null."""
+def test_name_that_looks_like_a_number_stays_a_string(helm: Helm, word: str) -> None:
+    """Check that templates quote names. Without quotes, the API server would get a number, a boolean or null."""
     values = {
         "region": "eu-west-1",
         "nameOverride": word,

@@ -1,4 +1,4 @@
-"""Check that the chart rejects wrong values by their names."""
+"""Check that the chart rejects wrong values with a message that contains the value's name."""
 
 import json
 import re
@@ -112,11 +112,11 @@ RENAMED = {
     "env": "sidecar.env",
     "metricsFrom": "networkPolicy.metricsFrom",
 }
-"""Names of earlier versions, with the words that the message contains."""
+"""The names of values in earlier versions, each with the new names in the error message."""
 
 
 @pytest.mark.parametrize(("values", "words"), WRONG)
-def test_invalid_value_is_rejected_by_name(helm: Helm, values: dict[str, Any], words: str) -> None:
+def test_invalid_value_is_rejected_with_its_name(helm: Helm, values: dict[str, Any], words: str) -> None:
     done = helm.template(values, check=False)
     assert done.returncode != 0
     assert words in done.stderr
@@ -126,8 +126,8 @@ NAMES = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_null_is_accepted_or_rejected_by_name(helm: Helm, name: str) -> None:
-    """Helm removes a value that is null, and its default."""
+def test_null_is_accepted_or_rejected_with_its_name(helm: Helm, name: str) -> None:
+    """Check null because Helm then removes the value and its default."""
     done = helm.template({name: None}, check=False)
     assert done.returncode == 0 or f"missing property '{name}'" in done.stderr
 
@@ -140,7 +140,7 @@ def test_old_name_is_rejected_with_the_new_name(helm: Helm, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["enabled", "labels"])
-def test_old_monitoring_value_names_the_parts(helm: Helm, name: str) -> None:
+def test_error_for_an_old_monitoring_value_shows_the_new_names(helm: Helm, name: str) -> None:
     done = helm.template({"monitoring": {name: True}}, check=False)
     assert done.returncode != 0
     assert "monitoring.prometheusRule" in done.stderr

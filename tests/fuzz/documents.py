@@ -1,5 +1,5 @@
 """
-Mutate the structure of YAML documents: the text stays YAML, and values in it become wrong.
+Mutate the structure of YAML documents: the document stays valid YAML, and values in it become wrong.
 
 Mutations of bytes rarely pass the parser. These mutations do, so they test the code that reads the values.
 """
@@ -16,7 +16,7 @@ ODD: tuple[Any, ...] = (
     "1e3", "0x1F", "0o17", "1:30", "2012-10-17", "yes", "<<", "=", [], {}, [[]], [None], {"": ""},
     {"a": {"a": {"a": 1}}},
 )  # fmt: skip
-"""Values that often break readers of settings."""
+"""The values that often break readers of settings."""
 
 TAGS = ("!!int ", "!!float ", "!!bool ", "!!null ", "!!binary ", "!!timestamp ", "!!set ", "!!omap ", "!!str ", "!a ")
 
@@ -71,7 +71,7 @@ def _odd(value: Any, chance: random.Random) -> Any:
 
 
 def _written(document: Any, chance: random.Random) -> str:
-    """Return the document as JSON, which is also YAML, with a feature that only text can have."""
+    """Return the document as JSON, which is also YAML. Perhaps add a repeated key, a tag, an anchor or deep nesting."""
     text = json.dumps(
         document, default=str, skipkeys=True, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, 1])
     )
@@ -97,7 +97,7 @@ def _with_tag(text: str, chance: random.Random) -> str:
 
 
 def _with_alias(text: str, chance: random.Random) -> str:
-    """Define an anchor for one value, and refer to it elsewhere, perhaps inside the value."""
+    """Define an anchor for one value, and refer to it at another place, perhaps inside the value."""
     first, second = sorted((_start_of_value(text, chance), _start_of_value(text, chance)))
     return f"{text[:first]}&a {text[first:second]}*a , {text[second:]}"
 
@@ -109,7 +109,7 @@ def _nested(text: str, chance: random.Random) -> str:
 
 
 def _in_text(text: str, chance: random.Random) -> str:
-    """Return a document whose policy is a text that contains JSON."""
+    """Return a document whose policy is a string that contains JSON."""
     return text.replace('"policy": {', f'"policy": {json.dumps(text[:500])}, "x": {{', chance.randint(0, 1))
 
 

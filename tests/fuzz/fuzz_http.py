@@ -15,7 +15,7 @@ from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, PATH
 
 HIDDEN = (SECRET, CREDENTIALS.secret_access_key.encode(), CREDENTIALS.session_token.encode())
 PREFIXES = 16
-"""Number of prefixes that are tried. All prefixes would make long inputs slow."""
+"""The maximum number of prefixes that are tried, because all prefixes of a long input would take too long."""
 
 
 def target(data: bytes) -> None:

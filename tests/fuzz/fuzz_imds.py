@@ -1,5 +1,5 @@
 """
-Check invariants for any bytes that a client sends to the endpoint in the format of EC2's metadata service.
+Check invariants for any bytes that a client sends to the endpoint that emulates EC2's metadata service.
 
 The grammar has one more method than the grammar of the other listeners. A response contains a secret only if the
 request is a GET with the token of an open session and was not forwarded.

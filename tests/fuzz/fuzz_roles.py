@@ -57,7 +57,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _as_file_or_annotation(data: bytes) -> bytes | str:
-    """Return data of an odd length as the bytes of a file, and other data as the text of an annotation."""
+    """Return data of odd length as the bytes of a file, and data of even length as the string of an annotation."""
     if len(data) % 2:
         return data
     try:

@@ -13,7 +13,7 @@ from sidecar.sts.wire import MAX_MESSAGE_LENGTH, read_reply
 STATUSES = (200, 202, 400, 403, 429, 503)
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 STS_SECRETS = ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEJr+/=", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIi")
-"""Secrets that occur in the corpus."""
+"""The secrets that occur in the corpus."""
 
 
 def target(data: bytes) -> None:

@@ -1,11 +1,11 @@
 """
-Run one fuzz target for a long time, by coverage if atheris is installed, otherwise by mutation of the corpus.
+Run one fuzz target for a long time: guided by coverage if atheris is installed, otherwise by mutation of the corpus.
 
     python -m tests.fuzz.fuzzer http|imds|sts|roles|local_config SECONDS [SEED]
 
-An input that fails is written to `.fuzz/NAME-crash-…`. Inputs that run new code go to `.fuzz/NAME/`, with which the
-next run starts. When you fix a failure, move its input into the corpus. CI sets a fixed seed. Otherwise the seed is
-random, and the run prints it.
+An input that fails is written to `.fuzz/NAME-crash-…`. Inputs that run new code are written to `.fuzz/NAME/`. The next
+run starts with these inputs. When you fix a failure, move its input into the corpus. CI sets a fixed seed. Otherwise
+the seed is random, and the run prints it.
 """
 
 import random
@@ -19,7 +19,7 @@ from tests.fuzz.seeds import CORPUS, mutated, seeds
 
 KEPT = Path(".fuzz")
 MAX_INPUT_BYTES = 20_000
-"""Maximum size of an input, somewhat above the size limit of a request's head."""
+"""The maximum size of an input, which is above the size limit of a request's head."""
 
 
 def main(name: str, seconds: int, seed: int) -> None:
@@ -29,7 +29,7 @@ def main(name: str, seconds: int, seed: int) -> None:
 
 
 def _by_coverage(name: str, seconds: int, seed: int) -> None:
-    """Run libFuzzer, which exits the process when it is done."""
+    """Run libFuzzer, which exits the process at the end."""
     import atheris  # noqa: PLC0415  there only where it has a wheel
 
     with atheris.instrument_imports(include=["sidecar"]):

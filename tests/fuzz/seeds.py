@@ -44,11 +44,11 @@ SPLICES = {
 }  # fmt: skip
 
 DOCUMENTS = frozenset({"roles", "local_config"})
-"""Names of the corpora with YAML documents, for which half of the mutations are structured (documents.py)."""
+"""The corpora with YAML documents. Half of their mutations change the structure (documents.py)."""
 
 
 def seeds(name: str) -> dict[str, bytes]:
-    """Return the files of one corpus by name, in order."""
+    """Return the content of each file in one corpus, by the file's name, in sorted order."""
     return {path.name: path.read_bytes() for path in sorted((CORPUS / name).iterdir())}
 
 

@@ -25,13 +25,13 @@ HERE = Path(__file__).parent
 REQUIREMENTS = [HERE.parents[1] / "requirements" / f"{name}.txt" for name in ("build", "run", "tools")]
 SUITE = "trixie"
 PYTHON_VERSION = "3.13"
-"""The version of Python in this release of Debian."""
+"""The version of Python in SUITE, a release of Debian."""
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Names of architectures in wheels, by their names in Debian and in images."""
+"""The names of architectures in wheels, by their names in Debian and in images."""
 
 NATIVE = next(name for name, machine in MACHINES.items() if platform.machine() in {name, machine})
-"""Architecture of this machine."""
+"""The architecture of this machine."""
 
 PACKAGES = "python3,python3-venv,ca-certificates"
 
@@ -54,7 +54,7 @@ def _has(engine: str, image: str) -> bool:
 
 
 def _debian(engine: str, architecture: str) -> str:
-    """Return the name of the image of a small Debian with Python."""
+    """Return the name of an image with a small Debian and Python. Build the image if it does not exist."""
     name = f"localhost/irsa-sidecar-tests/debian:{SUITE}-{architecture}"
     if _has(engine, name):
         return name
@@ -71,7 +71,7 @@ def _debian(engine: str, architecture: str) -> str:
 
 
 def _platform(engine: str, architecture: str) -> list[str]:
-    """Return the flag of `import` that names the architecture, which docker and podman spell differently."""
+    """Return the flag of `import` for the architecture. Docker and podman have different flags."""
     return [f"--arch={architecture}"] if "podman" in engine else [f"--platform=linux/{architecture}"]
 
 

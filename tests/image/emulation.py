@@ -2,7 +2,8 @@
 Let this machine run programs of another architecture with qemu, so that images of it can be built.
 
 Linux starts an interpreter for files whose first bytes match a rule in /proc/sys/fs/binfmt_misc. Debian's
-qemu-user-static has the rules, and systemd registers them. A machine without systemd needs root for it.
+qemu-user-static has the rules, and systemd registers them. On a machine without systemd, this module registers them,
+which needs root.
 """
 
 import subprocess
@@ -14,11 +15,11 @@ from tests.support.prerequisites import require
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 RULES = {"arm64": Path("/usr/lib/binfmt.d/qemu-aarch64.conf")}
-"""Rule of each architecture, in Debian's package."""
+"""The file with the rule of each architecture, in Debian's package."""
 
 
 def emulate(architecture: str) -> None:
-    """Register the architecture, unless this machine runs its programs already."""
+    """Register the architecture, unless this machine can already run programs of this architecture."""
     if architecture == NATIVE:
         return
     require({"arch-test": "arch-test"}, f"A base image for {architecture}")

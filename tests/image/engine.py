@@ -11,7 +11,7 @@ from typing import Any
 
 
 def find_engine() -> str:
-    """Return ENGINE, or else a working engine. A docker client without a daemon does not work."""
+    """Return the engine in ENGINE, or else a working engine. A docker client without a daemon does not work."""
     if engine := os.environ.get("ENGINE"):
         return engine
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
@@ -29,7 +29,7 @@ class Engine:
 
     _STRICT = (
         *("--read-only", "--user=65532:65532", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
-        "--no-healthcheck",  # podman needs systemd for it
+        "--no-healthcheck",  # podman's health checks need systemd
     )
 
     def __init__(self, command: str, image: str) -> None:

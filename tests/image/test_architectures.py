@@ -12,7 +12,7 @@ PYTHON = "3.13"
 """The version of Python in the default base image."""
 
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylinux_2_34")
-"""Platform tags of wheels whose glibc version Debian 13 and all later systems have (PEP 600)."""
+"""The platform tags of wheels that work with the glibc of Debian 13 and of later systems (PEP 600)."""
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

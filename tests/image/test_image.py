@@ -1,4 +1,4 @@
-"""Test the image as in a Pod: without a shell, an entry for its user, a writable file or a network."""
+"""Test the image as in a Pod: no shell, no entry for the user in /etc/passwd, no writable file, and no network."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.support.fakes.tokens import service_account_claims, service_account_t
 from tests.support.processes import GUARD_SECONDS, ROLE_ARN
 
 MOST_BYTES = 60_000_000
-"""Maximum size of the image in bytes. A Pod waits for the image on every new node."""
+"""The maximum size of the image in bytes. A Pod waits for the image on every new node."""
 
 TOKEN_PATH = "/var/run/secrets/irsa-sidecar/token"
 CREDENTIALS_URL = "http://127.0.0.1:4772/v1/credentials"
@@ -48,11 +48,11 @@ def token(tmp_path: Path) -> Path:
     return path
 
 
-def test_any_user_may_run_the_image_without_rights(engine: Engine) -> None:
+def test_user_without_capabilities_can_run_the_image(engine: Engine) -> None:
     assert engine.run("--version").stdout.strip() == f"irsa-sidecar {__version__}"
 
 
-def test_without_arguments_the_daemon_names_the_missing_setting(engine: Engine) -> None:
+def test_daemon_without_arguments_reports_the_missing_setting(engine: Engine) -> None:
     done = engine.run()
     assert done.returncode == 2
     assert "AWS_ROLE_ARN is not set" in done.stderr
@@ -133,7 +133,7 @@ print(json.dumps({"files": names, "writable": [path for path in paths if writabl
 
 @pytest.fixture(scope="module")
 def listing(engine: Engine) -> dict[str, list[str]]:
-    """Return the files in the image as the daemon's user sees them, with a writable root."""
+    """Return the files in the image, and their permissions for the daemon's user if the root were writable."""
     done = engine.python(LISTING, options=("--read-only=false",))
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found
@@ -143,7 +143,7 @@ def test_only_python_and_our_program_are_executable(listing: dict[str, list[str]
     assert {Path(path).name.rstrip("0123456789.") for path in listing["programs"]} == {"python", "irsa-sidecar"}
 
 
-def test_user_may_not_write_any_file(listing: dict[str, list[str]]) -> None:
+def test_user_cannot_write_any_file(listing: dict[str, list[str]]) -> None:
     given_by_the_engine = {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv"}
     assert set(listing["writable"]) <= given_by_the_engine
 
@@ -174,7 +174,7 @@ print(json.dumps({name: flags(path) for name, path in cached.items()}))
 """
 
 UNCHECKED_HASH = 0b01
-"""Flag in the header of compiled code: Python never compares with the source, whose time may differ (PEP 552)."""
+"""The flag in the header of a compiled file that makes Python ignore the time of its source (PEP 552)."""
 
 
 def test_every_module_that_run_imports_is_compiled(engine: Engine) -> None:
@@ -193,14 +193,14 @@ print(count, len(os.listdir(f"{packages}/certifi/cacert.d")), len(trust_in(None)
 """
 
 
-def test_authorities_are_read_only_when_needed(engine: Engine) -> None:
+def test_start_reads_no_public_authorities(engine: Engine) -> None:
     done = engine.python(TRUST)
     there, laid_out, read = map(int, done.stdout.split())
     assert (laid_out, read) == (there, 0)
 
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-"""Type of a released image. Podman hides its health check, which tests/release checks in the configuration."""
+"""The type of a released image. Podman does not show the health check of this type, but tests/release checks it."""
 
 
 def test_image_has_labels_and_a_health_check(engine: Engine) -> None:

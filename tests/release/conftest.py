@@ -20,7 +20,7 @@ FOLDER = Path(os.environ.get("RELEASE", "dist")).resolve()
 
 @pytest.fixture(scope="session")
 def release() -> Release:
-    """Return the release as it was built. Tests do not change it."""
+    """Return the release in dist/. Tests do not change it."""
     if not FOLDER.exists():
         pytest.fail(f"{FOLDER} is missing. `make release` builds it.")
     verifier = trust_key(built(COSIGN), cosign_public_key(KEYS))
@@ -30,18 +30,18 @@ def release() -> Release:
 
 @pytest.fixture
 def copied(release: Release, tmp_path: Path) -> Release:
-    """Return a copy of the release. Its files are links, so a test replaces them instead of writing into them."""
+    """Return a copy of the release. Its files are hard links, so a test replaces a file instead of writing into it."""
     shutil.copytree(release.folder, tmp_path / "dist", copy_function=os.link)
     return replace(release, folder=tmp_path / "dist")
 
 
 @pytest.fixture(scope="session")
 def signer() -> Signer:
-    """Return the key that signed the release, for a test of what else is verified."""
+    """Return a signer with the key of the release, for tests that sign a changed release."""
     return Signer(built(COSIGN), cosign_key(KEYS))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Lift the time limit, because images are built for minutes."""
+    """Remove the time limit, because the tests build images for minutes."""
     faulthandler.cancel_dump_traceback_later()

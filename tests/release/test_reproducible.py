@@ -1,4 +1,4 @@
-"""Test that another folder, another day and another umask give the same files."""
+"""Test that a build in another folder, on another day and with another umask creates the same files."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ DAYS = ("2027-02-28 23:59:58", "2031-06-01 00:00:01")
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, release: Release) -> Path:
-    """Return another checkout of the commit that the release names."""
+    """Return another checkout of the release's commit."""
     folder = tmp_path / "a folder with another name"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
     subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", verify(release)], check=True)
@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, release: Release) -> Path:
 
 
 def build(checkout: Path, day: str, output: Path, *parts: str) -> None:
-    """Build the parts with a umask that lets nobody else read."""
+    """Build the parts with a umask that denies other users all access."""
     require({"faketime": "faketime"}, "A build on another day")
     command = ["faketime", day, sys.executable, "-m", "release", "parts", f"--output={output}", "--fresh", *parts]
     subprocess.run(command, cwd=checkout, env=os.environ | {"TZ": "Asia/Tokyo"}, umask=0o077, check=True)
@@ -47,7 +47,7 @@ def test_packages_and_chart_are_the_same_on_any_day(
 
 
 def test_wheel_from_the_source_distribution_is_the_same(release: Release, tmp_path: Path) -> None:
-    """Pip builds this wheel, if somebody installs the source distribution."""
+    """Pip builds this wheel when a user installs the source distribution."""
     wheel, sdist = artefacts.packages(release.version)
     with tarfile.open(release.path(sdist)) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -60,7 +60,7 @@ def test_wheel_from_the_source_distribution_is_the_same(release: Release, tmp_pa
 
 
 def test_images_are_the_same_on_another_day(elsewhere: Path, release: Release, tmp_path: Path) -> None:
-    """Build every step again, for this machine's architecture."""
+    """Run every step of the build again, for this machine's architecture."""
     architecture = release.architectures[0]
     build(elsewhere, DAYS[1], tmp_path / "again", "images", "sboms", f"--architectures={architecture}")
     for tag in artefacts.tags(release.version):
@@ -74,7 +74,7 @@ def test_images_are_the_same_on_another_day(elsewhere: Path, release: Release, t
 
 
 def test_image_has_the_health_check_of_the_dockerfile(release: Release) -> None:
-    """Podman does not show it for images of this format (tests/image)."""
+    """Podman does not show the health check of images in this format, so tests/image cannot test it."""
     run = read_layout(release.path(artefacts.image(release.version)).read_bytes())
     for platform in run.platforms:
         assert config(platform)["config"]["Healthcheck"]["Test"] == ["CMD", "irsa-sidecar", "probe"]

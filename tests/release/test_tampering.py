@@ -1,8 +1,8 @@
 """
 Test that a changed release is rejected.
 
-The list of checksums finds every change of a file. So that this does not hide the other steps, most tests sign a new
-list with the right key, as if an attacker had got so far.
+The list of checksums detects every change of a file. Most tests sign a new list with the valid key, as an attacker with
+the key could. Then only the other steps of the verification can detect the change.
 """
 
 import json
@@ -31,7 +31,7 @@ Edit = Callable[[Release, Signer], None]
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file, which is a link to the real one."""
+    """Replace the file, because it is a link to the file in dist/."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -64,7 +64,7 @@ def change_manifest(release: Release, _: Signer) -> None:
 
 
 def add_a_file_to_the_image(release: Release, _: Signer) -> None:
-    """Build another image whose layout is consistent."""
+    """Add a file to the image. The layout stays consistent."""
     archive = run_image(release)
     image = read_layout(archive.read_bytes())
     changed = [_with_a_file(platform) for platform in image.platforms]
@@ -84,7 +84,7 @@ def remove_a_platform(release: Release, _: Signer) -> None:
 
 
 def attest_another_image(release: Release, signer: Signer) -> None:
-    """Sign a statement on a changed image, which therefore lacks only the statements on its packages."""
+    """Sign a statement on a changed image. Only the statements on its packages are then missing."""
     add_a_file_to_the_image(release, signer)
     _attest(release, signer, run_image(release), read_layout(run_image(release).read_bytes()).index.digest)
 
@@ -155,7 +155,7 @@ def change_wheel(release: Release, _: Signer) -> None:
 
 
 def attest_another_wheel(release: Release, signer: Signer) -> None:
-    """Sign a statement on a changed wheel, so that only the image shows the difference."""
+    """Sign a statement on a changed wheel. Only the comparison with the image can then detect the change."""
     change_wheel(release, signer)
     _attest(release, signer, release.path(artefacts.packages(release.version)[0]))
 
@@ -171,7 +171,7 @@ def change_chart(release: Release, _: Signer) -> None:
 
 
 def attest_another_chart(release: Release, signer: Signer) -> None:
-    """Sign a statement on a changed chart, so that only Helm's own file is wrong."""
+    """Sign a statement on a changed chart. Only Helm's signature file can then detect the change."""
     change_chart(release, signer)
     _attest(release, signer, release.path(artefacts.chart(release.version)))
 
@@ -229,7 +229,7 @@ def test_change_with_valid_checksums_is_rejected(copied: Release, signer: Signer
 
 
 def test_release_of_another_key_is_rejected(copied: Release, tmp_path: Path) -> None:
-    """Everything is consistent, and signed by somebody whom nobody trusts."""
+    """Sign a consistent release with an untrusted key."""
     create_trial_keys(built(COSIGN), tmp_path / "others")
     other = Signer(built(COSIGN), tmp_path / "others" / "cosign.key")
     copied.path(NAME + SUFFIX).unlink()
@@ -257,14 +257,14 @@ def test_swapped_checksums_are_rejected(copied: Release) -> None:
 
 
 def test_bundle_with_more_than_a_signature_is_rejected(copied: Release) -> None:
-    """Cosign ignores white space and the hint, so the bundle is compared byte for byte."""
+    """Check this because cosign ignores white space and the key hint. The program compares the bundle byte by byte."""
     bundle = copied.path(NAME + SUFFIX)
     write(bundle, bundle.read_bytes() + b"\n")
     with pytest.raises(RejectedError, match="has more than the signature"):
         verify(copied)
 
 
-def test_one_changed_byte_anywhere_is_rejected(copied: Release) -> None:
+def test_changed_byte_in_any_file_is_rejected(copied: Release) -> None:
     """Change the first, the middle and the last byte of each file in turn."""
     for path in sorted(copied.folder.iterdir()):
         content = path.read_bytes()
@@ -276,7 +276,7 @@ def test_one_changed_byte_anywhere_is_rejected(copied: Release) -> None:
     assert verify(copied)
 
 
-def test_every_byte_of_the_signature_counts(copied: Release) -> None:
+def test_changed_byte_in_the_signature_is_rejected(copied: Release) -> None:
     bundle = copied.path(NAME + SUFFIX)
     content = bundle.read_bytes()
     for position in range(len(content)):
@@ -285,8 +285,8 @@ def test_every_byte_of_the_signature_counts(copied: Release) -> None:
             verify(copied)
 
 
-def test_copy_is_not_the_release_itself(release: Release, copied: Release) -> None:
-    """The tests above must not change dist/."""
+def test_change_of_the_copy_does_not_change_the_release(release: Release, copied: Release) -> None:
+    """Check that tests with the copy cannot change dist/."""
     write(copied.path(NAME), b"")
     assert release.path(NAME).read_bytes()
     shutil.rmtree(copied.folder)

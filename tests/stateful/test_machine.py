@@ -7,8 +7,9 @@ The real endpoint parses real request bytes and responds to them. After each ste
 - No credentials are served past their true expiration, except for a change that none of our clocks can see
   (`Grant.may_be_served`).
 - The newest valid credentials are served to every client that has the secret until they expire, less a safety margin
-  (`Grant.must_be_served`). The margin has three parts: the second for the rounding of `Date`, the duration of the
-  exchange, and, until the next refresh, a forward step of the wall clock. Such a step may have been a suspend.
+  (`Grant.must_be_served`). The margin has three parts: one second for the rounding of `Date`, the duration of the
+  exchange, and a forward step of the wall clock until the next refresh. The daemon cannot distinguish that step from a
+  suspend.
 - All parts of a response belong to the same credentials.
 - The daemon never calls STS more often than the backoff tables allow.
 
@@ -56,23 +57,23 @@ STEPS = int(os.environ.get("STATEFUL_STEPS", "2000"))
 STEPS_A_RUN = 50
 
 SPARE_RUNS = 1.2
-"""Factor for the number of runs, because some runs end early."""
+"""The factor for the number of runs, because some runs end early."""
 
 DURATION_SECONDS = 3600
 SECRET = b"endpoint-secret-of-the-pod"
 PATH = b"/v1/credentials"
 
 SHORTEST_SLEEP_SECONDS = 0.001
-"""Minimum sleep, so that time advances despite the rounding of floats."""
+"""The minimum sleep, so that time advances despite the rounding of floats."""
 
 RAMP = 7
-"""Number of consecutive failures after which no backoff of the table, with the lowest jitter, increases further."""
+"""The number of consecutive failures after which no backoff in the table increases, with the lowest jitter."""
 
 STEADY_SECONDS = min(
     schedule.CHANGED_TOKEN_PAUSE_SECONDS,
     *(back_off.delay_seconds(RAMP, 0.0) for back_off in schedule.BACK_OFFS.values()),
 )
-"""Minimum time in seconds between attempts after many failures of any kind."""
+"""The minimum time in seconds between attempts after many failures of any kind."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -114,7 +115,7 @@ class Machine(RuleBasedStateMachine):
             self.refresher.role = self.refresher.role._replace(duration_seconds=None)
         self.token_is_rotated()
 
-    # Time
+    # Rules for time
 
     @rule(seconds=spans)
     def time_passes(self, seconds: float) -> None:
@@ -144,7 +145,7 @@ class Machine(RuleBasedStateMachine):
     def half_a_life_passes(self) -> None:
         self.time_passes(DURATION_SECONDS * (1 + schedule.JITTER) / 2)
 
-    # The token
+    # Rules for the token
 
     @rule()
     def token_is_rotated(self) -> None:
@@ -155,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         """
         Change the token file.
 
-        None removes it, bytes are its content, and a number is the age of a token of one hour.
+        None removes the file. Bytes are the new content. A number is the age of a token whose lifetime is one hour.
         """
         if isinstance(breakage, bytes):
             self.volume.write(breakage)
@@ -164,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         elif os.path.lexists(self.volume.path):
             self.volume.remove()
 
-    # STS
+    # Rules for STS
 
     @rule(latency=latencies, date_error=st.sampled_from([0.0, None]))
     def sts_is_well(self, latency: float, date_error: float | None) -> None:
@@ -237,7 +238,7 @@ class Machine(RuleBasedStateMachine):
         assert self.refresher.health.last_error is None
         assert self.route.state(self.world.clock.now()).is_ready
 
-    # Requests
+    # Rules for requests
 
     @rule(
         path=st.sampled_from([PATH, PATH + b"?x=1", b"/", b"/v1/credentials/other"]),
@@ -269,7 +270,7 @@ class Machine(RuleBasedStateMachine):
     def a_step_is_counted(self) -> None:
         Machine.steps += 1
 
-    # Implementation
+    # Methods that the rules use
 
     def _turn(self) -> float:
         """Run one turn of the loop, which never waits in this world. Return the seconds of its next sleep."""
@@ -310,10 +311,11 @@ class Machine(RuleBasedStateMachine):
 
     def _check_attempts(self) -> None:
         """
-        Check the number of attempts: a ramp for each success and each change of the wall clock, and a steady rate.
+        Check the number of attempts within an hour.
 
-        The first step of a ramp may have three attempts: with a longer duration, with the longest known one, and with
-        an hour.
+        A steady rate of attempts is allowed. Each success allows RAMP + 3 more attempts with shorter delays, and each
+        step of the wall clock allows one more attempt. The first attempt after a success may be three attempts: with a
+        longer duration, with the longest duration that STS accepted, and with one hour.
         """
         hour_ago = self.world.now - HOUR
         attempts = sum(at > hour_ago for at in self.sts.called_at)
@@ -331,7 +333,7 @@ class Machine(RuleBasedStateMachine):
             return schedule.TOKEN_POLL_SECONDS
         # The backoff is at most the backoff for the longest lifetime that the credentials may have had at the last
         # failure.
-        if error is None or error.code != code:  # the response was valid, but is absurd on our clocks
+        if error is None or error.code != code:  # the response was valid, but its times were absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         retry_after_seconds = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (
             1.0 + schedule.JITTER
@@ -346,7 +348,7 @@ class Machine(RuleBasedStateMachine):
         return endpoint.respond(request, {PATH: self.route}, LOOPBACK, self.world.clock.now(), os.getuid)
 
     def _grant_in(self, response: bytes) -> Grant:
-        """Return the grant to which every part of the response belongs."""
+        """Return the grant of the response, and check that every part belongs to it."""
         body = json.loads(response.partition(b"\r\n\r\n")[2])
         key = body["AccessKeyId"]
         grant = self.sts.grants[key]
@@ -367,7 +369,7 @@ class Machine(RuleBasedStateMachine):
 
 
 async def _directly(_path: str, function: Callable[..., Any], *arguments: object) -> Any:
-    """Replace file_thread.in_thread, which needs trio, by a direct call."""
+    """Call the function directly, instead of file_thread.in_thread, which needs trio."""
     return function(*arguments)
 
 

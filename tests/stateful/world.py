@@ -1,9 +1,9 @@
 """
 Simulate the true time, clocks with errors, and an STS that returns real bytes, without an event loop.
 
-The true time is `World.now`. The wall clock differs from the true time by `wall_error`, which a step changes, and STS's
-clock by `sts_error`. The monotonic clock stops during a suspend. `StsInWorld` never waits: instead it advances the time
-of the world.
+The true time is `World.now`. The wall clock differs from the true time by `wall_error`, which a step changes. STS's
+clock differs by `sts_error`. The monotonic clock stops during a suspend. `StsInWorld` never waits: instead it advances
+the time of the world.
 """
 
 from collections.abc import Callable
@@ -124,10 +124,10 @@ class Grant:
 
 class StsInWorld:
     """
-    An Exchange in this world. `grants` is by key, `last` is the latest grant, `refused` the latest error.
+    An Exchange in this world. `grants` has each grant by access key id, and `last` is the latest grant.
 
-    `called_at` has the true time of each request, and `granted_at` the time of each successful request. No session is
-    longer than `limit_seconds`.
+    `refused` is the latest error. `called_at` has the true time of each request, and `granted_at` has the time of each
+    successful request. No session is longer than `limit_seconds`.
     """
 
     def __init__(self, world: World) -> None:
@@ -161,7 +161,7 @@ class StsInWorld:
         grant = self._grant(how, request.duration_seconds, called_at, stamped_at, before)
         status, body = self._answer(how, token, grant, request.duration_seconds)
         credentials = sts.read_reply(status, body, role_arn=request.role_arn, retry_after=how.retry_after)
-        # Another expiration means that the text was damaged, so the daemon must not accept it.
+        # Another expiration means that the response was damaged, so the daemon must not accept the credentials.
         if credentials.expires_at.timestamp() == grant.expiration:
             self.last = self.grants[grant.key] = grant
             self.granted_at.append(called_at)
@@ -172,7 +172,7 @@ class StsInWorld:
     ) -> Grant:
         life = asked_seconds if how.life_seconds is None else how.life_seconds
         error = _clock_error(how, life, before[0] - self._world.sts_error)
-        # With such a slow clock, the session seems longer than IAM allows, so the daemon ignores it.
+        # The wall clock is so slow that the session seems longer than IAM allows, so the daemon ignores the session.
         is_absurd = life - error > MAX_SESSION_SECONDS - ATTEMPT_SECONDS
         return Grant(
             key=f"ASIAWORLD{len(self.called_at):07d}",
@@ -185,7 +185,7 @@ class StsInWorld:
             early_seconds=inf
             if is_absurd
             else 1.001 + (self._world.now - called_at) + max(0.0, error, life - asked_seconds),
-            # STS grants the requested lifetime, so a wrong clock cannot make the daemon assume a longer one.
+            # STS grants the requested lifetime, so a wrong clock cannot make the daemon assume a longer lifetime.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
 

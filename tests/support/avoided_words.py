@@ -1,8 +1,8 @@
 """
 List words and forms that this project does not use, each with its plain replacement. Pure.
 
-Rule: an entry is here only if nearly every match is wrong, because the check is a gate. A word that has a plain use as
-well ("give", "make", "told") is listed only in the forms that are wrong.
+Rule: a form is in the list only if nearly every match is wrong, because a match fails `make lint`. A word that also has
+a plain use ("give", "make", "told") is listed only in the forms that are wrong.
 """
 
 import re

@@ -1,7 +1,7 @@
 """
 Run the unit tests of packages that differ from main: `python -m tests.support.changed [--base REF] [--list]`.
 
-Rule: a package's tests run for a change in the package, and the flat modules' tests for a change of any flat module.
+Rule: a change in a package runs the package's tests. A change of any flat module runs the tests of all flat modules.
 Tests of packages that import a changed module do not run, because nearly all packages import a flat module. `make test`
 runs all tests.
 Committed, staged, unstaged and untracked changes count.
@@ -62,7 +62,7 @@ def _git(*arguments: str) -> list[str]:
 
 
 def changed_files(base: str) -> list[str]:
-    """Return the files that differ from the merge base with `base`, and untracked files. Exits if there is no base."""
+    """Return untracked files, and files that differ from the merge base with `base`. Exit if `base` does not exist."""
     try:
         (fork,) = _git("merge-base", base, "HEAD")
     except subprocess.CalledProcessError as error:
@@ -74,7 +74,7 @@ def changed_files(base: str) -> list[str]:
 
 
 def main() -> int:
-    """Run pytest on the tests of the changed files, print the time, and return its exit status."""
+    """Run pytest on the tests of the changed files, print the duration, and return pytest's exit status."""
     parser = argparse.ArgumentParser(description="Run the unit tests of what changed.")
     parser.add_argument("--base", default="main", help="branch or commit to compare with [%(default)s]")
     parser.add_argument("--list", action="store_true", help="only print the tests")

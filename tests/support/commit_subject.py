@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAX_CHARACTERS = 65
-"""Longest subject: `git log --oneline` then fits 80 columns."""
+"""The maximum length of a subject in characters. `git log --oneline` then fits into 80 columns."""
 
 _FORM = re.compile(r"[A-Za-z0-9_./ -]+(?:, [A-Za-z0-9_./ -]+)*: [^\s.].*")
 _WRITTEN_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 
 
 def problems(message: str) -> Iterator[str]:
-    """Yield the problems of a message. Its comments are ignored, because git removes them later."""
+    """Yield the problems of a message. Comment lines are ignored, because git removes them later."""
     lines = [line for line in message.splitlines() if not line.startswith("#")]
     subject = lines[0] if lines else ""
     if subject.startswith(_WRITTEN_BY_GIT):

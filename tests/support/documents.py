@@ -1,7 +1,7 @@
 """
 Read the code blocks of the documentation, and the notes above them.
 
-Rule: a note is an HTML comment on a line of its own, directly above its block: `<!-- KEY: VALUE -->`. Readers of the
+Rule: a note is an HTML comment on a separate line, directly above its block: `<!-- KEY: VALUE -->`. Readers of the
 rendered page do not see it. NOTES has the keys.
 """
 
@@ -21,7 +21,7 @@ NOTES = {
     "yaml": "the kind of a YAML block that is not a whole object (tests/docs/yaml_kinds.py)",
     "not checked": "why no test checks this YAML block",
 }
-"""The keys of notes, and what their values say."""
+"""The keys of notes, each with the meaning of its value."""
 
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)")
 _HEADING = re.compile(r"#{2,6} +(.+?) *")
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     notes: dict[str, str]
 
     def __str__(self) -> str:
-        """Return the block's place, as compilers print theirs."""
+        """Return the block's page and line, in the form of a compiler message."""
         return f"{self.page}:{self.line}"
 
 
@@ -54,7 +54,7 @@ def read(page: str) -> str:
 
 
 def blocks(page: str, section: str | None = None, language: str | None = None) -> list[Block]:
-    """Return the code blocks of a page, or those under one heading or in one language."""
+    """Return the code blocks of a page, or only the blocks under one heading or in one language."""
     return [
         block
         for block in parse(page, read(page))

@@ -25,7 +25,7 @@ STS_HOST = "sts.eu-west-1.amazonaws.com"
 
 
 class Resolver(trio.abc.HostnameResolver):
-    """A resolver with names of 127.0.0.1. For other names it reports an unknown name, or never returns."""
+    """A resolver that maps some names to 127.0.0.1. For other names it reports an unknown name, or never returns."""
 
     def __init__(self, *names: str, is_silent: bool = False) -> None:
         self._names = names
@@ -74,7 +74,7 @@ async def failure_of(reply: Reply) -> ExchangeError:
 
 
 class Authority:
-    """A certificate authority, its file, and the TLS contexts of servers."""
+    """A certificate authority, the file with its certificate, and the TLS contexts of its servers."""
 
     def __init__(self, directory: Path) -> None:
         self._ca = trustme.CA()

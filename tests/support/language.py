@@ -3,11 +3,11 @@ Find avoided words in comments, docstrings, messages, test names and documentati
 
     python -m tests.support.language [PATH…]
 
-Without a PATH, all tracked files are read except those below a path in `language_pending.txt`, which are not clean yet.
-A listed path that is clean is an error, so that the list shrinks. `--tidy` removes these.
+Without a PATH, the check reads all tracked files, except the paths in `language_pending.txt`, which are not clean yet.
+A clean path in that list is an error, so that the list shrinks. `--tidy` removes the clean paths.
 
-Each finding is one line: FILE:LINE: words → replacement. Exit status 1 if there are findings. A line that quotes others
-is exempt if it contains `language: quoted`.
+Each finding is one line: FILE:LINE: words → replacement. The exit status is 1 if there are findings. A line that quotes
+other authors is exempt if it contains `language: quoted`.
 """
 
 import ast
@@ -31,7 +31,7 @@ EXEMPT = "language: quoted"
 """The text that marks a line with words of other authors."""
 
 MAX_TEST_NAME = 60
-"""Longest name of a test, in characters."""
+"""The maximum length of a test's name, in characters."""
 
 _TEXT_SUFFIXES = {".md", ".yaml", ".yml", ".toml", ".sh", ".tpl", ".c", ".go", ".java", ".mjs", ".js", ".rs"}
 _TEXT_NAMES = {"Makefile", "Dockerfile", "Containerfile", "CODEOWNERS", "run"}
@@ -58,7 +58,7 @@ class Finding(NamedTuple):
     use: str
 
     def __str__(self) -> str:
-        """Return the finding as compilers print theirs."""
+        """Return the finding in the form of a compiler message."""
         return f"{self.path}:{self.line}: {self.words!r} → {self.use}"
 
 
@@ -104,7 +104,7 @@ def python_units(source: str) -> Iterator[Unit]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    """Return the line breaks of the match, so that line numbers do not change."""
+    """Return only the line breaks of the match, so that later line numbers do not change."""
     return "`…`" + "\n" * match[0].count("\n")
 
 
@@ -161,7 +161,7 @@ def _matches(unit: Unit, text: str) -> list[Match]:
 
 
 def _line_of(unit: Unit, match: Match, starts: list[int], lines: list[str]) -> int:
-    """Return the line of a match. In a string, search for the words, because its line breaks differ from the source."""
+    """Return the line of a match. In a string, search for the words, because the source has other line breaks."""
     if unit.kind != "string":
         return min(unit.line + bisect_right(starts, match.offset) - 1, unit.last_line)
     covered = range(unit.line, unit.last_line + 1)

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Shape(NamedTuple):
-    """The deviation of a chain. The default has none, so the strict check of Python 3.13 accepts the chain."""
+    """The deviation of a chain. The default is no deviation, so the strict check of Python 3.13 accepts the chain."""
 
     basic_constraints_are_critical: bool = True
     path_length: int | None = None
@@ -39,11 +39,11 @@ LAX = {
     ),
     "leaf without a subject": Shape(leaf_has_subject=False),
 }
-"""Deviations that are common in private CAs, and that the strict check of Python 3.13 rejects."""
+"""The deviations that are common in private CAs, and that the strict check of Python 3.13 rejects."""
 
 
 class LaxAuthority:
-    """A root, an optional intermediate, and TLS contexts of servers."""
+    """A root CA, an optional intermediate CA, and the TLS contexts of their servers."""
 
     def __init__(self, directory: Path, shape: Shape = Shape()) -> None:  # noqa: B008  immutable
         self._directory = directory

@@ -9,7 +9,7 @@ FOLDERS = {"sidecar": "monitoring", "webhook": "monitoring/webhook"}
 """The folders with alerts and dashboard, for the sidecar and for the webhook."""
 
 POD_LABELS = {"namespace", "pod"}
-"""Labels that a PodMonitor adds to every series."""
+"""The labels that a PodMonitor adds to every series."""
 
 
 def rule_groups() -> dict[str, Any]:

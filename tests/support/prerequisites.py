@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 def require(programs: Mapping[str, str], purpose: str) -> None:
     """
-    Exit with a message if a program is missing. The message names the packages to install.
+    Exit with a message if a program is missing. The message lists the packages to install.
 
     The keys are programs, and the values are Debian packages.
     """

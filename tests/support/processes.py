@@ -24,7 +24,7 @@ from tests.support.fakes.tokens import service_account_token
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 GUARD_SECONDS = 60.0
-"""Deadline for a wait. If the daemon hangs, the test fails after this time."""
+"""The deadline for a wait. If the daemon hangs, the test fails after this time."""
 
 
 def hour_long_reply(access_key_id: str = "ASIAFAKE0001") -> Reply:
@@ -68,12 +68,12 @@ class Running:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Return the address of the credentials."""
+        """Return the address of the credentials endpoint."""
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or 80
 
     async def logged(self, event: str, *, times: int = 1, **fields: Any) -> dict[str, Any]:
-        """Wait for this number of log events with that name and these fields, and return the last one."""
+        """Wait for this number of log events with that name and these fields, and return the last of them."""
         wanted = {"event": event, **fields}
         with trio.fail_after(GUARD_SECONDS):
             while True:
@@ -83,7 +83,7 @@ class Running:
                 await self._more.wait()
 
     async def logged_one_of(self, *events: str, **fields: Any) -> dict[str, Any]:
-        """Wait for a log event that has one of these names and these fields, and return the first."""
+        """Wait for a log event that has one of these names and these fields, and return the first match."""
         with trio.fail_after(GUARD_SECONDS):
             while True:
                 for entry in self.log:
@@ -114,7 +114,7 @@ class Running:
         assert self.process.stderr is not None
         with suppress(trio.ClosedResourceError):  # the test ended while a line arrived
             async for piece in self.process.stderr:
-                self.errors += piece.decode(errors="replace")  # a received piece may end within a character
+                self.errors += piece.decode(errors="replace")  # received bytes may end within a character
                 *lines, _ = self.errors.split("\n")
                 self.log = [json.loads(line) for line in lines if line.startswith("{")]
                 self._more.set()
@@ -174,7 +174,7 @@ def run_to_its_end(environment: Mapping[str, str], *flags: str, prelude: str = "
 
 
 def signalled_before(owner: str, name: str, signal_name: str) -> str:
-    """Return a prelude that sends the process a signal right before this function of a module or class is called."""
+    """Return a prelude with which the process gets a signal directly before it calls this function."""
     return f"""
 import signal, trio
 first = {owner}.{name}
@@ -190,7 +190,7 @@ from functools import partial
 from sidecar.serving import server
 server.Limits = partial(server.Limits, hold_seconds=60)
 """
-"""Prelude with which an early request waits long for the credentials, however slow STS and this machine are."""
+"""A prelude with which an early request waits a minute for the credentials, because this machine may be slow."""
 
 
 def low_on_descriptors(most: int) -> str:
@@ -204,7 +204,7 @@ def resident_kibibytes(pid: int) -> int:
 
 
 class IdleConnections:
-    """Silent clients of `address`. `count` connections were opened so far, and at most `most` are open together."""
+    """Silent clients of `address`. `count` is the number of connections so far, and at most `most` of them are open."""
 
     def __init__(self, address: tuple[str, int], most: int) -> None:
         self._address = address
@@ -226,12 +226,12 @@ class IdleConnections:
 
 
 OWN_DESCRIPTORS = 200
-"""Descriptors that the test process keeps for itself."""
+"""The number of descriptors that the test process itself needs."""
 
 
 @contextmanager
 def idle_connections(address: tuple[str, int]) -> Iterator[IdleConnections]:
-    """Yield clients with as many connections as the hard limit of descriptors allows. Close all at the end."""
+    """Yield clients with as many connections as the hard limit of descriptors allows. Close them at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - OWN_DESCRIPTORS

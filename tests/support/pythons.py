@@ -1,8 +1,8 @@
 """
 Run the unit tests on every other Python that this machine has: `python -m tests.support.pythons`.
 
-Versions of Python differ in their checks of certificates, parsing of times, and warnings. Python 3.13 rejects
-authorities that 3.12 accepts, and the image has another Python than a laptop. Each Python gets its own virtual
+Versions of Python check certificates, parse times and warn differently. Python 3.13 rejects authorities that 3.12
+accepts, and the image may have another Python than the developer's machine. Each Python gets its own virtual
 environment with the same locked packages.
 """
 
@@ -25,7 +25,7 @@ TESTS = (
     "tests/faults/test_token_faults.py",
     "tests/end_to_end/test_rare_paths.py",
 )
-"""Tests whose result may depend on the Python. Other tests run `irsa-sidecar` as a process, or compare bytes."""
+"""The tests whose result may depend on the Python. Other tests run `irsa-sidecar` as a process, or compare bytes."""
 
 Version = tuple[int, int]
 
@@ -75,7 +75,7 @@ def environment_of(python: Python) -> Path:
     """
     Return the Python of a virtual environment with the locked packages.
 
-    Create it if it is missing or the lock changed.
+    Create the environment if it is missing or the lock file changed.
     """
     folder = ROOT / f".venv-{python}"
     stamp, digest = folder / "lock", hashlib.sha256(LOCK.read_bytes()).hexdigest()

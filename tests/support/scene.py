@@ -45,7 +45,7 @@ class Scene:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """Return the count of each outcome of an attempt."""
+        """Return the number of attempts by outcome."""
         return {outcome: count for (_, outcome), count in self.metrics.refreshes.items()}
 
     def write_token(self, **changes: Any) -> None:

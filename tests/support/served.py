@@ -1,5 +1,5 @@
 """
-Run the whole daemon inside a test: its real listener on loopback, a fake STS below the client, and virtual time.
+Run the whole daemon inside a test: its real listeners on loopback, a fake exchange instead of STS, and virtual time.
 
 Clients read until the server closes or resets the connection.
 """
@@ -89,7 +89,7 @@ async def settle() -> None:
 
 
 def status_of(response: bytes) -> int:
-    """Return the status of the only response, after which the connection closes."""
+    """Return the status of the response, and check that the bytes are one complete response."""
     head, separator, body = response.partition(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     headers = dict(field.split(": ", 1) for field in fields)
@@ -112,11 +112,11 @@ async def serving(
     **role: Any,
 ) -> AsyncIterator[Served]:
     """
-    Run a daemon on free ports that requires SECRET. It has credentials, unless the test passes an `sts`.
+    Run a daemon that requires SECRET, on free ports. It has credentials, unless the test passes an `sts`.
 
     `role` holds further settings of the role.
     """
-    clock.autojump_threshold = 0.02  # time for the kernel to deliver the bytes
+    clock.autojump_threshold = 0.02  # the kernel needs time to deliver the bytes
     if has_token:
         volume.write(service_account_token(wall.time()))
     secret_file = volume.directory / "authorization"

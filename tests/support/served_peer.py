@@ -17,7 +17,7 @@ def raise_exception(exc: Exception) -> None:
 
 def start_server(nursery: trio.Nursery, respond: Respond, report: Callable[[Exception], None] = raise_exception) -> str:
     """
-    Serve until the nursery is cancelled, and return the address. The server accepts connections from now on.
+    Serve until the nursery is cancelled, and return the address once the server accepts connections.
 
     By default, an exception of `respond` fails the test.
     """
@@ -28,7 +28,7 @@ def start_server(nursery: trio.Nursery, respond: Respond, report: Callable[[Exce
 
 @asynccontextmanager
 async def serving(respond: Respond) -> AsyncIterator[str]:
-    """Serve for the block, and yield the URL of the server without a path."""
+    """Serve until the block ends, and yield the URL of the server without a path."""
     async with trio.open_nursery() as nursery:
         yield f"http://{start_server(nursery, respond)}"
         nursery.cancel_scope.cancel()

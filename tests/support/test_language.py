@@ -1,4 +1,4 @@
-"""Test the language check: the places that it reads, the lines that it reports, and the texts that it accepts."""
+"""Test the language check: the texts that it reads, the lines that it reports, and the sentences that it accepts."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def name() -> str:
 def test_a_name_is_read_anew() -> None:
     """A name."""
 '''
-"""Source code with one finding of every kind."""
+"""A Python source with one finding of every kind."""
 
 
 def _found(source: str, path: str = "a.py") -> list[tuple[int, str]]:
@@ -58,7 +58,7 @@ def test_comment_after_code_is_a_separate_text() -> None:
     assert _found("a = 1  # used in\nb = 2  # place of that\n") == []
 
 
-def test_finding_in_a_long_string_has_the_line_of_the_words() -> None:
+def test_finding_in_a_long_string_has_the_line_of_its_words() -> None:
     assert _found('a = (\n    "one "\n    "is looked at "\n    "two"\n)\n') == [(3, "looked at")]
 
 

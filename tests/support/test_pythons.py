@@ -58,7 +58,7 @@ def test_unsupported_or_broken_interpreter_is_ignored(machine: Path, answer: str
     assert found() == []
 
 
-def test_missing_required_python_fails_and_is_named(
+def test_missing_required_python_is_reported(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pythons", "--require", "3.97"])

@@ -1,4 +1,4 @@
-"""Run code as other users. Root may do this with sockets of its own process, and in new namespaces."""
+"""Create sockets and processes of other users, which needs root or user namespaces."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ needs_linux = pytest.mark.skipif(
 )
 
 APP, OTHER = 1001, 1002
-"""Ids of two users that are not the user of the daemon."""
+"""The ids of two users that are not the user of the daemon."""
 
 BECOME = "import os; os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.setresuid({uid}, {uid}, {uid})\n"
 """A prelude that changes the user of the process. The interpreter must be readable for that user."""
@@ -23,7 +23,7 @@ BECOME = "import os; os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.set
 
 @contextmanager
 def as_user(uid: int) -> Iterator[None]:
-    """Set the user of the sockets that the block creates. They keep that user. No other task may run meanwhile."""
+    """Set the user of the sockets that the block creates. No other task may run during the block."""
     own = os.geteuid()
     os.seteuid(uid)
     try:

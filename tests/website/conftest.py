@@ -17,15 +17,15 @@ SCREENSHOTS = BUILD / "screenshots"
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """A file server that logs nothing."""
+    """A file server without a log."""
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  the name is the base class's
-        """Log nothing."""
+        """Ignore log messages of http.server."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
-    """Lift the check of threads and descriptors, because Playwright keeps some until pytest exits."""
+    """Disable the check of threads and descriptors, because Playwright keeps some of them until pytest exits."""
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,9 @@ def visit(browser: Browser, site: str, width: str, scheme: Literal["light", "dar
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fits_and_has_contrast(visit: Visit, screenshots: Path, name: str, width: str, scheme: str) -> None:
+def test_page_fits_the_screen_and_has_enough_contrast(
+    visit: Visit, screenshots: Path, name: str, width: str, scheme: str
+) -> None:
     visit.open(name)
     visit.page.screenshot(path=screenshots / f"{name.replace('/', '-')}-{width}-{scheme}.png")
     assert visit.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sidecar.sts.errors import Operation
 
 steady = settings(deadline=None, derandomize=True)
-"""Hypothesis settings with the same inputs on every run, and without a deadline."""
+"""The Hypothesis settings: the same inputs on every run, and no deadline."""
 
 ROLE_ARN = "arn:aws:iam::111122223333:role/app"
 WEB_IDENTITY, CHAIN = Operation.ASSUME_ROLE_WITH_WEB_IDENTITY, Operation.ASSUME_ROLE
@@ -64,7 +64,7 @@ class Botocore:
         """
         Send `request` and parse the response.
 
-        Raises ClientError, or botocore's exception for invalid bytes.
+        Raises ClientError for an error of STS, or another exception of botocore for invalid bytes.
         """
         self._reply = (status, body)
         reply: dict[str, Any] = getattr(self._client, xform_name(operation))(**request)
@@ -111,7 +111,7 @@ SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A spelling of a document. XML allows all of these variants, and they do not change the meaning."""
+    """A variant of a document. XML allows all of these variants, and they do not change the meaning."""
 
     prefix: str = ""
     namespace: str = STS

@@ -34,7 +34,8 @@ from tests.against.botocore.peer import (
     values,
 )
 
-# The request
+# Tests of requests
+
 
 any_text = st.text(max_size=60)
 sessions = {
@@ -117,7 +118,7 @@ def test_form_parameters_have_the_order_of_the_model(peer: Botocore, operation: 
     assert peer.model.api_version == API_VERSION
 
 
-# The response
+# Tests of responses
 
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
@@ -147,7 +148,7 @@ def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
     has_optional=st.booleans(),
     is_reversed=st.booleans(),
 )
-def test_any_spelling_of_a_response_has_botocores_result(
+def test_each_xml_variant_of_a_response_has_botocores_result(
     peer: Botocore,
     operation: Operation,
     values: dict[str, str],
@@ -203,18 +204,18 @@ def test_any_bytes_are_rejected(body: bytes) -> None:
 
 
 def pieces(body: bytes) -> list[bytes]:
-    """Return a document's tags and texts, in order."""
+    """Return a document's tags and the text between them, in order."""
     return [piece for piece in body.replace(b"<", b"\0<").replace(b">", b">\0").split(b"\0") if piece]
 
 
-def test_response_with_a_missing_or_double_part_is_not_misread(peer: Botocore) -> None:
+def test_missing_or_repeated_tags_never_give_wrong_credentials(peer: Botocore) -> None:
     parts = pieces(render())
     for i, part in enumerate(parts):
         for body in (parts[:i] + parts[i + 1 :], [*parts[:i], part, *parts[i:]]):
             assert differs_from_botocore(peer, b"".join(body)) is None, body
 
 
-def test_response_with_swapped_parts_is_never_misread(peer: Botocore) -> None:
+def test_swapped_tags_never_give_wrong_credentials(peer: Botocore) -> None:
     parts = pieces(render())
     for i in range(len(parts)):
         for j in range(i):

@@ -12,7 +12,7 @@ from sidecar.sts.wire import read_reply
 from tests.against.botocore.peer import ROLE_ARN, Botocore, Rendering, broken_replies, renderings, steady
 
 words = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=79)
-"""Strategy for printable texts that are too short to look like a token."""
+"""A Hypothesis strategy for printable strings that are too short to look like a token."""
 
 
 def render_error(code: str, message: str, shape: str, rendering: Rendering) -> bytes:
@@ -49,7 +49,7 @@ def test_error_has_botocores_code_and_message(
 
 @steady
 @given(st.integers(300, 599), st.binary(max_size=300) | broken_replies())
-def test_any_bytes_with_an_error_status_are_an_error(status: int, body: bytes) -> None:
+def test_any_bytes_with_an_error_status_raise_an_error(status: int, body: bytes) -> None:
     with pytest.raises(ExchangeError) as caught:
         read_reply(status, body, role_arn=ROLE_ARN)
     assert caught.value.status == status
@@ -63,7 +63,7 @@ def test_every_error_of_the_model_has_a_next_step(peer: Botocore) -> None:
     assert codes <= NEXT_STEPS.keys()
 
 
-def test_botocores_throttling_codes_slow_down() -> None:
+def test_throttling_codes_of_botocore_have_slow_retries() -> None:
     codes = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined] # not in the stubs
     assert {NEXT_STEPS[code] for code in codes} == {NextStep.SLOW_DOWN}
 

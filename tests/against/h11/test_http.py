@@ -27,7 +27,7 @@ REAL = {
     b"Connection: keep-alive\r\n\r\n",
     "curl, HTTP/1.0": b"GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 }
-"""Real requests of SDKs to the container credentials endpoint."""
+"""The real requests of SDKs to the container credentials endpoint."""
 
 WITH_PUT = Grammar("GET", "PUT").parse
 
@@ -43,7 +43,7 @@ REAL_IMDS = {
     b"User-Agent: aws-sdk-go-v2/1.47.8\r\nAmz-Sdk-Request: attempt=1; max=3\r\n"
     b"X-Aws-Ec2-Metadata-Token: 0000000009c8ab08fb13\r\nAccept-Encoding: gzip\r\n\r\n",
 }
-"""Real requests of SDKs to the endpoint in the format of EC2's metadata service."""
+"""The real requests of SDKs to the endpoint that emulates EC2's metadata service."""
 
 ALL_REAL = {**REAL, **{f"{name}, IMDS": data for name, data in REAL_IMDS.items()}}
 
@@ -102,7 +102,7 @@ def test_accepted_request_has_the_result_of_h11(data: bytes, mutations: list[tup
 
 
 @given(st.sampled_from([REAL["Java v2"], REAL_IMDS["Java v1"]]), st.lists(splices, max_size=2))
-def test_mutated_request_in_pieces_has_the_same_result(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
+def test_mutated_request_in_pieces_has_the_result_of_h11(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
     for start, length, splice in mutations:
         data = data[:start] + splice + data[start + length :]
     first = next((response for end in range(len(data) + 1) if (response := WITH_PUT(data[:end])) is not None), None)

@@ -1,11 +1,12 @@
 """
-Fake Amazon's EKS Pod identity webhook, for tests that run it beside our webhook.
+Fake Amazon's EKS Pod identity webhook, for tests that run it together with our webhook.
 
 The fake follows the README and the visible behaviour of that webhook (3bf80a34). `skip-containers` is read as CSV,
-without trimming. A container that has either variable of a web identity keeps its variables but gets the mount. The
-volume is added even if every container is skipped. For an EKS Pod Identity association the Pod always gets the label.
-As a program, this module is an admission webhook for Pods of the ServiceAccount `app`, over TLS. It prints a line for
-each review.
+without trimming. A container that has a variable of a web identity keeps its variables but gets the mount. The volume
+is added even if every container is skipped. For an EKS Pod Identity association, the Pod always gets the label.
+
+As a program, this module is an admission webhook for Pods of the ServiceAccount `app`, over TLS. The program prints a
+line for each review.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class Method(NamedTuple):
     label: str | None = None
 
     def variables(self, value: str) -> list[tuple[str, str]]:
-        """Return both variables. The first has this value, and the second names the file."""
+        """Return both variables. The first variable has this value, and the second variable has the file's path."""
         return [(self.names[0], value), (self.names[1], f"{self.directory}/{self.file}")]
 
 

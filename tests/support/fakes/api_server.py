@@ -31,13 +31,13 @@ class FakeApiServer:
         self.bodies: list[Document] = []
         self.headers: list[dict[str, str]] = []
         self.raw_headers: list[list[tuple[str, str]]] = []
-        """Headers of each request, with repeated names."""
+        """The headers of each request, with repeated names."""
         self.faults: list[tuple[int, Any]] = []
-        """Status and body for each of the next requests. These requests do not access the documents."""
+        """The status and body of each of the next responses. Their requests do not access the documents."""
         self.broken: dict[str, tuple[int, Any]] = {}
-        """Status and body for every request to a path."""
+        """The status and body of every response to a path."""
         self.forbidden: set[tuple[str, str]] = set()
-        """Missing rights: verb and resource, as in a Role."""
+        """The missing permissions: verb and resource, as in a Role."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -72,7 +72,7 @@ class FakeApiServer:
         self._changed.notify_all()
         return document
 
-    # Requests
+    # Handling of requests
 
     def respond(self, method: str, target: str, body: bytes) -> tuple[int, Any]:
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
@@ -130,7 +130,7 @@ class FakeApiServer:
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
 
     def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
-        """Return the API server's error for a request without the right."""
+        """Return the API server's error if the client lacks the permission for the request."""
         path = urlsplit(target).path.split("/")
         is_whole = path[-1] in _COLLECTIONS
         resource = path[-1] if is_whole else path[-2]
@@ -173,7 +173,7 @@ _COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "
 
 
 def _is_in(place: str, collection: str) -> bool:
-    """Return whether a document's path is in the collection, which is of one namespace or of all."""
+    """Return whether a document's path is in the collection, which covers one namespace or all namespaces."""
     parent, _, _ = place.rpartition("/")
     if parent == collection:
         return True
@@ -216,7 +216,7 @@ def _status(code: int, message: str) -> tuple[int, Document]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    """True, because each body would otherwise wait for a delayed acknowledgement of the response's head."""
+    """Without this setting, each body would wait for a delayed acknowledgement of the response's head."""
     fake: FakeApiServer
 
     def _serve(self) -> None:
@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the standard library's names
 
     def log_message(self, *_: object) -> None:
-        """Ignore the messages of http.server."""
+        """Ignore log messages of http.server."""
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class ConnectProxy:
             async with client:
                 await self._answer(client)
         except trio.BrokenResourceError:
-            pass  # a client that does not trust the proxy closes the connection in the handshake
+            pass  # a client that does not trust the proxy closes the connection during the handshake
 
     async def _answer(self, client: trio.abc.Stream) -> None:
         request = bytes(await client.receive_some())

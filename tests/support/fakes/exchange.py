@@ -14,7 +14,7 @@ from sidecar.token import Token
 ROLE_ARN = "arn:aws:iam::111122223333:role/cart"
 
 TOO_LONG = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
-"""The message of STS in a ValidationError about a session that is too long."""
+"""The message in STS's ValidationError about a session that is too long."""
 
 
 class FakeExchange:

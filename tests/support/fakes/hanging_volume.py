@@ -16,7 +16,7 @@ class HangingVolume:
     """
     A volume whose operations block until `release` is called.
 
-    `reads` counts the operations, and the first one sets `has_read`.
+    `reads` counts the operations, and the first operation sets `has_read`.
     """
 
     def __init__(self) -> None:
@@ -45,17 +45,17 @@ def hanging_volume() -> Iterator[HangingVolume]:
 
 class HangingDirectories:
     """
-    Directories in which operations block inside `hang`. Operations in other directories take no time.
+    Directories in which operations block during `hang`. Operations in other directories take no time.
 
-    This class replaces the thread of file_thread. An operation that does not hang runs directly, because the clock of
-    a test may jump.
+    This class replaces the thread of file_thread. An operation that does not hang runs without a thread, because the
+    test's clock may jump while a thread works.
     """
 
     def __init__(self) -> None:
         self._hung: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self.blocked = 0
-        """Number of operations that started in a directory that hangs."""
+        """The number of operations that started in a directory that hangs."""
 
     def start_thread(self, operation: Operation) -> None:
         released = self._hung.get(operation.directory)

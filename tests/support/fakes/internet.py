@@ -1,8 +1,8 @@
 """
 Fake servers with any host name on loopback, over TLS with certificates that the test chooses.
 
-Clients connect to the servers through a proxy, which HTTPS_PROXY names. The proxy accepts CONNECT to a known host and
-responds as that host. It rejects unknown names as a real proxy does.
+Clients connect to the servers through the proxy in HTTPS_PROXY. The proxy accepts CONNECT to a host of the test and
+responds as that host. It rejects other hosts as a real proxy does.
 """
 
 import json

@@ -1,8 +1,8 @@
 """
-Run moto's server, a fake AWS by other authors, as a process.
+Run moto's server as a process. It is a fake AWS of another project.
 
 moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
-module adds the action, and an issuer for each cluster with an id as long as that of EKS.
+module adds the action, and another issuer for each cluster, with an id as long as in EKS.
 """
 
 import os
@@ -57,7 +57,7 @@ class MotoServer:
         self.url = url
 
     def reset(self) -> None:
-        """Remove everything in the account. It then allows all requests."""
+        """Remove all resources in the account. The account then allows all requests."""
         self.allow_requests(10**9)
         self._post("reset")
 

@@ -2,7 +2,8 @@
 Fake an STS with a script: each connection gets the next `Reply`, and the last reply repeats.
 
 The fake is a real server on a loopback port. It writes HTTP/1.1 itself, so that it can also violate the protocol:
-stall, drip, cut off, reset. It reads one request per connection and stores each in `requests` with the exact bytes.
+stall, drip, cut off, reset. It reads one request per connection, and stores the exact bytes of each request in
+`requests`.
 """
 
 import socket
@@ -42,9 +43,9 @@ class Reply:
     """
     One response and its faults.
 
-    After `delay_seconds` the server sends the bytes, all together or one every `drip_seconds`. `raw` replaces all
-    bytes. If `cut_after` is not None, the server sends only that many bytes and closes the connection, or with `reset`
-    resets it.
+    After `delay_seconds` the server sends all bytes at once, or one byte every `drip_seconds`. `raw` replaces all
+    bytes. If `cut_after` is not None, the server sends only that many bytes. Then it closes the connection, or resets
+    it if `reset` is true.
     """
 
     status: int = 200
@@ -100,7 +101,7 @@ def good_reply(
     operation: str = "AssumeRoleWithWebIdentity",
     account_id: str = "111122223333",
 ) -> Reply:
-    """Return credentials until `expiration`, with a `Date` header if one is given (`Fri, 15 Jan 2027 08:00:00 GMT`)."""
+    """Return credentials until `expiration`. `date` sets the `Date` header, such as `Fri, 15 Jan 2027 08:00:00 GMT`."""
     body = good_body(access_key_id, expiration, operation=operation, account_id=account_id)
     return Reply(200, body, {"Date": date} if date is not None else NO_HEADERS)
 
@@ -123,7 +124,7 @@ class ScriptedSts:
         self.replies = list(replies) or [good_reply()]
         self.requests: list[Recorded] = []
         self.by_role: dict[str, Reply] = {}
-        """Fixed responses by role ARN, which replace the script."""
+        """The fixed responses by role ARN, which replace the script."""
         self.called = trio.Event()
         self.port = 0
         self._tls = tls

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class _QuietServer(ThreadingHTTPServer):
-    """A server without error output, because clients that reject its certificate are part of tests."""
+    """A server without error output, because in some tests a client rejects the server's certificate."""
 
     def handle_error(self, *_: object) -> None:
         """Ignore errors of connections."""
@@ -24,7 +24,7 @@ def serving(
     """
     Run the server on a free loopback port, and yield its URL. All its threads end with the block.
 
-    `listener` is a listening socket to use instead, for example one of another network namespace.
+    `listener` is a socket that the server uses instead, for example a socket of another network namespace.
     """
     server = (_QuietServer if tls else ThreadingHTTPServer)(("127.0.0.1", 0), handler, bind_and_activate=not listener)
     if listener is not None:
