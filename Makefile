@@ -11,7 +11,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 
 .DEFAULT_GOAL := help
 .PHONY: help local tools dev clean
-.PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart
+.PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart test-policies
 .PHONY: docs docs-check docs-publish reference messages chart changelog
 .PHONY: stateful fuzz kill-loop
 .PHONY: bench bench-check bench-node bench-pod fleet plots pictures
@@ -145,6 +145,9 @@ docs-check: docs ## check the site's pages in headless Chromium: width, contrast
 
 test-chart: $(VENV)/.dev.installed ## test the chart with Helm 3 and 4, which takes about 4 minutes to build the first time
 	$(BIN)/python -m pytest tests/chart
+
+test-policies: $(VENV)/.dev.installed ## test the policies for Kyverno and Gatekeeper, whose commands take minutes to build the first time
+	$(BIN)/python -m pytest tests/policies
 
 chart: $(VENV)/.dev.installed ## write the generated files of the chart: monitoring, and its README
 	$(BIN)/python -m tests.docs.chart

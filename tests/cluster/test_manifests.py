@@ -19,9 +19,25 @@ from tests.support.manifests import K8S, ROOT, documents, overlays, pods, read, 
 
 PLAIN = ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml", "network-policy.yaml"]
 KUSTOMIZATIONS = ["job"]
-ELSEWHERE = {"pod", "monitoring", "monitoring/webhook", "webhook", "webhook/cert-manager", "webhook/host-network"}
+POLICIES = {
+    "policies/gatekeeper/constraints",
+    "policies/gatekeeper/templates",
+    "policies/kyverno/enforce",
+    "policies/kyverno/warn",
+    "policies/validating-admission-policy",
+}
+ELSEWHERE = {
+    "pod",
+    "monitoring",
+    "monitoring/webhook",
+    "webhook",
+    "webhook/cert-manager",
+    "webhook/host-network",
+    *POLICIES,
+}
 """
-Manifests that other tests cover, below and in test_monitoring.py, test_webhook.py and test_chart.py.
+Manifests that other tests cover, below and in test_monitoring.py, test_policy_samples.py, test_webhook.py and
+test_chart.py. tests/policies has the policies of other engines.
 
 They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
