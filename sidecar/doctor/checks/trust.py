@@ -1,7 +1,7 @@
 """
 Compare the role's trust policy and its OIDC provider with the token's claims. Pure.
 
-Rule: each statement is evaluated alone, so that a statement with an unknown element does not hide the other statements.
+Rule: a statement with an unknown element does not hide the other statements (readable_policy.py).
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sidecar.doctor.checks.breadth import Breadth, breadth, shown_patterns
 from sidecar.doctor.checks.token import capitalised, change_audience
 from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
-from sidecar.errors import ConfigurationError
-from sidecar.local.trust_policy import Decision, Principal, Statement, TrustPolicy, read_statement, statement_label
+from sidecar.local.readable_policy import readable_policy
+from sidecar.local.trust_policy import Decision, Principal, TrustPolicy
 from sidecar.role import Role
 from sidecar.token import Token
 
@@ -47,24 +47,11 @@ def decide(facts: TrustFacts) -> Decision:
 
 
 def _policy(facts: TrustFacts) -> TrustPolicy:
-    items = _as_list((facts.policy or {}).get("Statement"))
-    return TrustPolicy(tuple(_statement(item, number) for number, item in enumerate(items, 1)))
+    return readable_policy(facts.policy or {})
 
 
 def _principal(facts: TrustFacts) -> Principal:
     return Principal((provider_arn(facts),), None)
-
-
-def _statement(item: Any, number: int) -> Statement:
-    """Return the parsed statement. A statement that cannot be parsed applies to every token, with an unknown result."""
-    name = "the trust policy"
-    try:
-        return read_statement(item, number, name)
-    except ConfigurationError as exc:
-        label = statement_label(item, number)
-        reason = exc.problem.removeprefix(f"{name}: ").removeprefix(label).lstrip(": ")
-        is_allow = isinstance(item, dict) and item.get("Effect") == "Allow"
-        return Statement(label, is_allow, frozenset({"*"}), ("*",), (), unknown=reason)
 
 
 def provider_arn(facts: TrustFacts) -> str:
@@ -173,10 +160,6 @@ def _context(facts: TrustFacts) -> dict[str, tuple[str, ...]]:
 
 def _issuer_key(facts: TrustFacts) -> str:
     return (facts.token.issuer or "").partition("://")[2]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 CHECKS: tuple[Check[TrustFacts], ...] = (
