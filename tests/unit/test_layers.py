@@ -33,6 +33,7 @@ local daemon
 client
 injection
 doctor setup webhook
+audit
 commands
 cli
 __main__
@@ -45,12 +46,14 @@ IO_MODULES = {
 }  # fmt: skip
 """The modules that do I/O, read a clock or draw random numbers."""
 
-PURE_PACKAGES = ("injection", "doctor/checks", "setup/yaml")
+PURE_PACKAGES = ("injection", "doctor/checks", "setup/yaml", "audit/rules", "audit/report")
 
 PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
     "token_mistake", "client/environment", "config/settings", "daemon/saved_state",
-    "local/condition_operators", "local/trust_policy",
+    "audit/accepted", "audit/aws_kept", "audit/finding", "audit/inventory", "audit/judge", "audit/kubernetes_kept",
+    "audit/relations", "audit/trusting", "audit/workloads", "local/condition_operators", "local/readable_policy",
+    "local/trust_policy",
     "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
     "setup/plan_oidc_provider",

@@ -169,7 +169,15 @@ class FakeApiServer:
 
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_COLLECTIONS = {"serviceaccounts", "secrets", "mutatingwebhookconfigurations", "events"}
+_COLLECTIONS = {
+    "events",
+    "mutatingwebhookconfigurations",
+    "networkpolicies",
+    "nodes",
+    "pods",
+    "secrets",
+    "serviceaccounts",
+}
 
 
 def _is_in(place: str, collection: str) -> bool:

@@ -1,0 +1,122 @@
+"""
+Read the cluster's objects through the API server.
+
+Rule: the kinds are read side by side, each page by page, and only the reduced objects stay in memory. A kind that
+cannot be read becomes a problem in the inventory, and the others are read anyway.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import trio
+
+from sidecar.audit import kubernetes_kept
+from sidecar.audit.inventory import (
+    ISSUER,
+    NETWORK_POLICIES,
+    NODES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    Cluster,
+    Problem,
+)
+from sidecar.errors import KubernetesError, SidecarError
+from sidecar.kubernetes.document import Document
+
+if TYPE_CHECKING:
+    from sidecar.kubernetes.client import Kubernetes
+
+PAGE_ITEMS = 500
+"""Number of items in one page, as in kubectl's default chunk size."""
+
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+
+Progress = Callable[[str], None]
+"""A function that shows a text such as `1,500 Pods`."""
+
+
+class Kind(NamedTuple):
+    """A kind of object to read: its part of the inventory, its field of Cluster, its path, and its reduction."""
+
+    part: str
+    field: str
+    path: str
+    keep: Callable[[Document], Any]
+
+
+KINDS = (
+    Kind(SERVICE_ACCOUNTS, "service_accounts", "/api/v1/serviceaccounts", kubernetes_kept.service_account),
+    Kind(PODS, "pods", "/api/v1/pods", kubernetes_kept.pod),
+    Kind(NODES, "nodes", "/api/v1/nodes", kubernetes_kept.node),
+    Kind(
+        NETWORK_POLICIES,
+        "egress_policies",
+        "/apis/networking.k8s.io/v1/networkpolicies",
+        kubernetes_kept.egress_policy,
+    ),
+)
+"""The kinds that an audit reads. k8s/audit grants `list` for each of them."""
+
+
+async def read_cluster(kubernetes: "Kubernetes", name: str, now: float, progress: Progress) -> Cluster:
+    """Return the cluster's objects. `name` is the EKS cluster's name or empty. Errors become problems."""
+    fields: dict[str, Any] = {}
+    problems: list[Problem] = []
+
+    async def read(part: str, field: str, call: Callable[[], Any]) -> None:
+        try:
+            fields[field] = await trio.to_thread.run_sync(call, abandon_on_cancel=True)
+        except SidecarError as error:
+            problems.append(Problem(part, error.problem, error.fix))
+
+    async with trio.open_nursery() as nursery:
+        for kind in KINDS:
+            nursery.start_soon(read, kind.part, kind.field, _listing(kubernetes, kind, progress))
+        nursery.start_soon(read, ISSUER, "issuer", lambda: _issuer(kubernetes))
+    problems.sort(key=lambda problem: problem.part)
+    return Cluster(read_at=now, context=kubernetes.context or "", name=name, problems=tuple(problems), **fields)
+
+
+def _listing(kubernetes: "Kubernetes", kind: Kind, progress: Progress) -> Callable[[], tuple[Any, ...]]:
+    def read_all() -> tuple[Any, ...]:
+        kept: list[Any] = []
+        following = ""
+        while True:
+            page = _page(kubernetes, kind.path, following)
+            kept += _reduced(kind, page)
+            progress(f"{len(kept):,} {kind.part}")
+            following = str((page.get("metadata") or {}).get("continue") or "")
+            if not following:
+                return tuple(each for each in kept if each is not None)
+
+    return read_all
+
+
+def _page(kubernetes: "Kubernetes", path: str, following: str) -> Mapping[str, Any]:
+    query = f"{path}?limit={PAGE_ITEMS}" + (f"&continue={quote(following, safe='')}" if following else "")
+    page = kubernetes.get(query)
+    if page is None:
+        raise KubernetesError(f"The API server of context {kubernetes.context} has no {path}", status=404)
+    return page
+
+
+def _reduced(kind: Kind, page: Mapping[str, Any]) -> list[Any]:
+    try:
+        return [kind.keep(document) for document in page.get("items") or ()]
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise KubernetesError(
+            f"The API server's response to {kind.path} has an object in an unknown form ({type(exc).__name__})",
+            fix="Check HTTPS_PROXY and the server of the kubeconfig",
+        ) from exc
+
+
+def _issuer(kubernetes: "Kubernetes") -> str:
+    body = kubernetes.get_raw(DISCOVERY_PATH)
+    try:
+        return str(json.loads(body or b"")["issuer"])
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise KubernetesError(
+            f"The API server of context {kubernetes.context} publishes no discovery document", fix="Set --issuer"
+        ) from exc

@@ -1,0 +1,165 @@
+"""
+Format a report as one HTML page for a browser. Pure.
+
+Rule: the page loads nothing, not even from its own directory, and its Content-Security-Policy allows only the style
+sheet and the script inside it, by their hashes. Every text from the report is escaped for a terminal first and for HTML
+then, so that invisible and reordering characters are visible.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+
+from sidecar.audit.finding import SEVERITIES, Finding, Severity
+from sidecar.audit.inventory import Inventory
+from sidecar.audit.judge import AuditReport
+from sidecar.audit.report.graph import as_svg, graph_of
+from sidecar.audit.report.texts import iso_time, link
+from sidecar.audit.rules.cost import RoleCalls
+from sidecar.audit.workloads import counted
+from sidecar.printable import printable
+
+MAX_TEXT = 2000
+"""Longest text of one cell, in characters. Names can have any length, because a Pod's author chooses some of them."""
+
+CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'"
+"""Directives of the Content-Security-Policy that forbid everything. Hashes then allow the page's own parts."""
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{main}</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def as_html(report: AuditReport, inventory: Inventory) -> str:
+    """Return the page. The graph shows the inventory's ServiceAccounts that have a role."""
+    style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
+    policy = f"{CLOSED}; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    parts = (_summary(report), _findings(report), _graph(report, inventory), _calls(report.calls), _others(report))
+    title = f"Audit of {_text(report.context or 'a cluster')}"
+    return _PAGE.format(policy=policy, title=title, style=style, script=script, main="".join(parts))
+
+
+def _hash(text: str) -> str:
+    """Return the source expression of an inline style sheet or script (CSP 3, section 2.3.1)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text, max_length=MAX_TEXT))
+
+
+def _summary(report: AuditReport) -> str:
+    totals = report.totals
+    objects = ", ".join(
+        (
+            counted(totals.service_accounts, "ServiceAccount"),
+            counted(totals.pods, "running Pod"),
+            counted(totals.roles, "role"),
+            counted(totals.providers, "OIDC provider"),
+        )
+    )
+    counts = "".join(_count(report.total(each), each) for each in SEVERITIES)
+    return (
+        f"<p>Account {_text(report.account_id or '(not known)')}, issuer {_text(report.issuer or '(not known)')}.</p>\n"
+        f"<p>Read at {iso_time(report.read_at)}.</p>\n"
+        f'<p class="soft">{objects}. {len(report.accepted)} accepted and {len(report.known)} known findings are at the '
+        f'end.</p>\n<ul class="counts">{counts}</ul>\n'
+    )
+
+
+def _count(total: int, severity: Severity) -> str:
+    noun = severity.value if total == 1 else f"{severity.value}s"
+    return f'<li class="{severity.value}"><b>{total}</b> {noun}</li>'
+
+
+def _findings(report: AuditReport) -> str:
+    if not report.findings:
+        return "<h2>Findings</h2>\n<p>There are none.</p>\n"
+    rows = "".join(_row(finding) for finding in report.findings)
+    heads = "".join(f"<th>{title}</th>" for title in ("Severity", "Object", "Problem", "Next step"))
+    return (
+        f"<h2>Findings</h2>\n{_filters(report)}"
+        '<p class="soft" id="shown" role="status"></p>\n'
+        f'<table id="findings"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{rows}</tbody></table>\n"
+    )
+
+
+def _filters(report: AuditReport) -> str:
+    boxes = "".join(
+        f'<label><input type="checkbox" name="severity" value="{each.value}" checked>{each.value}</label>'
+        for each in SEVERITIES
+    )
+    categories = sorted({finding.rule.partition(".")[0] for finding in report.findings})
+    options = "".join(f'<option value="{escape(each)}">{escape(each)}</option>' for each in categories)
+    return (
+        f'<form class="filters" hidden>{boxes}<label>Category <select name="category"><option value="">all</option>'
+        f'{options}</select></label><label>Search <input type="search" name="search" size="24"></label></form>\n'
+    )
+
+
+def _row(finding: Finding) -> str:
+    severity = finding.severity.value
+    category = escape(finding.rule.partition(".")[0])
+    rule = f'<a href="{escape(link(finding.rule))}" rel="noreferrer">{escape(finding.rule)}</a>'
+    return (
+        f'<tr class="{severity}" data-severity="{severity}" data-category="{category}"><td class="mark">{severity}</td>'
+        f"<td>{_text(str(finding.subject))}<br>{rule}</td><td>{_text(finding.problem)}.</td>"
+        f"<td>{_text(finding.next_step)}.</td></tr>\n"
+    )
+
+
+def _graph(report: AuditReport, inventory: Inventory) -> str:
+    graph = graph_of(inventory, (*report.findings, *report.known))
+    if not graph.nodes:
+        return ""
+    omitted = f" {counted(graph.omitted, 'box')} without findings are not drawn." if graph.omitted else ""
+    return (
+        "<h2>ServiceAccounts, roles and policies</h2>\n"
+        f'<p class="soft">A coloured border is the worst finding about an object.{omitted}</p>\n'
+        f'<div class="scroll" tabindex="0">{as_svg(graph)}</div>\n'
+    )
+
+
+def _calls(calls: Iterable[RoleCalls]) -> str:
+    rows = "".join(
+        f'<tr><td>{_text(each.role_arn)}</td><td class="number">{each.pods:,}</td>'
+        f'<td class="number">{each.calls_per_day:,}</td><td class="number">{each.longest_sessions_per_day:,}</td>'
+        f'<td class="number">{each.share_of_quota:.2%}</td></tr>\n'
+        for each in calls
+    )
+    if not rows:
+        return ""
+    return (
+        "<h2>Estimated calls to STS per day</h2>\n<table><thead><tr><th>Role</th><th>Pods</th><th>Calls</th>"
+        "<th>With the longest sessions</th><th>Share of a region's quota</th></tr></thead>\n"
+        f"<tbody>\n{rows}</tbody></table>\n"
+    )
+
+
+def _others(report: AuditReport) -> str:
+    parts = []
+    for title, findings in (("Accepted findings", report.accepted), ("Known findings", report.known)):
+        items = "".join(
+            f"<li>{escape(each.rule)}: {_text(str(each.subject))}: {_text(each.problem)}</li>\n" for each in findings
+        )
+        parts += [f"<h2>{title}</h2>\n<ul>\n{items}</ul>\n"] if items else []
+    return "".join(parts)

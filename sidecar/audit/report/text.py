@@ -1,0 +1,105 @@
+"""Format a report as text for a terminal. Pure."""
+
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+
+from sidecar.audit.finding import SEVERITIES, Finding, Severity
+from sidecar.audit.judge import AuditReport
+from sidecar.audit.report.texts import iso_time, link
+from sidecar.audit.rules.all import RULES
+from sidecar.audit.rules.cost import RoleCalls
+from sidecar.audit.workloads import counted
+from sidecar.printable import printable
+
+MAX_PER_RULE = 20
+"""Findings of one rule that are shown without --verbose."""
+
+MAX_ROLES = 5
+"""Roles in the list of calls to STS without --verbose."""
+
+SMALLEST_SHARE = 0.001
+"""Smallest share of the quota that is shown."""
+
+_COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "33", Severity.NOTE: "36"}
+
+
+def as_text(report: AuditReport, *, width: int, colours: bool, is_verbose: bool = False) -> str:
+    """Return a summary, then the findings by rule with their next steps, then the calls to STS."""
+    lines = [*_summary(report, colours=colours), ""]
+    for rule_id, group in groupby(report.findings, key=lambda finding: finding.rule):
+        lines += [*_rule(rule_id, list(group), width, colours=colours, is_verbose=is_verbose), ""]
+    lines += _calls(report.calls if is_verbose else report.calls[:MAX_ROLES], len(report.calls))
+    return "\n".join(lines).rstrip("\n")
+
+
+def _summary(report: AuditReport, *, colours: bool) -> Iterator[str]:
+    totals = report.totals
+    yield (
+        f"Cluster {printable(report.context) or '(not known)'}, account {report.account_id or '(not known)'}, read at "
+        f"{iso_time(report.read_at)}"
+    )
+    yield (
+        f"{counted(totals.service_accounts, 'ServiceAccount')}, {counted(totals.pods, 'running Pod')}, "
+        f"{counted(totals.roles, 'role')}, {counted(totals.providers, 'OIDC provider')}"
+    )
+    counts = [
+        _painted(counted(report.total(each), each.value), each, colours=colours)
+        for each in SEVERITIES
+        if report.total(each)
+    ]
+    others = [f"{len(report.known)} in the baseline"] if report.known else []
+    others += [f"{len(report.accepted)} accepted"] if report.accepted else []
+    yield f"Findings: {', '.join([*counts, *others]) or 'none'}"
+    for each in report.unused:
+        yield printable(f"Line {each.line} of the accepted findings matches nothing: {each.rule} {each.subject}")
+
+
+def _rule(rule_id: str, findings: list[Finding], width: int, *, colours: bool, is_verbose: bool) -> Iterator[str]:
+    title = next((rule.title for rule in RULES if rule.id == rule_id), rule_id)
+    severity = findings[0].severity
+    first, *others = _wrapped(f"{severity.value} {rule_id}: {title} ({len(findings)})", "", "  ", width)
+    yield _painted(severity.value, severity, colours=colours) + first.removeprefix(severity.value)
+    yield from others
+    yield f"  see {link(rule_id)}"
+    shown = findings if is_verbose else findings[:MAX_PER_RULE]
+    for finding in shown:
+        yield from _wrapped(f"{finding.subject}: {finding.problem}", "  ", "    ", width)
+        yield from _wrapped(f"next: {finding.next_step}", "    ", "      ", width)
+    if len(findings) > len(shown):
+        yield f"  and {len(findings) - len(shown)} more (--verbose lists them)"
+
+
+def _calls(calls: tuple[RoleCalls, ...], total: int) -> Iterator[str]:
+    if not calls:
+        return
+    yield "Estimated calls to STS per day, now and with the longest sessions:"
+    for each in calls:
+        yield printable(
+            f"  {each.calls_per_day:>8,} {each.longest_sessions_per_day:>8,}  {each.role_arn} "
+            f"({counted(each.pods, 'Pod')}{_share(each)})"
+        )
+    if total > len(calls):
+        yield f"  and {counted(total - len(calls), 'other role')} (--verbose lists them)"
+
+
+def _share(calls: RoleCalls) -> str:
+    """Return the share of the quota, or an empty text if it is negligible."""
+    share = calls.share_of_quota
+    return f", {share:.1%} of a region's quota" if share >= SMALLEST_SHARE else ""
+
+
+def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
+    """Return the text as lines. Names and ARNs are not split, so that a person can copy them."""
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _painted(text: str, severity: Severity, *, colours: bool) -> str:
+    return f"\x1b[{_COLOURS[severity]}m{text}\x1b[0m" if colours else text

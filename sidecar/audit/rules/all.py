@@ -1,0 +1,14 @@
+"""List the rules of all categories."""
+
+from sidecar.audit.finding import Rule
+from sidecar.audit.rules import broken, cost, exposed, incomplete, unused, wide
+
+RULES: tuple[Rule, ...] = (
+    *broken.RULES,
+    *wide.RULES,
+    *exposed.RULES,
+    *unused.RULES,
+    *cost.RULES,
+    *incomplete.RULES,
+)
+"""All rules, in the order of the report."""

@@ -1,0 +1,125 @@
+"""
+Run one audit: read or load the inventory, judge it, and format the report.
+
+Rule: the audit changes nothing in the cluster and the account.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from sidecar.audit.accepted import FILE, Acceptance, read_acceptances, read_baseline
+from sidecar.audit.collect_aws import read_account
+from sidecar.audit.collect_kubernetes import read_cluster
+from sidecar.audit.inventory import CALLER, Account, Cluster, Inventory, Problem
+from sidecar.audit.judge import AuditReport, judge
+from sidecar.audit.relations import Options
+from sidecar.config_file import read_config_file
+from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.kubernetes.open_cluster import open_named_cluster
+from sidecar.setup.aws import Aws
+from sidecar.setup.issuer_fetch import fetch_issuer
+
+_EKS_CLUSTER = re.compile(r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/(?P<name>[A-Za-z0-9_-]+)")
+"""Pattern for the context that `aws eks update-kubeconfig` writes: the ARN of the cluster."""
+
+Progress = Callable[[str], None]
+
+
+class Sources(NamedTuple):
+    """The flags that name the cluster and the account. Empty flags have the default that the help shows."""
+
+    context: str | None = None
+    cluster_name: str = ""
+    issuer: str = ""
+    ca_file: str | None = None
+    profile: str | None = None
+    region: str | None = None
+
+
+async def collect(sources: Sources, progress: Progress) -> Inventory:
+    """
+    Read the cluster, then the account.
+
+    Raises ConfigurationError if there is no cluster in the kubeconfig.
+    """
+    now = time.time()
+    with open_named_cluster(os.environ, sources.context, "irsa-sidecar audit") as kubernetes:
+        name = sources.cluster_name or eks_cluster_name(kubernetes.context or "")
+        cluster = await read_cluster(kubernetes, name, now, progress)
+    cluster = await _with_issuer(cluster, sources)
+    account = await _read_account(cluster, sources, progress)
+    progress("")
+    return Inventory(cluster, account)
+
+
+def eks_cluster_name(context: str) -> str:
+    """Return the name of the EKS cluster in the context's name, or an empty text."""
+    match = _EKS_CLUSTER.fullmatch(context)
+    return match["name"] if match else ""
+
+
+async def _with_issuer(cluster: Cluster, sources: Sources) -> Cluster:
+    """Return the cluster with the issuer of --issuer, and with the issuer's thumbprint for --ca-file."""
+    issuer = sources.issuer or cluster.issuer
+    thumbprint, problems = "", cluster.problems
+    if sources.ca_file and issuer:
+        try:
+            thumbprint = (await fetch_issuer(issuer, Path(sources.ca_file))).thumbprint or ""
+        except SidecarError as error:
+            problems = (*problems, Problem("the issuer's certificate", error.problem, error.fix))
+    return msgspec.structs.replace(cluster, issuer=issuer, issuer_thumbprint=thumbprint, problems=problems)
+
+
+async def _read_account(cluster: Cluster, sources: Sources, progress: Progress) -> Account:
+    try:
+        with Aws(sources.profile, sources.region) as aws:
+            return await read_account(aws, cluster, progress)
+    except SidecarError as error:
+        return Account(problems=(Problem(CALLER, error.problem, error.fix),))
+
+
+class Known(NamedTuple):
+    """The findings that people know: the accepted ones, and the fingerprints in the baseline."""
+
+    acceptances: tuple[Acceptance, ...] = ()
+    baseline: frozenset[str] = frozenset()
+
+
+def read_known(accepted_path: str | None, baseline_path: str | None) -> Known:
+    """
+    Read the files of accepted findings and of the baseline.
+
+    Without a path, the file FILE in the working directory is read if it exists.
+
+    Raises ConfigurationError if a file cannot be read.
+    """
+    path = accepted_path or (FILE if os.path.exists(FILE) else None)
+    acceptances: tuple[Acceptance, ...] = ()
+    if path is not None:
+        text = read_config_file("--accepted", path, "Name a file of accepted findings")
+        acceptances = read_acceptances(text, path)
+    if baseline_path is None:
+        return Known(acceptances)
+    return Known(acceptances, _read_baseline(baseline_path))
+
+
+def _read_baseline(path: str) -> frozenset[str]:
+    try:
+        return read_baseline(Path(path).read_bytes(), path)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"--baseline is {path}, which cannot be read ({exc.strerror or exc})",
+            fix="Create it with `irsa-sidecar audit --output json`",
+            setting="--baseline",
+        ) from exc
+
+
+def audit(inventory: Inventory, options: Options, known: Known) -> AuditReport:
+    """Return the report of an inventory."""
+    return judge(inventory, inventory.cluster.read_at, options, known.acceptances, known.baseline)

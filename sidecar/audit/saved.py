@@ -1,0 +1,71 @@
+"""
+Save an inventory in a directory, and read it again, so that an audit can run without access to cluster and account.
+
+Rule: the files are readable only by their owner, because the inventory lists every weak role of an account.
+"""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from sidecar.audit.inventory import VERSION, Account, Cluster, Inventory
+from sidecar.errors import ConfigurationError
+
+CLUSTER_FILE, ACCOUNT_FILE = "cluster.json", "account.json"
+
+DIRECTORY_MODE, FILE_MODE = 0o700, 0o600
+
+_Part = TypeVar("_Part", Cluster, Account)
+
+
+def save(inventory: Inventory, directory: str) -> None:
+    """
+    Write both files into the directory, which is created.
+
+    Raises ConfigurationError if the directory is not writable.
+    """
+    path = Path(directory)
+    try:
+        path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        for name, part in ((CLUSTER_FILE, inventory.cluster), (ACCOUNT_FILE, inventory.account)):
+            target = path / name
+            target.touch(FILE_MODE)
+            target.write_bytes(msgspec.json.encode(part))
+    except OSError as exc:
+        raise ConfigurationError(
+            f"--save is {directory}, which cannot be written ({exc.strerror or exc})",
+            fix="Name a directory that you may write to",
+            setting="--save",
+        ) from exc
+
+
+def load(directory: str) -> Inventory:
+    """
+    Return the saved inventory.
+
+    Raises ConfigurationError if a file is missing or has another form.
+    """
+    return Inventory(_read(directory, CLUSTER_FILE, Cluster), _read(directory, ACCOUNT_FILE, Account))
+
+
+def _read(directory: str, name: str, kind: type[_Part]) -> _Part:
+    path = Path(directory) / name
+    fix = "Create the files with `irsa-sidecar audit --save DIRECTORY`"
+    try:
+        part = msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"--from is {directory}: {name} cannot be read ({exc.strerror or exc})", fix=fix, setting="--from"
+        ) from exc
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise ConfigurationError(
+            f"--from is {directory}: {name} is not a saved inventory ({exc})", fix=fix, setting="--from"
+        ) from exc
+    if part.version != VERSION:
+        raise ConfigurationError(
+            f"--from is {directory}: {name} has version {part.version}, and this release reads {VERSION}",
+            fix=fix,
+            setting="--from",
+        )
+    return part
