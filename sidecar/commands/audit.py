@@ -1,0 +1,155 @@
+"""
+Audit a whole cluster and its AWS account: which ServiceAccounts and Pods are broken, too wide, exposed or unused.
+
+It reads the cluster with your kubeconfig and the account with your AWS credentials, and changes nothing. Without one
+of the permissions it reads the rest, and reports what it could not read.
+
+Exit status: 0 no finding, 1 a finding of the severity in --fail-on or a higher one, 2 wrong usage or configuration.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from sidecar.console import show_progress
+from sidecar.errors import ConfigurationError
+from sidecar.extras import import_extra
+from sidecar.terminal import wants_colours
+
+if TYPE_CHECKING:
+    from sidecar.audit.inventory import Inventory
+    from sidecar.audit.judge import AuditReport
+
+EXAMPLE = """\
+examples:
+  irsa-sidecar audit
+  irsa-sidecar audit --output table --output html=audit.html
+  irsa-sidecar audit --save inventory && irsa-sidecar audit --from inventory --output sarif=audit.sarif
+  irsa-sidecar audit --baseline last.json --fail-on warning"""
+
+FORMATS = ("table", "json", "sarif", "junit", "prometheus", "html")
+
+NEVER = "never"
+
+MIN_WIDTH, MAX_WIDTH = 60, 140
+"""Limits of the line width, in characters."""
+
+_COMMAND = "irsa-sidecar audit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    reading = parser.add_argument_group("what to read")
+    reading.add_argument("--context", metavar="NAME", help="context of the kubeconfig [the current one]")
+    reading.add_argument("--cluster", metavar="NAME", help="name of the EKS cluster [the one in the context's ARN]")
+    reading.add_argument("--issuer", metavar="URL", help="the cluster's issuer [the one that the API server publishes]")
+    reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer: also check its thumbprint")
+    reading.add_argument("--profile", metavar="NAME", help="profile of the AWS credentials")
+    reading.add_argument("--region", metavar="NAME", help="AWS region of the cluster")
+    reading.add_argument("--from", dest="directory", metavar="DIRECTORY", help="use an inventory that --save wrote")
+    reading.add_argument("--save", metavar="DIRECTORY", help="also save the inventory, for --from")
+    judging = parser.add_argument_group("what to report")
+    judging.add_argument("--days", type=int, default=90, help="days after which a role counts as unused [90]")
+    judging.add_argument("--require-boundary", action="store_true", help="report roles without permissions boundary")
+    judging.add_argument(
+        "--accepted", metavar="FILE", help="accepted findings [.irsa-sidecar-audit.yaml, if it exists]"
+    )
+    judging.add_argument("--baseline", metavar="FILE", help="report in JSON: its findings do not count again")
+    judging.add_argument(
+        "--fail-on", choices=["error", "warning", "note", NEVER], default="error", help="severity that exits with 1"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FORMAT[=FILE]",
+        action="append",
+        help=f"format of the report, can be repeated: {', '.join(FORMATS)} [table]",
+    )
+    parser.add_argument("--verbose", action="store_true", help="list all findings in the table")
+    parser.add_argument("--print-policy", action="store_true", help="print the IAM policy that an audit needs")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.print_policy:
+        print(json.dumps(_iam_policy(), indent=2))
+        return 0
+    outputs = [_output(text) for text in args.output or ["table"]]
+    run = import_extra("sidecar.audit.run", _COMMAND, "setup")
+    known = run.read_known(args.accepted, args.baseline)
+    inventory = _inventory(args)
+    report = run.audit(inventory, run.Options(args.require_boundary, _days(args.days)), known)
+    for name, path in outputs:
+        _write(_formatted(report, inventory, name, verbose=args.verbose), path)
+    finding = import_extra("sidecar.audit.finding", _COMMAND, "setup")
+    threshold = None if args.fail_on == NEVER else finding.Severity(args.fail_on)
+    return 1 if report.fails(threshold) else 0
+
+
+def _iam_policy() -> dict[str, object]:
+    actions = import_extra("sidecar.audit.collect_aws", _COMMAND, "setup").ACTIONS
+    statement = {"Sid": "IrsaSidecarAudit", "Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _inventory(args: argparse.Namespace) -> "Inventory":
+    run = import_extra("sidecar.audit.run", _COMMAND, "setup")
+    saved = import_extra("sidecar.audit.saved", _COMMAND, "setup")
+    if args.directory:
+        loaded: Inventory = saved.load(args.directory)
+        return loaded
+    sources = run.Sources(args.context, args.cluster or "", args.issuer or "", args.ca_file, args.profile, args.region)
+    collected: Inventory = trio.run(run.collect, sources, show_progress)
+    if args.save:
+        saved.save(collected, args.save)
+    return collected
+
+
+def _output(text: str) -> tuple[str, str | None]:
+    """
+    Return the format and the file of one --output.
+
+    Raises ConfigurationError if there is no such format.
+    """
+    name, equals, path = text.partition("=")
+    if name not in FORMATS:
+        raise ConfigurationError(
+            f"--output is {text}: {name} is not a format", fix=f"Use one of {', '.join(FORMATS)}", setting="--output"
+        )
+    if equals and not path:
+        raise ConfigurationError(f"--output is {text}: no file is named", fix="Add a file", setting="--output")
+    return name, path or None
+
+
+def _days(days: int) -> int:
+    if days < 1:
+        raise ConfigurationError(f"--days is {days}: it must be at least 1", fix="Use 90", setting="--days")
+    return days
+
+
+def _formatted(report: "AuditReport", inventory: "Inventory", name: str, *, verbose: bool) -> str:
+    if name == "table":
+        text = import_extra("sidecar.audit.report.text", _COMMAND, "setup")
+        width = min(max(shutil.get_terminal_size((120, 24)).columns, MIN_WIDTH), MAX_WIDTH)
+        colours = sys.stdout.isatty() and wants_colours()
+        table: str = text.as_text(report, width=width, colours=colours, is_verbose=verbose)
+        return table
+    module = import_extra(f"sidecar.audit.report.{'as_json' if name == 'json' else name}", _COMMAND, "setup")
+    formatted: str = module.as_html(report, inventory) if name == "html" else getattr(module, f"as_{name}")(report)
+    return formatted
+
+
+def _write(text: str, path: str | None) -> None:
+    if path is None:
+        print(text.rstrip("\n"), flush=True)
+        return
+    try:
+        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
+    except OSError as exc:
+        raise ConfigurationError(
+            f"--output names {path}, which cannot be written ({exc.strerror or exc})",
+            fix="Name a file that you may write to",
+            setting="--output",
+        ) from exc
