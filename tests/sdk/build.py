@@ -1,5 +1,5 @@
 """
-Build the clients, each once: `python -m tests.sdk.build [NAME…]`.
+Build each client once: `python -m tests.sdk.build [NAME…]`.
 
 A build is in `.sdks/FOLDER-HASH`. The hash covers all inputs: the client's folder, with its lock file, and the recipe.
 A missing toolchain is reported by name, before any build.
@@ -20,7 +20,7 @@ from tests.sdk.catalogue import BY_NAME, CLIENTS, ROOT, Client
 
 BUILDS = ROOT / ".sdks"
 AT_ONCE = 3
-"""Number of parallel builds. Some builds wait for the network while others use the cores to compile."""
+"""The number of parallel builds. Some builds wait for the network while others use the cores to compile."""
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 """The only Maven plugin that the build needs and downloads."""
@@ -86,7 +86,7 @@ RECIPES = {
 }
 
 NOTHING_ELSE = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-"""Variables that prevent a build from downloading a toolchain, changing a lock file or reading git's history."""
+"""The variables that prevent a build from downloading a toolchain, changing a lock file or reading git's history."""
 
 
 def missing_tools(client: Client) -> list[str]:
@@ -129,9 +129,9 @@ def build(client: Client) -> str:
 
 def build_all(clients: Iterable[Client]) -> None:
     """
-    Build each folder that is not built yet, some in parallel.
+    Build each folder that is not built yet, several at the same time.
 
-    Raises BuildError, which names the missing tool or the failed step.
+    Raises BuildError with the missing tool or the failed step.
     """
     clients = list(clients)
     missing = {tool: client.title for client in clients for tool in missing_tools(client)}

@@ -1,8 +1,8 @@
 """
-Define the cases that every client must pass with the endpoint: one function for each case, with its own stage.
+Define the cases that every client must pass with the endpoint: one function for each case, with a new stage.
 
-A case that fails raises Unmet with the actual result. Its name is a column of the table in docs/sdks.md, and the first
-line of its docstring describes it there.
+A case that fails raises Unmet with the actual result. Each case is a column of the table in docs/sdks.md. The page
+shows the first line of the function's docstring as the description of the case.
 """
 
 import signal
@@ -18,7 +18,7 @@ from tests.sdk.stage import BOTH, FILE, VARIABLE, Stage
 from tests.sdk.tap import Tap
 
 SHORT_SECONDS = 8
-"""Lifetime of a session that a test can outlast. The daemon renews it at half of this lifetime."""
+"""The lifetime of sessions in cases that wait until a session expires. The daemon renews at half of this lifetime."""
 
 DENIAL = "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
 
@@ -49,7 +49,7 @@ async def secret_by_variable(stage: Stage) -> None:
 
 
 async def secret_by_file(stage: Stage) -> None:
-    """Send the secret from the file that `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names."""
+    """Send the secret from the file in `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.client_process(stage.variables(daemon.url, secret=[FILE])) as client:
@@ -57,7 +57,7 @@ async def secret_by_file(stage: Stage) -> None:
 
 
 async def secret_rotated(stage: Stage) -> None:
-    """Send the file's new secret with the next fetch, although the variable still holds the old one."""
+    """Send the new secret from the file with the next fetch, although the variable still has the old secret."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -69,7 +69,7 @@ async def secret_rotated(stage: Stage) -> None:
 
 
 async def sidecar_restarted(stage: Stage) -> None:
-    """Read the new secret from the file after the sidecar restarted and created it."""
+    """Read the new secret from the file after the sidecar has restarted with a new secret."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -84,12 +84,12 @@ async def sidecar_restarted(stage: Stage) -> None:
 
 
 async def cold_start(stage: Stage) -> None:
-    """Request credentials before the sidecar has any, and get them in the response to that request."""
+    """Request credentials before the sidecar has credentials, and get them in the response to that request."""
     await _start_with_request(1, stage)
 
 
 async def slow_start(stage: Stage) -> None:
-    """Retry after a 503, because STS is slow at the start, and get credentials."""
+    """Get a 503 because STS is slow at the start, retry, and get credentials."""
     await _start_with_request(2, stage)
 
 
@@ -107,7 +107,7 @@ async def sts_down(stage: Stage) -> None:
 
 
 async def across_expiry(stage: Stage) -> None:
-    """Have new credentials once the old ones expire. The service account token was rotated meanwhile."""
+    """Use new credentials once the old credentials expire, after a rotation of the service account token."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
@@ -193,7 +193,7 @@ CASES: dict[str, Case] = {
 
 
 async def _start_with_request(number: int, stage: Stage) -> None:
-    """Let STS respond only after the client's request of that number. The client itself fetches once."""
+    """Let STS respond only after this number of HTTP requests, while the client fetches credentials once."""
     stage.sts.may_respond = trio.Event()
 
     async def respond() -> None:

@@ -11,7 +11,7 @@ CLIENTS_FOLDER = Path(__file__).parent / "clients"
 @dataclass(frozen=True, slots=True)
 class Client:
     """
-    A client, one row of the table. Other clients with the same packages may be in the same folder.
+    A client, which is one row of the table. Other clients with the same packages may be in the same folder.
 
     `recipe` is one of build.RECIPES. In the file `lock` the pattern `package` finds the installed version. Without
     `has_sts` the client cannot call GetCallerIdentity.

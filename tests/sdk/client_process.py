@@ -11,7 +11,7 @@ from tests.sdk.sts import StrictSts
 from tests.support.processes import GUARD_SECONDS
 
 GUARD_FOR_SDKS_SECONDS = 3 * GUARD_SECONDS
-"""Deadline for a response. If the SDK hangs, the test fails after this time."""
+"""The deadline for a response. If the SDK hangs, the test fails after this time."""
 
 
 class Unmet(AssertionError):  # noqa: N818  (a verdict)

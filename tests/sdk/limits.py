@@ -31,7 +31,8 @@ _JAVASCRIPT_2 = "https://github.com/aws/aws-sdk-js/blob/v2.1693.0/lib/credential
 _MINIO = "https://github.com/minio/minio-go/blob/v7.4.1/pkg/credentials/iam_aws.go"
 _OBJECT_STORE = "https://docs.rs/crate/object_store/0.14.2/source/src/aws/builder.rs"
 _VARIABLE_WINS = (
-    "The variable wins over the file, and a running process keeps it. If secrets rotate, set only the file."
+    "The SDK prefers the variable to the file, and the variable cannot change in a running process. If secrets rotate, "
+    "set only the variable of the file."
 )
 
 LIMITS = (
@@ -39,15 +40,15 @@ LIMITS = (
         "first credentials",
         "object_store",
         "/latest/api/token",
-        "It ignores the URL unless `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` is set too, and calls EC2's metadata "
-        "service. Set the file even if no secret is required.",
+        "Without `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`, the client ignores the URL and calls EC2's metadata "
+        "service. Set this variable even if no secret is required.",
         _OBJECT_STORE,
     ),
     Limit(
         "secret by variable",
         "object_store",
         "/latest/api/token",
-        "The same: the variable alone is not enough. Set the file.",
+        "Without `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`, the client ignores the URL. Set this variable.",
         _OBJECT_STORE,
     ),
     Limit(
@@ -61,15 +62,16 @@ LIMITS = (
         "sidecar restarted",
         "boto3_debian12",
         "No Authorization header",
-        "botocore before 1.32 does not read the file, and a variable cannot change while it runs. Restart it with the "
-        "sidecar.",
+        "botocore before 1.32 does not read the file, and the variable cannot change in a running process. Restart the "
+        "application together with the sidecar.",
         f"{_BOTOCORE}/credentials.py",
     ),
     Limit(
         "secret rotated",
         "boto3_debian12",
         "The Authorization header is wrong",
-        "It reads only the variable, which a running process keeps. Restart it after a rotation.",
+        "botocore before 1.32 does not read the file, and the variable cannot change in a running process. Restart the "
+        "application after a rotation.",
         f"{_BOTOCORE}/credentials.py",
     ),
     Limit(
@@ -102,71 +104,72 @@ LIMITS = (
         "slow start",
         "minio_go",
         "503 Service Unavailable",
-        "It tries once. Start it when the sidecar is ready: a native sidecar with a startup probe ensures that.",
+        "The client does not retry. Start the application after the sidecar is ready: a native sidecar with a startup "
+        "probe ensures this order.",
         _MINIO,
     ),
     Limit(
         "refusal shown",
         "javascript_v3",
         "Could not load credentials from any providers",
-        "The chain shows *Could not load credentials from any providers* instead of its providers' errors.",
+        "The SDK shows *Could not load credentials from any providers* instead of the error of each provider.",
         "https://github.com/aws/aws-sdk-js-v3/issues/4989",
     ),
     Limit(
         "refusal shown",
         "javascript_v2",
         "Could not load credentials from any providers",
-        "It drops an error's body, and its chain shows *Could not load credentials from any providers*.",
+        "The SDK ignores the body of the error, and shows *Could not load credentials from any providers*.",
         _JAVASCRIPT_2,
     ),
     Limit(
         "refusal shown",
         "go_v1",
         "NoCredentialProviders: no valid providers in chain. Deprecated.",
-        "The chain shows *NoCredentialProviders* unless the program sets `aws.Config.CredentialsChainVerboseErrors`.",
+        "The SDK shows *NoCredentialProviders* unless the program sets `aws.Config.CredentialsChainVerboseErrors`.",
         "https://github.com/aws/aws-sdk-go/blob/v1.55.8/aws/credentials/chain_provider.go",
     ),
     Limit(
         "refusal shown",
         "java_v2",
         "ContainerCredentialsProvider(): Failed to load credentials from metadata service.",
-        "The chain shows its providers' messages without their causes: *Failed to load credentials from metadata "
-        "service*. After its first credentials, a later failure shows the reason.",
+        "The SDK shows the message of each provider without the cause: *Failed to load credentials from metadata "
+        "service*. A failure after the first credentials shows the reason.",
         "https://github.com/aws/aws-sdk-java/issues/3160",
     ),
     Limit(
         "refusal shown",
         "rust",
         "Non-success status from HTTP credential provider: StatusCode(503)",
-        "It drops an error's body: *Non-success status from HTTP credential provider*.",
+        "The SDK ignores the body of the error: *Non-success status from HTTP credential provider*.",
         "https://docs.rs/crate/aws-config/1.13.0/source/src/http_credential_provider.rs",
     ),
     Limit(
         "refusal shown",
         "minio_go",
         "503 Service Unavailable",
-        "It drops an error's body: *503 Service Unavailable*.",
+        "The client ignores the body of the error: *503 Service Unavailable*.",
         _MINIO,
     ),
     Limit(
         "IPv6",
         "boto3_debian12",
         "Unsupported host '::1'",
-        "Over plain HTTP it accepts only `127.0.0.1` and `localhost`.",
+        "Without TLS, the SDK accepts only `127.0.0.1` and `localhost`.",
         f"{_BOTOCORE}/utils.py",
     ),
     Limit(
         "IPv6",
         "javascript_v2",
         "Could not load credentials from any providers",
-        "Over plain HTTP it accepts only `127.0.0.1` and `localhost`.",
+        "Without TLS, the SDK accepts only `127.0.0.1` and `localhost`.",
         _JAVASCRIPT_2,
     ),
     Limit(
         "proxy set",
         "rust",
         "the proxy got a request",
-        "Since `BehaviorVersion` v2025-08-07 its HTTP client uses the proxies of the environment for this request too. "
+        "Since `BehaviorVersion` v2025-08-07, the SDK also sends this request to the proxy in the environment. "
         "Set `NO_PROXY=127.0.0.1`.",
         "https://docs.rs/crate/aws-smithy-runtime/1.16.2/source/src/client/http.rs",
         {"NO_PROXY": "127.0.0.1"},
@@ -175,7 +178,7 @@ LIMITS = (
         "proxy set",
         "object_store",
         "the proxy got a request",
-        "Its HTTP client, reqwest, uses the proxies of the environment for this request too. Set `NO_PROXY=127.0.0.1`.",
+        "Its HTTP client, reqwest, also sends this request to the proxy in the environment. Set `NO_PROXY=127.0.0.1`.",
         "https://github.com/apache/arrow-rs-object-store/issues/473",
         {"NO_PROXY": "127.0.0.1"},
     ),

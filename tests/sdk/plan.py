@@ -2,7 +2,7 @@
 Select the clients and cases to run. `make test-sdks` sets SDKS=all, which selects all of them.
 
 Without SDKS=all, clients in the tests' own packages run all cases except the slow ones. Other clients run one case if
-they are built already.
+they are already built.
 """
 
 import os
@@ -17,7 +17,7 @@ IS_WHOLE = os.environ.get("SDKS") == "all"
 SLOW = frozenset(
     {"secret rotated", "sidecar restarted", "slow start", "STS down, then up", "across expiry", "refusal shown"}
 )
-"""Cases that take seconds, because SDKs use the real clock or pause between attempts."""
+"""The cases that take seconds, because SDKs use the real clock or pause between attempts."""
 
 FOR_EACH = "cold start"
 

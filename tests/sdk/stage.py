@@ -71,7 +71,7 @@ class Stage:
 
     @asynccontextmanager
     async def daemon_again(self, before: Running) -> AsyncIterator[Running]:
-        """Run another daemon on the port of the stopped one, with the same files."""
+        """Run another daemon on the port of the stopped daemon, with the same files."""
         environment = pod_environment(self.token_file, self.sts.url) | {
             "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(self.secret_file),
             "IRSA_SIDECAR_LISTEN": format_address(*before.address),

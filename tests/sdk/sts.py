@@ -31,10 +31,11 @@ REGION = "us-east-1"
 
 class StrictSts:
     """
-    An STS with sessions of `life_seconds`. It waits until `may_respond` is set. If `rejection` is set, it returns that.
+    An STS with sessions of `life_seconds`. It waits until `may_respond` is set. It returns `rejection` if that is set.
 
-    Session tokens have `session_token_bytes`. `tokens` holds the web identity token of each exchange, `sessions` the
-    sessions, and `callers` the callers. `faults` holds errors of the STS itself, which fail the test.
+    Session tokens have `session_token_bytes`. `tokens` has the web identity token of each exchange, `sessions` has all
+    sessions, and `callers` has the session of each accepted call. `faults` has errors in the code of this class, which
+    fail the test.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """
 Generate the table in docs/sdks.md from a whole run: `python -m tests.sdk.table`, as `make test-sdks` does.
 
-A client's limits are its footnotes. If a run was incomplete or a test failed, no table is written.
+Each limit of a client is a footnote of the table. If a run was incomplete or a test failed, no table is written.
 """
 
 import inspect

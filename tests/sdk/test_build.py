@@ -14,7 +14,7 @@ def no_toolchains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "BUILDS", tmp_path)
 
 
-def test_missing_toolchain_is_named_with_its_clients(no_toolchains: None) -> None:
+def test_missing_toolchain_is_reported_with_its_clients(no_toolchains: None) -> None:
     with pytest.raises(build.BuildError) as missing:
         build.build_all(CLIENTS)
     assert "cargo is not installed: AWS SDK for Rust (aws-config) needs it." in str(missing.value)

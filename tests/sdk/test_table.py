@@ -18,13 +18,13 @@ def test_every_client_folder_is_in_the_catalogue() -> None:
     assert folders == {client.folder_name for client in CLIENTS}
 
 
-def test_every_limit_names_an_existing_client_and_case() -> None:
+def test_every_limit_has_an_existing_client_and_case() -> None:
     assert len(NUMBERS) == len(LIMITS)
     assert {limit.client for limit in LIMITS} <= set(BY_NAME)
     assert {limit.case for limit in LIMITS} <= set(CASES)
 
 
-def test_no_lock_file_names_a_registry() -> None:
+def test_lock_files_contain_no_registry_address() -> None:
     """Check that lock files have only names, versions and hashes, because each machine chooses its registry."""
     locks = [client.folder / client.lock for client in CLIENTS] + [CLIENTS_FOLDER / "go" / "go.sum"]
     for lock in locks:
