@@ -115,7 +115,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "replicaCount": 1,
     },
 }
-"""Values of the chart, by their topic."""
+"""The chart's values in the tests, by their topic."""
 
 
 class Helm:
@@ -138,7 +138,7 @@ class Helm:
         return done
 
     def template(self, values: dict[str, Any], *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Render the chart with these values. The region is set unless the values have another one."""
+        """Render the chart with these values. The default region is REGION."""
         command = ["template", "irsa-sidecar", CHART, "--values=-", *flags]
         if not any(flag.startswith("--kube-version") for flag in flags):
             command.append(f"--kube-version={VERSION}")

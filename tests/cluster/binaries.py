@@ -21,7 +21,7 @@ VERSION_VARIABLES = (
     "k8s.io/component-base/version.gitTreeState=clean",
     "k8s.io/client-go/pkg/version.gitVersion=v{version}",
 )
-"""Go variables that a release build sets. With them the components report their version."""
+"""The Go variables that a release build sets, so that the components report their version."""
 
 
 MINORS = sorted((folder.name[1:] for folder in (HERE / "kubelab").glob("v*")), key=lambda minor: int(minor[2:]))

@@ -43,7 +43,7 @@ NODE_PROGRAMS = {
 }
 
 SET_BY_KUBELET = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""Kernel settings that the kubelet changes on this machine. `down` restores them."""
+"""The kernel settings that the kubelet changes on this machine. `down` restores them."""
 
 STOPPED_SECONDS = 30.0
 

@@ -1,4 +1,4 @@
-"""Run Prometheus, with the alerts of k8s/monitoring, beside the Pods of a cluster."""
+"""Run Prometheus, with the alerts of k8s/monitoring, in the network of a cluster's Pods."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def prometheus(cluster: Cluster, rules: Path, folder: Path, pods: Mapping[str, d
     """
     Run Prometheus.
 
-    `pods` holds, for each HOST:PORT, the labels that a PodMonitor would add to its metrics.
+    `pods` has the labels that a PodMonitor would add to a Pod's metrics, by the Pod's HOST:PORT.
     """
     address = "127.0.0.1:9090"
     targets = [{"targets": [each], "labels": labels} for each, labels in pods.items()]

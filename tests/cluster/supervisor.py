@@ -3,7 +3,7 @@ Start all processes of a cluster in order, as their parent, and stop if one of t
 
     python -m tests.cluster.supervisor STATE
 
-In full mode this program is process 1 of its own namespaces: network, mounts and processes. At the end the kernel
+In full mode this program is process 1 in new namespaces: network, mounts and processes. At the end the kernel
 therefore removes all processes and mounts of kubelet and containerd. In control mode the components end with this
 process.
 """
@@ -36,10 +36,10 @@ NODE_NETWORK = (
 )
 
 FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
-"""Kernel settings that a node needs to forward the packets of Pods."""
+"""The kernel settings that a node needs to forward the packets of Pods."""
 
 NODE_FOLDERS = ("/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
-"""Folders in which the components of a node always write, because no setting changes them."""
+"""The folders in which the components of a node always write, because no setting changes these paths."""
 
 
 class ComponentError(Exception):

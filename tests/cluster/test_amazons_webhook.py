@@ -88,7 +88,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def webhooks_side_by_side(
     namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
 ) -> Iterator[None]:
-    """Run Amazon's webhook beside ours, and yield it when the API server calls it."""
+    """Run Amazon's webhook in addition to ours, and yield it when the API server calls it."""
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:

@@ -38,7 +38,7 @@ OF_HELM = {
     "app.kubernetes.io/version",
     "helm.sh/chart",
 }
-"""Labels that only the chart's objects have."""
+"""The labels that only the chart's objects have."""
 
 Helm = Callable[..., Done]
 
@@ -163,7 +163,7 @@ def _allow_everything(namespace: Namespace) -> None:
     namespace.kubectl("label", "--overwrite", "namespace", namespace.name, *labels)
 
 
-def test_notes_show_the_next_step(helm: Helm) -> None:
+def test_chart_notes_show_the_next_step(helm: Helm) -> None:
     def notes(*flags: str) -> str:
         values = [f"--set=region={REGION}", f"--namespace={NAMESPACE}", *flags]
         return helm("install", "irsa-sidecar", CHART, "--dry-run=client", *values).stdout.partition("NOTES:")[2]
@@ -210,7 +210,7 @@ def test_hook_reports_that_the_webhook_injects(installed: Namespace, helm: Helm)
 def test_mounted_certificate_is_reloaded_without_a_restart(
     installed: Namespace, namespace: Namespace, helm: Helm, sts: ClusterSts, tmp_path: Path
 ) -> None:
-    """Trust two CAs first, and then only the second one. A review then fails if the first CA signed the certificate."""
+    """Trust two CAs first, and then only the second CA. A review then fails if the first CA signed the certificate."""
     first, second = (_authority(tmp_path / name) for name in ("first", "second"))
     _put_secret(installed, first)
     (tmp_path / "ca.pem").write_bytes(b"".join((each / "ca.crt").read_bytes() for each in (first, second)))

@@ -36,11 +36,11 @@ CLUSTER = "1. Let the account accept the cluster's tokens"
 SERVICE_ACCOUNT = "2. Name the role on the ServiceAccount"
 CHECK = "3. Check the role before a Pod runs"
 SIDECAR = "4. Add the sidecar"
-"""Headings of docs/first-pod.md."""
+"""The headings of sections in docs/first-pod.md."""
 
 BUCKET_STEP = "1. Create a public place for the keys"
 PUBLISH, ACCEPT = "3. Publish the keys", "4. Let the account accept the tokens"
-"""Headings of docs/own-issuer.md."""
+"""The headings of sections in docs/own-issuer.md."""
 
 
 REGION = "eu-west-1"
@@ -63,7 +63,7 @@ class World:
         self._cluster, self._namespace, self.folder, self._net = cluster, namespace, folder, net
         self._moto_url = moto_url
         self.inner_proxy_url = net.proxy_url
-        """URL of the proxy for commands that run in the cluster's network."""
+        """The URL of the proxy for commands that run in the cluster's network."""
         self._authority = folder / "authority.pem"
         self._serve_the_issuer()
         self.environment = self._environment()

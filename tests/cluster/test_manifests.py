@@ -36,8 +36,8 @@ ELSEWHERE = {
     *POLICIES,
 }
 """
-Manifests that other tests cover, below and in test_monitoring.py, test_policy_samples.py, test_webhook.py and
-test_chart.py. tests/policies has the policies of other engines.
+The manifests that other tests cover, below and in test_monitoring.py, test_policy_samples.py, test_webhook.py and
+test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
 
 They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
@@ -104,7 +104,7 @@ def test_sidecar_keeps_the_qos_class_of_the_pod(
 
 
 def test_documented_overlay_names_images_and_accepts_flags(cluster: Cluster, tmp_path: Path) -> None:
-    """Use the documented overlay in a folder beside k8s/, with the patch for the webhook's settings."""
+    """Use the documented overlay in a folder outside of k8s/, with the patch for the webhook's settings."""
     shutil.copytree(K8S / "webhook", tmp_path / "k8s/webhook")
     (overlay,) = overlays("docs/install.md")
     (flags,) = re.findall(r"```yaml\n(patches:.*?)```", (ROOT / "docs/install.md").read_text(), re.DOTALL)

@@ -91,10 +91,10 @@ QUIET = {
     f'{REVIEW_SECONDS}"0.01"}}': "0+9.5x120",
     f'{REVIEW_SECONDS}"+Inf"}}': "0+10x120",
 }
-"""Series of healthy Pods and a healthy webhook for two hours."""
+"""The series of healthy Pods and a healthy webhook for two hours."""
 
 LIVES = [1, 48, 90 * 24, 365 * 24]
-"""Lifetimes of certificates in hours: cert-manager's minimum, and longer ones."""
+"""The lifetimes of certificates in hours: cert-manager's minimum, and longer lifetimes."""
 
 OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpiresSoon": 0.1}
 """The alerts about certificates, each with the share of the lifetime that is left when it fires."""

@@ -143,6 +143,6 @@ def node_ports(webhook: Namespace) -> list[int]:
 
 
 def replicas(webhook: Namespace) -> list[dict[str, Any]]:
-    """Return the webhook's Pods, except terminating ones."""
+    """Return the webhook's Pods, except terminating Pods."""
     found = webhook.get("pods", COMPONENT)["items"]
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]

@@ -2,7 +2,7 @@
 Run the shell blocks of a page without changes, in a folder that looks like a checkout of this repository.
 
 Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with the EKS clusters `shop` and
-`shop-green`, and the API server is a fake. Each page gets a folder, a home and an account of its own.
+`shop-green`, and the API server is a fake. Each page gets a new folder, home directory and account.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Check that the compatibility page names every SDK and partition, and that its test paths exist."""
+"""Check that the compatibility page lists every SDK and partition, and that its paths of tests exist."""
 
 import pytest
 

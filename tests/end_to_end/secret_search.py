@@ -1,5 +1,5 @@
 """
-Search output for every secret that a process held.
+Search output for every secret that a process had in memory.
 
 The search finds any 16 characters of a secret, as they are or in base64, base64url, hexadecimal or URL encoding.
 """

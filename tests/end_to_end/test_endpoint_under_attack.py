@@ -2,7 +2,8 @@
 Test the endpoint under attack: smuggling, floods, slow and disconnecting clients, and no free file descriptors.
 
 Each client gets one whole response, or the daemon closes the connection. The daemon never reads a second request from
-the bytes of the first one. Honest clients are always served. The process does not exit, and its memory does not grow.
+the bytes of the first request. Honest clients are always served. The process does not exit, and its memory does not
+grow.
 """
 
 import os
@@ -104,7 +105,7 @@ SMUGGLING = {
     "a path with dot segments": (404, GET.replace(b"credentials", b"credentials/../smuggled") + SMUGGLED),
     "a percent-encoded path": (404, GET.replace(b"credentials", b"%63redentials") + SMUGGLED),
 }
-"""Requests that smuggle a second request, with the status of the only response."""
+"""The requests that smuggle a second request, each with the status of the only response."""
 
 
 @pytest.mark.parametrize(("status", "shape"), SMUGGLING.values(), ids=SMUGGLING.keys())

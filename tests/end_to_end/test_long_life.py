@@ -48,7 +48,7 @@ TROUBLES: tuple[Callable[[], ExchangeError | None], ...] = (
     lambda: refusal("AccessDenied", NextStep.WAIT),
     lambda: refusal("ValidationError", NextStep.ASK_OPERATOR),
 )
-"""Functions that create a new fault at each call. The traceback of a reused exception would grow."""
+"""The functions that create a new fault at each call. The traceback of a reused exception would grow."""
 
 TOKENS = ("", "not.a", "a.b.c", "\x00" * 30)
 """The invalid contents that the token file sometimes has for some seconds before a rotation."""

@@ -1,7 +1,7 @@
 """
 Test faults that clients, browsers and attackers cause at the credentials endpoint, one test for each fault.
 
-The tests run the whole daemon on a real socket in virtual time, or as a process if the fault needs one.
+The tests run the whole daemon on a real socket in virtual time, or as a process if the fault needs a process.
 """
 
 import json

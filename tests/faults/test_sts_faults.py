@@ -234,7 +234,7 @@ async def test_past_missing_or_absurd_expiration_is_rejected(
 
 async def test_older_credentials_do_not_replace_newer_ones(autojump_clock: MockClock, scene: Scene) -> None:
     """
-    Older credentials arrive after newer ones.
+    Older credentials arrive after newer credentials.
 
     The daemon logs and ignores them. Only credentials that expire later replace the served credentials.
     """

@@ -118,7 +118,7 @@ async def test_swapped_data_link_gives_a_whole_token(
     """
     The kubelet swaps the `..data` link during a read.
 
-    The daemon reads the whole old token or the whole new one, and tries again if the file is missing.
+    The daemon reads the whole old token or the whole new token, and tries again if the file is missing.
     """
     for is_gone in (False, True):
         scene = make_scene(wall, volume)

@@ -15,7 +15,7 @@ class Limit:
     """
     A limit of `client` in `case`. `happens` is a part of the actual result.
 
-    `remedy` holds variables with which the case passes. None removes a variable.
+    With the variables in `remedy` the case passes. None removes a variable.
     """
 
     case: str

@@ -13,7 +13,7 @@ The real endpoint parses real request bytes and responds to them. After each ste
 - All parts of a response belong to the same credentials.
 - The daemon never calls STS more often than the backoff tables allow.
 
-`make stateful` takes many more steps than the normal test run.
+`make stateful` runs many more steps than the normal test run.
 """
 
 import json
@@ -288,8 +288,8 @@ class Machine(RuleBasedStateMachine):
         """
         Check the credentials in service.
 
-        Credentials that expire later always replace earlier ones, and valid ones replace expired ones. STS's clock has
-        no effect.
+        Credentials that expire later always replace earlier credentials, and valid credentials replace expired
+        credentials. STS's clock has no effect.
         """
         snapshot, grant = self.route.snapshot, self.sts.last
         was_valid = before is not None and before.must_be_served(self.world)

@@ -88,6 +88,6 @@ def docstring_start(text: str) -> Match | None:
 
 
 def raises_within_line(text: str) -> Match | None:
-    """Return the `Raises X` of a docstring that does not start a line of its own."""
+    """Return the `Raises X` of a docstring that does not start a separate line."""
     match = _RAISES.search(text)
     return Match(match.start(), match[0], "the same sentence on a line of its own") if match else None

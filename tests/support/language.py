@@ -219,7 +219,7 @@ def _is_below(path: str, entry: str) -> bool:
 
 
 def tidy(clean: list[str]) -> None:
-    """Remove the clean paths from the list of pending ones."""
+    """Remove the clean paths from the list of pending paths."""
     lines = PENDING.read_text(encoding="utf-8").splitlines(keepends=True)
     PENDING.write_text("".join(line for line in lines if line.rstrip("\n") not in clean), encoding="utf-8")
 

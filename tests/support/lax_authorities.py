@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Shape(NamedTuple):
-    """The deviation of a chain. A chain without a deviation is valid, so the strict check of Python 3.13 accepts the chain."""
+    """The deviation of a chain. Without a deviation, the strict check of Python 3.13 accepts the chain."""
 
     basic_constraints_are_critical: bool = True
     path_length: int | None = None

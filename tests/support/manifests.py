@@ -57,7 +57,7 @@ def patches_for_other_ports() -> list[dict[str, Any]]:
 
 
 def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return the sidecar's container, which may be an init container or a plain one."""
+    """Return the sidecar's container, which may be an init container or a plain container."""
     containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
     return next(container for container in containers if container["name"] == SIDECAR)
 

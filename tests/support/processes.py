@@ -55,7 +55,7 @@ class Running:
     """
     A process of this program.
 
-    `log` holds the log events so far. `errors` holds stderr, which is complete when the process has stopped.
+    `log` has the log events so far. `errors` has the output on stderr, which is complete when the process has stopped.
     """
 
     def __init__(self, process: trio.Process) -> None:

@@ -3,8 +3,9 @@ Build the Go programs of all test suites, in the order in which CI needs them, a
 
     python3 -m tests.support.programs
 
-CI runs this in the background, beside the unit tests. A suite that needs a program waits until it is built. The
-programs are kept by the hash of their sources (release/go_programs.py), so a second run takes no time.
+CI runs this module in the background, in parallel with the unit tests. A suite that needs a program waits until the
+program is built. The build caches each program under the hash of its sources (release/go_programs.py), so a second run
+takes no time.
 """
 
 import sys

@@ -114,7 +114,7 @@ async def serving(
     """
     Run a daemon that requires SECRET, on free ports. It has credentials, unless the test passes an `sts`.
 
-    `role` holds further settings of the role.
+    `role` has further settings of the role.
     """
     clock.autojump_threshold = 0.02  # the kernel needs time to deliver the bytes
     if has_token:

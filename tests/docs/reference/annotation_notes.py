@@ -164,4 +164,4 @@ SET_OR_CHECKED: Mapping[str, str] = {
     "Identity afterwards.",
     STATIC: "Annotation of a static Pod. Injection rejects such a Pod, because its node runs it from a local file.",
 }
-"""Other labels and annotations that injection sets, removes or checks."""
+"""The other labels and annotations that injection sets, removes or checks."""

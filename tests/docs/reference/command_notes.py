@@ -43,4 +43,4 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         _OF_A_STEP[2],
     ),
 }
-"""Exit statuses with another meaning for some commands. Every other status has the common meaning."""
+"""The exit statuses that have another meaning for some commands. Every other status has the common meaning."""

@@ -67,4 +67,4 @@ SYSTEMS: tuple[Environment, ...] = (
     Environment("macOS", "Supported for every command except `run` and `webhook`. No suite runs there"),
     Environment("Windows", "Not supported"),
 )
-"""Operating systems and architectures."""
+"""The operating systems and architectures."""

@@ -63,7 +63,7 @@ class ExampleRole:
 
 
 def parsed(content: bytes) -> Answer:
-    """Return the parts of a whole response."""
+    """Return the parts of a response from its bytes."""
     head, _, body = content.decode().partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     headers = (tuple(line.split(": ", 1)) for line in lines)

@@ -27,7 +27,7 @@ INDIRECT: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("local/sts.py", "_add_session"): ("exchange_granted", "role_assumed"),
     ("webhook/service.py", "_log_result"): ("pod_injected", "pod_denied", "pod_denied_temporarily"),
 }
-"""Functions that get the event's name as a value, by file and name, with the names that they can get."""
+"""The functions that get an event's name as a value, by file and function, each with the possible names."""
 
 
 class Call(NamedTuple):

@@ -6,7 +6,7 @@ import trio
 
 
 class ConnectProxy:
-    """A proxy, which uses TLS if `tls` is set. `heads` holds the heads of the requests that it received."""
+    """A proxy, which uses TLS if `tls` is set. `heads` has the head of each request that the proxy received."""
 
     def __init__(self, leads_to: int, status: str = "200 OK", *, tls: ssl.SSLContext | None = None) -> None:
         self._leads_to = leads_to
