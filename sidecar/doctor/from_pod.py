@@ -7,9 +7,10 @@ import trio
 
 from sidecar.doctor.checks import pod, pod_container
 from sidecar.doctor.checks.pod import PodFacts
-from sidecar.doctor.finding import Row, Status, skipped
+from sidecar.doctor.finding import Finding, Row, Status, skipped
 from sidecar.doctor.location import Side
 from sidecar.doctor.probes import pod as pod_probe
+from sidecar.doctor.probes.pod import Inside
 from sidecar.doctor.report import Report, rows
 from sidecar.errors import KubernetesError
 
@@ -24,9 +25,10 @@ async def examine(environ: Mapping[str, str], pod_name: str, context: str | None
     """
     probe = partial(pod_probe.collect, environ, pod_name, context)
     facts = await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
+    inside = await _inside(facts, context, execs=execs) if facts.sidecar is not None else Inside()
+    facts = facts._replace(token_lifetimes=inside.token_lifetimes)
     outside = (*rows("pod", pod.CHECKS, facts), *pod_container.container_rows(facts))
-    inside = await _inside(facts, context, execs=execs) if facts.sidecar is not None else ()
-    return Report(Side.POD, (*_with_inside_fix(outside, inside), *inside), {})
+    return Report(Side.POD, (*_with_inside_fix(outside, inside.rows), *inside.rows), {}, inside.token_lifetimes)
 
 
 def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[Row]:
@@ -44,12 +46,16 @@ def _with_inside_fix(outside: Iterable[Row], inside: Iterable[Row]) -> Iterator[
             yield row._replace(finding=row.finding._replace(next_step=cause.finding.next_step))
 
 
-async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> tuple[Row, ...]:
+async def _inside(facts: PodFacts, context: str | None, *, execs: bool) -> Inside:
     if not execs:
         reason = "the token, STS and the endpoint can be checked only from inside the Pod"
-        return (Row("inside", "all", skipped(reason, f"Add --exec, or run: {pod.command_inside(facts)}")),)
+        return _not_inside(skipped(reason, f"Add --exec, or run: {pod.command_inside(facts)}"))
     probe = partial(pod_probe.collect_inside, facts, context)
     try:
         return await trio.to_thread.run_sync(probe, abandon_on_cancel=True)
     except KubernetesError as error:
-        return (Row("inside", "all", skipped(error.problem, f"Run it yourself: {pod.command_inside(facts)}")),)
+        return _not_inside(skipped(error.problem, f"Run it yourself: {pod.command_inside(facts)}"))
+
+
+def _not_inside(finding: Finding) -> Inside:
+    return Inside((Row("inside", "all", finding),))

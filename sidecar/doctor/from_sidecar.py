@@ -50,7 +50,17 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
         if metadata_address is not None:
             imds = await guarded(partial(metadata_probe.collect, metadata_address))
     all_rows = (*_rows(found, paths, roles), *rows("metadata", metadata.CHECKS, *imds))
-    return Report(side(environ), all_rows, calls.by_duration(found.roles))
+    return Report(side(environ), all_rows, calls.by_duration(found.roles), _token_lifetimes(roles))
+
+
+def _token_lifetimes(roles: Sequence[RoleFacts]) -> dict[str, float]:
+    """Return the seconds from issue to expiration of each token that has both times, by its file."""
+    tokens = [(facts.role.token_file, facts.token.token) for facts in roles]
+    return {
+        path: token.expires_at - token.issued_at
+        for path, token in tokens
+        if token is not None and token.expires_at is not None and token.issued_at is not None
+    }
 
 
 def _usable(environ: Mapping[str, str], result: ProbeResult[SettingsResult]) -> SettingsResult:

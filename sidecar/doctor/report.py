@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.calls import CONFIGURED, Calls
@@ -19,11 +20,16 @@ Version of the JSON document. It increases when a name is removed or changes its
 
 
 class Report(NamedTuple):
-    """The findings in the order of the data flow, and the daily calls to STS by session duration."""
+    """
+    The findings in the order of the data flow, and the daily calls to STS by session duration.
+
+    `token_lifetimes` are the seconds from issue to expiration of each token, by its file.
+    """
 
     side: Side
     rows: tuple[Row, ...]
     calls: Mapping[str, Calls]
+    token_lifetimes: Mapping[str, float] = MappingProxyType({})
 
     @property
     def first_failure(self) -> Row | None:
@@ -73,6 +79,7 @@ def as_json(report: Report) -> str:
         "first_failure": None if first is None else _row(first),
         "checks": [_row(row) for row in report.rows],
         "sts_calls_per_day": {name: counted._asdict() for name, counted in report.calls.items()},
+        "token_lifetimes": dict(report.token_lifetimes),
     }
     return json.dumps(document, indent=2)
 

@@ -6,9 +6,11 @@ checked only from inside.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.environment import VALUE_NOT_SHOWN
+from sidecar.doctor.checks.token import duration_text
 from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, INJECT_TRUE
@@ -39,7 +41,8 @@ class PodFacts(NamedTuple):
 
     `events` are the messages of the Pod's Warning events, newest first. `readiness` is the response from the daemon's
     /readyz, read through the API server. It is "" if the daemon is ready, and None if it is not known.
-    `unknown_readiness` is then the reason.
+    `unknown_readiness` is then the reason. `token_lifetimes` are the seconds from issue to expiration by the token's
+    file, and only doctor inside the Pod can read them.
     """
 
     name: str
@@ -49,6 +52,7 @@ class PodFacts(NamedTuple):
     events: tuple[str, ...] = ()
     readiness: str | None = None
     unknown_readiness: str = ""
+    token_lifetimes: Mapping[str, float] = MappingProxyType({})
 
     @property
     def spec(self) -> Document:
@@ -220,6 +224,48 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
 DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
 """Defaults in seconds: Kubernetes' for the grace period and the token, and the daemon's for the session."""
 
+ROUNDING_SECONDS = 60
+"""Difference between the requested and the real lifetime of a token that means nothing."""
+
+
+class _TokenVolume(NamedTuple):
+    """The token's file, the lifetime that its volume requests, and the lifetime of the token in it if it is known."""
+
+    path: str
+    requested_seconds: int
+    real_seconds: float | None
+
+
+def _token_volume(facts: PodFacts) -> _TokenVolume | None:
+    path = environ_of(_sidecar(facts)).get(TOKEN_FILE, "")
+    mount = mount_over(_sidecar(facts), path) or {}
+    source = _token_source(facts, path, str(mount.get("name")))
+    if source is None:
+        return None
+    requested = _seconds(source.get("expirationSeconds"), DEFAULT_TOKEN_SECONDS)
+    return _TokenVolume(path, requested, facts.token_lifetimes.get(path))
+
+
+def _lifetime(facts: PodFacts) -> Finding | None:
+    """
+    Check whether the token is valid for as long as its volume requests.
+
+    The API server shortens tokens to its flag --service-account-max-token-expiration, or to the
+    max_token_expiration_seconds of an external signer (KEP-740). Only the kubelet sees its warning.
+    """
+    volume = _token_volume(facts)
+    if volume is None or volume.real_seconds is None:
+        return None
+    real, requested = volume.real_seconds, volume.requested_seconds
+    if real >= requested - ROUNDING_SECONDS:
+        return ok(f"{volume.path} is valid for {duration_text(real)}")
+    return warning(
+        f"{volume.path} is valid for {duration_text(real)} and not for expirationSeconds {requested}: the API server "
+        "or its external signer limits the lifetime of tokens",
+        f"Set expirationSeconds to {real:.0f}, or raise the limit: --service-account-max-token-expiration of the API "
+        "server, or the external signer's max_token_expiration_seconds",
+    )
+
 
 def _termination(facts: PodFacts) -> Finding | None:
     """
@@ -227,15 +273,12 @@ def _termination(facts: PodFacts) -> Finding | None:
 
     The kubelet does not renew the token of a terminating Pod (kubernetes issue 116481).
     """
-    grace = _seconds(facts.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE_SECONDS)
-    environ = environ_of(_sidecar(facts))
-    path = environ.get(TOKEN_FILE, "")
-    mount = mount_over(_sidecar(facts), path) or {}
-    source = _token_source(facts, path, str(mount.get("name")))
-    if source is None:
+    volume = _token_volume(facts)
+    if volume is None:
         return None
-    token = _seconds(source.get("expirationSeconds"), DEFAULT_TOKEN_SECONDS)
-    session = _seconds(environ.get("IRSA_SIDECAR_DURATION"), DEFAULT_SESSION_SECONDS)
+    grace = _seconds(facts.spec.get("terminationGracePeriodSeconds"), DEFAULT_GRACE_SECONDS)
+    token = volume.requested_seconds if volume.real_seconds is None else volume.real_seconds
+    session = _seconds(environ_of(_sidecar(facts)).get("IRSA_SIDECAR_DURATION"), DEFAULT_SESSION_SECONDS)
     if not outlives_its_credentials(grace, token, session):
         return ok(f"terminationGracePeriodSeconds is {grace}")
     return warning(
@@ -310,6 +353,7 @@ CHECKS: tuple[Check[PodFacts], ...] = (
     Check("running", "does it run", _running, after=("sidecar",)),
     Check("readiness", "does the daemon report credentials", _readiness, after=("running",)),
     Check("volume", "does the sidecar get a renewed token with the right audience", _volume, after=("sidecar",)),
+    Check("lifetime", "is the token valid for as long as its volume requests", _lifetime, after=("sidecar",)),
     Check("termination", "do credentials stay valid while the Pod terminates", _termination, after=("sidecar",)),
     Check("isolation", "is the token hidden from the other containers", _isolation, after=("sidecar",)),
     Check("network", "does the Pod have its own loopback", _network, after=("pod",)),

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.doctor.checks.pod import PodFacts, environ_of
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 ADMIN_PORT = 4773
 EXEC_SECONDS = 60
+
+
+class Inside(NamedTuple):
+    """The findings of doctor inside the Pod, and the lifetime of each token in seconds, by its file."""
+
+    rows: tuple[Row, ...] = ()
+    token_lifetimes: Mapping[str, float] = MappingProxyType({})
 
 
 def collect(environ: Mapping[str, str], pod_name: str, context: str | None) -> PodFacts:
@@ -104,9 +112,9 @@ def _warnings(kubernetes: "Kubernetes", facts: PodFacts) -> tuple[str, ...]:
     return tuple(f"{item.get('reason')}: {' '.join(str(item.get('message')).split())[:300]}" for item in events)
 
 
-def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
+def collect_inside(facts: PodFacts, context: str | None) -> Inside:
     """
-    Return the findings from doctor in the sidecar.
+    Return the results of doctor in the sidecar.
 
     Raises KubernetesError if kubectl cannot run doctor.
     """
@@ -116,7 +124,7 @@ def collect_inside(facts: PodFacts, context: str | None) -> tuple[Row, ...]:
     context_option = ["--context", context] if context else []
     container = str((facts.sidecar or {}).get("name"))
     inside = ["exec", "-n", facts.namespace, facts.name, "-c", container, "--", "irsa-sidecar", "doctor", "--json"]
-    return _rows(_run([kubectl, *context_option, *inside]))
+    return _read(_run([kubectl, *context_option, *inside]))
 
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
@@ -132,9 +140,9 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
         raise KubernetesError(f"kubectl exec did not respond within {EXEC_SECONDS} s") from exc
 
 
-def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
+def _read(done: "subprocess.CompletedProcess[bytes]") -> Inside:
     """
-    Return the findings in the document that doctor printed.
+    Return the results in the document that doctor printed.
 
     Raises KubernetesError if doctor printed no document.
     """
@@ -147,8 +155,10 @@ def _rows(done: "subprocess.CompletedProcess[bytes]") -> tuple[Row, ...]:
     if version != SCHEMA_VERSION:
         raise KubernetesError(f"the sidecar's doctor prints version {version} of its document, not {SCHEMA_VERSION}")
     try:
-        return tuple(_row(check) for check in document["checks"])
-    except (KeyError, TypeError, ValueError) as exc:
+        # An older doctor prints no lifetimes.
+        lifetimes = {str(path): float(seconds) for path, seconds in document.get("token_lifetimes", {}).items()}
+        return Inside(tuple(_row(check) for check in document["checks"]), lifetimes)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise KubernetesError("the sidecar's doctor printed a document that cannot be read") from exc
 
 

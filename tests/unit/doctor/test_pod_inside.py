@@ -3,16 +3,21 @@
 import json
 import os
 import sys
+import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from sidecar.doctor import from_sidecar
 from sidecar.doctor.finding import Status
 from tests.support.fakes.api_server import FakeApiServer
-from tests.unit.doctor.pod_document import examine
+from tests.unit.doctor.pod_document import POD, PODS, examine
 from tests.unit.doctor.set_up import set_up
+
+TOKEN_FILE = "/var/run/secrets/irsa-sidecar/token"
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
 
@@ -66,12 +71,57 @@ async def test_failed_readiness_shows_the_next_step_from_inside(
     assert (first.check, first.finding.next_step) == ("readiness", "Let it allow this")
 
 
+LIFETIMES = [
+    # the document's lifetimes, whether the lifetime is a warning, whether the grace period is one
+    ({TOKEN_FILE: 3600.0}, Status.WARNING, Status.WARNING),
+    ({TOKEN_FILE: 86400.0}, Status.OK, Status.OK),
+    ({TOKEN_FILE: 86395.0}, Status.OK, Status.OK),
+    ({"/elsewhere": 3600.0}, None, Status.OK),
+    (None, None, Status.OK),
+]
+
+
+@pytest.mark.parametrize("row", LIFETIMES)
+async def test_token_shorter_than_requested_is_a_warning(
+    tmp_path: Path,
+    api: FakeApiServer,
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    row: tuple[dict[str, float] | None, Status | None, Status],
+) -> None:
+    """The grace period is longer than a fifth of an hour plus a session, and shorter than a fifth of a day."""
+    lifetimes, lifetime, termination = row
+    pod = deepcopy(POD)
+    pod["spec"]["terminationGracePeriodSeconds"] = 7200
+    api.put(f"{PODS}/cart", pod)
+    document = {"version": 1, "checks": []} | ({} if lifetimes is None else {"token_lifetimes": lifetimes})
+    fake_kubectl(tmp_path / "bin", f"echo '{json.dumps(document)}'")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    report = await examine(environ, execs=True)
+    found = {row.check: row.finding for row in report.rows if row.group == "pod"}
+    assert (found["lifetime"].status if "lifetime" in found else None) == lifetime
+    assert found["termination"].status == termination
+    if lifetime is Status.WARNING:
+        assert f"{TOKEN_FILE} is valid for 1 h and not for expirationSeconds 86400" in found["lifetime"].observed
+        assert "Set expirationSeconds to 3600" in found["lifetime"].next_step
+
+
+async def test_token_lifetime_is_read_inside_the_pod(tmp_path: Path) -> None:
+    async with set_up(tmp_path) as at:
+        now = int(time.time())
+        environ = at.with_token(iat=now - 60, nbf=now - 60, exp=now + 3540)
+        report = await from_sidecar.examine(environ, None)
+    assert report.token_lifetimes == {environ["AWS_WEB_IDENTITY_TOKEN_FILE"]: 3600.0}
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [
         ("echo 'Error from server (Forbidden): pods/exec is forbidden' >&2; exit 1", "pods/exec is forbidden"),
         ("exit 1", "no doctor in that image"),
         (f"echo '{json.dumps({'version': 99})}'", "version 99 of its document"),
+        (f"echo '{json.dumps({'version': 1, 'checks': [], 'token_lifetimes': 5})}'", "cannot be read"),
+        (f"echo '{json.dumps({'version': 1, 'checks': [], 'token_lifetimes': {'/token': 'x'}})}'", "cannot be read"),
     ],
 )
 async def test_failed_kubectl_exec_shows_the_command(
