@@ -2,26 +2,23 @@
 Validate the YAML blocks of the documentation, each by its kind.
 
 Rule: the fields of a whole object show its kind. A part of an object has the note `<!-- yaml: KIND -->`, with a key of
-KINDS. Kubernetes objects and Pods must be valid in the oldest and the newest Kubernetes that we support.
+KINDS. Kubernetes objects and Pods must be valid in every Kubernetes version that we support.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import kubernetes_validate
 import yaml
 from jsonschema import Draft7Validator
-from kubernetes_validate import SchemaNotFoundError
 
 from sidecar import strict_yaml
 from sidecar.config.roles_file import parse_roles
 from sidecar.local.config import parse_config
 from sidecar.role import RoleDefaults
+from tests.support.kubernetes_versions import check as check_version
+from tests.support.kubernetes_versions import is_builtin, versions_of
 from tests.support.manifests import K8S
-
-VERSIONS = ("1.29", "1.37")
-"""The Kubernetes minors whose schemas apply: the first with native sidecars by default, and the newest."""
 
 _KUSTOMIZE_KEYS = frozenset(
     {
@@ -48,14 +45,8 @@ _COMPOSE_KEYS = frozenset({"configs", "name", "networks", "secrets", "services",
 
 def check_object(document: Mapping[str, Any]) -> None:
     """Validate one Kubernetes object. A custom resource needs a group, a kind and a name."""
-    group, _, _ = document["apiVersion"].rpartition("/")
-    is_builtin = "." not in group or group.endswith(".k8s.io")
-    for version in VERSIONS:
-        try:
-            kubernetes_validate.validate(document, version, strict=True)
-        except SchemaNotFoundError:
-            if is_builtin and version == VERSIONS[-1]:
-                raise
+    for version in versions_of(document["kind"]) if is_builtin(document) else ():
+        check_version(document, version)
     assert document["kind"]
     assert document["metadata"].get("name") or document["metadata"].get("generateName")
 

@@ -9,7 +9,6 @@ import yaml
 
 from sidecar.injection.settings import FIRST_NATIVE, KUBELET_SKEW
 from sidecar.sts.endpoint import PARTITIONS
-from tests.chart.test_versions import VERSIONS
 from tests.cluster.binaries import MINORS, cert_manager_version, kubernetes_version
 from tests.docs.reference import markdown
 from tests.docs.reference.compatibility_notes import AWS, KUBERNETES, SYSTEMS, Environment
@@ -17,6 +16,7 @@ from tests.docs.reference.markdown import bullets, code, codes, section, sentenc
 from tests.sdk.cases import CASES
 from tests.sdk.catalogue import CLIENTS
 from tests.sdk.limits import LIMITS
+from tests.support.kubernetes_versions import VERSIONS
 
 ROOT = Path(__file__).parents[3]
 
