@@ -278,15 +278,24 @@ def _removed(group: Path) -> bool:
 
 
 def _remember_kernel_settings(state: Path) -> None:
-    values = {name: Path("/proc/sys", name).read_text() for name in SET_BY_KUBELET}
-    (state / "kernel.json").write_text(json.dumps(values))
+    """Store the settings before a kubelet changes them. Another running cluster has stored them already."""
+    values = next(map(Path.read_text, _kernel_settings_of_others(state)), None)
+    if values is None:
+        values = json.dumps({name: Path("/proc/sys", name).read_text() for name in SET_BY_KUBELET})
+    (state / "kernel.json").write_text(values)
 
 
 def _restore_kernel_settings(state: Path) -> None:
-    if (file := state / "kernel.json").exists():
+    """Restore the settings, unless another cluster still needs those of its kubelet."""
+    if (file := state / "kernel.json").exists() and not _kernel_settings_of_others(state):
         values: Mapping[str, str] = json.loads(file.read_text())
         for name, value in values.items():
             Path("/proc/sys", name).write_text(value)
+
+
+def _kernel_settings_of_others(state: Path) -> list[Path]:
+    files = [file for file in state.parent.glob("*/kernel.json") if file.parent != state]
+    return [file for file in files if (file.parent / "pid").exists() and _supervisor(file.parent) is not None]
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:

@@ -11,6 +11,9 @@ from tests.cluster.layout import CGROUP, FAMILIES, IPV4, ISSUER, NODE, PAUSE_IMA
 CNI_PLUGINS = "/usr/lib/cni"
 """The folder of the CNI plugins in Debian."""
 
+LONGEST_TOKEN = "24h"
+"""Maximum lifetime of a service account token, as in EKS."""
+
 
 class Component(NamedTuple):
     """A process of the cluster. `ready` is None, or a check that succeeds when the process is ready."""
@@ -90,6 +93,7 @@ def _apiserver(layout: Layout, etcd: str) -> list[str]:
         service_account_jwks_uri=f"{ISSUER}/keys",
         service_account_key_file=pki / "service-accounts.pub",
         service_account_signing_key_file=pki / "service-accounts.key",
+        service_account_max_token_expiration=LONGEST_TOKEN,
         api_audiences="https://kubernetes.default.svc",
         service_cluster_ip_range=of_each("services"),
         authorization_mode="Node,RBAC",

@@ -9,6 +9,7 @@ that use `node` are skipped if the tests did not start the cluster's node.
 import faulthandler
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.cluster.applications import pod, remove_variable, set_token_lifetime
 from tests.cluster.cluster import Cluster, cluster_for_tests
 from tests.cluster.images import save_images
 from tests.cluster.namespace import Namespace, new_namespace
+from tests.cluster.person import Person
 from tests.cluster.policies import policies_in_force
 from tests.cluster.sts import ClusterSts, cluster_sts, role_arn
 from tests.cluster.vpc import Vpc, new_vpc
@@ -107,6 +109,11 @@ def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
     """Return a namespace whose ServiceAccount `app` has the annotation with its role, as on EKS."""
     namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
     return namespace
+
+
+@pytest.fixture
+def person(node: Cluster, tmp_path: Path) -> Person:
+    return Person(node, tmp_path)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,18 +1,13 @@
 """Test `irsa-sidecar doctor --pod` as a person uses it for a real cluster, with working and broken Pods."""
 
-import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cluster.applications import authored_spec, pod
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
+from tests.cluster.person import Person
 from tests.cluster.sts import ClusterSts, role_arn
 from tests.cluster.webhook import labelled_pod
 from tests.support.documents import commands
@@ -21,35 +16,7 @@ from tests.support.manifests import variables_of
 REPORT = "report(who_am_i())\nuntil_stopped()"
 
 
-class Person:
-    """A person with a kubeconfig, kubectl and irsa-sidecar."""
-
-    def __init__(self, node: Cluster, folder: Path) -> None:
-        self._inside = node.inside()
-        node.put_kubectl(folder)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "IRSA_SIDECAR_"))}
-        path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self._environment = kept | {"KUBECONFIG": str(node.kubeconfig), "PATH": path}
-
-    def run(self, command: str) -> tuple[int, str]:
-        """Run the command, and return its exit status and output."""
-        done = subprocess.run(
-            [*self._inside, "sh", "-c", command], env=self._environment, capture_output=True, text=True, check=False
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    def first_failure(self, command: str) -> dict[str, Any]:
-        status, output = self.run(f"{command} --json")
-        assert status == 1, output
-        found: dict[str, Any] = json.loads(output)["first_failure"]
-        return found
-
-
-@pytest.fixture
-def person(node: Cluster, tmp_path: Path) -> Person:
-    return Person(node, tmp_path)
-
-
+@pytest.mark.core
 def test_doctor_finds_no_failure_in_a_working_pod(annotated: Namespace, sts: ClusterSts, person: Person) -> None:
     """Run `doctor --pod` with our own flags, and as in the last step of the tutorial."""
     annotated.apply(labelled_pod(authored_spec(sts, program=REPORT)))

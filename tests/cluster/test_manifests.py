@@ -53,6 +53,7 @@ def test_every_manifest_is_covered() -> None:
     assert alone - parts - chart == set(PLAIN)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", [*PLAIN, *KUSTOMIZATIONS])
 def test_manifest_and_its_pods_are_admitted(cluster: Cluster, namespace: Namespace, name: str) -> None:
     objects = read(name) if name in PLAIN else documents(cluster.kubectl("kustomize", str(K8S / name)).stdout)

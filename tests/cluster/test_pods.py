@@ -27,6 +27,7 @@ def is_running(found: dict[str, Any], container: str = "app") -> bool:
     return "running" in container_state(found, container).get("state", {})
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
 def test_sdk_has_credentials_from_the_kubelets_token(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
@@ -37,6 +38,7 @@ def test_sdk_has_credentials_from_the_kubelets_token(
     assert granted["subject"] == f"system:serviceaccount:{namespace.name}:app"
 
 
+@pytest.mark.core
 def test_application_starts_after_the_first_credentials(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     namespace.apply(pod(EXAMPLE, "web", sts, app=REPORT))
     namespace.wait_for("web", is_running)
@@ -44,6 +46,7 @@ def test_application_starts_after_the_first_credentials(node: Cluster, namespace
     assert refreshed["time"] < container_state(namespace.pod("web"), "app")["state"]["running"]["startedAt"]
 
 
+@pytest.mark.core
 def test_untrusted_role_delays_the_application_with_an_event(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
@@ -56,6 +59,7 @@ def test_untrusted_role_delays_the_application_with_an_event(
     assert container_state(found, "app")["state"]["waiting"]["reason"] == "PodInitializing"
 
 
+@pytest.mark.core
 def test_application_waits_for_an_injected_plain_sidecar(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     """
     Inject as for Kubernetes before 1.29.
@@ -80,6 +84,7 @@ def test_plain_sidecar_without_credentials_delays_the_app(node: Cluster, namespa
     assert container_state(found, "app")["state"] == {"waiting": {"reason": "ContainerCreating"}}
 
 
+@pytest.mark.core
 def test_restart_of_the_sidecar_does_not_affect_the_application(
     node: Cluster, namespace: Namespace, sts: ClusterSts
 ) -> None:
@@ -107,6 +112,7 @@ while True:
     assert len(sts.events("exchange_granted", arn=session_arn(namespace, "web"))) == 1
 
 
+@pytest.mark.core
 def test_job_completes_and_both_containers_exit_with_zero(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     _apply_jobs(node, namespace, sts)
     namespace.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=120s")
@@ -120,6 +126,7 @@ def test_job_of_a_cronjob_completes(node: Cluster, namespace: Namespace, sts: Cl
     _assert_both_ended_with_0(namespace, "job-name=tonight")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("file", [EXAMPLE, BEFORE_1_29])
 def test_stopping_application_still_gets_credentials(
     node: Cluster, namespace: Namespace, sts: ClusterSts, file: str
@@ -162,6 +169,7 @@ until_stopped()
     assert "statuses [403, 200] 401 ['reporting']" in output
 
 
+@pytest.mark.core
 def test_each_container_has_only_the_token_that_it_needs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
     """Use a Pod that mounts the API server's token."""
     find = "print([os.path.join(path, name) for path, _, names in os.walk('/var/run/secrets') for name in names])"

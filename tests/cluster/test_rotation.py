@@ -7,6 +7,8 @@ The renewal takes minutes, so it starts before all other tests and is checked la
 import json
 from datetime import datetime
 
+import pytest
+
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import ClusterSts
@@ -18,6 +20,7 @@ GOOD_AT_RENEWAL_SECONDS = 480.0
 """The least remaining lifetime of a new token when the sidecar finds it. The old token is then still valid."""
 
 
+@pytest.mark.core
 def test_renewed_token_is_found_and_used_after_a_restart(node: Cluster, rotating: Namespace, sts: ClusterSts) -> None:
     output = rotating.logged("web", "irsa-sidecar", '"token_renewed"', seconds=RENEWED_SECONDS)
     renewals = [entry for line in output.splitlines() if (entry := json.loads(line))["event"] == "token_renewed"]

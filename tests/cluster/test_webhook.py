@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cluster.applications import IMAGE, authored_spec
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespace import Namespace
@@ -30,6 +32,7 @@ TOGETHER = 16
 """The number of Pods that a machine with two cores starts in half a minute."""
 
 
+@pytest.mark.core
 def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterSts) -> None:
     annotated.apply(labelled_deployment(authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")))
     name = pod_of(annotated, "app=web")["metadata"]["name"]
@@ -38,12 +41,14 @@ def test_labelled_deployment_has_credentials(annotated: Namespace, sts: ClusterS
     assert sidecar_of(annotated.pod(name))["image"] == IMAGE
 
 
+@pytest.mark.core
 def test_wrong_annotation_is_rejected_with_a_message(annotated: Namespace, sts: ClusterSts) -> None:
     done = tried(annotated, labelled_pod(authored_spec(sts), annotations={"irsa-sidecar.io/duration": "5"}))
     assert "irsa-sidecar.io/duration" in done
     assert "900 to 43200" in done
 
 
+@pytest.mark.core
 def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts, program="report(who_am_i())\nuntil_stopped()")
     spec["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "128Mi"}}
@@ -150,6 +155,7 @@ def test_alerts_and_panels_find_the_metrics_of_replicas(
         assert server.query('ALERTS{alertname=~"IrsaSidecarWebhook.*"}') == []
 
 
+@pytest.mark.core
 def test_webhook_has_all_necessary_permissions(webhook: Namespace) -> None:
     output = webhook.kubectl("logs", "--selector=app.kubernetes.io/component=webhook", "--tail=-1").stdout
     assert "service_accounts_listed" in output
