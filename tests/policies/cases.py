@@ -189,6 +189,7 @@ _PODS: Mapping[tuple[str, str], tuple[PodParts, str | None]] = {
     (CREDENTIALS, "secret-key"): (PodParts("true", web=_key("AWS_SECRET_ACCESS_KEY")), _KEYS),
     (CREDENTIALS, "key-from-secret"): (PodParts("true", web=_key(**from_secret("id"))), _KEYS),
     (CREDENTIALS, "key-in-init-container"): (PodParts("true", spec=_FIRST), "AWS_SECRET_ACCESS_KEY is set in first: "),
+    (CREDENTIALS, "keys-in-two-containers"): (PodParts("true", web=_key(), spec=_FIRST), " is set in first, web: "),
     (CREDENTIALS, "key-beside-manifest"): (PodParts(sidecar=TRUSTED, web=_key()), _KEYS),
     (CREDENTIALS, "renamed-key"): (PodParts("true", web=_key("ID", **from_secret("AWS_ACCESS_KEY_ID"))), _SECRETS),
     (CREDENTIALS, "renamed-key-small"): (
@@ -230,7 +231,9 @@ _PODS: Mapping[tuple[str, str], tuple[PodParts, str | None]] = {
     (IMAGE, "other-repository"): (PodParts(sidecar=f"ghcr.io/somebody/irsa-sidecar@{DIGEST}"), _UNTRUSTED),
     (IMAGE, "longer-repository"): (PodParts(sidecar=f"ghcr.io/irsa-sidecar/irsa-sidecar-2@{DIGEST}"), _UNTRUSTED),
     (IMAGE, "tag"): (PodParts(sidecar="ghcr.io/irsa-sidecar/irsa-sidecar:0.1.0"), _UNTRUSTED),
+    (IMAGE, "repository-of-the-same-length"): (PodParts(sidecar=TRUSTED.replace("/irsa-", "/evil-")), _UNTRUSTED),
     (IMAGE, "short-digest"): (PodParts(sidecar=TRUSTED[:-1]), _UNTRUSTED),
+    (IMAGE, "long-digest"): (PodParts(sidecar=f"{TRUSTED}0"), _UNTRUSTED),
     (IMAGE, "plain-container"): (
         PodParts(spec={"containers": [{"name": SIDECAR, "image": _TAG}]}),
         _UNTRUSTED,
