@@ -61,6 +61,7 @@ FOREIGN = {
     "`must specify limits.cpu for: irsa-sidecar`": "the API server",
     "`minimum memory usage per Container is`": "the API server",
     "`unable to validate against any security context constraint`": "OpenShift",
+    "`ValidatingAdmissionPolicy 'irsa-sidecar-`": "the API server",
     '`failed calling webhook "inject.irsa-sidecar.io"`': "the API server",
     "`CERTIFICATE_VERIFY_FAILED`": "OpenSSL",
 }
