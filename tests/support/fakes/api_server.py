@@ -115,7 +115,7 @@ class FakeApiServer:
             metadata = {"resourceVersion": str(self._version)}
             if first + limit < len(items):
                 metadata["continue"] = str(first + limit)
-            return 200, {"kind": "List", "metadata": metadata, "items": items[first : first + limit]}
+            return 200, {**_list_type(items), "metadata": metadata, "items": items[first : first + limit]}
         return _status(404, f"{path} not found")
 
     def _write(self, path: str, document: Document, *, is_dry: bool, must_exist: bool) -> tuple[int, Any]:
@@ -187,6 +187,12 @@ def _is_in(place: str, collection: str) -> bool:
         return True
     head, _, kind = collection.rpartition("/")
     return parent.startswith(f"{head}/namespaces/") and parent.endswith(f"/{kind}")
+
+
+def _list_type(items: list[Document]) -> Document:
+    """Return the type of a list of these items. Go's client decodes a list only with its type."""
+    first = items[0] if items else {}
+    return {"kind": f"{first.get('kind', '')}List", "apiVersion": first.get("apiVersion", "v1")}
 
 
 def _name_in(query: dict[str, list[str]]) -> str | None:
