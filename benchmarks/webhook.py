@@ -235,7 +235,9 @@ def start(subject: Subject, accounts: int, inputs: Path) -> dict[str, float]:
         }
 
 
-def tables(names: Sequence[str], subjects: Sequence[Subject], args: argparse.Namespace, inputs: Path) -> Iterator[Table]:
+def tables(
+    names: Sequence[str], subjects: Sequence[Subject], args: argparse.Namespace, inputs: Path
+) -> Iterator[Table]:
     first = review(1, ACCOUNTS)
     others = {subjects[0].name: [subject.name for subject in subjects[1:]]}
     growth = {

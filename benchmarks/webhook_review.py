@@ -47,7 +47,12 @@ def review(containers: int, number: int) -> bytes:
         "securityContext": {"runAsNonRoot": True, "runAsUser": 1000},
         "schedulerName": "default-scheduler",
         "tolerations": [
-            {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+            {
+                "key": f"node.kubernetes.io/{taint}",
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": 300,
+            }
             for taint in ("not-ready", "unreachable")
         ],
         "priority": 0,

@@ -20,7 +20,7 @@ from sidecar.local.events import Emit
 from sidecar.local.service_account import PodIdentity, TokenRequest, claims
 from sidecar.local.signing_keys import ALGORITHM, KeySet, signing_key
 from sidecar.oidc.jwks import DISCOVERY_PATH
-from sidecar.serving.h11_server import Request, Response, text_response
+from sidecar.serving.http_message import Request, Response, text_response
 
 KEYS_PATH = "/keys"
 """The path of the key set, which is also EKS's path."""

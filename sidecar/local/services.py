@@ -31,7 +31,8 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Provider, issuer_key
-from sidecar.serving.h11_server import Limits, Request, Response, Server
+from sidecar.serving.http_message import Request, Response
+from sidecar.serving.http_server import Limits, Server
 from sidecar.strict_yaml import reading
 
 LOOPBACK = "127.0.0.1"

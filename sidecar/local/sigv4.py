@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 
 from sidecar.local.sessions import Session
 from sidecar.oidc.sts_rejection import StsRejection
-from sidecar.serving.h11_server import Request
+from sidecar.serving.http_message import Request
 
 ALGORITHM, SERVICE, TERMINATOR = "AWS4-HMAC-SHA256", "sts", "aws4_request"
 WINDOW = timedelta(minutes=15)

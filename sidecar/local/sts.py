@@ -24,7 +24,7 @@ from sidecar.local.sessions import RandomBytes, Session, SessionTable
 from sidecar.local.sts_xml import Tree
 from sidecar.oidc import verification as web_identity
 from sidecar.oidc.sts_rejection import StsRejection
-from sidecar.serving.h11_server import Request, Response
+from sidecar.serving.http_message import Request, Response
 
 Form = Mapping[str, str]
 

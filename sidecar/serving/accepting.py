@@ -21,8 +21,8 @@ _CONNECTION_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 """Errors of accept(2) for a connection that was closed in the queue, or that the firewall rejected."""
 
 
-async def accepted(listener: socket.socket) -> list[trio.SocketStream]:
-    """Wait for connections, and return all that are waiting. The listener must not block."""
+async def accepted(listener: socket.socket) -> list[socket.socket]:
+    """Wait for connections, and return all that are waiting. Neither the listener nor they block."""
     while True:
         await trio.lowlevel.wait_readable(listener)
         if found := list(_waiting_connections(listener)):
@@ -30,7 +30,7 @@ async def accepted(listener: socket.socket) -> list[trio.SocketStream]:
         await trio.sleep(PAUSE_SECONDS)
 
 
-def _waiting_connections(listener: socket.socket) -> Iterator[trio.SocketStream]:
+def _waiting_connections(listener: socket.socket) -> Iterator[socket.socket]:
     for _ in range(MAX_AT_ONCE):
         try:
             connection, _ = listener.accept()
@@ -38,4 +38,5 @@ def _waiting_connections(listener: socket.socket) -> Iterator[trio.SocketStream]
             if exc.errno in _CONNECTION_ERRORS:
                 continue
             return  # the queue is empty, or this process cannot accept a connection now
-        yield trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        connection.settimeout(0)
+        yield connection

@@ -19,7 +19,7 @@ from sidecar.injection.settings import Settings
 from sidecar.kubernetes.async_client import KubernetesApi, open_api
 from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.log import Logger, make_logger
-from sidecar.serving.h11_server import BACKLOG
+from sidecar.serving.http_server import BACKLOG
 from sidecar.serving.listen import listen
 from sidecar.webhook.certificate.managed import OwnCertificate
 from sidecar.webhook.certificate.mounted import MountedCertificate

@@ -20,7 +20,8 @@ from sidecar.injection.settings import Settings, choose_kind
 from sidecar.kubernetes.async_client import KubernetesApi
 from sidecar.kubernetes.list_watch import pause_seconds
 from sidecar.log import Logger
-from sidecar.serving.h11_server import Limits, Request, Response, Server, text_response
+from sidecar.serving.http_message import Request, Response, text_response
+from sidecar.serving.http_server import Limits, Server
 from sidecar.webhook.certificate.managed import OwnCertificate
 from sidecar.webhook.certificate.mounted import CHECK_SECONDS, MountedCertificate
 from sidecar.webhook.events import Events

@@ -23,7 +23,8 @@ from sidecar.local.sessions import Session, SessionTable, new_session
 from sidecar.local.sts_xml import Tree
 from sidecar.local.trust_policy import TrustPolicy
 from sidecar.oidc.sts_rejection import StsRejection
-from sidecar.serving.h11_server import Request, Response, Server
+from sidecar.serving.http_message import Request, Response
+from sidecar.serving.http_server import Server
 from sidecar.serving.listen import listen
 
 REGION = "us-east-1"

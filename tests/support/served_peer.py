@@ -7,7 +7,8 @@ from typing import Protocol, TypeVar
 import trio
 
 from sidecar.local.services import HTTP_LIMITS
-from sidecar.serving.h11_server import Request, Respond, Response, Server
+from sidecar.serving.http_message import Request, Response
+from sidecar.serving.http_server import Respond, Server
 from sidecar.serving.listen import listen
 
 

@@ -17,7 +17,7 @@ from sidecar.local.issuer import Issuer, generate_key
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.oidc.verified_token import announce_request
-from sidecar.serving.h11_server import Request, Response, text_response
+from sidecar.serving.http_message import Request, Response, text_response
 from sidecar.token import decode_token
 from tests.support.fakes.tokens import jwt_of, service_account_token
 from tests.support.served_peer import serving_peer

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import trio
 
 from sidecar.client.exchange import exchange_once
-from sidecar.serving.h11_server import Request, Response
+from sidecar.serving.http_message import Request, Response
 from tests.support.exchanges import STS_HOST, Authority, Resolver
 from tests.support.fakes.scripted_sts import Reply as StsReply
 from tests.support.fakes.scripted_sts import ScriptedSts, good_reply

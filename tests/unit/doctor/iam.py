@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
-from sidecar.serving.h11_server import Request, Response
+from sidecar.serving.http_message import Request, Response
 from tests.support.served_peer import serving_peer
 
 _ROLE = """\

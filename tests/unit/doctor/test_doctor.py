@@ -21,7 +21,7 @@ from sidecar.doctor.probes import aws
 from sidecar.doctor.report import Report
 from sidecar.doctor.run import GROUPS
 from sidecar.local.trust_policy import default_policy
-from sidecar.serving.h11_server import Request, Response, text_response
+from sidecar.serving.http_message import Request, Response, text_response
 from tests.support.exchanges import Resolver
 from tests.support.processes import GUARD_SECONDS, our_program
 from tests.support.served_peer import serving

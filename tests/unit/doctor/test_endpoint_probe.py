@@ -12,7 +12,7 @@ import trio
 from sidecar.doctor.checks.endpoint import EndpointFacts
 from sidecar.doctor.probes import endpoint
 from sidecar.doctor.probes.endpoint import Endpoint, Keys
-from sidecar.serving.h11_server import Request, Response
+from sidecar.serving.http_message import Request, Response
 from tests.support.exchanges import Resolver, scripted
 from tests.support.fakes.scripted_sts import Reply as RawReply
 from tests.support.served_peer import serving

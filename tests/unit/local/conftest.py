@@ -19,7 +19,7 @@ from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
 from sidecar.oidc.verification import Jwk, Provider
-from sidecar.serving.h11_server import Request
+from sidecar.serving.http_message import Request
 from tests.support.fakes.clock import EPOCH
 
 ISSUER = "http://issuer.test:8080"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sidecar.local.issuer import rotate_keys
 from sidecar.local.signing_keys import KeySet, signing_key
-from sidecar.serving.h11_server import Request
+from sidecar.serving.http_message import Request
 from tests.unit.local.conftest import ISSUER, World
 
 

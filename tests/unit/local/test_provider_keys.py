@@ -15,7 +15,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.local.provider_keys import MAX_FILE_BYTES, FileKeys, IssuerKeys, fetch_keys
 from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import NO_KEY
-from sidecar.serving.h11_server import Request, Response, text_response
+from sidecar.serving.http_message import Request, Response, text_response
 from tests.support.served_peer import serving_peer
 
 

@@ -13,7 +13,7 @@ import pytest
 from sidecar.errors import ExchangeError, NextStep
 from sidecar.local.trust_policy import parse_policy
 from sidecar.role import ChainStep
-from sidecar.serving.h11_server import Request, Response
+from sidecar.serving.http_message import Request, Response
 from sidecar.sts.client import ExchangeResult, StsClient
 from sidecar.sts.errors import explained
 from sidecar.sts.request import ExchangeRequest

@@ -11,7 +11,7 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from sidecar.serving.h11_server import Request
+from sidecar.serving.http_message import Request
 from tests.support.fakes.clock import EPOCH
 from tests.unit.local.conftest import APP, LAST, NEXT, World, rejection_of
 

@@ -24,8 +24,9 @@ async def test_waiting_connections_are_accepted_together() -> None:
         for _ in range(MAX_AT_ONCE + 3):
             stack.enter_context(socket.create_connection(listener.getsockname()))
         groups = [await accepted(listener), await accepted(listener)]
-        for stream in chain(*groups):
-            await stream.aclose()
+        for connection in chain(*groups):
+            assert connection.gettimeout() == 0
+            connection.close()
     assert [len(group) for group in groups] == [MAX_AT_ONCE, 3]
 
 
@@ -56,6 +57,6 @@ async def test_accept_is_retried_if_no_file_descriptor_is_free(
         accepting, "_waiting_connections", lambda each: [] if failures and failures.pop() else waiting(each)
     )
     with listening() as listener, socket.create_connection(listener.getsockname()):
-        (stream,) = await accepted(listener)
-        await stream.aclose()
+        (connection,) = await accepted(listener)
+        connection.close()
         assert trio.current_time() == pytest.approx(3 * PAUSE_SECONDS)

@@ -8,11 +8,11 @@ import trio
 import trio.testing
 
 from sidecar.serving import connection_budget
-from sidecar.serving import h11_server as server
+from sidecar.serving import http_server as server
 from sidecar.serving.connection_budget import Budget
 from sidecar.webhook.certificate.issue import renewed
 from sidecar.webhook.tls import Tls
-from tests.unit.serving.running_h11_server import HALF, LARGE, POST, all_of, serving, until
+from tests.unit.serving.running_http_server import HALF, LARGE, POST, all_of, serving, until
 
 
 async def test_client_with_the_oldest_unread_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

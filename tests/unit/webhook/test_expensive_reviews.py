@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from sidecar.injection.settings import ServiceAccount, Settings
-from sidecar.serving.h11_server import BACKLOG
+from sidecar.serving.http_server import BACKLOG
 from sidecar.webhook.review import Review, ReviewResult, decide
 from sidecar.webhook.run import open_listeners
 from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING

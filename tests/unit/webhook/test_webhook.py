@@ -14,7 +14,7 @@ import trio
 
 from sidecar.injection.inject import inject
 from sidecar.injection.settings import ServiceAccount
-from sidecar.serving.h11_server import Request
+from sidecar.serving.http_message import Request
 from sidecar.webhook.certificate import ca_rollover as trust
 from sidecar.webhook.certificate.issue import BACKDATED, CERTIFICATE_LIFETIME, renewed, to_secret
 from sidecar.webhook.certificate.mounted import MountedCertificate

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from sidecar.serving.connection_budget import Budget
-from sidecar.serving.h11_server import Limits, Request, Response, Server, TlsContext
+from sidecar.serving.http_message import Request, Response
+from sidecar.serving.http_server import Limits, Server, TlsContext
 from sidecar.serving.listen import listen
 
 
