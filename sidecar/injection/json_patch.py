@@ -13,6 +13,7 @@ all Pods of the cluster.
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 Operation = dict[str, Any]
@@ -56,19 +57,19 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[Operation]:
 
 def _mapping_differences(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterator[Operation]:
     for key, value in before.items():
-        place = f"{path}/{_escaped(key)}"
-        if key in after:
-            yield from _differences(value, after[key], place)
-        else:
-            yield {"op": "remove", "path": place}
+        if key not in after:
+            yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+        elif value is not after[key]:
+            yield from _differences(value, after[key], f"{path}/{_escaped(key)}")
     for key, value in after.items():
         if key not in before:
             yield {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}
 
 
 def _list_differences(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
-    old_start = start = 0
-    for old, new in [*matched_items(before, after), (len(before), len(after))]:
+    old_start = start = same = _same_items(before, after)
+    matched = ((same + old, same + new) for old, new in matched_items(before[same:], after[same:]))
+    for old, new in chain(matched, [(len(before), len(after))]):
         # Everything before `start` is in its final place, so the next operation applies at `start`.
         for _gone in range(old_start, old):
             yield {"op": "remove", "path": f"{path}/{start}"}
@@ -77,6 +78,12 @@ def _list_differences(before: list[Any], after: list[Any], path: str) -> Iterato
         if old < len(before):
             yield from _differences(before[old], after[new], f"{path}/{new}")
         old_start, start = old + 1, new + 1
+
+
+def _same_items(before: Sequence[Any], after: Sequence[Any]) -> int:
+    """Return how many items at the start are the same objects. Injection mostly adds items at the end."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((place for place, (old, new) in pairs if old is not new), min(len(before), len(after)))
 
 
 def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:

@@ -28,7 +28,6 @@ def strategic_merge(existing: Any, ours: Any, key: str = "") -> Any:
 
 
 def _merge_by_key(existing: list[Any], ours: list[Any], name: str) -> list[Any]:
-    merged = [
-        strategic_merge(item, next((own for own in ours if own[name] == item.get(name)), {})) for item in existing
-    ]
+    pairs = ((item, next((own for own in ours if own[name] == item.get(name)), None)) for item in existing)
+    merged = [item if own is None else strategic_merge(item, own) for item, own in pairs]
     return merged + [own for own in ours if not any(own[name] == item.get(name) for item in existing)]

@@ -18,7 +18,8 @@ application. But the kubelet starts containers in the order of the list, each af
 one. So the hook of a plain sidecar waits for credentials (Kubernetes: Container Lifecycle Hooks; kubelet's SyncPod).
 """
 
-from copy import deepcopy
+
+from typing import Any
 
 from sidecar.injection.app_container import secret_directory, secret_mount
 from sidecar.injection.names import (
@@ -123,23 +124,34 @@ def sidecar_container(
         "restartPolicy": "Always",
         "env": [{"name": name, "value": value} for name, value in _variables(options, settings, grace_seconds).items()],
         "ports": [{"name": CONTAINER, "containerPort": ADMIN_PORT, "protocol": "TCP"}],
-        "resources": resources,
-        "securityContext": SECURITY_CONTEXT,
-        "startupProbe": STARTUP_PROBE,
-        "livenessProbe": LIVENESS_PROBE,
+        "resources": _copy(resources),
+        "securityContext": _copy(SECURITY_CONTEXT),
+        "startupProbe": _copy(STARTUP_PROBE),
+        "livenessProbe": _copy(LIVENESS_PROBE),
         # `kubectl describe pod` then shows an invalid setting.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": True},
             *(secret_mount(role, is_only=is_only) for role in options.roles),
             {"name": STATE_VOLUME, "mountPath": STATE_DIRECTORY},
-            NO_API_TOKEN,
+            _copy(NO_API_TOKEN),
         ],
     }
     if not settings.is_native:
         del container["restartPolicy"]
-        container["lifecycle"] = {"postStart": POST_START}
-    return deepcopy(container)  # a copy, because PyYAML writes shared objects as anchors
+        container["lifecycle"] = {"postStart": _copy(POST_START)}
+    return container
+
+
+def _copy(document: Any) -> Any:
+    """
+    Return a copy of a constant, so that no change to one Pod can affect another, and PyYAML writes no anchor.
+
+    copy.deepcopy of the whole container takes a third of the time of an injection.
+    """
+    if isinstance(document, dict):
+        return {key: _copy(value) for key, value in document.items()}
+    return [_copy(item) for item in document] if isinstance(document, list) else document
 
 
 def volumes(options: InjectionOptions) -> list[Document]:
