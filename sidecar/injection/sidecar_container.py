@@ -18,7 +18,6 @@ application. But the kubelet starts containers in the order of the list, each af
 one. So the hook of a plain sidecar waits for credentials (Kubernetes: Container Lifecycle Hooks; kubelet's SyncPod).
 """
 
-
 from typing import Any
 
 from sidecar.injection.app_container import secret_directory, secret_mount

@@ -10,5 +10,6 @@ Serve credentials, probes and metrics to clients in the Pod, with one response p
     authorization            the file with the secret that clients send
     peer                     finds the client's user and process, with sock_diag or proc_net, and peer_process
     audit                    logs who got credentials and who was denied
-    h11_server               HTTP over TLS for the webhook and `local`, with accepting and connection_budget
+    http_server              HTTP over TLS for the webhook and `local`, with http_message, stream, accepting and
+                             connection_budget
 """

@@ -148,7 +148,7 @@ def _length(named: dict[str, str]) -> int:
 
 def _has_word(headers: tuple[tuple[str, str], ...], name: str, word: str) -> bool:
     """Return whether a header with this name has the word in its list, in any case."""
-    return any(word in value.lower().replace(" ", "").split(",") for key, value in headers if key == name)
+    return any(word == each.strip(" \t").lower() for key, value in headers if key == name for each in value.split(","))
 
 
 def response_bytes(response: Response, *, has_body: bool, is_last: bool) -> bytes:

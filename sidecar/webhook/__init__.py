@@ -16,5 +16,5 @@ Respond to admission reviews. The response to an AdmissionReview has a patch or 
     certificate/mounted.py     read a certificate of another issuer from files
 
 The package sidecar/injection changes the Pods, and `setup pod` uses it too. The HTTP server is
-sidecar/serving/h11_server.py. This package needs the extra `webhook`.
+sidecar/serving/http_server.py. This package needs the extra `webhook`.
 """

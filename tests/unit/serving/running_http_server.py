@@ -72,7 +72,7 @@ async def all_of(stream: trio.SocketStream) -> bytes:
     return received
 
 
-async def until(stream: trio.SocketStream, end: bytes, times: int = 1) -> bytes:
+async def until(stream: trio.abc.ReceiveStream, end: bytes, times: int = 1) -> bytes:
     """Receive until the bytes end with `end`, which must occur `times` times."""
     received = b""
     while not received.endswith(end) or received.count(end) < times:

@@ -1,6 +1,8 @@
 """Test the HTTP server of the webhook and the local services, with good, slow and hostile clients on real sockets."""
 
-from contextlib import suppress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +16,7 @@ from sidecar.serving.http_message import Request, Response
 from sidecar.serving.http_server import Limits
 from sidecar.webhook.certificate.issue import renewed
 from sidecar.webhook.tls import Tls
-from tests.unit.serving.running_http_server import LARGE, POST, all_of, serving, until
+from tests.unit.serving.running_http_server import LARGE, POST, Served, all_of, serving, until
 
 
 async def test_connection_carries_several_requests() -> None:
@@ -194,6 +196,43 @@ async def test_client_without_a_handshake_is_disconnected(autojump_clock: MockCl
         began_at = trio.current_time()
         assert await all_of(stream) == b""
         assert trio.current_time() - began_at == pytest.approx(server.HANDSHAKE_SECONDS, abs=1)
+
+
+@asynccontextmanager
+async def serving_tls() -> AsyncIterator[tuple[Served, trio.SSLStream[trio.SocketStream]]]:
+    """Serve over TLS, and yield a client of another implementation of TLS streams."""
+    tls = Tls()
+    pair = renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving
+    tls.use(pair)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    async with serving(lambda: tls.context) as served, await served.connect() as stream:
+        yield served, trio.SSLStream(stream, trusting, server_hostname="127.0.0.1", https_compatible=False)
+
+
+async def test_tls_carries_large_requests_and_responses() -> None:
+    """Each record of TLS has at most 16 KiB, and the kernel accepts only a part of a large response at once."""
+    async with serving_tls() as (served, stream):
+        await stream.send_all(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + b"a" * 3_000_000 + POST
+        )
+        await until(stream, b"POST /inject 3")
+        await stream.send_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        response = bytearray()
+        async for piece in stream:  # trio raises an exception if the server does not end TLS
+            response += piece
+        assert response.endswith(LARGE)
+        assert served.reported == []
+
+
+async def test_tls_request_in_pieces_gets_its_response() -> None:
+    async with serving_tls() as (served, stream):
+        for byte in POST:
+            await stream.send_all(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+        await until(stream, b"POST /inject 3")
+        served.stop.set()
+        assert await stream.receive_some() == b""
 
 
 CHUNKED = b"POST /inject HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
