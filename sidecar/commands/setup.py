@@ -18,6 +18,7 @@ STEPS = {
     "role": "create an IAM role, and let service accounts assume it",
     "service-account": "annotate a ServiceAccount with its role",
     "pod": "add the sidecar to the Pods of a manifest",
+    "cluster": "give a new cluster the access of another one in all roles, or remove a cluster",
     "issuer-documents": "write the issuer documents of a cluster outside EKS",
 }
 """Steps of the set-up, in the order in which a person needs them. Each is a module of `sidecar.setup.steps`."""

@@ -224,10 +224,12 @@ def _grants_the_same(statement: Any, grant: TrustGrant) -> bool:
     """Return whether the statement grants the same, ignoring its Sid and the order and form of lists."""
     if not isinstance(statement, Mapping):
         return False
-    return bool(_normal(statement) == _normal(grant.statement()))
+    return bool(normalised(statement) == normalised(grant.statement()))
 
 
-def _normal(statement: Mapping[str, Any]) -> Any:
+def normalised(statement: Mapping[str, Any]) -> Any:
+    """Return the statement in a form that ignores the Sid, and the order and form of lists."""
+
     def sorted_lists(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: sorted_lists(item) for name, item in value.items()}

@@ -35,6 +35,15 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "setup oidc-provider": _OF_A_STEP,
     "setup role": _OF_A_STEP,
+    "audit": (
+        ("0", "No finding has the severity of --fail-on or a higher one."),
+        ("1", "A finding has this severity or a higher one."),
+    ),
+    "setup cluster": (
+        _OF_A_STEP[0],
+        ("1", f"{_OF_A_STEP[1][1]} Also if a role cannot be changed. The other roles are changed."),
+        _OF_A_STEP[2],
+    ),
     "setup service-account": _OF_A_STEP,
     "setup pod": _OF_A_STEP,
     "setup issuer-documents": (

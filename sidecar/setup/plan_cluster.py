@@ -1,0 +1,76 @@
+"""Plan the change of all roles that trust a cluster: a new cluster with the same access, or its removal. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sidecar.errors import ConfigurationError, Explanation
+from sidecar.setup.cluster_trust import ClusterIssuer, differing_copies, trusts, with_cluster, without_cluster
+from sidecar.setup.plan import Call, Plan
+from sidecar.setup.resources import IamRole
+from sidecar.setup.trust_policy import check_size, compact
+
+
+class ClusterPlan(NamedTuple):
+    """
+    The plans for the roles to change, the number of roles that need no change, and the roles that cannot be changed.
+
+    Each of `obstacles` is a role's name with the problem and the fix.
+    """
+
+    plans: tuple[Plan, ...]
+    unchanged: int
+    obstacles: tuple[tuple[str, Explanation], ...]
+
+
+def plan_copy(roles: Iterable[IamRole], like: ClusterIssuer, new: ClusterIssuer, limit: int) -> ClusterPlan:
+    """
+    Return the plan that gives the new cluster the access of the cluster `like` in every role.
+
+    `limit` is the quota for a trust policy, in characters. A role whose policy would be larger is an obstacle.
+    """
+
+    def change(role: IamRole) -> Mapping[str, Any]:
+        for label in differing_copies(role.trust_policy, like, new):
+            raise ConfigurationError(
+                f"{label} is for the new cluster, but differs from the statement of the other cluster",
+                fix="Make both equal, or delete that statement, then run this again",
+            )
+        document = with_cluster(role.trust_policy, like, new)
+        check_size(document, limit, role.title)
+        return document
+
+    return _plan((role for role in roles if trusts(role.trust_policy, like)), change)
+
+
+def plan_retirement(roles: Iterable[IamRole], retired: ClusterIssuer) -> ClusterPlan:
+    """Return the plan that removes the cluster from every role."""
+    trusting = (role for role in roles if trusts(role.trust_policy, retired))
+    return _plan(trusting, lambda role: without_cluster(role.trust_policy, retired))
+
+
+def _plan(roles: Iterable[IamRole], change: Callable[[IamRole], Mapping[str, Any]]) -> ClusterPlan:
+    plans: list[Plan] = []
+    obstacles: list[tuple[str, Explanation]] = []
+    unchanged = 0
+    for role in roles:
+        try:
+            planned = replace(role, trust_policy=change(role))
+        except ConfigurationError as error:
+            obstacles.append((role.title, error.explanation))
+            continue
+        if planned == role:
+            unchanged += 1
+        else:
+            plans.append(Plan(planned, role, tuple(_calls(planned)), effects=tuple(_effects(role, planned))))
+    return ClusterPlan(tuple(plans), unchanged, tuple(obstacles))
+
+
+def _calls(planned: IamRole) -> Iterator[Call]:
+    document = {"RoleName": planned.name, "PolicyDocument": compact(planned.trust_policy)}
+    yield Call("UpdateAssumeRolePolicy", document, "update its trust policy")
+
+
+def _effects(current: IamRole, planned: IamRole) -> Iterator[str]:
+    before, after = len(compact(current.trust_policy)), len(compact(planned.trust_policy))
+    yield f"the trust policy has {before} characters now, and {after} afterwards"
