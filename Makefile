@@ -12,7 +12,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 .DEFAULT_GOAL := help
 .PHONY: help local tools dev clean
 .PHONY: test test-fast lint language types unit test-pythons test-sdks test-chart test-policies
-.PHONY: docs docs-check docs-publish reference messages chart changelog
+.PHONY: docs docs-check docs-publish reference messages chart policy changelog
 .PHONY: stateful fuzz kill-loop
 .PHONY: bench bench-check bench-node bench-pod fleet plots pictures
 .PHONY: lock lock-sdks
@@ -148,6 +148,9 @@ test-chart: $(VENV)/.dev.installed ## test the chart with Helm 3 and 4, which ta
 
 test-policies: $(VENV)/.dev.installed ## test the policies for Kyverno and Gatekeeper, whose commands take minutes to build the first time
 	$(BIN)/python -m pytest tests/policies
+
+policy: $(VENV)/.dev.installed ## write k8s/policy from sidecar/policy
+	$(BIN)/python -m tests.docs.policy
 
 chart: $(VENV)/.dev.installed ## write the generated files of the chart: monitoring, and its README
 	$(BIN)/python -m tests.docs.chart

@@ -29,6 +29,12 @@ MAX_CHAINED_SECONDS = 3600
 MAX_CHAIN_STEPS = 10
 """The most steps of a chain. Each step has a deadline, and admin.py reports a refresh loop that waits too long."""
 
+ROLE_ARN = r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}"
+"""Pattern of the ARN of an IAM role."""
+
+WHOLE_NUMBER = r"[0-9]{1,9}"
+"""Pattern of a number of seconds."""
+
 LONGEST = "max"
 """The value for the longest duration that the role allows (refresh/max_duration.py)."""
 
@@ -122,7 +128,7 @@ class RoleDefaults(NamedTuple):
 
 
 def parse_role_arn(setting: str, text: str) -> str:
-    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}", text):
+    if not re.fullmatch(ROLE_ARN, text):
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not the ARN of an IAM role",
             fix="Use an ARN such as arn:aws:iam::111122223333:role/app",
@@ -178,7 +184,7 @@ def parse_duration(setting: str, text: str) -> int | None:
 
 
 def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str | None = None) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+    if not re.fullmatch(WHOLE_NUMBER, text) or not low <= int(text) <= high:
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}, which is not a valid number of seconds",
             fix=f"Use whole seconds from {limits or f'{low} to {high}'}",

@@ -46,9 +46,9 @@ of the token. Rust's SDK uses an empty web identity token file as a file without
 AWS_ACCESS_KEY_ID. That variable stays, because it hides a value from the image or from envFrom.
 """
 
-_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-_EXEMPTIONS = ("NO_PROXY", "no_proxy")
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+EXEMPTIONS = ("NO_PROXY", "no_proxy")
 
 
 def secret_directory(role: RoleAssignment, *, is_only: bool) -> tuple[str, str | None]:
@@ -122,8 +122,8 @@ def _wanted(
     directory, _ = secret_directory(role, is_only=is_only)
     wanted = {URI: f"{ORIGIN}{role.path}", SECRET_FILE: f"{directory}/token"}
     existing = variables_by_name(container)
-    if not any(name in existing and is_set(existing[name]) for name in _REGIONS):
-        wanted |= dict.fromkeys(_REGIONS, region)
+    if not any(name in existing and is_set(existing[name]) for name in REGIONS):
+        wanted |= dict.fromkeys(REGIONS, region)
     if is_sts_regional:
         wanted["AWS_STS_REGIONAL_ENDPOINTS"] = existing.get("AWS_STS_REGIONAL_ENDPOINTS", {}).get("value") or "regional"
     # If the sidecar fails, Java's SDK would use the node's role.
@@ -138,21 +138,21 @@ def _exempt(existing: Mapping[str, Document], *, has_env_from: bool) -> dict[str
     Rust's object_store sends even loopback requests to a proxy. NO_PROXY is added only if the container names a proxy,
     because it would hide a NO_PROXY from the image or from envFrom.
     """
-    lists = {name: existing[name] for name in _EXEMPTIONS if name in existing}
+    lists = {name: existing[name] for name in EXEMPTIONS if name in existing}
     if lists:
         known = {name: each.get("value") or "" for name, each in lists.items() if each.get("valueFrom") is None}
         return {name: with_loopback(value) for name, value in known.items()}
-    is_proxied = any(name in existing and is_set(existing[name]) for name in _PROXIES)
-    return dict.fromkeys(_EXEMPTIONS, with_loopback("")) if is_proxied and not has_env_from else {}
+    is_proxied = any(name in existing and is_set(existing[name]) for name in PROXIES)
+    return dict.fromkeys(EXEMPTIONS, with_loopback("")) if is_proxied and not has_env_from else {}
 
 
 def unknown_exemptions(container: Document) -> tuple[str, ...]:
     """Return the NO_PROXY variables of the container that use `valueFrom`, and so cannot be extended."""
     existing = variables_by_name(container)
-    return tuple(name for name in _EXEMPTIONS if name in existing and existing[name].get("valueFrom") is not None)
+    return tuple(name for name in EXEMPTIONS if name in existing and existing[name].get("valueFrom") is not None)
 
 
-_EXTENDED = {URI, SECRET_FILE, *_EXEMPTIONS}
+_EXTENDED = {URI, SECRET_FILE, *EXEMPTIONS}
 """Existing variables that injection replaces: our own variables, and the lists that injection extends."""
 
 

@@ -22,8 +22,8 @@ SKIP_CONTAINERS = f"{EKS_PREFIX}skip-containers"
 POD_IDENTITY_LABEL, ENABLED = f"{EKS_PREFIX}pod-identity", "enabled"
 """The label that Amazon's webhook sets on each Pod of an EKS Pod Identity association since March 2026 (its PR 295)."""
 
-_WEB_IDENTITY = ("aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
-_POD_IDENTITY = (
+WEB_IDENTITY = ("aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")
+POD_IDENTITY = (
     "eks-pod-identity-token",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -33,7 +33,7 @@ _POD_IDENTITY = (
 
 def strip_eks_webhook(container: Document) -> Document:
     """Return the container without the additions of Amazon's webhook, or the same object if it has none."""
-    for volume, file_variable, other in (_WEB_IDENTITY, _POD_IDENTITY):
+    for volume, file_variable, other in (WEB_IDENTITY, POD_IDENTITY):
         directories = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts") or () if m["name"] == volume]
         if not directories:
             continue
@@ -51,7 +51,7 @@ def strip_eks_webhook(container: Document) -> Document:
 
 def without_unused_volumes(volumes: list[Document], containers: Iterable[Document]) -> list[Document]:
     """Return the Pod's volumes without those of Amazon's webhook that no container mounts."""
-    unused = {_WEB_IDENTITY[0], _POD_IDENTITY[0]} - _mounted(containers)
+    unused = {WEB_IDENTITY[0], POD_IDENTITY[0]} - _mounted(containers)
     return [volume for volume in volumes if volume["name"] not in unused]
 
 
@@ -62,7 +62,7 @@ def without_unused_label(labels: Document, before: Document, containers: Iterabl
     `before` is the Pod's spec before injection. Amazon's webhook sets the label together with the volume. If the label
     exists without the volume, a user set it, and a selector may need it.
     """
-    volume = _POD_IDENTITY[0]
+    volume = POD_IDENTITY[0]
     is_from_webhook = labels.get(POD_IDENTITY_LABEL) == ENABLED and _mentions(before, volume)
     if not is_from_webhook or volume in _mounted(containers):
         return labels

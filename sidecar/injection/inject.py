@@ -24,7 +24,14 @@ from sidecar.injection.eks_webhook import (
 )
 from sidecar.injection.known_names import check_names
 from sidecar.injection.merge import strategic_merge
-from sidecar.injection.names import AUTHORIZATION_VOLUME, CONTAINER, OUR_VARIABLES, STATE_VOLUME, TOKEN_VOLUME
+from sidecar.injection.names import (
+    AUTHORIZATION_VOLUME,
+    CONTAINER,
+    OUR_VARIABLES,
+    REJECTION,
+    STATE_VOLUME,
+    TOKEN_VOLUME,
+)
 from sidecar.injection.options import InjectionOptions, RoleAssignment, read_options
 from sidecar.injection.resources import resources_in
 from sidecar.injection.settings import ServiceAccount, Settings
@@ -161,7 +168,8 @@ def _labels(metadata: Document, spec: Document, new_spec: Document) -> Document:
 
 
 def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:
-    new = {**annotations, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
+    kept = {name: value for name, value in annotations.items() if name != REJECTION}  # of a policy, for other Pods
+    new = {**kept, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
     if not settings.is_native:
         # Without this annotation, kubectl logs and exec would use the first container, which is the sidecar.
         new.setdefault(DEFAULT_CONTAINER, first)

@@ -9,7 +9,7 @@ Amazon's. A misspelt name there causes only a suggestion, and only if the right 
 from collections.abc import Iterable
 
 from sidecar.errors import ConfigurationError
-from sidecar.injection.names import ANNOTATIONS, EKS_ROLE_ARN, INJECT_LABEL, PREFIX, ROLE_ARN
+from sidecar.injection.names import ANNOTATIONS, EKS_ROLE_ARN, INJECT_LABEL, PREFIX, REJECTION, ROLE_ARN
 from sidecar.injection.settings import ServiceAccount
 from sidecar.injection.similar_names import MAX_NAME_CHARACTERS, Misnamed, misnamed, nearest
 from sidecar.kubernetes.document import Document
@@ -24,7 +24,7 @@ def check_names(metadata: Document) -> None:
 
 
 def _check(kind: str, names: Iterable[object], known: tuple[str, ...], *misplaced: str) -> None:
-    others = [name for name in names if isinstance(name, str) and name not in known]
+    others = [name for name in names if isinstance(name, str) and name not in (*known, REJECTION)]
     for name in others:
         if name in misplaced:
             raise _misplaced(kind, name)

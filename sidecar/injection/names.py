@@ -29,6 +29,9 @@ ANNOTATIONS = {
 }
 """The annotations of a Pod, each with its meaning."""
 
+REJECTION = f"{PREFIX}rejection"
+"""The annotation in which a policy writes why a Pod cannot get a sidecar (sidecar/policy). No stored Pod has it."""
+
 EKS_PREFIX = "eks.amazonaws.com/"
 
 EKS_ROLE_ARN = f"{EKS_PREFIX}role-arn"

@@ -60,6 +60,12 @@ A text of 60,000 characters with 200 levels took 4 s.
 MAX_AUDIENCE_CHARACTERS = 255
 """IAM's limit for a client ID of an OIDC provider."""
 
+AUDIENCE_PATTERN = rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}"
+"""Pattern of an audience."""
+
+MAX_NUMBER = 999_999_999
+"""The largest value of Amazon's annotation that is changed to a limit instead of being rejected."""
+
 DEFAULT_SESSION_SECONDS = 3600
 """Default duration of a session. IAM allows no shorter maximum for a role."""
 
@@ -227,7 +233,7 @@ def _check_files(where: str, role: Role) -> None:
 def _audience(own: Mapping[str, str], of_service_account: Mapping[str, str]) -> str:
     name = AUDIENCE if AUDIENCE in own else EKS_AUDIENCE
     audience = own.get(AUDIENCE, of_service_account.get(name, DEFAULT_AUDIENCE))
-    if not re.fullmatch(rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}", audience):
+    if not re.fullmatch(AUDIENCE_PATTERN, audience):
         raise ConfigurationError(
             f"annotation {name} is {audience[:100]!r}, which cannot be an audience",
             fix=f"Use an audience of IAM's OIDC provider, such as {DEFAULT_AUDIENCE}",
@@ -244,7 +250,7 @@ def _expiration(own: Mapping[str, str], annotations: Mapping[str, str], of_servi
     text = annotations.get(name, of_service_account.get(name))
     if text is None:
         return DEFAULT_EXPIRATION_SECONDS
-    seconds = parse_whole_number(f"annotation {name}", text, 0, 999_999_999)
+    seconds = parse_whole_number(f"annotation {name}", text, 0, MAX_NUMBER)
     return max(MIN_EXPIRATION_SECONDS, min(seconds, MAX_EXPIRATION_SECONDS))
 
 

@@ -34,7 +34,10 @@ DIGEST_LENGTH = 8
 
 HEAD_LENGTH = MAX_LENGTH - TAIL_LENGTH - DIGEST_LENGTH - 2
 
-_FORBIDDEN = re.compile(r"[^A-Za-z0-9_+=,.@-]")
+ALLOWED = "A-Za-z0-9_+=,.@-"
+"""The characters of a name, as in a class of a pattern."""
+
+_FORBIDDEN = re.compile(f"[^{ALLOWED}]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PUNCTUATION = "_+=,.@-"
 

@@ -32,6 +32,7 @@ config refresh
 local daemon
 client
 injection
+policy
 doctor setup webhook
 audit
 commands
@@ -46,7 +47,7 @@ IO_MODULES = {
 }  # fmt: skip
 """The modules that do I/O, read a clock or draw random numbers."""
 
-PURE_PACKAGES = ("injection", "doctor/checks", "setup/yaml", "audit/rules", "audit/report")
+PURE_PACKAGES = ("injection", "policy", "doctor/checks", "setup/yaml", "audit/rules", "audit/report")
 
 PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
@@ -72,7 +73,7 @@ ONLY_IMPORTERS = {
     "botocore": "sts.signing doctor.probes.aws local setup.aws",
     "cryptography": "commands doctor local oidc setup webhook",
     "ctypes": "startup.hardening directory_watch client.signals",
-    "yaml": "strict_yaml config kubernetes setup",
+    "yaml": "strict_yaml config kubernetes policy.manifest setup",
     "signal": "client commands daemon startup.early_signals webhook",
 }
 """The modules and packages that may import a library, by the library's name. Others must not import the library."""

@@ -14,6 +14,7 @@ from sidecar.injection.names import (
     EKS_ROLE_ARN,
     EKS_STS_REGIONAL,
     EKS_TOKEN_EXPIRATION,
+    REJECTION,
     ROLE_ARN,
     ROLES,
     SESSION_NAME,
@@ -156,6 +157,8 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
 """The annotations on a ServiceAccount that injection reads. Amazon defines them."""
 
 SET_OR_CHECKED: Mapping[str, str] = {
+    REJECTION: "Annotation in which a policy (`irsa-sidecar setup policy`) writes why a Pod cannot get a sidecar. "
+    "The API server then rejects the Pod, so no Pod in the cluster has it.",
     EKS_SKIP_CONTAINERS: "Annotation that injection sets on the Pod. It lists the sidecar and the containers with "
     "credentials, so that Amazon's webhook does not change them.",
     DEFAULT_CONTAINER: "Annotation that injection sets before Kubernetes 1.29, so that `kubectl logs` and `kubectl "
