@@ -44,7 +44,7 @@ _COMMAND = "irsa-sidecar audit"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("what to read")
-    reading.add_argument("--context", metavar="NAME", help="context of the kubeconfig [the current one]")
+    reading.add_argument("--context", metavar="NAME", help="context of the kubeconfig [the current context]")
     reading.add_argument("--cluster", metavar="NAME", help="name of the EKS cluster [the one in the context's ARN]")
     reading.add_argument("--issuer", metavar="URL", help="the cluster's issuer [the one that the API server publishes]")
     reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer: also check its thumbprint")

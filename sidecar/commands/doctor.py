@@ -5,7 +5,7 @@ In the sidecar's container, it checks the token, STS and the endpoint. In the ap
 environment and the SDKs. It also runs on a laptop with the same variables, and can check a Pod from outside. It
 exchanges the token of each role once, and changes nothing.
 
-Exit status: 0 no failure, 1 a failure, 2 wrong usage. With --strict, a warning also causes 1. Without
+Exit status: 0 no failure, 1 a failure, 2 wrong usage. With --strict, a warning also causes status 1. Without
 --strict, the status is 0 if there are only warnings, because credentials still work.
 """
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"address of the node's metadata service [{METADATA_ADDRESS}]",
     )
     parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="check a Pod from outside, with your kubeconfig")
-    parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [the current one]")
+    parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [the current context]")
     parser.add_argument(
         "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, with kubectl exec"
     )

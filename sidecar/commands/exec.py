@@ -1,5 +1,5 @@
 """
-Run one command with AWS credentials. The daemon runs beside the command until the command ends.
+Run one command with AWS credentials. The daemon runs in the background until the command ends.
 
 The exit status is the exit status of the command.
 """

@@ -1,7 +1,7 @@
 """
 Set up an AWS account and a cluster for IRSA, step by step.
 
-Each step can be repeated, because it changes only what is missing or different. --dry-run shows the changes.
+You can repeat each step, because a step changes only missing or different parts. --dry-run shows the changes.
 """
 
 import argparse

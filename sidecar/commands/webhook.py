@@ -1,8 +1,9 @@
 """
 Serve the mutating admission webhook, which injects the sidecar into Pods with the label irsa-sidecar.io/inject: "true".
 
-Exits with 0 on SIGTERM or SIGINT. Unless a certificate is mounted, the webhook creates one, keeps it in a Secret, and
-writes its authority into the MutatingWebhookConfiguration. docs/injection.md describes the injection and the
+Exits with 0 on SIGTERM or SIGINT. Without a mounted certificate, the webhook creates a certificate, stores it in a
+Secret, and writes its authority into the MutatingWebhookConfiguration. docs/injection.md describes the injection and
+the
 permissions that the webhook needs in the cluster.
 """
 

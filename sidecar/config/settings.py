@@ -128,18 +128,18 @@ SETTINGS = (
             "address of the probes and metrics, which never serves credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
             parse_path, "FILE", "file of the secret that clients must send as Authorization; created if it is missing; "
-            "{role} in it stands for the role's name, for one file per role"),
+            "{role} in the path is replaced by the role's name"),
     Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
             "|".join(TOKEN_MODES), "mode of a new secret file: readable by owner, group or everybody"),
     Setting("duration_seconds", "DURATION", "--duration", "3600", parse_duration, "SECONDS|max",
-            "session duration to request: 900 to 43200, or the longest that the role allows"),
+            "session duration to request: 900 to 43200, or max for the longest duration that the role allows"),
     Setting("config_file", "CONFIG", "--config", None, parse_path, "FILE",
             "YAML file with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
-            "regions whose STS is called, in order, if that of AWS_REGION is down; their STS then receives the token"),
+            "regions whose STS the daemon calls, in this order, while the STS of AWS_REGION is down; "
+            "that STS then receives the token"),
     Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
-            "address for clients that know only EC2's metadata service; serves the role "
-            "named default, without a secret"),
+            "address for clients that support only EC2's metadata service; serves the role default without a secret"),
     Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, parse_path, "FILE",
             "also write credentials to this file, in the format of ~/.aws/credentials, with a profile per role"),
     Setting("state_dir", "STATE_DIR", "--state-dir", None, parse_path, "DIRECTORY",

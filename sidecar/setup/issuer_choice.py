@@ -54,7 +54,7 @@ def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context",
         metavar="NAME",
-        help="without --cluster, --issuer and --token-file: the kubeconfig context to use [the current one]",
+        help="without --cluster, --issuer and --token-file: the kubeconfig context to use [the current context]",
     )
 
 

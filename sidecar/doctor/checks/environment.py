@@ -180,8 +180,8 @@ CHECKS: tuple[Check[EnvironmentFacts], ...] = (
     Check("profile", "does a profile override the sidecar", _profile),
     Check("relative_uri", "does an ECS address override the sidecar", _relative),
     Check("files", "do AWS's configuration files override the sidecar", _files),
-    Check("token", "is the token kept from the application", _token),
+    Check("token", "is the token hidden from the application", _token),
     Check("region", "is the region set, under both names", _region),
-    Check("metadata", "are SDKs kept from the node's role", _metadata),
+    Check("metadata", "do the variables prevent the use of the node's role", _metadata),
     Check("no_proxy", "do SDKs reach loopback without a proxy", _no_proxy),
 )

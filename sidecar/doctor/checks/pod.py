@@ -350,7 +350,7 @@ def _applications(facts: PodFacts) -> Finding:
 CHECKS: tuple[Check[PodFacts], ...] = (
     Check("pod", "does the Pod exist", _pod),
     Check("sidecar", "does the Pod have a sidecar", _has_sidecar, after=("pod",)),
-    Check("running", "does it run", _running, after=("sidecar",)),
+    Check("running", "does the sidecar run", _running, after=("sidecar",)),
     Check("readiness", "does the daemon report credentials", _readiness, after=("running",)),
     Check("volume", "does the sidecar get a renewed token with the right audience", _volume, after=("sidecar",)),
     Check("lifetime", "is the token valid for as long as its volume requests", _lifetime, after=("sidecar",)),

@@ -75,7 +75,7 @@ def _outbound(facts: SettingsFacts) -> Finding | None:
 
 
 CHECKS: tuple[Check[SettingsFacts], ...] = (
-    Check("role", "does any setting name a role", _role),
+    Check("role", "does a setting select a role", _role),
     Check("values", "is every setting valid", _values, after=("role",)),
     Check("partition", "are role and region in the same partition", _partition, after=("values",)),
     Check("encryption", "is the token sent encrypted", _encryption, after=("values",)),

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
     parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")
     parser.add_argument("--jwks-uri", metavar="URL", help=f"the future URL of the keys [ISSUER{KEYS_PATH}]")
-    parser.add_argument("--context", metavar="NAME", help="the kubeconfig context [the current one]")
+    parser.add_argument("--context", metavar="NAME", help="the kubeconfig context [the current context]")
     parser.add_argument(
         "--ca-file", metavar="FILE", type=Path, help="with --check: the private authority of the issuer's certificate"
     )

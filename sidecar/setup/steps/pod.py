@@ -1,10 +1,11 @@
 """
 Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
 
-If any Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", only those with the label are
-changed. If none has the label, all Pods and templates in Kubernetes' own kinds are changed, except those with the value
-"false". A custom resource is changed if spec.template has the label or an annotation of irsa-sidecar, or with
---template-path. The role comes from the Pod's annotation irsa-sidecar.io/role-arn, or from --role-arn, or from a
+If any Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", the command changes only Pods
+and templates with this label. Otherwise it changes all Pods and templates in Kubernetes' own kinds, except those with
+the value "false". The command changes a custom resource if spec.template has the label or an annotation of
+irsa-sidecar, or if --template-path selects a template. The role comes from the Pod's annotation
+irsa-sidecar.io/role-arn, or from --role-arn, or from a
 ServiceAccount in the same stream. Everything else stays unchanged, including comments, and a second run changes
 nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
 """
@@ -55,8 +56,8 @@ _MANY_PODS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", default=STDIN, metavar="FILE", help="the manifest [-, which is stdin]")
     flags.add_arguments(parser)
-    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods that name no role")
-    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects that name no namespace")
+    parser.add_argument("--role-arn", metavar="ARN", help="the role of Pods without an annotation for the role")
+    parser.add_argument("--namespace", metavar="NAME", help="the namespace of objects without a namespace")
     parser.add_argument(
         "--template-path",
         action="append",

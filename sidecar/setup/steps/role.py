@@ -1,9 +1,9 @@
 """
 Create an IAM role, or change an existing role, so that a cluster's service accounts can assume it.
 
-The trust policy names this issuer, this audience and the full names of these service accounts. Service accounts are
-added. With --replace or --remove, some are removed, and the command lists them first. Statements from others and for
-other clusters are not changed. Policies and tags are only added.
+The trust policy contains this issuer, this audience and the full names of these service accounts. The command adds
+the service accounts to the policy. With --replace or --remove, it removes service accounts, and lists them first. It
+does not change statements of other people or for other clusters, and never removes policies and tags.
 """
 
 import argparse
@@ -71,11 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
     change.add_argument("--remove", action="store_true", help="no longer trust these service accounts")
     parser.add_argument(
-        "--overwrite-edits", action="store_true", help="overwrite a person's edits in this command's own statement"
+        "--overwrite-edits", action="store_true", help="overwrite manual edits of the statement that this command wrote"
     )
     add_issuer_arguments(parser)
     parser.add_argument(
-        "--audience", metavar="NAME", help=f"the tokens' audience [{DEFAULT_AUDIENCE}, or that of --token-file]"
+        "--audience", metavar="NAME", help=f"the tokens' audience [{DEFAULT_AUDIENCE}, or the audience of --token-file]"
     )
     parser.add_argument("--allow-wildcards", action="store_true", help="read * and ? in --service-account as wildcards")
     parser.add_argument(

@@ -18,7 +18,7 @@ Both are objects of the Prometheus Operator.
 _SEVERITIES = (
     ("`critical`", "Applications have no credentials or Pods cannot start, now or soon. Act now."),
     ("`warning`", "One client or workload has a problem, or credentials could expire later. Act today."),
-    ("`info`", "Something changed that explains other alerts."),
+    ("`info`", "A change that can explain other alerts."),
 )
 
 _TEMPLATE = re.compile(r"\{\{ *(?:\$labels\.)?(?P<name>\$?\w+)(?: *\|[^}]*)? *\}\}")
@@ -44,7 +44,7 @@ def _row(rule: Alert) -> tuple[str, str, str]:
 def _pending(rule: Alert) -> str:
     """Return the alert's waiting time in words."""
     if rule.pending == "0s":
-        return "at once"
+        return "0 minutes"
     minutes = int(rule.pending.removesuffix("m"))
     return f"{minutes} minute{'s' if minutes > 1 else ''}"
 

@@ -55,8 +55,8 @@ _ROLES_EXAMPLE = f"""\
 """
 
 INJECT = AnnotationNote(
-    "Requests a sidecar for the Pod. With `false`, the Pod gets none.",
-    '`"true"` or `"false"`, in quotes, because YAML reads other forms as a boolean',
+    "Requests a sidecar for the Pod. With `false`, the Pod gets no sidecar.",
+    '`"true"` or `"false"`, in quotes, because YAML reads a value without quotes as a boolean',
     "no sidecar",
     "true",
     "yes",
@@ -86,7 +86,7 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
         "web,,worker",
     ),
     SKIP_CONTAINERS: AnnotationNote(
-        f"The containers that get no credentials. A Pod cannot have `{CONTAINERS}` too.",
+        f"The containers that get no credentials. A Pod cannot also have `{CONTAINERS}`.",
         "names of containers, separated by commas",
         "no container",
         "proxy",
@@ -126,9 +126,9 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
 
 OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
     EKS_ROLE_ARN: AnnotationNote(
-        "The role of Pods that name no role.",
+        "The role of Pods without an annotation for the role.",
         "the ARN of an IAM role",
-        "none, so such a Pod is rejected",
+        "none, and injection rejects a Pod without a role",
         _ROLE,
         "cart",
     ),
@@ -140,8 +140,9 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
         "",
     ),
     EKS_TOKEN_EXPIRATION: AnnotationNote(
-        f"The lifetime of the token. Values outside of {MIN_EXPIRATION_SECONDS} to {MAX_EXPIRATION_SECONDS} are "
-        "replaced by the nearer of the two. The annotation also works on the Pod.",
+        f"The lifetime of the token. A value below {MIN_EXPIRATION_SECONDS} counts as "
+        f"{MIN_EXPIRATION_SECONDS}, and a value above {MAX_EXPIRATION_SECONDS} counts as "
+        f"{MAX_EXPIRATION_SECONDS}. The annotation also works on the Pod.",
         "whole seconds",
         str(DEFAULT_EXPIRATION_SECONDS),
         "7200",
@@ -163,8 +164,8 @@ SET_OR_CHECKED: Mapping[str, str] = {
     "credentials, so that Amazon's webhook does not change them.",
     DEFAULT_CONTAINER: "Annotation that injection sets before Kubernetes 1.29, so that `kubectl logs` and `kubectl "
     "exec` choose the first container of the application.",
-    POD_IDENTITY_LABEL: "Label of Amazon's webhook for EKS Pod Identity. Injection removes it if no container uses Pod "
-    "Identity afterwards.",
+    POD_IDENTITY_LABEL: "Label of Amazon's webhook for EKS Pod Identity. Injection removes this label if no "
+    "container of the changed Pod uses Pod Identity.",
     STATIC: "Annotation of a static Pod. Injection rejects such a Pod, because its node runs it from a local file.",
 }
 """The other labels and annotations that injection sets, removes or checks."""

@@ -18,9 +18,11 @@ from tests.docs.reference.annotation_notes import (
 from tests.docs.reference.markdown import bullets, code, fenced, marked, section, sentence, sentences, table
 
 _INTRODUCTION = """
-Injection reads them when the Pod is created, so a change needs a new Pod (`kubectl rollout restart`).
-The exception is `irsa-sidecar.io/roles`: the sidecar applies a change, if the roles keep their names and containers.
-In a Deployment, they belong to `spec.template.metadata`.
+Injection reads these labels and annotations when the Pod is created, so a change needs a new Pod (`kubectl rollout
+restart`).
+The exception is `irsa-sidecar.io/roles`: a running sidecar applies a change, if the roles keep their names and
+containers.
+In a Deployment, the labels and annotations belong to `spec.template.metadata`.
 Injection rejects a Pod with an unknown, misspelt or invalid annotation.
 The message names the annotation and the fix.
 [Injection](../injection.md) describes how injection works.
@@ -43,7 +45,7 @@ If a container already has one of these variables with a value, injection does n
 _EVENTS = """
 For each warning about a Pod, the webhook creates an Event on the Pod's owner, such as its ReplicaSet.
 A warning does not stop the injection.
-[Injection](../injection.md#warnings) says what to do.
+[Injection](../injection.md#warnings) describes the fix for each warning.
 """
 
 _VOLUMES = {
@@ -59,7 +61,7 @@ def page() -> str:
         "Labels and annotations",
         "This page lists the labels and annotations of irsa-sidecar, what injection adds to a Pod, and its Events.",
         sentences(_INTRODUCTION),
-        section(2, "All of them", table(("name", "on", "default"), _overview())),
+        section(2, "All labels and annotations", table(("name", "on", "default"), _overview())),
         section(2, "Label of the Pod", _section(INJECT_LABEL, INJECT, "labels")),
         section(2, "Annotations of the Pod", *_sections(OF_THE_POD)),
         section(

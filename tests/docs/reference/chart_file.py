@@ -28,7 +28,7 @@ _TYPES = {
     "null": "null",
     "number": "a number",
     "object": "a mapping",
-    "string": "text",
+    "string": "a string",
 }
 
 
@@ -37,13 +37,13 @@ MEANINGS: Mapping[str, str] = {
     "annotations": "Annotations of the objects.",
     "certificate": "The certificate of the webhook.",
     "digest": "The digest of the image, as `sha256:…`.",
-    "enabled": "Whether the chart creates the objects.",
+    "enabled": "true: the chart creates the objects.",
     "labels": "Labels of the objects.",
     "limits": "The limits of the container.",
     "livenessProbe": "The liveness probe of the webhook.",
     "metricRelabelings": "Relabelings of samples, in the form of the PodMonitor.",
     "networkPolicy": "The network policy of the webhook.",
-    "nodeSelector": "Labels of the nodes that the webhook may run on.",
+    "nodeSelector": "Labels of the nodes on which the webhook may run.",
     "podDisruptionBudget": "The budget of disruptions of the webhook's Pods.",
     "pullPolicy": "The policy for pulling the image.",
     "rbac": "The roles and bindings of the webhook.",
@@ -56,7 +56,7 @@ MEANINGS: Mapping[str, str] = {
     "service": "The Service of the webhook.",
     "tag": "The tag of the image.",
     "tolerations": "Taints of nodes that the webhook tolerates.",
-    "unhealthyPodEvictionPolicy": "Whether Pods that are not ready can be evicted.",
+    "unhealthyPodEvictionPolicy": "The rule for evictions of Pods that are not ready, as in a PodDisruptionBudget.",
     "https": "The port for the API server.",
     "admin": "The port for probes and Prometheus.",
 }
@@ -149,7 +149,7 @@ def renamed(schema: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str]
 
     def walk(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name, own in node.get("properties", {}).items():
-            if "const" in own:
+            if isinstance(own.get("const"), str):
                 yield f"{prefix}{name}", str(own["const"])
             yield from walk(f"{prefix}{name}.", own)
 

@@ -12,10 +12,10 @@ The chart is in [k8s/chart](../../k8s/chart/values.yaml), and installs the webho
 The schema of the chart rejects an unknown name and a value of the wrong kind.
 """
 
-_PLAIN = frozenset({"a list", "a mapping", "text", "`true` or `false`"})
+_PLAIN = frozenset({"a list", "a mapping", "a string", "`true` or `false`"})
 """The kinds of values that the page does not state, because the default shows them."""
 
-_RENAMED = "The chart rejects these names, and its message has the new ones."
+_RENAMED = "The chart rejects an old name with a message that shows the new name."
 
 
 def page() -> str:

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 COMMON = (
     ("0", "The command succeeded, or SIGTERM or SIGINT stopped it."),
-    ("1", "Any other error."),
-    ("2", "The usage or the configuration is wrong. The message names the setting, its value and the fix."),
+    ("1", "Any error except a wrong usage or configuration."),
+    ("2", "The usage or the configuration is wrong. The message shows the setting, its value and the fix."),
 )
 """The exit status of every command."""
 
 _OF_A_COMMAND = (
     ("the status of CMD", "CMD ran. If a signal ended it, the status is 128 plus the number of the signal."),
-    ("128 plus the number of the signal", "A signal ended the command before CMD ran."),
+    ("128 plus the number of the signal", "A signal ended `irsa-sidecar` before CMD ran."),
 )
 
 _OF_A_STEP = (
     ("0", "The step succeeded, or nothing has to change."),
-    ("1", "Any other error. With --exit-code, also wrong usage."),
+    ("1", "Any error except wrong usage. With --exit-code, wrong usage has this status too."),
     ("2", "With --dry-run and --exit-code, something would change. Without them, the usage is wrong."),
 )
 
@@ -48,7 +48,7 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "setup pod": _OF_A_STEP,
     "setup issuer-documents": (
         _OF_A_STEP[0],
-        ("1", f"{_OF_A_STEP[1][1]} With --check, also published keys that differ from the API server's."),
+        ("1", f"{_OF_A_STEP[1][1]} With --check, also published keys that differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
 }

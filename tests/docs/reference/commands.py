@@ -19,7 +19,7 @@ Every command and every step of `setup` has `--help`, which shows its flags and 
 `irsa-sidecar help` lists the commands, and `irsa-sidecar --version` prints the version.
 """
 
-_OTHER_STATUS = "A command whose status has another meaning has a table below."
+_OTHER_STATUS = "If a status of a command has another meaning, the section of the command has a table."
 
 _DEFAULT = re.compile(r"\s*\[(?P<default>[^\]]+)\](?=\s*(?:\([A-Z_]+\))?$)")
 """The pattern for the default at the end of a help text."""

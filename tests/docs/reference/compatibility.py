@@ -1,4 +1,4 @@
-"""Write docs/reference/compatibility.md: versions, SDKs and architectures, and what is tested where."""
+"""Write docs/reference/compatibility.md: versions, SDKs and architectures, and the tests of each environment."""
 
 import re
 import tomllib
@@ -35,7 +35,7 @@ def page() -> str:
     versions = _versions()
     return markdown.page(
         "Compatibility",
-        "This page lists the versions that irsa-sidecar supports, and what is tested where.",
+        "This page lists the versions that irsa-sidecar supports, and the tests of each environment.",
         section(2, "Kubernetes", bullets(_kubernetes(versions)), _tested(KUBERNETES, versions)),
         section(
             2,
@@ -106,7 +106,7 @@ def _pythons() -> Iterator[tuple[str, str]]:
     yield "In the images", f"the Python of {code(base.partition('@')[0])}"
     yield (
         "Tested",
-        f"`make test` uses one Python, and `make test-pythons` all others of the machine. CI requires {required}",
+        f"`make test` uses one Python, and `make test-pythons` uses the other versions. CI requires {required}",
     )
 
 

@@ -30,17 +30,18 @@ KUBERNETES: tuple[Environment, ...] = (
     Environment("Helm {helm_3} and {helm_4}", "The chart is rendered, linted and validated with both", "tests/chart"),
     Environment(
         "cert-manager {cert_manager}",
-        "It issues and renews the webhook's certificate",
+        "cert-manager issues and renews the webhook's certificate",
         "tests/cluster/test_cert_manager.py",
     ),
     Environment(
         "Amazon's EKS Pod identity webhook",
-        "A fake with its rules runs before or after our webhook, with both reinvocation policies",
+        "A fake with the rules of Amazon's webhook runs before or after our webhook, with both reinvocation policies",
         "tests/cluster/test_amazons_webhook.py",
     ),
     Environment("AWS, EKS and EKS Fargate", "Not tested, because the tests have no AWS account"),
     Environment(
-        "OpenShift, k3s, k0s, Talos, kOps and EKS Anywhere", "Not tested. Their pages follow the documentation"
+        "OpenShift, k3s, k0s, Talos, kOps and EKS Anywhere",
+        "Not tested. Our pages about these distributions follow the documentation of each distribution",
     ),
 )
 
@@ -60,11 +61,13 @@ AWS: tuple[Environment, ...] = (
 )
 
 SYSTEMS: tuple[Environment, ...] = (
-    Environment("Linux on x86-64", "All suites run here", "tests"),
+    Environment("Linux on x86-64", "All suites run on this platform", "tests"),
     Environment(
-        "Linux on arm64", "Every locked package has a wheel. No suite runs there", "tests/image/test_architectures.py"
+        "Linux on arm64",
+        "Every locked package has a wheel. No suite runs on this platform",
+        "tests/image/test_architectures.py",
     ),
-    Environment("macOS", "Supported for every command except `run` and `webhook`. No suite runs there"),
+    Environment("macOS", "Supported for every command except `run` and `webhook`. No suite runs on this platform"),
     Environment("Windows", "Not supported"),
 )
 """The operating systems and architectures."""

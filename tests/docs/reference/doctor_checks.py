@@ -15,11 +15,12 @@ ABOUT: Mapping[str, str] = {
     "settings": "The settings of the daemon, from the sidecar's environment.",
     "token": "The service account token of each role, from its file.",
     "issuer": "The issuer of the token, and the keys that it publishes.",
-    "sts": "The network path to STS, step by step. Doctor also tries the exchange before it reports. If that succeeds, "
-    "a failure in this group is only a warning.",
+    "sts": "The network path to STS, step by step. Doctor also runs the exchange before it reports. "
+    "If the exchange succeeds, a failure in this group is only a warning.",
     "exchange": "One exchange of the token at STS.",
     "trust": "The IAM OIDC provider and the trust policy of the role. Doctor needs credentials that may read IAM.",
-    "environment": "The environment of the application. With `--pod`, it is that of each container in the manifest.",
+    "environment": "The environment of the application. With `--pod`: the environment of each container in "
+    "the manifest.",
     "endpoint": "The credentials endpoint, as the application's SDK uses it.",
     "identity": "The identity that AWS reports for the served credentials.",
     "sdks": "The AWS SDKs in the application's container.",
@@ -36,16 +37,16 @@ Doctor runs the checks in this order, from the token to the application.
 It skips a check that depends on a failed check, so the first failure is the cause.
 [doctor](../doctor.md) describes how to run it.
 
-- **FAILED**: the application gets no credentials or those of another role, or this will happen later.
-- **warning**: the application gets its credentials now, but may not later, or other programs may not.
+- **FAILED**: the application gets no credentials or the credentials of another role, now or later.
+- **warning**: the application gets its credentials now. It may get none later, or another program may get none.
 
 In a finding, `…` stands for a value of your set-up.
 If a finding is an error message of irsa-sidecar, this page does not list its text.
-[Troubleshooting](../troubleshooting.md) explains the frequent ones.
-Some checks have a second table: the mistakes that a test makes, and words of the finding that the test expects.
+[Troubleshooting](../troubleshooting.md) explains frequent messages.
+Some checks have a second table. It lists mistakes from our tests, with words of the finding.
 """
 
-_DYNAMIC = "A finding of this check is the error message of irsa-sidecar, which contains the fix."
+_DYNAMIC = "A finding of this check can be an error message of irsa-sidecar, which contains the fix."
 
 
 class Entry(NamedTuple):

@@ -47,8 +47,8 @@ The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} header
 It must arrive within {LIMITS.head_seconds:.0f} seconds.
 A client must read its response within {LIMITS.write_seconds:.0f} seconds.
 The credentials endpoint serves at most {LIMITS.connections} slow clients at once.
-If half of the limit on open files is lower, that is the limit.
-Above this limit, it closes the connection that was idle longest.
+If half of the limit on open files is lower, that number is the limit.
+Above this limit, the endpoint closes the connection with the longest idle time.
 """
 
 _CREDENTIALS = f"""
@@ -65,7 +65,7 @@ The body of an error has the code and the message twice, because some SDKs read 
 
 _IMDS = """
 The daemon can serve version 2 of the API of EC2's instance metadata service.
-It is for clients that cannot use the credentials endpoint.
+This API is for clients that cannot use the credentials endpoint.
 Every client that can connect gets the role `default`, or the first role of the roles file if no role has that name.
 Only `allow_uids` of that role restricts the clients.
 Version 1 does not work: a request without a session gets a 401.
@@ -81,7 +81,8 @@ A session is lost when the daemon restarts.
 _ADMIN = f"""
 The admin address serves probes and metrics, and never credentials.
 `/livez` fails if the loop of a role has not run for {STALLED_SECONDS:.0f} seconds.
-`/readyz` fails until every role has valid credentials, and `/readyz/NAME` until the role NAME has them.
+`/readyz` fails until every role has valid credentials, and `/readyz/NAME` fails until the role NAME has valid
+credentials.
 """
 
 _WEBHOOK = f"""

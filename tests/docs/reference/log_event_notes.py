@@ -42,30 +42,31 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "lean_imports_skipped",
-            "The daemon imported whole packages, because their versions are not the checked ones.",
-            "Use the locked versions if you need the memory. The daemon works with others.",
+            "The daemon imported whole packages, because this version of irsa-sidecar was not checked "
+            "with their versions.",
+            "Use the locked versions if you need the memory. The daemon also works with other versions.",
         ),
         EventNote(
             "unknown_setting_ignored",
             "A variable begins with `IRSA_SIDECAR_` but is not a setting.",
-            "Correct the name of the variable, or remove it. `reason` names the nearest setting.",
+            "Correct the name of the variable, or remove it. `reason` shows the setting with the most similar name.",
         ),
         EventNote(
             "suspicious_setting_found",
-            "A setting works, but probably does not do what was intended.",
-            "Do what `reason` says, or keep the setting if it is intended.",
+            "A setting is valid, but its effect is probably not intended.",
+            "Follow the advice in `reason`, or keep the setting if its effect is intended.",
         ),
     ),
     "Credentials": (
         EventNote("credentials_refreshed", "STS returned new credentials, and the daemon serves them."),
         EventNote(
             "older_credentials_ignored",
-            "STS returned credentials that expire before the ones in service, so the daemon keeps those.",
+            "STS returned credentials that expire before the served credentials, so the daemon ignores them.",
         ),
         EventNote(
             "refresh_failed",
-            "The daemon got no new credentials. Valid ones are still served, until `still_serving_until`.",
-            "Do what `reason` says. The daemon retries in any case. "
+            "The daemon got no new credentials. It serves valid credentials until `still_serving_until`.",
+            "Follow the advice in `reason`. The daemon retries in any case. "
             f"It logs an unchanged error again after {REMINDER_SECONDS / 60:.0f} minutes.",
             others=("step",),
         ),
@@ -78,7 +79,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "saved_credentials_ignored",
             "The saved credentials of a role are expired, for another role, or unreadable, so the daemon ignores them.",
-            "Nothing, unless it appears after every restart. Then check who else writes to the state directory.",
+            "No action is necessary, unless the event appears after every restart. Then find the "
+            "process that writes to the state directory.",
             others=("exception", "stack"),
         ),
     ),
@@ -87,23 +89,24 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "token_claims_suspicious",
             "STS will probably reject the token: it has expired, has another audience, or never expires.",
-            "Do what `reason` says, and check the projected volume and the kubelet.",
+            "Follow the advice in `reason`, and check the projected volume and the kubelet.",
         ),
         EventNote(
             "clock_stepped",
             "The wall clock jumped by `seconds`, because it was set or the machine slept. Credentials stay correct.",
-            "Check the node's time synchronisation if it appears often.",
+            "If the event appears often, check the node's time synchronisation.",
         ),
         EventNote(
             "clock_skew_detected",
             f"This machine's clock differs from the clock of STS by more than {LARGE_SKEW_SECONDS:.0f} seconds.",
-            "Correct the node's time synchronisation. AWS rejects requests whose signature is 300 seconds off.",
+            "Correct the node's time synchronisation. AWS rejects a request if the time of its "
+            "signature differs by 300 seconds.",
         ),
     ),
     "STS": (
         EventNote(
             "sts_endpoint_changed",
-            "The daemon now calls the STS of another region, or the first one again.",
+            "The daemon now calls the STS of another region, or of the first region again.",
             "Check the network path to the STS of the first region.",
             level="`warning`, or `info` for the return to the first region",
             others=("from", "to"),
@@ -125,14 +128,17 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "request_denied",
-            "A client did not get credentials, because its secret or its user is not the right one.",
-            "Give the client the secret or the user that the role requires. Otherwise find the process by `pid`.",
+            "A client did not get credentials, because its secret is missing or wrong, or because its "
+            "user is not allowed.",
+            "Configure the client with the secret or the user that the role requires. If the client "
+            "is unknown, find its process by `pid`.",
             level="`warning`",
             others=("role_name", "reason", "peer", "uid", "pid", "count", "endpoint"),
         ),
         EventNote(
             "uid_lookup_unavailable",
-            "This system does not report the users of clients, so a role with `allow_uids` is denied to everybody.",
+            "This system does not report the users of clients, so the daemon denies a role with "
+            "`allow_uids` to every client.",
             "Use `authorization_token_file` instead of `allow_uids`.",
         ),
         EventNote(
@@ -150,7 +156,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "configuration_rejected",
             "The roles file changed and cannot be used. The previous configuration stays active.",
-            "Fix the line that `reason` names, before the Pod restarts. A new Pod would have no credentials.",
+            "Fix the line in `reason` before the Pod restarts. A new Pod would have no credentials.",
             others=("reason", "exception", "stack"),
         ),
         EventNote(
@@ -182,13 +188,13 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "state_unavailable",
             "The kernel reports no boot id or no clock since boot, so the daemon saves no credentials.",
-            "Nothing. After a restart, the daemon needs STS before it can serve.",
+            "No action is necessary. After a restart, the daemon needs STS before it can serve.",
         ),
     ),
     "Internal errors": (
         EventNote(
             "background_task_failed",
-            "A background task raised an unexpected exception. The process goes on, and starts the task again.",
+            "A background task raised an unexpected exception. The process continues, and starts the task again.",
             BUG,
         ),
         EventNote(
@@ -217,20 +223,22 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "pod_denied",
             "The webhook rejected a Pod, because its annotations or its ServiceAccount are wrong.",
-            "Do what `reason` says in the Pod's template. `kubectl describe` of its owner shows the same message.",
+            "Follow the advice in `reason` in the Pod's template. `kubectl describe` of the Pod's "
+            "owner shows the same message.",
             level="`warning`",
             others=("reason", "warnings"),
         ),
         EventNote(
             "pod_denied_temporarily",
-            "The webhook rejected a Pod, because it could not get its ServiceAccount or because of an internal error.",
+            "The webhook rejected a Pod, because it could not get the Pod's ServiceAccount, or "
+            "because of an internal error.",
             "Check the API server and the network between it and the webhook. Controllers retry automatically.",
             level="`warning`",
             others=("reason", "warnings"),
         ),
         EventNote(
             "large_review_rejected",
-            "Too many reviews over 64 KiB are waiting, so the webhook answered 503.",
+            "Too many reviews over 64 KiB are waiting, so the webhook returned 503.",
             "Create fewer large Pods at once. Controllers retry automatically.",
         ),
         EventNote("event_sent", "The webhook created a Kubernetes Event with a warning about a Pod."),
@@ -250,8 +258,9 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote("service_accounts_listed", "The webhook has read all ServiceAccounts, and watches them."),
         EventNote(
             "service_accounts_watch_ended",
-            "The watch of ServiceAccounts ended, and is started again. The webhook fetches each one until then.",
-            "Check the API server if it appears often.",
+            "The watch of ServiceAccounts ended, and the webhook starts it again. Until then, the "
+            "webhook fetches each ServiceAccount that it needs.",
+            "If the event appears often, check the API server.",
         ),
         EventNote("certificate_renewed", "The webhook wrote a new certificate to its Secret."),
         EventNote("certificate_activated", "The webhook uses another certificate from now on."),
@@ -259,32 +268,33 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "certificate_update_failed",
             "The webhook could not check its certificate with the API server, and retries.",
-            "Apply the manifests of the webhook again, and check its RBAC rights.",
+            "Apply the manifests of the webhook again, and check its RBAC permissions.",
         ),
         EventNote(
             "certificate_renewal_failed",
-            "The webhook could not write a new certificate to its Secret. It uses the existing one, which is valid.",
+            "The webhook could not write a new certificate to its Secret. It uses the existing "
+            "certificate, which is valid.",
             "Let the webhook's ServiceAccount write the Secret, before `expires_at`.",
         ),
         EventNote(
             "certificate_watch_ended",
-            "The watch of the Secret or the configuration ended. Hourly checks go on.",
-            "With the level `warning`, give the webhook the right to watch both.",
+            "The watch of the Secret or the configuration ended. The webhook continues its hourly checks.",
+            "With the level `warning`, give the webhook the permission to watch both objects.",
             level="`warning` if a permission is missing, else `debug`",
         ),
         EventNote(
             "certificate_rejected",
-            "The mounted certificate changed and cannot be used. The previous one stays active.",
-            "Fix the files that `--certificate-file` and `--key-file` name.",
+            "The mounted certificate changed and cannot be used. The previous certificate stays active.",
+            "Fix the files in `--certificate-file` and `--key-file`.",
         ),
         EventNote(
             "certificate_read_failed",
-            "The mounted certificate cannot be read. The previous one stays active.",
+            "The mounted certificate cannot be read. The previous certificate stays active.",
             "Check the volume of the certificate.",
         ),
     ),
     "Services of `irsa-sidecar local`": (
-        EventNote("signing_keys_rotated", "The issuer signs with a new key. It still publishes the old ones."),
+        EventNote("signing_keys_rotated", "The issuer signs with a new key. It still publishes the old keys."),
         EventNote(
             "token_renewal_failed",
             "The token file could not be replaced.",
@@ -296,11 +306,11 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
             others=("subject", "audience"),
         ),
         EventNote("role_assumed", "The local STS returned credentials for AssumeRole.", others=("caller",)),
-        EventNote("caller_identity_returned", "The local STS answered GetCallerIdentity."),
+        EventNote("caller_identity_returned", "The local STS returned the identity of a caller (GetCallerIdentity)."),
         EventNote(
             "request_rejected",
-            "The local STS rejected a request. `message` is the text of AWS, and `reason` the cause.",
-            "Correct the token, the trust policy or the request by `reason`.",
+            "The local STS rejected a request. `message` has the text of AWS, and `reason` has the cause.",
+            "Correct the token, the trust policy or the request. `reason` has the cause.",
         ),
         EventNote(
             "trust_statement_not_evaluated",
@@ -313,7 +323,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
 
 FIELDS: Mapping[str, str] = {
     "access_key_id": "The access key ID of the credentials, as in CloudTrail.",
-    "added": "The names of the roles that are new.",
+    "added": "The names of the new roles.",
     "arn": "The ARN of the assumed role.",
     "audience": "The audience of the token.",
     "authorities": "The number of certificate authorities.",
@@ -323,12 +333,12 @@ FIELDS: Mapping[str, str] = {
     "code": "The error code of STS, the kind of transport failure, or `token_` and the problem of the token.",
     "configuration": "The name of the MutatingWebhookConfiguration.",
     "count": "The number of responses or objects that this line stands for.",
-    "drain_seconds": "How many seconds the process continues to serve.",
+    "drain_seconds": "The number of seconds for which the process continues to serve.",
     "dry_run": "True if the API server only tries the change.",
     "endpoint": "`imds` if the request came to the emulated metadata service.",
-    "exception": "The type of the exception. Its text is not logged, because it may hold a secret.",
-    "expiration": "When the credentials expire, in UTC.",
-    "expires_at": "When the credentials, the token or the certificate expires, in UTC.",
+    "exception": "The type of the exception. Its text is not logged, because it may contain a secret.",
+    "expiration": "The time when the credentials expire, in UTC.",
+    "expires_at": "The time when the credentials, the token or the certificate expires, in UTC.",
     "failed": "The measures that were rejected, each with the kernel's reason.",
     "failures": "The number of failures in a row.",
     "from": "The region that was called before.",
@@ -353,7 +363,7 @@ FIELDS: Mapping[str, str] = {
     "reason": "The cause, with the fix if there is one.",
     "refresh_in_seconds": "Seconds until the next refresh.",
     "rejected_seconds": "The shortest session that STS rejected, in seconds.",
-    "removed": "The names of the roles that are gone.",
+    "removed": "The names of the removed roles.",
     "restart_in_seconds": "Seconds until the task starts again.",
     "retry_in_seconds": "Seconds until the next attempt.",
     "role_arn": "The ARN of the role.",
@@ -364,13 +374,13 @@ FIELDS: Mapping[str, str] = {
     "source": "The Secret or the file of the certificate.",
     "stack": "The modules and lines of the exception.",
     "step": "The number of the step in a role chain.",
-    "still_active": "What stays in use instead.",
-    "still_serving_until": "When the credentials in service expire, in UTC, or null without credentials.",
+    "still_active": "The secret, certificate, authorities or configuration that stays active.",
+    "still_serving_until": "The time when the served credentials expire, in UTC, or null without credentials.",
     "sts": "The URL of STS.",
     "subject": "The subject of the token.",
     "task": "The name of the background task.",
     "to": "The region that is called now.",
-    "token_expires_at": "When the token expires, in UTC.",
+    "token_expires_at": "The time when the token expires, in UTC.",
     "uid": "The user ID of the client, as the kernel reports it.",
     "url": "The URL of the endpoint.",
     "version": "The version of irsa-sidecar, or of the API server.",

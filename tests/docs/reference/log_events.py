@@ -15,12 +15,12 @@ _RENAMED = {"exc": ("exception", "stack")}
 _INTRODUCTION = """
 The daemon and the webhook write one JSON object per line to stderr.
 On a terminal, and with `IRSA_SIDECAR_LOG_FORMAT=console`, the lines have a format for people.
-Every event is in the past tense and marks one change of state.
+Each event reports one change of state.
 No event holds a secret, a token or a password.
 
-Each line has `event`, `level` and `time` (UTC, ISO 8601) beside the fields of the event.
+Each line has `event`, `level` and `time` (UTC, ISO 8601) in addition to the fields of the event.
 A line has at most 4096 bytes, so long values are shortened and end in `…`.
-A line that stderr does not accept at once is dropped and counted in `irsa_sidecar_log_lines_dropped_total`.
+The process drops a line that stderr does not accept at once, and counts it in `irsa_sidecar_log_lines_dropped_total`.
 """
 
 _EXAMPLE = """
@@ -35,7 +35,7 @@ def page() -> str:
     notes = sorted((note for each in TOPICS.values() for note in each), key=lambda note: note.name)
     return markdown.page(
         "Log events",
-        "This page lists every event that irsa-sidecar logs, with its meaning, its fields and what to do.",
+        "This page lists every event that irsa-sidecar logs, with its meaning, its fields and the necessary action.",
         sentences(_INTRODUCTION),
         markdown.fenced(_EXAMPLE, "json"),
         section(

@@ -7,7 +7,7 @@ LABELS: Mapping[str, str] = {
     "outcome": "The result. The description of each metric lists the values.",
     "region": "The region of the STS.",
     "role": "The name of the role in the configuration, `default` without a roles file.",
-    "status": "The HTTP status. 499 stands for a client that left before the whole response.",
+    "status": "The HTTP status. 499 means that the client disconnected before it had the whole response.",
     "task": "The name of the background task.",
     "version": "The version of irsa-sidecar.",
 }
@@ -21,11 +21,12 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_session_token_bytes": "Check it before you add session tags or policies.",
     "irsa_sidecar_session_token_utilization_ratio": "Alert above 0.9. STS rejects a request whose token would be too "
     "large.",
-    "irsa_sidecar_token_expiration_timestamp_seconds": "Alert on a time in the past, because the kubelet no longer "
-    "renews the token then.",
+    "irsa_sidecar_token_expiration_timestamp_seconds": (
+        "Alert on a time in the past, because then the kubelet no longer renews the token."
+    ),
     "irsa_sidecar_clock_skew_seconds": "Alert above 60 s in either direction. AWS rejects signatures that are 300 s "
     "off.",
-    "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` names the cause.",
+    "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` has the cause.",
     "irsa_sidecar_sts_request_duration_seconds": "Check the 99th percentile. Above 2 s, a proxy or an endpoint is "
     "slow.",
     "irsa_sidecar_sts_region_active": "Check it after a change of the region.",
@@ -33,8 +34,8 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_configuration_reloads_total": "Check it after a change of the roles file.",
     "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. A restarted Pod could not read its roles.",
     "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. A restarted Pod could not reach STS.",
-    "irsa_sidecar_requests_total": "Alert on many 401 and 403. A 503 means that there are no credentials.",
-    "irsa_sidecar_imds_requests_total": "Check 401 for clients that know only version 1.",
+    "irsa_sidecar_requests_total": "Alert on many responses with 401 or 403. With a 503 there are no credentials.",
+    "irsa_sidecar_imds_requests_total": "Check the status 401: some clients support only version 1.",
     "irsa_sidecar_credentials_file_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_state_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_task_failures_total": "Alert on any increase, and report it as a bug.",

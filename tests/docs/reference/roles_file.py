@@ -10,7 +10,7 @@ from tests.docs.reference.roles_file_notes import LIMITS, OF_A_ROLE, OF_A_STEP, 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "roles.yaml"
 
 _INTRODUCTION = f"""
-[IRSA_SIDECAR_CONFIG](settings.md#irsa_sidecar_config) names the file.
+[IRSA_SIDECAR_CONFIG](settings.md#irsa_sidecar_config) is the path of the file.
 The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) contains the list below `roles:`.
 {LIMITS}
 The daemon reads the file again when it changes, and on SIGHUP.
@@ -18,7 +18,7 @@ The daemon reads the file again when it changes, and on SIGHUP.
 If the file has a mistake, the daemon rejects the whole file and keeps the previous configuration.
 Mistakes are an unknown key, a key that occurs twice at any depth, and a value of the wrong kind.
 The merge key `<<` is not supported.
-The message names the file, the line and the valid key with the most similar name.
+The message shows the file, the line and the valid key with the most similar name.
 """
 
 

@@ -31,7 +31,7 @@ _NAME_OR_TEMPLATE = (
 )
 _POLICY = "{Version: 2012-10-17, Statement: [{Effect: Allow, Action: 's3:Get*', Resource: '*'}]}"
 _MAPPING = (
-    "a mapping, or text with JSON. "
+    "a mapping, or a string with JSON. "
     f"The policy and `policy_arns` together have at most {MAX_POLICY_CHARACTERS} characters"
 )
 
@@ -43,7 +43,9 @@ _SESSION: Mapping[str, KeyNote] = {
         '"{namespace}.{pod}"',
         '"a b"',
     ),
-    "policy": KeyNote("A session policy. It narrows what the role allows.", _MAPPING, "none", _POLICY, "[]"),
+    "policy": KeyNote(
+        "A session policy, which restricts the permissions of the role.", _MAPPING, "none", _POLICY, "[]"
+    ),
     "policy_arns": KeyNote(
         "Managed policies as session policies.",
         f"a list of at most {MAX_POLICY_ARNS} ARNs",
@@ -94,7 +96,7 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
         '""',
     ),
     "allow_uids": KeyNote(
-        "The users of the Pod that get the credentials. All others get a 403. This key works on Linux only.",
+        "The users of the Pod that get the credentials. Other users get a 403. This key works on Linux only.",
         f"a list of at most {MAX_ITEMS} user IDs",
         "every user",
         "[1001]",
@@ -103,12 +105,12 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
     "containers": KeyNote(
         "The containers that get the role. Only injection reads it, from the annotation.",
         f"a list of at most {MAX_ITEMS} names",
-        "all containers that no other role names",
+        "all containers that are in no other role",
         "[exporter]",
         "exporter",
     ),
     "chain": KeyNote(
-        "The roles to assume from this role, one after the other. The daemon serves the credentials of the last one.",
+        "The roles to assume from this role, one after the other. The daemon serves the credentials of the last role.",
         f"a list of at most {MAX_CHAIN_STEPS} steps",
         "none",
         "[{role_arn: arn:aws:iam::444455556666:role/data}]",
@@ -123,7 +125,7 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
 
 OF_A_STEP: Mapping[str, KeyNote] = {
     "role_arn": KeyNote(
-        "The role to assume with the credentials of the step before it.",
+        "The role to assume with the credentials of the previous step.",
         "the ARN of an IAM role",
         "required",
         "arn:aws:iam::444455556666:role/data",
@@ -133,7 +135,7 @@ OF_A_STEP: Mapping[str, KeyNote] = {
     "session_name": _SESSION["session_name"]._replace(default="the session name of the role"),
     "duration": KeyNote(
         "The duration of the session.",
-        f"whole seconds from {MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, which is the most that IAM allows",
+        f"whole seconds from {MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, which is the maximum in IAM",
         str(MAX_CHAINED_SECONDS),
         "1800",
         "7200",

@@ -14,7 +14,7 @@ _BY_PROBE = frozenset({f"{PREFIX}ADMIN_LISTEN"})
 
 _RULES = """
 A flag takes precedence over its variable.
-An empty variable counts as not set.
+An empty variable counts as unset.
 An invalid value ends the command with exit status 2 and one message for all invalid settings.
 A variable with the prefix `IRSA_SIDECAR_` that is not a setting is ignored with the warning `unknown_setting_ignored`.
 Variables that Kubernetes creates for a Service are ignored without a warning.
@@ -28,7 +28,7 @@ The command `token` reads `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_CA_BUNDLE`.
 
 _OF_THE_NETWORK = """
 Every command that connects to AWS or to an issuer reads these variables.
-The spellings `https_proxy` and `no_proxy` work too.
+The names `https_proxy` and `no_proxy` also work.
 """
 
 _OF_COMMANDS = "`setup` and `doctor` call AWS with botocore, which reads all variables of AWS."
@@ -62,7 +62,7 @@ def page() -> str:
             sentences(_OF_THE_NETWORK),
             _variables(OF_THE_NETWORK),
         ),
-        section(2, "Variables of single commands", _OF_COMMANDS, _variables(OF_COMMANDS)),
+        section(2, "Variables of some commands", _OF_COMMANDS, _variables(OF_COMMANDS)),
     )
 
 

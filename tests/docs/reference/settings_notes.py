@@ -36,44 +36,47 @@ NOTES: Mapping[str, SettingNote] = {
         "a path; `{role}` in it is replaced by the name of the role",
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
         "",
-        "The daemon creates a missing file before it accepts connections. It replaces a secret that irsa-sidecar "
-        "created at each start, and keeps a secret that somebody else put there. It reads the file again when it "
+        "The daemon creates a missing file before it accepts connections. At each start, it replaces a secret that "
+        "irsa-sidecar created. It keeps a secret from another source. It reads the file again when it "
         "changes. The file holds one line of at most 4096 visible ASCII characters.",
     ),
     "AUTHORIZATION_MODE": SettingNote(
         "`0600`, `0640` or `0644`",
         ("0600", "0640", "0644"),
         "0777",
-        "Use 0644 if the application runs as another user and group. The volume that only the right containers mount "
-        "protects the file then.",
+        "Use 0644 if the application runs as another user and group. Then only the volume "
+        "protects the file, so mount the volume only in the containers that may read the secret.",
     ),
     "DURATION": SettingNote(
         "whole seconds from 900 to 43200, or `max`",
         ("900", "3600", "43200", "max"),
         "60",
-        "The role's maximum session duration must allow the value. With `max`, the daemon finds the longest session by "
-        "requesting it. The roles of a chain get at most 3600 seconds from STS.",
+        "The role's maximum session duration must allow the value. With `max`, the daemon "
+        "requests sessions until it has found the longest session. The roles of a chain get at "
+        "most 3600 seconds from STS.",
     ),
     "CONFIG": SettingNote(
         "a path of a YAML file",
         ("/etc/irsa-sidecar/roles.yaml",),
         "",
         "With a file, the daemon ignores AWS_ROLE_ARN. It reads the file again when it changes, and on SIGHUP. "
-        "[The roles file](roles-file.md) has its keys.",
+        "[The roles file](roles-file.md) describes the keys.",
     ),
     "STS_FALLBACK_REGIONS": SettingNote(
         "region names separated by commas, in the partition of AWS_REGION",
         ("eu-central-1", "eu-central-1,eu-north-1"),
         "eu-central-1,,eu-north-1",
-        "The daemon calls them after repeated transport failures, and returns to the first region when that one works "
-        "again. It does not accept them together with AWS_ENDPOINT_URL_STS.",
+        "The daemon calls these regions after repeated transport failures, and returns to the "
+        "first region when the STS of that region works again. The daemon rejects this setting "
+        "together with AWS_ENDPOINT_URL_STS.",
     ),
     "IMDS_LISTEN": SettingNote(
         "`HOST:PORT` with a loopback IP address, or `off`",
         ("127.0.0.1:4774", "off"),
         "on",
-        "It serves the role named `default`, or else the first role of the file. Every container of the Pod gets that "
-        "role without a secret. [Older clients](../older-clients.md) says when to use it.",
+        "The daemon serves the role `default`, or the first role of the file if no role has that "
+        "name. Every container of the Pod gets that "
+        "role without a secret. [Older clients](../older-clients.md) describes these clients.",
     ),
     "CREDENTIALS_FILE": SettingNote(
         "a path",
@@ -92,20 +95,21 @@ NOTES: Mapping[str, SettingNote] = {
         "`true` or `false`",
         ("true", "false"),
         "yes",
-        "Without it, the daemon rejects a directory that is not in memory.",
+        "Without this setting, the daemon rejects a directory that is not in memory.",
     ),
     "DRAIN_SECONDS": SettingNote(
         "whole seconds from 0 to 86400",
         ("0", "20"),
         "-1",
-        "Set it for an ordinary container, so that the application can finish its last requests. It must be shorter "
+        "Set a value for an ordinary container, so that the application can finish its last "
+        "requests. The value must be lower "
         "than `terminationGracePeriodSeconds` of the Pod. A second signal ends the wait.",
     ),
     "LOG_FORMAT": SettingNote(
         "`json` or `console`",
         ("json", "console"),
         "text",
-        "Without a value, the daemon writes `console` lines to a terminal and `json` lines to anything else.",
+        "Without a value, the daemon writes `console` lines to a terminal and `json` lines to every other output.",
     ),
     "LOG_LEVEL": SettingNote(
         "`debug`, `info`, `warning` or `error`",
@@ -181,13 +185,13 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
     ),
     Variable(
         "NO_PROXY",
-        "Names separated by commas. Each matches that name and all names below it.",
+        "Host names separated by commas. Each entry matches this name and all names below it.",
         "none",
     ),
     Variable(
         "SSL_CERT_FILE",
         "A PEM file with authorities. It has no effect if AWS_CA_BUNDLE is set or certifi is installed.",
-        "the system's",
+        "the authorities of the system",
     ),
 )
 """The variables that Python's own modules read. The proxy variables also work in lower case."""
@@ -211,13 +215,13 @@ OF_COMMANDS: tuple[Variable, ...] = (
         "none",
         "`credentials`, `doctor`",
     ),
-    Variable("AWS_PROFILE", "The profile whose credentials change the account.", "`default`", "`setup`"),
+    Variable("AWS_PROFILE", "The profile with the credentials for AWS.", "`default`", "`setup`"),
     Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `doctor`"),
     Variable("KUBECONFIG", "The kubeconfig of the cluster.", "`~/.kube/config`", "`setup`, `doctor`, `webhook`"),
     Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `setup`"),
     Variable("TMPDIR", "The folder for temporary files, such as the secret.", "`/tmp`", "`exec`, `local`"),
     Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
-    Variable("COLUMNS", "The width of help texts.", "the terminal's", "every command"),
+    Variable("COLUMNS", "The width of help texts.", "the width of the terminal", "every command"),
 )
 """The variables that only some commands read."""

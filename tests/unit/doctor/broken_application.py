@@ -19,25 +19,25 @@ from tests.unit.doctor.breakages import (
 BROKEN_APPLICATION = (
     # the fault, the function that causes it, the check that finds it, and words from the headline
     Broken(
-        "static keys beside the endpoint",
+        "static keys in addition to the endpoint",
         application_with(AWS_ACCESS_KEY_ID="AKIA"),
         "environment.keys",
         "AWS_ACCESS_KEY_ID is set",
     ),
     Broken(
-        "a web identity beside the endpoint",
+        "a web identity in addition to the endpoint",
         application_with(AWS_WEB_IDENTITY_TOKEN_FILE="/token", AWS_ROLE_ARN="arn:aws:iam::111122223333:role/app"),
         "environment.web_identity",
         "AWS_WEB_IDENTITY_TOKEN_FILE is set",
     ),
     Broken(
-        "a profile beside the endpoint",
+        "a profile in addition to the endpoint",
         application_with(AWS_PROFILE="dev"),
         "environment.profile",
         "AWS_PROFILE is 'dev'",
     ),
     Broken(
-        "an ECS address beside the endpoint",
+        "an ECS address in addition to the endpoint",
         application_with(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="/v2"),
         "environment.relative_uri",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is set",

@@ -93,13 +93,13 @@ BROKEN_EXCHANGE = (
         "aud is vault, and STS rejects the token",
     ),
     Broken(
-        "another audience, and IAM may be read",
+        "another audience, with permission to read IAM",
         with_iam(lambda at: at.with_token(aud=["vault"]), lambda _at, _iam: None),
         "exchange.granted",
         "aud is vault; the provider accepts sts.amazonaws.com",
     ),
     Broken(
-        "a client (azp) that the provider lacks, and IAM may be read",
+        "a client (azp) that the provider lacks, with permission to read IAM",
         with_iam(lambda at: at.with_token(azp="party-1"), lambda _at, _iam: None),
         "exchange.granted",
         "azp is party-1; the provider accepts sts.amazonaws.com",
@@ -117,7 +117,7 @@ BROKEN_EXCHANGE = (
         "sub is system:serviceaccount:default:app, aud is sts.amazonaws.com, but the trust policy of",
     ),
     Broken(
-        "a trust policy for another service account, and IAM may be read",
+        "a trust policy for another service account, with permission to read IAM",
         with_iam(DENIED, _cart_only),
         "exchange.granted",
         "the trust policy does not allow this: Statement Cart: Condition StringEquals",
