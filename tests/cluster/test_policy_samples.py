@@ -96,7 +96,7 @@ def test_api_server_finds_no_type_errors_in_expressions(policies: Cluster) -> No
         return ours if all("typeChecking" in each.get("status", {}) for each in ours) else None
 
     statuses = [each["status"] for each in wait_until(checked, "the type check of the policies")]
-    assert [status["typeChecking"] for status in statuses] == [{}] * 4
+    assert [status["typeChecking"] for status in statuses] == [{}] * 5
 
 
 def test_page_turns_the_policies_on(policies: Cluster, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_page_turns_the_policies_on(policies: Cluster, tmp_path: Path) -> None:
 
 def test_warning_overlay_of_kyverno_differs_only_in_mode(cluster: Cluster) -> None:
     enforce, warn = (_kyverno_policies(cluster, mode) for mode in ("enforce", "warn"))
-    assert len(enforce) == len(warn) == 5
+    assert len(enforce) == len(warn) == 6
     for before, after in zip(enforce, warn, strict=True):
         assert after["metadata"]["name"] == f"{before['metadata']['name']}-warn"
         changed = {key for key, value in before["spec"].items() if after["spec"][key] != value}

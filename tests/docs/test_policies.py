@@ -11,7 +11,7 @@ from tests.support.manifests import K8S, documents
 POLICIES = K8S / "policies"
 FILES = sorted(path for path in POLICIES.rglob("*.yaml") if path.name != "kustomization.yaml")
 ENGINES = ("validating-admission-policy", "kyverno/enforce", "gatekeeper/templates", "gatekeeper/constraints")
-RULES = ("role-needs-sidecar", "no-other-credentials", "no-shared-processes", "trusted-image")
+RULES = ("role-needs-sidecar", "label-needs-sidecar", "no-other-credentials", "no-shared-processes", "trusted-image")
 
 _PATTERN = re.compile(r"(?:matches\(r?'|regex\.match\(\s*`)(.*?)(?:'\)|`)", re.DOTALL)
 

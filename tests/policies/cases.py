@@ -5,15 +5,16 @@ Rule: all engines run the same table, so a difference between their policies is 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support.manifests import SIDECAR
 
 Document = dict[str, Any]
 
-ROLE, CREDENTIALS, PROCESSES, IMAGE = (
+ROLE, LABELLED, CREDENTIALS, PROCESSES, IMAGE = (
     "role-needs-sidecar",
+    "label-needs-sidecar",
     "no-other-credentials",
     "no-shared-processes",
     "trusted-image",
@@ -49,6 +50,11 @@ class Case:
     message: str | None = None
     before: Document | None = None
     """The object before an update. Without one, the request creates the object."""
+
+    @property
+    def is_matched(self) -> bool:
+        """Return whether the policy applies to the kind of the object. One rule ignores Pod templates."""
+        return self.rule != LABELLED or self.document["kind"] == "Pod"
 
     @property
     def is_unchanged(self) -> bool:
@@ -132,17 +138,27 @@ def _cases() -> tuple[Case, ...]:
 
 def _pods() -> Iterator[Case]:
     for (rule, name), (parts, message) in _PODS.items():
-        yield Case(f"{rule}-{name}", rule, workload("Pod", f"{rule}-{name}", pod(parts)), message)
+        document = workload("Pod", f"{rule}-{name}", pod(parts if rule == LABELLED else _injected(parts)))
+        yield Case(f"{rule}-{name}", rule, document, message)
+
+
+def _injected(parts: PodParts) -> PodParts:
+    """Return the parts after injection, so that only one rule refuses the Pod."""
+    return replace(parts, sidecar=TRUSTED) if parts.label == "true" and parts.sidecar is None else parts
 
 
 def _workloads() -> Iterator[Case]:
-    """Return one refused and one accepted workload of each kind for each rule."""
+    """Return one refused and one accepted workload of each kind for each rule. LABELLED refuses no workload."""
     for rule, (bad, good, message) in _EXAMPLES.items():
         for kind in API_VERSIONS:
             if kind != "Pod":
                 for name, parts, text in (("bad", bad, message), ("good", good, None)):
                     full = f"{rule}-{kind.lower()}-{name}"
                     yield Case(full, rule, workload(kind, full, pod(parts)), text)
+    for kind in API_VERSIONS:
+        if kind != "Pod":
+            full = f"{LABELLED}-{kind.lower()}"
+            yield Case(full, LABELLED, workload(kind, full, pod(PodParts("true"))), None)
 
 
 def _updates() -> Iterator[Case]:
@@ -165,6 +181,7 @@ def _secret(name: str) -> Document:
 
 
 _NO_SIDECAR = 'The label irsa-sidecar.io/inject is not "true": ServiceAccount with-role has a role'
+_NOT_INJECTED = 'The label irsa-sidecar.io/inject is "true", but the Pod has no container irsa-sidecar: '
 _KEYS = "AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is set in web: "
 _SECRETS = "A Secret with AWS keys is in the environment of web: "
 _TOKENS = "AWS_WEB_IDENTITY_TOKEN_FILE is set in web: "
@@ -185,6 +202,14 @@ _PODS: Mapping[tuple[str, str], tuple[PodParts, str | None]] = {
     (ROLE, "account-without-role"): (PodParts(account=WITHOUT_ROLE), None),
     (ROLE, "account-with-empty-role"): (PodParts(account=EMPTY_ROLE), None),
     (ROLE, "default-account"): (PodParts(account=None), None),
+    (LABELLED, "without-container"): (PodParts("true"), _NOT_INJECTED),
+    (LABELLED, "native-sidecar"): (PodParts("true", sidecar=TRUSTED), None),
+    (LABELLED, "plain-sidecar"): (
+        PodParts("true", spec={"containers": [{"name": SIDECAR, "image": TRUSTED}]}),
+        None,
+    ),
+    (LABELLED, "label-false"): (PodParts("false"), None),
+    (LABELLED, "no-label"): (PodParts(), None),
     (CREDENTIALS, "key-id"): (PodParts("true", web=_key()), _KEYS),
     (CREDENTIALS, "secret-key"): (PodParts("true", web=_key("AWS_SECRET_ACCESS_KEY")), _KEYS),
     (CREDENTIALS, "key-from-secret"): (PodParts("true", web=_key(**from_secret("id"))), _KEYS),
@@ -240,7 +265,7 @@ _PODS: Mapping[tuple[str, str], tuple[PodParts, str | None]] = {
     ),
     (IMAGE, "digest"): (PodParts(sidecar=TRUSTED), None),
     (IMAGE, "tag-and-digest"): (PodParts(sidecar=f"ghcr.io/irsa-sidecar/irsa-sidecar:0.1.0@{DIGEST}"), None),
-    (IMAGE, "no-sidecar"): (PodParts("true"), None),
+    (IMAGE, "no-sidecar"): (PodParts(), None),
 }
 """Pods, by their rule and a name."""
 
@@ -255,6 +280,7 @@ _EXAMPLES: Mapping[str, tuple[PodParts, PodParts, str]] = {
 _UPDATES: Mapping[tuple[str, str], tuple[PodParts, PodParts, str | None]] = {
     (ROLE, "of-older-pod"): (PodParts(account=WITH_ROLE), PodParts(account=WITH_ROLE, notes=_NOTED), None),
     (ROLE, "removes-label"): (PodParts("true", WITH_ROLE), PodParts(None, WITH_ROLE), _NO_SIDECAR),
+    (LABELLED, "of-older-pod"): (PodParts("true"), PodParts("true", notes=_NOTED), None),
     (CREDENTIALS, "of-older-pod"): (PodParts("true", web=_key()), PodParts("true", web=_key(), notes=_NOTED), None),
     (CREDENTIALS, "adds-label"): (PodParts(web=_key()), PodParts("true", web=_key()), _KEYS),
     (PROCESSES, "of-older-pod"): (
