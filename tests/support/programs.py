@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from release.go_programs import ACTIONLINT, COSIGN, CRANE, HELM_3, HELM_4, SYFT, GoProgram, built
 from tests.cluster import binaries
+from tests.policies.tools import GATOR, KYVERNO
 
 
 class Build(NamedTuple):
@@ -35,6 +36,8 @@ def builds() -> Iterator[Build]:
     yield Build("cert-manager", binaries.cert_manager)
     yield Build("the controller for network policies", binaries.policies)
     yield Build("pause", binaries.pause)
+    for program in (GATOR, KYVERNO):
+        yield _build(program)
 
 
 def _build(program: GoProgram) -> Build:
