@@ -31,7 +31,7 @@ sts
 config refresh
 local daemon
 client
-injection
+injection attribution
 policy
 doctor setup webhook
 audit
@@ -47,7 +47,7 @@ IO_MODULES = {
 }  # fmt: skip
 """The modules that do I/O, read a clock or draw random numbers."""
 
-PURE_PACKAGES = ("injection", "policy", "doctor/checks", "setup/yaml", "audit/rules", "audit/report")
+PURE_PACKAGES = ("attribution", "injection", "policy", "doctor/checks", "setup/yaml", "audit/rules", "audit/report")
 
 PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",

@@ -39,6 +39,7 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("0", "No finding has the severity of --fail-on or a higher one."),
         ("1", "A finding has this severity or a higher one."),
     ),
+    "who": (("0", "A session was found."), ("1", "No session was found.")),
     "setup cluster": (
         _OF_A_STEP[0],
         ("1", f"{_OF_A_STEP[1][1]} Also if a role cannot be changed. The other roles are changed."),

@@ -1,0 +1,35 @@
+"""Read CloudTrail's event history, which every account has for 90 days."""
+
+import json
+
+from sidecar.attribution.target import Target
+from sidecar.setup.aws import Aws
+
+ACTION = "cloudtrail:LookupEvents"
+"""The IAM action that the calls need."""
+
+
+def attribute_of(target: Target) -> dict[str, str]:
+    """Return the attribute for LookupEvents. CloudTrail accepts one attribute, and knows sessions as the user name."""
+    if target.access_key_id:
+        return {"AttributeKey": "AccessKeyId", "AttributeValue": target.access_key_id}
+    if target.session_name:
+        return {"AttributeKey": "Username", "AttributeValue": target.session_name}
+    return {"AttributeKey": "ResourceName", "AttributeValue": target.role_name}
+
+
+def look_up(profile: str | None, region: str | None, attribute: dict[str, str]) -> str:
+    """
+    Return the events with the attribute, and the exchanges of web identities, as JSON.
+
+    Raises SidecarError if CloudTrail rejects a call.
+    """
+    exchanges = {"AttributeKey": "EventName", "AttributeValue": "AssumeRoleWithWebIdentity"}
+    with Aws(profile, region) as aws:
+        events = [
+            {"CloudTrailEvent": event["CloudTrailEvent"]}
+            for each in (attribute, exchanges)
+            for event in aws.call("cloudtrail", "LookupEvents", LookupAttributes=[each])["Events"]
+        ]
+    unique = {event["CloudTrailEvent"]: event for event in events}
+    return json.dumps({"Events": list(unique.values())}) if unique else ""
