@@ -31,8 +31,9 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
     """
     Parse an address such as `127.0.0.1:4772`, `[::1]:0`, `localhost:4772` or `:4773` (every interface).
 
-    `setting` is the name of the setting in messages. Port 0 means that the kernel chooses a free port. Raises
-    ConfigurationError.
+    `setting` is the name of the setting in messages. Port 0 means that the kernel chooses a free port.
+
+    Raises ConfigurationError.
     """
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):

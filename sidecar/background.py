@@ -16,7 +16,7 @@ RESTART_SECONDS = 10.0
 
 async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exception], None]) -> None:
     """
-    Run a task until it returns. Each time it raises, call `report` with the exception, and start the task again.
+    Run a task until it returns. When the task raises, call `report` with the exception, and start the task again.
 
     Cancellation ends the task as usual. If `report` itself raises, that exception is ignored.
     """
@@ -26,7 +26,7 @@ async def keep_running(run: Callable[[], Awaitable[None]], report: Callable[[Exc
         except Exception as exc:  # noqa: BLE001  no exception of the task may end the process
             error: Exception | None = exc
         except BaseExceptionGroup as group:
-            # A task was cancelled while one of its own tasks raised. The cancellation must continue.
+            # The task was cancelled while one of its child tasks raised. The cancellation must continue.
             error, rest = group.split(Exception)
             if rest is not None:
                 _report(error, report)

@@ -33,7 +33,7 @@ COMMANDS = {
 
 NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})
 """
-Commands in a container that mounts the token. Their processes hide their memory. `run` hardens its process further.
+Commands that run in a container with the token. They hide the memory of their processes. `run` does more than that.
 
 `probe` does not read the token, but the /proc/PID/root of its process shows everything that the container mounts.
 """
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if expected is None:
             raise
         return _report(expected)
-    except SystemExit:  # of --help, --version or wrong usage
+    except SystemExit:  # raised by --help, --version or wrong usage
         try:
             _flush_stdout()
         except OSError as error:
@@ -124,7 +124,7 @@ def _top_level(arguments: list[str]) -> int:
     name = parser.parse_args(arguments[:1]).command or arguments[0]
     parser.print_usage(sys.stderr)
     hint = suggestion(name, [*COMMANDS, "help"])
-    raise ConfigurationError(f"there is no command {name!r}{hint}", fix="`irsa-sidecar help` lists the commands")
+    raise ConfigurationError(f"there is no command {name!r}{hint}", fix="Run `irsa-sidecar help` to list the commands")
 
 
 def _expected(error: BaseException) -> BaseException | None:
@@ -175,7 +175,7 @@ def _report_closed_stdout() -> None:
 
 
 def _give_up_stdout(error: OSError) -> int:
-    """Report that stdout cannot be written, unless its reader closed it, for example `| head`."""
+    """Report that stdout cannot be written, unless the reader closed the pipe, as `| head` does."""
     if sys.stdout is not None and not sys.stdout.closed:
         # Otherwise the interpreter writes to stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

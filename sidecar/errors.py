@@ -65,7 +65,7 @@ class SidecarError(Exception):
 
     `problem` and `fix` are the parts of an Explanation, without the passwords of URLs. A message that continues after
     the problem uses `problem` instead of `str(error)`. `setting` is the name of the setting to change: a variable, a
-    flag, an annotation or a place in a file. `setting` is None if there is not exactly one such setting.
+    flag, an annotation or a location in a file. `setting` is None if there is not exactly one such setting.
     """
 
     def __init__(self, problem: str = "", *, fix: str = "", setting: str | None = None) -> None:
@@ -86,11 +86,11 @@ class ConfigurationError(SidecarError):
 
 class TokenError(SidecarError):
     """
-    The service account token cannot be used as it is now.
+    A service account token that cannot be used now.
 
     `reason` is a short word for logs and metrics: `missing`, `unreadable`, `not_a_file`, `empty`, `too_long`,
     `malformed` or `timeout`. `mistake` is the code of a known mistake in the content (token_mistake.py), which only a
-    person can fix. It is None if the next read may succeed.
+    person can fix. `mistake` is None if the next read may succeed.
     """
 
     def __init__(self, reason: str, problem: str, fix: str, mistake: str | None = None) -> None:
@@ -101,13 +101,13 @@ class TokenError(SidecarError):
 
 class ExchangeError(SidecarError):
     """
-    STS returned no credentials.
+    An exchange for which STS returned no credentials.
 
-    `code` is the error code of AWS, or one of irsa-sidecar's own codes. Without a response it is `Timeout`,
-    `Unreachable`, `Tls` or `Proxy`. For a response without a code it is `Http` and the status, and for a response with
-    unusable credentials `MalformedReply`.
-    `status` is the HTTP status, or None. `retry_after_seconds` is the pause that STS requested. `step` is the failed
-    step of the role's chain, from 1, or 0 for the exchange of the token.
+    `code` is the error code of AWS, or one of irsa-sidecar's own
+    codes. Without a response it is `Timeout`, `Unreachable`, `Tls` or `Proxy`. If the response has no code, `code` is
+    `Http` and the status. If the credentials are unusable, it is `MalformedReply`. `status` is the HTTP status, or
+    None. `retry_after_seconds` is the pause that STS requested. `step` is the failed step of the role's chain, from 1,
+    or 0 for the exchange of the token.
     """
 
     def __init__(

@@ -59,7 +59,8 @@ async def check(path: str, function: Callable[[*_Ts], _T], *arguments: *_Ts, oth
     """
     Run `function`, which reads only the status of `path` and of `others`. All are files of one directory.
 
-    It runs directly if an earlier call found all files in memory, and otherwise in a thread, as in in_thread.
+    The function runs directly if an earlier call found all files in memory. Otherwise it runs in a thread, as in
+    in_thread.
     """
     in_memory, paths = _operations_of_this_run().in_memory, {path, *others}
     if paths <= in_memory:
@@ -152,7 +153,11 @@ class _Operations:
         self.turn = trio.Lock()
         self.running: dict[str, Operation] = {}
         self.in_memory: set[str] = set()
-        """Paths of files that were found in memory. Other files beside them may be links to a volume that hangs."""
+        """
+        Paths of files that were found in memory.
+
+        Other files in the same directory may be links to a volume that hangs.
+        """
         self.shared: dict[tuple[Callable[[str], Any], str], _SharedCall] = {}
 
     def start(self, directory: str, function: Callable[[], Any]) -> Operation:
@@ -173,7 +178,7 @@ def start_thread(operation: Operation) -> None:
     """
     Start a daemon thread that runs the operation. Tests replace it.
 
-    `threading.Thread` would take 15 microseconds more, because it waits until its thread runs.
+    `threading.Thread` would take 15 microseconds more, because its `start` waits until the thread runs.
     """
     start_new_thread(operation.run, ())
 

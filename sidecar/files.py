@@ -53,8 +53,13 @@ def file_version(path: str) -> FileVersion | None:
 
 
 def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
-    """Replace the file or link at `path` by a file with this ASCII text. If it raises OSError, nothing has changed."""
-    # The name of the draft is always the same. So a new draft replaces the draft of a killed process.
+    """
+    Replace the file or link at `path` by a file with this ASCII text.
+
+    If this raises OSError, nothing has changed.
+    """
+    # The name of the temporary file is always the same. A new one therefore replaces the temporary file of a killed
+    # process.
     draft = f"{path}.draft"
     with suppress(FileNotFoundError):
         os.unlink(draft)

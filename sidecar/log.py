@@ -141,7 +141,7 @@ def _without_passwords(_logger: Any, _method: str, event: EventDict) -> EventDic
 
 
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Replace an unexpected exception by its type and place, because its text and locals may hold a secret."""
+    """Replace an unexpected exception by its type and code lines, because its text and locals may hold a secret."""
     exc = event.pop("exc", None)
     while isinstance(exc, BaseExceptionGroup):  # trio's nurseries raise groups
         exc = exc.exceptions[0]

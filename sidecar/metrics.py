@@ -14,7 +14,7 @@ STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram of STS calls, in seconds."""
 
 MAX_OUTCOMES = 50
-"""Limit for different refresh outcomes of a role. AWS has fewer codes for our calls. Others count as `other`."""
+"""Limit for different refresh outcomes of a role. AWS has fewer codes for our calls. Other codes count as `other`."""
 
 _SUCCESS, _FAILURE = "success", "failure"
 

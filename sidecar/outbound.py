@@ -33,7 +33,11 @@ class Authorities:
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
         self.report: Callable[[str, Exception | None], None] = lambda _path, _error: None
-        """The function to call after the authorities' file changed. Its arguments: the path, and the error or None."""
+        """
+        The function to call after the authorities' file changed.
+
+        Its arguments are the path, and the error or None.
+        """
 
     async def refresh(self) -> None:
         """Check for a change. Public authorities are part of the program, so they never change in a process."""
@@ -88,8 +92,8 @@ def public_authorities(file: str | None = None) -> ssl.SSLContext:
     """
     Return a context that trusts the public authorities in `file`, or else those that certifi lists.
 
-    certifi has no list in some distributions. The context then trusts the system's authorities, to which an
-    administrator may have added some, or those of SSL_CERT_FILE.
+    certifi has no list in some distributions. The context then trusts the authorities of SSL_CERT_FILE, or the system's
+    authorities, which an administrator may have changed.
     """
     file, folder = (file, None) if file else _certifi()
     context = ssl.create_default_context(cafile=file, capath=folder)

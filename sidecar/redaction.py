@@ -10,7 +10,7 @@ _USER_INFO = r"""([A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*(?:@|%40|\uff20)"""
 A pattern for the scheme and everything up to the last @ of the word.
 
 In RFC 3986 the user info ends at the first / ? or #. But people write passwords with these characters unencoded, and
-the @ encoded or full-width. An @ in a path is rare. It causes the host to be removed too.
+with an encoded or full-width @. An @ in a path is rare. It causes the host to be removed too.
 """
 
 HIDDEN = "***"

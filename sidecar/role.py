@@ -1,7 +1,7 @@
 """
 Hold the settings of one role in a frozen value, and parse its parts.
 
-The arguments of each `parse_…` function are the setting's name (a variable, or a place in a file) and the value. The
+The arguments of each `parse_…` function are the setting's name (a variable, or a location in a file) and the value. The
 function returns the parsed value, or raises ConfigurationError with setting, value and fix. The limits are those of STS
 (API reference, AssumeRoleWithWebIdentity and AssumeRole). Rule: this module must import fast, because the daemon
 imports it before it binds the listener.
@@ -77,9 +77,9 @@ class Role(NamedTuple):
     The settings of one role: which credentials to request, and which clients may get them.
 
     `session_name` is a name or a template (session_name.py). `policy` is JSON. `containers` are the containers to which
-    injection assigns the role (sidecar/injection). None means for `session_name` a name from the token's claims, for
-    `duration_seconds` the longest duration that the role allows, for `allow_uids` every user of the Pod, and for
-    `containers` all containers that no other role names.
+    injection assigns the role (sidecar/injection). Some fields may be None. `session_name` then comes from the token's
+    claims, and `duration_seconds` is the longest duration that the role allows. `allow_uids` then means every user of
+    the Pod. `containers` then means all containers that no other role names.
     """
 
     name: str

@@ -31,14 +31,14 @@ from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that are sent on to the running command. Before and after the command they end this process."""
+"""Signals that are forwarded to the running command. Before and after the command runs, they end this process."""
 
 
 async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
     Run `body` and return its result, or 128 plus the number of the signal that ended it.
 
-    While the body listens for no signals, a signal cancels it, so that it removes its directory with the secret.
+    While the body listens for no signals, a signal cancels the body, which then removes its directory with the secret.
     """
     status = 0
 
@@ -99,7 +99,8 @@ async def with_daemon(
     with private_directory() as directory:
         secret = new_secret()
         secret_file = keep_secret(secret, config.authorization_token_file, directory)
-        listeners = _listeners(config)  # after the secret, because a client reads its file when the port is open
+        # The secret comes first, because a client reads the secret's file as soon as the port is open.
+        listeners = _listeners(config)
         offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
@@ -150,13 +151,13 @@ def keep_secret(secret: str, path: str | None, directory: str) -> str:
 
 async def run_application(command: list[str], offer: Offer, extra: Mapping[str, str] | None = None) -> int:
     """
-    Run the command with the offer in its environment.
+    Run the command with the variables for `offer` in its environment.
 
     Return its exit status, or 128 plus the number of the signal that ended it.
     """
     environment = client_environment(os.environ, offer) | dict(extra or {})
     async with open_signals(_SIGNALS) as signals:
-        with signals.listen() as received, trio.open_signal_receiver(signal.SIGCHLD) as deaths:
+        with signals.listen() as received, trio.open_signal_receiver(signal.SIGCHLD) as exits:
             try:
                 running = Command.start(command, environment, signals.mask)
             except FileNotFoundError:
@@ -165,7 +166,7 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
                 return _cannot_start(command, exc.strerror or str(exc), 126)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pass_signals_on, received, running)
-                status = await running.wait(deaths)
+                status = await running.wait(exits)
                 nursery.cancel_scope.cancel()
     return status
 

@@ -15,7 +15,7 @@ import trio
 from sidecar.client.signals import Received
 
 _IGNORED_BY_PYTHON = tuple(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
-"""Signals that Python ignores in its own process. The command gets their default action."""
+"""Signals that Python ignores in its own process. The command gets the default action for each of them."""
 
 
 class Command:
@@ -38,15 +38,15 @@ class Command:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return cls(os.posix_spawnp(command[0], [*command], environment, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON))
 
-    async def wait(self, deaths: AsyncIterator[int]) -> int:
+    async def wait(self, exits: AsyncIterator[int]) -> int:
         """
         Return the command's exit status, or 128 plus the number of the signal that ended it.
 
-        `deaths` is a receiver of SIGCHLD. It must be open before the command starts.
+        `exits` receives SIGCHLD. The receiver must be open before the command starts.
         """
         self._reap()
         while self._status is None:
-            await anext(deaths)
+            await anext(exits)
             self._reap()
         return self._status if self._status >= 0 else 128 - self._status
 

@@ -1,8 +1,8 @@
 """
 Send one GET to a daemon on this machine over a plain socket.
 
-A probe starts a process with this request every second, and an SDK starts one for each refresh. The import of an HTTP
-library would take most of the run time.
+A probe starts a process that sends this request every second, and an SDK starts such a process for each refresh. The
+import of an HTTP library would take most of the run time of these processes.
 """
 
 import re

@@ -22,8 +22,11 @@ FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
 """Signals that a key on a terminal sends to the whole foreground group."""
 
 _SI_KERNEL = 0x80
-"""The si_code of signals that the kernel sent (asm-generic/siginfo.h). For FROM_TERMINAL, the terminal driver sent
-them."""
+"""
+The si_code of signals from the kernel (asm-generic/siginfo.h).
+
+Those in FROM_TERMINAL come from the terminal driver.
+"""
 
 _SIGINFO_BYTES = 128
 """Size of struct signalfd_siginfo, which begins with number, errno and code of four bytes each."""
@@ -43,7 +46,7 @@ class Signals:
 
     def __init__(self, mask: Sequence[int]) -> None:
         self.mask = mask
-        """The signals that were blocked before. A command inherits this mask."""
+        """The signals that were blocked before this receiver existed. A command inherits this mask."""
         self._listeners: list[trio.MemorySendChannel[Received]] = []
 
     @contextmanager
@@ -82,7 +85,8 @@ async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signa
         token = _CURRENT.set(signals)
         try:
             async with trio.open_nursery() as nursery:
-                # A thread that does not block the signals may receive one, which trio's handler then delivers.
+                # A thread that does not block the signals may receive a signal. Trio's handler then delivers that
+                # signal.
                 await nursery.start(_receive_from_trio, heeded, signals)
                 await nursery.start(_receive_from_kernel, heeded, signals)
                 yield signals

@@ -37,7 +37,11 @@ TOTAL_SECONDS = 15.0
 """Deadline for the whole command. SDKs wait for a credential_process for a minute, or without end."""
 
 SILENT_DAEMON_SECONDS = 2.0
-"""Deadline for a response from the daemon, which needs at most 0.8 s. The command then assumes that no daemon runs."""
+"""
+Deadline for a response from the daemon, which needs at most 0.8 s.
+
+After the deadline, the command assumes that no daemon runs.
+"""
 
 EMPTY_DAEMON_SECONDS = 5.0
 """Time for which the command retries, once a second, while the daemon has no credentials."""
@@ -70,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     if args.no_daemon and args.role is not None:
         raise ConfigurationError(
             "--role is a name that only the daemon knows",
-            fix="Leave out --no-daemon, or --role",
+            fix="Remove either --no-daemon or --role",
             setting="--role",
         )
     credentials = None
@@ -205,7 +209,7 @@ def _credentials_in(
     if response.status == 401 and secret_setting is None:
         raise ConfigurationError(
             f"{daemon} requires its secret",
-            fix=f"Set {daemon.secret_settings[0]} to the file with it",
+            fix=f"Set {daemon.secret_settings[0]} to the path of the file with the secret",
             setting=daemon.secret_settings[0],
         )
     if response.status == 404 and daemon.role_name is not None:
@@ -241,7 +245,7 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
     if role_arn and daemon.role_name is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(
             f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}",
-            fix="Choose which is meant, by --role NAME or --no-daemon, or unset AWS_ROLE_ARN",
+            fix="Choose one with --role NAME or --no-daemon, or unset AWS_ROLE_ARN",
             setting="AWS_ROLE_ARN",
         )
     return body

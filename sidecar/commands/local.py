@@ -83,7 +83,8 @@ def main(args: argparse.Namespace) -> int:
     status = trio.run(until_signalled, partial(_local, args, log))
     if args.command:
         return status
-    print_failure("irsa-sidecar local")  # also if it stops early; stdout is closed later (_close_stdout)
+    # A shell reads these lines only if `local` stopped early. Otherwise stdout is already closed (_close_stdout).
+    print_failure("irsa-sidecar local")
     return 0
 
 

@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     if text == "off":
         raise ConfigurationError(
             f"{setting} is off, and a probe needs the admin address",
-            fix="Set it for the daemon and here",
+            fix="Set it to the same address for the daemon and the probe",
             setting=setting,
         )
     address = reachable(parse_address(setting, text))

@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     if not path:
         raise ConfigurationError(
             "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
-            fix="Name the token's file there or with --file",
+            fix="Set it to the path of the token's file, or use --file",
             setting="AWS_WEB_IDENTITY_TOKEN_FILE",
         )
     token = read_token(path)
@@ -65,8 +65,9 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
     """
     Return sentences about the key that verifies the token, and about the audience.
 
-    The audience is not checked, because only the account's IAM OIDC provider knows which ones it accepts. Raises
-    SidecarError with the response that STS would give, and with the reason.
+    The audience is not checked, because only the account's IAM OIDC provider knows the accepted audiences.
+
+    Raises SidecarError with the response that STS would give, and with the reason.
     """
     verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [

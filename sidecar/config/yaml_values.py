@@ -29,7 +29,7 @@ _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class Place(NamedTuple):
-    """A place in a file. Its text is the start of an error message."""
+    """A location in a file. Its text is the start of an error message."""
 
     path: str
     line: int
@@ -41,7 +41,7 @@ class Place(NamedTuple):
         return f"{self.path}, line {self.line}{': ' + shown if shown else ''}"
 
     def error(self, problem: str, *, fix: str) -> ConfigurationError:
-        """Return an error about this place. The problem starts with a space or a colon."""
+        """Return an error about this location. The problem starts with a space or a colon."""
         return ConfigurationError(f"{self}{problem}", fix=fix, setting=str(self))
 
 

@@ -170,7 +170,7 @@ class Daemon:
 
 
 class Form(NamedTuple):
-    """One format for credentials: its grammar, its decision, its number of responses by status, and its log."""
+    """One format for credentials: its HTTP grammar, decision function, response counts by status, and log."""
 
     parse: http.Parse
     decide: Callable[[Request, Instant, FindUid], Response]

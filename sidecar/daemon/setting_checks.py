@@ -118,5 +118,5 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     yield lambda: endpoint_of(read_sts_settings(environ))
     if path := environ.get(outbound.CA_BUNDLE):
         yield lambda: outbound.trust_in(path)
-    # The proxy setting applies to the STS of every region, so any region will do.
+    # The proxy setting applies to the STS of every region, so the check can use any region.
     yield lambda: outbound.proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))

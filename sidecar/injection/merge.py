@@ -7,7 +7,7 @@ Rule: fields and items that only the existing part has stay at their positions.
 from typing import Any
 
 _MERGE_KEYS = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort", "volumes": "name"}
-"""The key that identifies an item of each list (Kubernetes API reference, patch merge key)."""
+"""The key that identifies the items of each list (Kubernetes API reference, patch merge key)."""
 
 
 def strategic_merge(existing: Any, ours: Any, key: str = "") -> Any:

@@ -4,7 +4,11 @@ PREFIX = "irsa-sidecar.io/"
 
 INJECT_LABEL = f"{PREFIX}inject"
 INJECT_TRUE, INJECT_FALSE = "true", "false"
-"""The valid values of the label. A Pod with another value, such as `yes`, is rejected, because it means a sidecar."""
+"""
+The valid values of the label.
+
+A Pod with another value, such as `yes`, is rejected, because its author probably wants a sidecar.
+"""
 
 ROLE_ARN = f"{PREFIX}role-arn"
 ROLES = f"{PREFIX}roles"

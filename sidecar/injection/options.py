@@ -209,7 +209,7 @@ def _session_seconds(role: Role) -> int:
 
 
 def _check_files(where: str, role: Role) -> None:
-    """Raise ConfigurationError if `containers` is empty, or for a file. Injection mounts only files that it chooses."""
+    """Raise ConfigurationError if `containers` is empty, or if the role names a file that injection does not mount."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",

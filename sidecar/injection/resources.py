@@ -19,7 +19,7 @@ from sidecar.kubernetes.document import Document
 RESOURCES: Document = {
     # A running sidecar uses 29 MiB of resident memory.
     "requests": {"cpu": "10m", "memory": "40Mi"},
-    # The rest is for the process of a probe (12 MiB), or for the code that signs the steps of a chain (10 MiB).
+    # The memory above the request is for a probe's process (12 MiB), or for the signer of a chain's steps (10 MiB).
     "limits": {"memory": "64Mi"},
 }
 

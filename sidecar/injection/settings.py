@@ -29,7 +29,11 @@ class ServiceAccount(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings for all Pods. `is_native`: all nodes support native sidecars. `role_arn` is the default role."""
+    """
+    The settings for all Pods.
+
+    `is_native` is true if all nodes support native sidecars. `role_arn` is the default role.
+    """
 
     image: str
     region: str

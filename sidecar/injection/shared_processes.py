@@ -45,7 +45,7 @@ def readers(spec: Document, containers: Iterable[Document], user: int) -> tuple[
 
 
 def user_of(spec: Document, container: Document) -> int | None:
-    """Return the user in the securityContext of the container, or else of the Pod. None if neither names a user."""
+    """Return the user in the securityContext of the container or else of the Pod, or None if neither names a user."""
     for owner in (container, spec):
         found = _mapping(owner.get("securityContext")).get("runAsUser")
         if isinstance(found, int) and not isinstance(found, bool):

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 MAX_NAME_CHARACTERS = 100
-"""Longest name that is compared. The longest name of ours has 40 characters."""
+"""Longest name that is compared. Our longest name has 40 characters."""
 
 MAX_NAMES, MAX_COMPARED = 256, 32
 

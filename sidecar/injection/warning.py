@@ -45,7 +45,7 @@ class Warned(str):
 
 
 def reason_of(warning: str) -> str:
-    """Return the reason of a warning's Event. Other warnings are about containers without credentials."""
+    """Return the reason of a warning's Event. A text without a reason is about a container without credentials."""
     return warning.reason if isinstance(warning, Warned) else LEFT_ALONE
 
 

@@ -3,8 +3,8 @@ Call the cluster's API with plain JSON documents.
 
 lightkube is the client here and in the webhook. Its author released it in August 2026, Canonical's charms use it, and
 its licence is MIT. It is typed, has 4 MB and no compiled parts of its own, and its client works the same with trio.
-kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. Of lightkube's
-kubeconfig support, only the logins are used here. Documents are dicts, because the patch of a Pod is also computed from
+kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. Only the logins of
+lightkube's kubeconfig support are used here. Documents are dicts, because the patch of a Pod is also computed from
 dicts.
 """
 
@@ -145,12 +145,12 @@ class Kubernetes:
         self.namespace = config.namespace
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """Return the document at `path`, such as /api/v1/namespaces/shop/serviceaccounts/cart, or else None."""
+        """Return the document at `path`, such as /api/v1/namespaces/shop/serviceaccounts/cart, or None for 404."""
         body = self.get_raw(path)
         return None if body is None else read_document(path, body)
 
     def get_raw(self, path: str) -> bytes | None:
-        """Return the bytes at `path`, such as /openid/v1/jwks, or None if there is nothing."""
+        """Return the bytes at `path`, such as /openid/v1/jwks, or None if the path does not exist."""
         return self._request("GET", path)
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Kubernetes:
             raise KubernetesError(
                 f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
             ) from exc
-        except (OSError, ValueError, KeyError) as exc:  # such as an error in the certificate of a login plugin
+        except (OSError, ValueError, KeyError) as exc:  # for example, a login plugin's certificate is invalid
             raise ConfigurationError(
                 f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
             ) from exc

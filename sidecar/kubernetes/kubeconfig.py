@@ -61,7 +61,7 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
 
 
 def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Return the kubeconfig that results from several, with absolute paths."""
+    """Merge several kubeconfigs, and return the result with absolute paths."""
     found: dict[str, Any] = {"current-context": None}
     for key, inner in _LISTS.items():
         entries: dict[str, Any] = {}
@@ -103,7 +103,7 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
-    except Exception as exc:  # besides its own errors, PyYAML raises ValueError, OverflowError and RecursionError
+    except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError in addition to its own errors
         # The message omits the parser's error, because that quotes the file, which may contain a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
         raise ConfigurationError(

@@ -60,7 +60,7 @@ class SessionPolicy(NamedTuple):
 
 
 class PolicyDecision(NamedTuple):
-    """The session policies' decision about an action. `ending` is the last part of AWS's message if they deny it."""
+    """The session policies' decision about an action. `ending` is the last part of AWS's message for a denial."""
 
     is_allowed: bool
     reason: str

@@ -2,7 +2,8 @@
 Calculate the size of a session token, which STS has limited since September 2026. Pure.
 
 Session policies, session tags and inherited transitive tags are in the session token, whose limit is 4,096 bytes. AWS
-packs them in an undocumented way. Here each counts in full, so a request that this STS accepts is small enough for AWS.
+packs them in an undocumented way. Here each of them counts in full, so a request that this STS accepts is small enough
+for AWS.
 """
 
 from collections.abc import Iterable

@@ -79,7 +79,7 @@ def key_set(document: Any) -> list[Jwk]:
 
 
 def require_https(url: str) -> None:
-    """Raise IssuerError for a URL that STS never requests: one that is not https, or that has a user name."""
+    """Raise IssuerError for a URL that is not https or has a user name, because STS never requests such a URL."""
     try:
         parts = urlsplit(url)
         is_plain = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc
@@ -105,8 +105,9 @@ async def fetch(
     """
     Fetch the key set of `issuer`, whose documents are at `address` (by default at its own URL).
 
-    `before_request` is called with each URL before the request, and may raise IssuerError to prevent it. Raises
-    IssuerError, and ConfigurationError if the CA bundle or proxy cannot be used.
+    `before_request` is called with each URL before the request, and may raise IssuerError to prevent it.
+
+    Raises IssuerError, and ConfigurationError if the CA bundle or proxy cannot be used.
     """
     url = (address or issuer).rstrip("/") + DISCOVERY_PATH
     with trio.move_on_after(FETCH_SECONDS) as scope:

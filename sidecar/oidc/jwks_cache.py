@@ -46,7 +46,7 @@ class CachedKeys(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The keys to use. `is_new` is true after a successful fetch; `last_error` is the reason after a failed one."""
+    """The keys to use. `is_new` is true after a successful fetch. `last_error` is the reason after a failed fetch."""
 
     kept: CachedKeys
     is_new: bool

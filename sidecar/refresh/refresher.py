@@ -251,7 +251,7 @@ class Refresher:
             seconds = self._max_duration.known_seconds
 
     def _duration_to_request(self) -> int:
-        """Return the duration to request. During an outage of STS, it is one that cannot cause a second call."""
+        """Return the duration to request. During an outage of STS, this duration cannot cause a second call."""
         if self._schedule.failures:
             return self._max_duration.known_seconds
         return self._max_duration.seconds_to_request(self._clock.monotonic())

@@ -39,8 +39,11 @@ CHANGED_TOKEN_PAUSE_SECONDS = 5.0
 """Minimum time between an attempt and the next one for a changed token."""
 
 CLOCK_STEP_SECONDS = 5.0
-"""Minimum difference between the movements of the two clocks that means that the wall clock was set or the machine
-slept."""
+"""
+Smallest difference between the movements of the two clocks that counts as a step of the wall clock.
+
+The clock was then set, or the machine was suspended.
+"""
 
 
 class BackOff(NamedTuple):
@@ -127,7 +130,11 @@ class Schedule(NamedTuple):
     wants_new_token: bool = False
 
     def is_due(self, now: Instant) -> bool:
-        """Return whether an attempt is due. It also is if the wall clock was set back to before the decision."""
+        """
+        Return whether an attempt is due.
+
+        An attempt is also due if the wall clock was set back to before the decision.
+        """
         return (
             now.monotonic >= self.due.monotonic
             or now.wall >= self.due.wall

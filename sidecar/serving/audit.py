@@ -16,7 +16,7 @@ from sidecar.log import Logger
 from sidecar.serving.container_credentials import Response
 
 LINES_A_SECOND = 10
-"""Budget of log lines per second, for served credentials and again for denials."""
+"""Budget of log lines per second, for served credentials, and separately for denials."""
 
 Address = tuple[Any, ...]
 """A client's address as its socket returns it: host and port, and with IPv6 two more numbers."""

@@ -2,10 +2,9 @@
 Create and read the secrets that clients send as `Authorization`, each in a file that may change.
 
 The secret isolates containers that share the Pod's loopback but not the volume of the secret. Rules. A secret that we
-created is replaced at every start, because another program that listened on the port meanwhile may have received it. A
-secret that an operator created is kept. The file contains only the secret, without a line ending, because botocore and
-Go reject a token that ends in one. The module imports little, because the daemon imports it before it binds the
-listener.
+created is replaced at every start, because another program may have listened on the port and received it. A secret that
+an operator created is kept. The file contains only the secret, without a line ending, because botocore and Go reject a
+token that ends in one. The module imports little, because the daemon imports it before it binds the listener.
 """
 
 import os

@@ -96,7 +96,8 @@ class Peers:
         """
         Return the user, and the process if this second's budget allows, for a log line.
 
-        Lines of denied requests have a budget of their own, so that denied clients cannot use up that of the others.
+        Lines of denied requests have a budget of their own, so that denied clients cannot use up the budget of the
+        others.
         """
         owner = self._owner(sock, monotonic, is_denial=is_denial)
         if not isinstance(owner, Owner):

@@ -111,7 +111,11 @@ def request_message(key: ConnectionKey, sequence: int) -> bytes:
 
 
 def owner_in_reply(reply: bytes, key: ConnectionKey) -> Owner | None:
-    """Return the owner if the reply is about this socket and it is still open. Return None for an error reply."""
+    """
+    Return the owner if the reply is about this socket and the socket is still open.
+
+    Return None for an error reply.
+    """
     if len(reply) < _REPLY.size:
         return None
     _, kind, _, _, _, family, state, source_port, port, source, destination, _, uid, inode = _REPLY.unpack_from(reply)

@@ -74,7 +74,11 @@ class Aws:
             self._wait_for_role(call.parameters["RoleName"])
 
     def _wait_for_role(self, name: str) -> None:
-        """Wait until the new role is visible. IAM is eventually consistent, and rejects policies for it before."""
+        """
+        Wait until the new role is visible.
+
+        IAM is eventually consistent, and rejects policies for an invisible role.
+        """
         try:
             self._client("iam").get_waiter("role_exists").wait(RoleName=name)
         except fault.BotoCoreError as exc:
@@ -115,7 +119,7 @@ class Aws:
         return self._clients[service]
 
     def _configured_region(self) -> str | None:
-        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION, other SDKs and Pods AWS_REGION."""
+        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION, but other SDKs read AWS_REGION."""
         region: str | None = self._region or os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return region
 
@@ -227,4 +231,4 @@ def _botocore_error(exc: Exception) -> SidecarError:
     for kind in _ERROR_KINDS:
         if isinstance(exc, kind.exceptions):
             return kind.raised(f"AWS could not be called ({text})", fix=kind.fix)
-    return SidecarError(f"AWS could not be called: {text}")
+    return SidecarError(f"AWS could not be called ({text})", fix="Check --profile, --region and AWS_ENDPOINT_URL")

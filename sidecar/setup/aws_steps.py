@@ -88,7 +88,7 @@ def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     if args.account_id not in (None, account.account_id):
         raise ConfigurationError(
             f"--account-id is {args.account_id}, but the credentials belong to {account.account_id}",
-            fix="Use the right credentials with --profile",
+            fix="Use credentials of that account with --profile",
             setting="--account-id",
         )
     return account

@@ -1,7 +1,7 @@
 """
 Find the issuer that the flags select.
 
-The issuer is one of these: an EKS cluster's (--cluster), a URL (--issuer), a token's (--token-file), or the issuer of
+The issuer is the URL in --issuer, or the issuer of the token in --token-file, of the EKS cluster in --cluster, or of
 the kubeconfig's cluster.
 """
 
@@ -89,8 +89,8 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
     name = cluster.get("name")
     if cluster.get("outpostConfig"):
         raise SidecarError(
-            f"The cluster {name} is a local cluster on an Outpost, whose tokens EKS publishes no keys for, so AWS has "
-            "no IAM roles for its service accounts",
+            f"The cluster {name} is a local cluster on an Outpost. EKS publishes no keys for its tokens, so its "
+            "service accounts cannot assume IAM roles",
             fix=(
                 "Publish its issuer yourself (`irsa-sidecar setup issuer-documents`), or run the Pod in a cluster of "
                 "the region"

@@ -191,5 +191,5 @@ def _as_our_error(host: str, exc: Exception) -> SidecarError:
             return _UnknownAuthorityError(f"The certificate of {host} does not verify ({reason})")
     return SidecarError(
         f"The certificate of {host} does not verify here ({reason})",
-        fix="Replace it. Whether STS accepts it is not known",
+        fix="Replace the certificate, because STS may reject it",
     )

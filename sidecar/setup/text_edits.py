@@ -1,5 +1,5 @@
 """
-Edit a text at known places, and show the edits as a unified diff.
+Edit a text at known positions, and show the edits as a unified diff.
 
 The diff is calculated from the edits. Comparing the texts with difflib takes minutes for a List of 1,600 Deployments,
 because their lines repeat. Pure.
@@ -39,7 +39,7 @@ class _Change(NamedTuple):
 
 
 def with_edits(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with all edits applied. Edits at the same place keep their order."""
+    """Return the text with all edits applied. Edits at the same position keep their order."""
     parts: list[str] = []
     position = 0
     for edit in sorted(edits, key=lambda each: each.start):

@@ -78,8 +78,9 @@ def with_grant(
     """
     Return the trust policy with the subjects of `grant` added, as the only subjects, or removed.
 
-    Every other statement keeps its position. An equal statement from another tool is sufficient. Raises
-    ConfigurationError if our statement was edited, if our Sid is taken, or if no statement would remain.
+    Every other statement keeps its position. An equal statement from another tool is sufficient.
+
+    Raises ConfigurationError if our statement was edited, if our Sid is taken, or if no statement would remain.
     """
     if document is None:
         return {"Version": VERSION, "Statement": [grant.statement()]}
@@ -185,7 +186,7 @@ def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
             f"The trust policy of {name} would have {size} characters, but IAM accepts {limit}",
             fix=(
                 "Use a second role, use one pattern for several service accounts (--allow-wildcards), or have "
-                f"the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and name it with "
+                f"the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and pass the new quota with "
                 "--trust-policy-limit"
             ),
         )

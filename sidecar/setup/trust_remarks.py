@@ -121,7 +121,11 @@ def _is_web_identity(pattern: Any) -> bool:
 
 
 def _limits(statement: Mapping[str, Any], key: str, is_narrow: Callable[[_Value], bool]) -> bool:
-    """Return whether a condition on `key` has only narrow values. One is enough, because all must be true."""
+    """
+    Return whether a condition on `key` has only narrow values.
+
+    One such condition is enough, because all must be true.
+    """
     return any(all(map(is_narrow, condition)) for condition in _conditions(statement, key))
 
 

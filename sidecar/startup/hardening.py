@@ -1,10 +1,10 @@
 """
 Harden the process on Linux, so that other processes cannot read the secrets in its memory.
 
-Rule: hardening only removes rights, and nothing depends on it. If a kernel or sandbox denies a step, the other steps
-still apply. On other systems nothing happens. Hardening comes before the process reads its first secret. `run` takes
-all three steps. Other commands in the same Pod only become not dumpable, because programs that they start would inherit
-the other two steps.
+Rule: hardening only removes permissions, and nothing depends on it. If a kernel or sandbox denies a step, the other
+steps still apply. On other systems nothing happens. Hardening comes before the process reads its first secret. `run`
+takes all three steps. Other commands in the same Pod only become not dumpable, because programs that they start would
+inherit the other two steps.
 """
 
 import ctypes

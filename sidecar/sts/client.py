@@ -176,10 +176,10 @@ class StsClient:
                     else:
                         body += piece
         if reading.cancel_called:
-            raise _malformed(f"the response is longer than {MAX_REPLY_BYTES} bytes")
+            raise _malformed(f"the response is longer than {MAX_REPLY_BYTES} bytes. Check whether a proxy changes it")
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise _malformed(f"the response is encoded as {encoding[:12]!r}, which was not requested")
+            raise _malformed(f"the response is encoded as {encoding[:12]!r}. Check whether a proxy changes it")
         return response, bytes(body)
 
 
@@ -200,12 +200,18 @@ def _user_agent(app_id: str | None) -> str:
     return with_app_id(agent, app_id)
 
 
+_CHECK_PATH = "Check HTTPS_PROXY, network policies and firewalls"
+"""The fix for a connection that fails between the Pod and STS."""
+
+
 @contextmanager
 def _map_foreign_errors(host: str, ca_bundle: str | None) -> Iterator[None]:
     try:
         yield
     except trio.TooSlowError as exc:
-        raise _transport("Timeout", f"{host} sent no complete response within {ATTEMPT_SECONDS:.0f} s") from exc
+        raise _transport(
+            "Timeout", f"{host} sent no complete response within {ATTEMPT_SECONDS:.0f} s. {_CHECK_PATH}"
+        ) from exc
     except UnicodeError as exc:
         raise _transport("Unreachable", f"{host} is not a host name. Check AWS_ENDPOINT_URL_STS") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
@@ -216,20 +222,21 @@ def _as_exchange_error(host: str, exc: Exception, ca_bundle: str | None) -> Exch
     failure, reason = network_error(exc)
     match failure:
         case Failure.TIMEOUT:
-            return _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__})")
+            return _transport("Timeout", f"{host} could not be reached in time ({type(exc).__name__}). {_CHECK_PATH}")
         case Failure.PROXY:
             return _transport(
                 "Proxy", f"{host}: the proxy rejected the request ({reason}). Check HTTPS_PROXY and NO_PROXY"
             )
         case Failure.PROTOCOL:
             return _transport(
-                "Unreachable", f"{host}: the connection was closed early, or the server does not speak HTTP"
+                "Unreachable",
+                f"{host}: the connection was closed early, or the server does not speak HTTP. {_CHECK_PATH}",
             )
         case Failure.NAME:
             name, setting = ("the proxy's name", "HTTPS_PROXY") if "(through " in host else ("its name", "AWS_REGION")
             return _transport("Unreachable", f"{host}: {name} does not resolve ({reason}). Check {setting} and DNS")
         case Failure.CONNECTION:
-            return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}")
+            return _transport("Unreachable", f"{host}: {reason or 'the connection was lost'}. {_CHECK_PATH}")
         case Failure.TLS:
             advice = "Check that the server, or the proxy, speaks TLS at this address"
         case Failure.WRONG_NAME if _is_of_proxy(host, reason):

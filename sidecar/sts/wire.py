@@ -238,7 +238,7 @@ def _account_id(texts: Mapping[_Path, str]) -> str:
 
 
 def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> NoReturn:
-    message = f"STS returned a malformed response, which is ignored: {problem}"
+    message = f"STS returned a malformed response, which is ignored: {problem}. Check whether a proxy changes it"
     raise ExchangeError("MalformedReply", message, NextStep.RETRY, status=status) from cause
 
 

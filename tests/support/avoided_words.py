@@ -62,7 +62,7 @@ AVOIDED = (
 
 _STARTS = re.compile(r"(?:What|Whatever|Who|Whoever|Whether|Where|Of|As|So|By(?! default)) ")
 
-_RAISES = re.compile(r"(?<=\S )Raises \w+")
+_RAISES = re.compile(r"(?<=\S )Raises\s+\w+")
 
 _COMPILED = [(re.compile(rf"\b(?:{avoided.pattern})\b", re.IGNORECASE), avoided.use) for avoided in AVOIDED]
 
@@ -90,4 +90,4 @@ def docstring_start(text: str) -> Match | None:
 def raises_within_line(text: str) -> Match | None:
     """Return the `Raises X` of a docstring that does not start a separate line."""
     match = _RAISES.search(text)
-    return Match(match.start(), match[0], "the same sentence on a line of its own") if match else None
+    return Match(match.start(), " ".join(match[0].split()), "the same sentence on a line of its own") if match else None

@@ -14,7 +14,7 @@ CONNECT_TIMEOUT_SECONDS = 3.0
 """
 The daemon's timeout for a connection.
 
-The check warns if a connection takes more than half of it, because that connection will fail under load.
+The check warns if a connection takes more than half of this timeout, because such a connection fails under load.
 """
 
 

@@ -184,7 +184,7 @@ def _read(path: str) -> str:
             with open(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes", fix="Name a manifest", setting=path)
+            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes", fix="Use a manifest", setting=path)
         return content.decode()
     except OSError as exc:
         raise ConfigurationError(

@@ -17,7 +17,7 @@ from sidecar.setup.yaml.scalars import resolve_scalar
 _PLAIN = re.compile(r"[A-Za-z0-9/_.](?:[\w./@%+,-]|:(?=[^\s:]|:[^\s:]))*", re.ASCII)
 _PLAIN_IN_FLOW = re.compile(r"[A-Za-z0-9/_.][\w./@%+-]*", re.ASCII)
 """
-Pattern for text that needs no quotes in braces. Text with a colon does, because go-yaml and libyaml read it
+Pattern for text that needs no quotes in braces. Text with a colon needs quotes, because go-yaml and libyaml read it
 differently.
 """
 

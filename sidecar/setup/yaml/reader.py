@@ -2,8 +2,8 @@
 Read YAML documents into nodes with their positions in the text.
 
 Rule: a document has the same value here as in kubectl. libyaml (through PyYAML) finds the tokens, because go-yaml
-version 2 is a port of libyaml. This module and scalars.py do the rest. Of equal keys, the last one counts. Merge keys
-apply in the order of the text. Text that is not YAML may follow a document. Pure.
+version 2 is a port of libyaml. This module and scalars.py do the rest. If keys are equal, the last one counts. Merge
+keys apply in the order of the text. Text that is not YAML may follow a document. Pure.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,11 @@ _FEW_ALIASES, _FEW_NODES = 100, 1000
 """Numbers of expanded aliases and of nodes up to which go-yaml does not limit aliases."""
 
 _SMALL, _LARGE = 400_000, 4_000_000
-"""Numbers of expanded nodes. Between these, go-yaml reduces the allowed share from aliases from 99 % to 10 %."""
+"""
+Limits for the number of expanded nodes.
+
+Between these limits, go-yaml reduces the share of nodes that may come from aliases, from 99 % to 10 %.
+"""
 
 
 @dataclass(slots=True, eq=False)

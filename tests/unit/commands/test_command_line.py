@@ -130,7 +130,7 @@ def test_name_without_a_similar_name_gets_no_suggestion() -> None:
     assert suggestion("zzz", cli.COMMANDS) == ""
     assert run("zzz").stderr == (
         "usage: irsa-sidecar [-h] [--version] [COMMAND]\n"
-        "irsa-sidecar: error: there is no command 'zzz'. `irsa-sidecar help` lists the commands.\n"
+        "irsa-sidecar: error: there is no command 'zzz'. Run `irsa-sidecar help` to list the commands.\n"
     )
 
 

@@ -121,7 +121,7 @@ def test_error_about_the_secret_names_a_fix(
         environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/nowhere"
         status, out, err = run(capsys)
         assert (status, out) == (2, "")
-        assert "Set IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE to the file with it" in err
+        assert "Set IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE to the path of the file with the secret" in err
         environ["IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"] = str(secret_file)
         assert f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {secret_file}, which cannot be read" in run(capsys)[2]
         for content in ("a\nb", "\x7f", "", "x" * 5000):

@@ -205,7 +205,8 @@ async def test_refused_connection_is_reported_with_its_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     error = await failure(f"http://127.0.0.1:{port}/")
-    assert (error.code, error.message) == ("Unreachable", f"127.0.0.1:{port}: Connection refused")
+    fix = "Check HTTPS_PROXY, network policies and firewalls"
+    assert (error.code, error.message) == ("Unreachable", f"127.0.0.1:{port}: Connection refused. {fix}")
 
 
 async def test_unresolvable_name_error_points_to_region_and_dns() -> None:

@@ -143,7 +143,8 @@ async def test_rejection_by_the_proxy_has_the_code_proxy(
 async def test_unreachable_proxy_is_reported_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hush@127.0.0.1:1")
     error = await failure(f"https://{STS_HOST}/")
-    assert error.message == f"{STS_HOST} (through HTTPS_PROXY): Connection refused"
+    fix = "Check HTTPS_PROXY, network policies and firewalls"
+    assert error.message == f"{STS_HOST} (through HTTPS_PROXY): Connection refused. {fix}"
 
 
 @pytest.mark.parametrize("value", ["ftp://me:hush@proxy:1", "http://me:hush/@proxy:1", "socks5://me:hush@proxy:1"])
