@@ -108,7 +108,9 @@ def head_end(buffer: bytearray, searched: int, limit: int) -> int | None:
     """
     Return the length of the head at the start of the buffer, or None if more bytes are needed.
 
-    The first `searched` bytes had no end. Raises RejectedError if the head exceeds the limit, or cannot become valid.
+    The first `searched` bytes had no end.
+
+    Raises RejectedError if the head exceeds the limit, or cannot become valid.
     """
     if buffer and not _FIRST.match(buffer):
         raise RejectedError(400, _INVALID)
@@ -119,7 +121,11 @@ def head_end(buffer: bytearray, searched: int, limit: int) -> int | None:
 
 
 def parse_head(data: bytes) -> Head:
-    """Return the parsed head. Raises RejectedError if it is invalid or has a Transfer-Encoding."""
+    """
+    Return the parsed head.
+
+    Raises RejectedError if it is invalid or has a Transfer-Encoding.
+    """
     match = _HEAD.fullmatch(data)
     if match is None:
         raise RejectedError(400, _INVALID)
@@ -155,8 +161,9 @@ def response_bytes(response: Response, *, has_body: bool, is_last: bool) -> byte
     """
     Return the response as it is sent.
 
-    RFC 9110, 9.3.2: the response to HEAD has the length of a body that is not sent. Raises ValueError if a header
-    would add lines to the head.
+    RFC 9110, 9.3.2: the response to HEAD has the length of a body that is not sent.
+
+    Raises ValueError if a header would add lines to the head.
     """
     fields = (("Content-Type", response.content_type), *response.headers)
     if not all(_FIELD_VALUE.fullmatch(value) for _, value in fields):

@@ -238,7 +238,11 @@ class _Connection:
         return None, True
 
     async def _read_rest(self) -> Request | None:
-        """Return the request when it is complete, or None after the deadline. Raises RejectedError."""
+        """
+        Return the request when it is complete, or None after the deadline.
+
+        Raises RejectedError.
+        """
         with waiting(READ_SECONDS, self._server.budget.reading, is_known=self._is_known):
             while (request := self._complete()) is None:
                 await self._receive_more()
@@ -263,7 +267,11 @@ class _Connection:
         return bool(data)
 
     def _complete(self) -> Request | None:
-        """Return the request in the buffer, or None if more bytes are needed. Raises RejectedError."""
+        """
+        Return the request in the buffer, or None if more bytes are needed.
+
+        Raises RejectedError.
+        """
         if self._head is None:
             self._head = self._complete_head()
         if self._head is None:

@@ -24,7 +24,11 @@ class Stream:
         self._socket = connection
 
     async def handshake(self, context: ssl.SSLContext) -> None:
-        """Use TLS from now on, as its server. Raises ssl.SSLError if the client does not speak it."""
+        """
+        Use TLS from now on, as its server.
+
+        Raises ssl.SSLError if the client does not speak it.
+        """
         secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = secured
         while True:
