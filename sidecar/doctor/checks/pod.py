@@ -222,11 +222,7 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
 
 
 DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
-"""
-Default durations in seconds.
-
-The defaults for the grace period and the token are Kubernetes'. The default for the session is the daemon's.
-"""
+"""Default durations in seconds, of Kubernetes for the grace period and the token, and of the daemon for the session."""
 
 ROUNDING_SECONDS = 60
 """Difference between the requested and the real lifetime of a token that means nothing."""
