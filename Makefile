@@ -18,7 +18,7 @@ SOURCES = pyproject.toml sidecar/__init__.py
 .PHONY: lock lock-sdks
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-13s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "make %-19s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "irsa-sidecar needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Use another Python: make PYTHON=python3.12" >&2; exit 2; }
@@ -102,7 +102,7 @@ test-sdks: $(VENV)/.dev.installed ## run every AWS SDK in every case, and write 
 	SDKS=all $(BIN)/python -m pytest -n $(SDK_WORKERS) tests/sdk/test_sdks.py
 	$(BIN)/python -m tests.sdk.table
 
-.PHONY: image images test-cluster
+.PHONY: image images test-cluster test-cluster-oldest
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/__init__.py)
 IMAGE ?= irsa-sidecar:$(VERSION)
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
@@ -128,8 +128,13 @@ images:
 	done
 
 # CLUSTER=control needs no root and no containers. CLUSTER=existing uses the cluster in KUBECONFIG.
-test-cluster: $(VENV)/.dev.installed ## test the images on a real Kubernetes; the first build takes about 10 minutes
+# KUBERNETES=1.29 selects a version of tests/cluster/kubelab.
+test-cluster: $(VENV)/.dev.installed ## test the images on the newest Kubernetes; the first build takes about 10 minutes
 	$(BIN)/python -m pytest tests/cluster
+
+OLDEST_KUBERNETES = $(shell ls tests/cluster/kubelab | sed -n 's/^v//p' | sort -V | head -1)
+test-cluster-oldest: $(VENV)/.dev.installed ## run the core of test-cluster on the oldest Kubernetes
+	KUBERNETES=$(OLDEST_KUBERNETES) $(BIN)/python -m pytest -m core tests/cluster
 
 DOCS_REF ?= main
 docs: $(VENV)/.site.installed ## build the documentation site into build/website/site, without the network

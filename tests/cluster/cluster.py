@@ -74,6 +74,15 @@ class Cluster:
         assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
         return done
 
+    def kustomize(self, folder: Path) -> str:
+        """
+        Return the objects of a kustomization, as the newest kubectl writes them.
+
+        The component k8s/pod needs kustomize 5.1, and kubectl before 1.31 has kustomize 5.0.
+        """
+        newest = self._kubectl if self.layout is None else [str(binaries.kubelab(binaries.MINORS[-1])), "kubectl"]
+        return subprocess.run([*newest, "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
+
     def kubectl_command(self) -> list[str]:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
 

@@ -56,7 +56,7 @@ def test_every_manifest_is_covered() -> None:
 @pytest.mark.core
 @pytest.mark.parametrize("name", [*PLAIN, *KUSTOMIZATIONS])
 def test_manifest_and_its_pods_are_admitted(cluster: Cluster, namespace: Namespace, name: str) -> None:
-    objects = read(name) if name in PLAIN else documents(cluster.kubectl("kustomize", str(K8S / name)).stdout)
+    objects = read(name) if name in PLAIN else documents(cluster.kustomize(K8S / name))
     assert "Warning" not in namespace.apply(*objects, dry_run=True).stderr
     for number, pod in enumerate(pods(objects)):
         pod["metadata"]["name"] = f"pod-{number}"

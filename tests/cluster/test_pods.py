@@ -219,7 +219,7 @@ def _events(namespace: Namespace, name: str) -> str:
 
 
 def _apply_jobs(node: Cluster, namespace: Namespace, sts: ClusterSts) -> None:
-    objects = documents(node.kubectl("kustomize", str(K8S / "job")).stdout)
+    objects = documents(node.kustomize(K8S / "job"))
     for found in pods(objects):
         prepare(found["spec"], sts, {"app": "report(who_am_i())"})
     namespace.apply(*objects)

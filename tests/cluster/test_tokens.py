@@ -53,7 +53,6 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-@pytest.mark.core
 def test_fake_claims_equal_those_of_the_api_server(namespace: Namespace) -> None:
     _make_unscheduled_pod(namespace)
     real = claims_of(namespace.token(bound_object_kind="Pod", bound_object_name="idle"))

@@ -18,9 +18,30 @@ KUBERNETES: tuple[Environment, ...] = (
         "tests/cluster",
     ),
     Environment(
+        "Kubernetes {oldest_kubernetes}",
+        "The core of these tests runs there: start order, token renewal, Jobs, termination, the webhook and doctor",
+        "tests/cluster",
+    ),
+    Environment(
         "Kubernetes {first} to {newest}",
+        "The manifests, the YAML of the documentation and injected Pods are validated with the schemas of each version",
+        "tests/unit/injection/test_every_kubernetes.py",
+    ),
+    Environment(
+        "Kubernetes {first} to {newest}, chart",
         "Objects of the chart are validated with the schemas of each version",
         "tests/chart/test_versions.py",
+    ),
+    Environment(
+        "restarts of all containers, in-place resize, resources of a Pod",
+        "They run on {kubernetes} with a sidecar. A Pod with `hostUsers: false` is only admitted there, because the "
+        "node's containerd 1.6 has no user namespaces",
+        "tests/cluster/test_newer_pods.py",
+    ),
+    Environment(
+        "limits for the lifetime of tokens",
+        "The API server of {kubernetes} limits tokens to 24 hours. No test runs an external signer",
+        "tests/cluster/test_newer_pods.py",
     ),
     Environment(
         "Kubernetes {chart} and newer, before 1.29",
