@@ -140,6 +140,9 @@ def _pods() -> Iterator[Case]:
     for (rule, name), (parts, message) in _PODS.items():
         document = workload("Pod", f"{rule}-{name}", pod(parts if rule == LABELLED else _injected(parts)))
         yield Case(f"{rule}-{name}", rule, document, message)
+    bare: Document = {"spec": {"containers": [{"name": "web", "image": "web"}]}}
+    for rule in (ROLE, LABELLED, CREDENTIALS, PROCESSES, IMAGE):
+        yield Case(f"{rule}-bare", rule, workload("Pod", f"{rule}-bare", bare))
 
 
 def _injected(parts: PodParts) -> PodParts:
