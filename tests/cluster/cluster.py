@@ -287,7 +287,7 @@ def _removed(group: Path) -> bool:
 
 
 def _remember_kernel_settings(state: Path) -> None:
-    """Store the settings before a kubelet changes them. Another running cluster has stored them already."""
+    """Store the kernel settings before the kubelet changes them. If another cluster is running, copy its values."""
     values = next(map(Path.read_text, _kernel_settings_of_others(state)), None)
     if values is None:
         values = json.dumps({name: Path("/proc/sys", name).read_text() for name in SET_BY_KUBELET})
@@ -295,7 +295,7 @@ def _remember_kernel_settings(state: Path) -> None:
 
 
 def _restore_kernel_settings(state: Path) -> None:
-    """Restore the settings, unless another cluster still needs those of its kubelet."""
+    """Restore the kernel settings, unless another cluster is running, which needs the settings of its kubelet."""
     if (file := state / "kernel.json").exists() and not _kernel_settings_of_others(state):
         values: Mapping[str, str] = json.loads(file.read_text())
         for name, value in values.items():

@@ -12,7 +12,7 @@ CNI_PLUGINS = "/usr/lib/cni"
 """The folder of the CNI plugins in Debian."""
 
 LONGEST_TOKEN = "24h"
-"""Maximum lifetime of a service account token, as in EKS."""
+"""The maximum lifetime of a service account token, as in EKS."""
 
 
 class Component(NamedTuple):

@@ -24,8 +24,8 @@ MUTATING, VALIDATING = "mutatingadmissionpolicy/irsa-sidecar", "validatingadmiss
 
 
 def policy_version(cluster: Cluster) -> str:
-    """Return the version in which the API server has MutatingAdmissionPolicy. Skips the test if it has none."""
-    for version in ("v1", "v1beta1"):  # v1beta1: Kubernetes 1.34 and 1.35, with the feature gate
+    """Return the API version of MutatingAdmissionPolicy. Skip the test if the API server has no such kind."""
+    for version in ("v1", "v1beta1"):  # Kubernetes 1.34 and 1.35 have v1beta1, with the feature gate
         found = cluster.kubectl("get", "--raw", f"/apis/{GROUP}/{version}", check=False).stdout
         if "mutatingadmissionpolicies" in found:
             return version
@@ -33,7 +33,7 @@ def policy_version(cluster: Cluster) -> str:
 
 
 def policy_objects(cluster: Cluster, settings: Settings) -> list[dict[str, Any]]:
-    """Return the objects of the policies in a version that the API server has."""
+    """Return the objects of the policies in an API version that the API server supports."""
     objects = documents(manifest(settings))
     for found in objects:
         if found["kind"].startswith("Mutating"):
@@ -43,7 +43,7 @@ def policy_objects(cluster: Cluster, settings: Settings) -> list[dict[str, Any]]
 
 @contextmanager
 def installed_policy(cluster: Cluster, settings: Settings) -> Iterator[None]:
-    """Install the policies, and return when they add sidecars. Afterwards remove them."""
+    """Install the policies, and yield when they add sidecars. At the end, remove the policies."""
     text, default = yaml.safe_dump_all(policy_objects(cluster, settings)), Namespace(cluster, "default")
     try:
         apply_policy(cluster, text)
@@ -67,7 +67,7 @@ def apply_policy(cluster: Cluster, text: str) -> None:
 
 
 def _created_by_policy(namespace: Namespace) -> str:
-    """Return the Pod that a dry run creates for a label, or else the rejection."""
+    """Return the Pod that a dry run creates with this value of the label, or the rejection."""
     pod = yaml.safe_dump(labelled_pod({"containers": [{"name": "app", "image": "app"}]}, annotations=ROLE))
     done = namespace.kubectl("create", "--dry-run=server", "--output=yaml", "--filename=-", stdin=pod, check=False)
     return done.stdout

@@ -1,8 +1,9 @@
 """
-Compare the Pods that the API server creates by the policy with those that `sidecar.injection` returns.
+Compare the Pods that the API server creates with the policy with the Pods that `sidecar.injection` returns.
 
-Each Pod is created by dry runs: with the label "false", to see the Pod as a webhook would receive it, with the label,
-so that the policy changes it, and as injected from the first one, which the policy leaves alone.
+Three dry runs create each Pod. With the label "false", the result is the Pod that a webhook would receive. With the
+label "true", the policy changes the Pod. The third Pod is the result of injection into the first Pod, and the policy
+does not change it.
 
 The comparison runs as a program in the cluster's network, with one connection for each thread. It reads Pods and prints
 results, both as one JSON document per line.
@@ -32,14 +33,14 @@ from tests.cluster.policy_pods import ACCOUNTS
 from tests.unit.injection.pods import SETTINGS
 
 AT_A_TIME = 4
-"""Number of connections to the API server."""
+"""The number of connections to the API server."""
 
 OF_A_CREATION = ("uid", "creationTimestamp", "generation", "managedFields")
 """The fields of a Pod's metadata that differ between two creations."""
 
 
 class Verdict(Enum):
-    """A result of a comparison. The first four are right."""
+    """A result of a comparison. The first four results are correct."""
 
     SAME_POD = "same Pod"
     BOTH_REJECT = "both reject"
@@ -54,7 +55,7 @@ RIGHT = (Verdict.SAME_POD, Verdict.BOTH_REJECT, Verdict.ONLY_WEBHOOK, Verdict.IN
 
 
 class Compared(NamedTuple):
-    """A Pod, and its result in each way: the created Pod, or the text of the rejection."""
+    """A Pod, and the result with the policy and with injection: the created Pod, or the message of the rejection."""
 
     pod: Document
     of_policy: Document | str
@@ -93,7 +94,7 @@ def compared(
 
 
 class Comparison:
-    """Compares Pods in a namespace with ACCOUNTS. It has one connection for each thread."""
+    """A comparison of Pods in a namespace with ACCOUNTS. It has one connection for each thread."""
 
     def __init__(self, kubeconfig: str, namespace: str, settings: Settings) -> None:
         self._kubeconfig, self.namespace, self._settings = kubeconfig, namespace, settings
@@ -136,7 +137,7 @@ def labelled(pod: Document, value: str) -> Document:
 
 
 def comparable(pod: Document) -> Document:
-    """Return the Pod without what differs between two creations, such as the name of the volume of the API's token."""
+    """Return the Pod without the fields that differ between two creations, such as the name of the token's volume."""
     metadata = {key: value for key, value in pod["metadata"].items() if key not in OF_A_CREATION}
     kept = {key: value for key, value in pod.items() if key != "status"} | {"metadata": metadata}
     found: Document = json.loads(re.sub(r"kube-api-access-[a-z0-9]{5}", "kube-api-access-xxxxx", json.dumps(kept)))

@@ -1,5 +1,5 @@
 """
-Generate Pods for the comparison of the policy with `sidecar.injection`: right ones, and ones that injection rejects.
+Generate Pods for the comparison of the policy with `sidecar.injection`: accepted and rejected Pods.
 
 Hypothesis generates the Pods of the unit tests. A generator of random numbers then changes each of them several times,
 because Hypothesis prefers the first values of a table.
@@ -15,7 +15,7 @@ from sidecar.kubernetes.document import Document
 from tests.unit.injection.pods import ARN, OTHER_ARN, pods
 
 CHANGES_OF_EACH = 10
-"""The number of changed Pods for each Pod of Hypothesis."""
+"""The number of changed Pods for each Pod that Hypothesis generates."""
 
 LABEL = "irsa-sidecar.io/inject"
 OURS, EKS = "irsa-sidecar.io/", "eks.amazonaws.com/"
@@ -78,7 +78,7 @@ ANNOTATIONS: dict[str, Sequence[str]] = {
     f"{EKS}skip-containers": ["", "app", "irsa-sidecar", ",", "web,app,web"],
     "kubernetes.io/config.mirror": ["x"],
 }
-"""Values of annotations, right and wrong."""
+"""The values of annotations, valid and invalid."""
 
 LABELS: dict[str, Sequence[str]] = {
     LABEL: ["yes", "True", ""],

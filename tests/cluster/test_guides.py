@@ -23,7 +23,7 @@ def reader(node: Cluster, tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.fixture
 def without_webhook(node: Cluster) -> Iterator[None]:
-    """Remove the webhook at the end, even if the page did not."""
+    """Remove the webhook at the end, even if the page did not remove it."""
     yield
     node.kubectl("delete", "mutatingwebhookconfiguration", "irsa-sidecar", "--ignore-not-found")
     node.kubectl("delete", "namespace", "irsa-sidecar", "--ignore-not-found")

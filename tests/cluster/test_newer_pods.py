@@ -1,4 +1,4 @@
-"""Test the sidecar with features that Kubernetes has got since 1.29: restarts, resources, users and tokens."""
+"""Test the sidecar with features of Kubernetes after 1.29: restarts, resources, users and tokens."""
 
 import json
 from typing import Any
@@ -82,7 +82,7 @@ def test_sidecar_is_resized_without_a_restart(node: Cluster, namespace: Namespac
     wait_until(lambda: namespace.logs("web", "app").count("arn:aws") > calls, "a call after the resize")
 
 
-def test_pod_with_resources_of_its_own_runs_a_sidecar(node: Cluster, annotated: Namespace, sts: ClusterSts) -> None:
+def test_pod_with_pod_level_resources_runs_a_sidecar(node: Cluster, annotated: Namespace, sts: ClusterSts) -> None:
     """Check that the sidecar shares the resources of the Pod, whose class stays Guaranteed."""
     require_version(node, "1.34")
     spec = authored_spec(sts, program=REPORT) | {"resources": {"limits": {"cpu": "500m", "memory": "256Mi"}}}
@@ -94,7 +94,7 @@ def test_pod_with_resources_of_its_own_runs_a_sidecar(node: Cluster, annotated: 
 
 
 def test_pod_in_a_user_namespace_has_credentials(node: Cluster, annotated: Namespace, sts: ClusterSts) -> None:
-    """Run the Pod only if the runtime of the node supports user namespaces: containerd needs version 2."""
+    """Skip the test if the node's runtime does not support user namespaces. containerd does since version 2."""
     require_version(node, "1.33")
     web = labelled_pod(authored_spec(sts, program=REPORT) | {"hostUsers": False})
     admitted = annotated.apply(web, dry_run=True)
@@ -106,10 +106,10 @@ def test_pod_in_a_user_namespace_has_credentials(node: Cluster, annotated: Names
     assert f"/app/{annotated.name}.web" in annotated.logged("web", "app", "arn:aws")
 
 
-def test_doctor_names_the_limit_of_a_tokens_lifetime(
+def test_doctor_reports_the_limit_of_a_tokens_lifetime(
     node: Cluster, namespace: Namespace, sts: ClusterSts, person: Person
 ) -> None:
-    """Request two days. The cluster's API server issues tokens for a day, and so does EKS."""
+    """Request two days. The cluster's API server issues tokens for one day, as EKS does."""
     web = pod("pod/example.yaml", "web", sts, app=REPORT)
     set_token_lifetime(web, 2 * DAY_SECONDS)
     namespace.apply(web)

@@ -29,7 +29,7 @@ from tests.support.manifests import sidecar_of
 from tests.unit.injection.pods import SETTINGS
 
 PODS = int(os.environ.get("POLICY_PODS", "2000"))
-"""Number of generated Pods. A release compares 10,000."""
+"""The number of generated Pods. A release compares 10,000 Pods."""
 
 BURST = 200
 
@@ -60,7 +60,7 @@ def is_accepted(namespace: Namespace) -> bool:
 
 
 def test_policy_creates_the_same_pods_as_injection(policy: Cluster, shop: Namespace) -> None:
-    """Compare generated Pods. The counts show that each right verdict occurs often."""
+    """Compare generated Pods. The counts show that each correct verdict occurs often."""
     verdicts: Counter[Verdict] = Counter()
     for found in compared(policy, shop.name, generated(PODS)):
         assert found.verdict in RIGHT, found
@@ -71,8 +71,8 @@ def test_policy_creates_the_same_pods_as_injection(policy: Cluster, shop: Namesp
     assert verdicts[Verdict.ONLY_WEBHOOK] > PODS / 100
 
 
-def test_wrong_annotation_is_rejected_in_injections_words(policy: Cluster, shop: Namespace) -> None:
-    """Compare the sentences. For a session name, only the beginning is the same."""
+def test_policy_and_injection_reject_with_the_same_words(policy: Cluster, shop: Namespace) -> None:
+    """Compare the sentences. For a session name, only the beginning must be the same."""
     wrong = {
         (name, value): sentence
         for name, values in ANNOTATIONS.items()
@@ -82,7 +82,7 @@ def test_wrong_annotation_is_rejected_in_injections_words(policy: Cluster, shop:
     pods = [cart(annotations={name: value}) for name, value in wrong]
     for ((name, value), sentence), found in zip(wrong.items(), compared(policy, shop.name, pods), strict=True):
         same = sentence[: sentence.index(",")] if "session-name" in name else sentence
-        if found.verdict is not Verdict.INVALID:  # a mirror Pod
+        if found.verdict is not Verdict.INVALID:  # the API server always rejects a mirror Pod
             assert same.replace("\\\\", "\\") in str(found.of_policy), value
     assert len(wrong) > 30
 
@@ -96,11 +96,11 @@ def _sentence(annotations: dict[str, str], namespace: str) -> str | None:
     return None
 
 
-def test_list_of_roles_is_rejected_with_another_way(shop: Namespace) -> None:
+def test_list_of_roles_is_rejected_with_an_alternative(shop: Namespace) -> None:
     assert OTHER_WAYS in rejection(shop, cart(annotations={f"{OURS}roles": "[]"}))
 
 
-def test_pod_with_a_sidecar_stays_as_it_is(shop: Namespace) -> None:
+def test_pod_with_a_sidecar_is_not_changed(shop: Namespace) -> None:
     once = dry_run(shop, cart())
     assert isinstance(once, dict)
     again = dry_run(shop, {**once, "metadata": {**once["metadata"], "uid": None}})
@@ -129,14 +129,14 @@ def test_failing_expression_rejects_the_pod_with_its_reason(policy: Cluster, sho
 
 
 def test_pod_over_the_cost_limit_is_rejected(shop: Namespace) -> None:
-    """Use a Pod whose variables are too many for the API server's limit for an expression."""
+    """Use a Pod with so many variables that an expression exceeds the API server's cost limit."""
     env = [{"name": f"V{number}", "value": "x" * 40} for number in range(4000)]
     found = rejection(shop, cart(*({"name": f"c{n}", "image": "app", "env": env} for n in range(8))))
     assert "cost" in found
 
 
-def test_pod_is_rejected_if_nothing_has_added_the_sidecar(policy: Cluster, shop: Namespace) -> None:
-    """Remove the binding of the mutating policy, so that no expression runs, as for an unknown ServiceAccount."""
+def test_pod_without_the_sidecar_is_rejected(policy: Cluster, shop: Namespace) -> None:
+    """Remove the binding of the mutating policy, so that the policy does not run, as for an unknown ServiceAccount."""
     binding = "mutatingadmissionpolicybinding/irsa-sidecar"
     before = policy.kubectl("get", binding, "--output=yaml").stdout
     policy.kubectl("delete", binding)
@@ -163,7 +163,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(shop: Namespace) -> None:
     assert shop.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 
-def test_api_server_finds_no_mistake_in_the_types(policy: Cluster) -> None:
+def test_api_server_finds_no_type_errors(policy: Cluster) -> None:
     def checked() -> dict[str, Any] | None:
         found: dict[str, Any] = policy.get(VALIDATING)
         return found if found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"] else None

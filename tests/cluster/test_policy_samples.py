@@ -1,7 +1,7 @@
 """
 Apply the ValidatingAdmissionPolicies of k8s/policies to a real API server, and send it the table of cases.
 
-Kubernetes 1.30 is the first with them. kustomize is here too, so this file also checks the overlay for Kyverno.
+Kubernetes has this kind since 1.30. This file also checks the overlay for Kyverno, because kubectl has kustomize.
 """
 
 import re
@@ -55,14 +55,14 @@ def warning(policies: Cluster) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="module")
 def results(enforcing: Namespace) -> dict[str, str]:
-    """Return the message for each case that the API server refused, and an empty text for each accepted case."""
+    """Return the message for each case that the API server rejected, and an empty string for each accepted case."""
     output = _request(enforcing, "create", [case.document for case in CREATED])
     output += _request(enforcing, "apply", [case.document for case in CASES if case.before is not None])
     return dict(_REFUSAL.findall(output)) | dict.fromkeys(_ACCEPTED.findall(output), "")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_api_server_refuses_what_the_rule_refuses(results: dict[str, str], case: Case) -> None:
+def test_api_server_makes_the_expected_decision(results: dict[str, str], case: Case) -> None:
     message = results[case.name]
     assert bool(message) == bool(case.message)
     if case.message:
@@ -81,7 +81,7 @@ def test_warning_mode_accepts_and_warns(warning: Namespace) -> None:
     assert {policy for policy, _ in warnings} == {policy for policy, _ in expected}
 
 
-def test_namespace_without_the_label_is_left_alone(policies: Cluster, enforcing: Namespace) -> None:
+def test_policies_do_not_apply_in_a_namespace_without_the_label(policies: Cluster, enforcing: Namespace) -> None:
     for new in _namespace(policies, None):
         output = _request(new, "create", [case.document for case in CREATED])
         assert len(_ACCEPTED.findall(output)) == len(CREATED)
@@ -99,8 +99,8 @@ def test_api_server_finds_no_type_errors_in_expressions(policies: Cluster) -> No
     assert [status["typeChecking"] for status in statuses] == [{}] * 5
 
 
-def test_page_turns_the_policies_on(policies: Cluster, tmp_path: Path) -> None:
-    """Repeat the steps until the policies are in force. The last step expects a refusal."""
+def test_page_enables_the_policies(policies: Cluster, tmp_path: Path) -> None:
+    """Repeat the steps until the policies are in force. The last step expects a rejection."""
     reader = Reader(policies, tmp_path, "tests/cluster/test_policy_samples.py")
     policies.kubectl("create", "namespace", reader.namespace)
     try:
@@ -131,7 +131,7 @@ def _kyverno_policies(cluster: Cluster, mode: str) -> list[Document]:
 
 
 def _namespace(cluster: Cluster, mode: str | None) -> Iterator[Namespace]:
-    """Create a namespace with the ServiceAccounts and the Pods before each update, then turn the policies on in it."""
+    """Create a namespace with the ServiceAccounts and the Pods before each update, then enable the policies in it."""
     namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
     cluster.kubectl("create", "namespace", namespace.name)
     try:
@@ -147,7 +147,7 @@ def _namespace(cluster: Cluster, mode: str | None) -> Iterator[Namespace]:
 
 
 def _are_in_force(namespace: Namespace, examples: Iterable[Document]) -> bool:
-    """Return whether every policy refuses or warns about its example. Each takes effect at its own moment."""
+    """Return whether every policy rejects its example or warns about it. Policies take effect one after the other."""
     documents = list(examples)
     output = _request(namespace, "create", documents)
     return len(_REFUSAL.findall(output)) + len(_WARNING.findall(output)) == len(documents)

@@ -1,4 +1,4 @@
-"""Check the policy samples without their engines: kinds, modes, and patterns that all engines must share."""
+"""Check the policy samples without the engines: kinds, modes, and the patterns that all engines must share."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,7 @@
 """
-The table of Pods and workloads that the policy samples of k8s/policies accept or refuse.
+Define the table of Pods and workloads that the policy samples of k8s/policies accept or reject.
 
-Rule: all engines run the same table, so a difference between their policies is a failed test.
+Rule: all engines run the same table, so a test fails if the policies of two engines differ.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ ROLE, LABELLED, CREDENTIALS, PROCESSES, IMAGE = (
     "no-shared-processes",
     "trusted-image",
 )
-"""The rules. Each is the name of a file for each engine."""
+"""The rules. Each engine has a policy file with the name of the rule."""
 
 NAMESPACE = "shop"
 
@@ -31,7 +31,7 @@ ACCOUNTS: Mapping[str, str | None] = {
     EMPTY_ROLE: "",
     "default": None,
 }
-"""The ServiceAccounts of the namespace, with the role in their annotation."""
+"""The ServiceAccounts of the namespace, each with the role in its annotation, or None for no annotation."""
 
 LABEL = "irsa-sidecar.io/inject"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -42,14 +42,14 @@ ONE_ROLE = "- name: default\n  role_arn: arn:aws:iam::111122223333:role/a\n"
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and whether the policy of the rule refuses it. `message` has words of the refusal; None accepts."""
+    """A request, and the expected decision of the rule's policy. `message` has words of a rejection."""
 
     name: str
     rule: str
     document: Document
     message: str | None = None
     before: Document | None = None
-    """The object before an update. Without one, the request creates the object."""
+    """The object before an update, or None if the request creates the object."""
 
     @property
     def is_matched(self) -> bool:
@@ -58,7 +58,7 @@ class Case:
 
     @property
     def is_unchanged(self) -> bool:
-        """Return whether the request updates nothing that the policy reads."""
+        """Return whether the request is an update without a change of the fields that the policy reads."""
         return self.before is not None and self.before["spec"] == self.document["spec"] and self.message is None
 
 
@@ -72,7 +72,7 @@ class PodParts:
     notes: Mapping[str, str] = field(default_factory=dict)
     web: Document = field(default_factory=dict)
     sidecar: str | None = None
-    """The image of the sidecar, or None for a Pod without one."""
+    """The image of the sidecar, or None for a Pod without a sidecar."""
     spec: Document = field(default_factory=dict)
 
 
@@ -101,11 +101,11 @@ API_VERSIONS = {
     "Job": "batch/v1",
     "CronJob": "batch/v1",
 }
-"""The kinds whose Pods are checked."""
+"""The API versions of the kinds whose Pods the policies check."""
 
 
 def workload(kind: str, name: str, template: Document) -> Document:
-    """Return an object of the kind that creates the Pod, or the Pod itself."""
+    """Return a workload of this kind that creates the Pod, or the Pod if the kind is Pod."""
     if kind == "Pod":
         return _object(kind, name, **template)
     if kind in {"Job", "CronJob"}:
@@ -132,7 +132,7 @@ def from_secret(key: str, secret: str = "app") -> Document:
 
 
 def _cases() -> tuple[Case, ...]:
-    """Return the table."""
+    """Return all cases."""
     return tuple(_pods()) + tuple(_workloads()) + tuple(_updates())
 
 
@@ -151,7 +151,7 @@ def _injected(parts: PodParts) -> PodParts:
 
 
 def _workloads() -> Iterator[Case]:
-    """Return one refused and one accepted workload of each kind for each rule. LABELLED refuses no workload."""
+    """Return one rejected and one accepted workload of each kind for each rule. LABELLED refuses no workload."""
     for rule, (bad, good, message) in _EXAMPLES.items():
         for kind in API_VERSIONS:
             if kind != "Pod":
@@ -270,7 +270,7 @@ _PODS: Mapping[tuple[str, str], tuple[PodParts, str | None]] = {
     (IMAGE, "tag-and-digest"): (PodParts(sidecar=f"ghcr.io/irsa-sidecar/irsa-sidecar:0.1.0@{DIGEST}"), None),
     (IMAGE, "no-sidecar"): (PodParts(), None),
 }
-"""Pods, by their rule and a name."""
+"""The parts of each Pod and the message of the rejection, by the rule and a name."""
 
 _EXAMPLES: Mapping[str, tuple[PodParts, PodParts, str]] = {
     ROLE: (PodParts(account=WITH_ROLE), PodParts("true", WITH_ROLE), _NO_SIDECAR),
@@ -278,7 +278,7 @@ _EXAMPLES: Mapping[str, tuple[PodParts, PodParts, str]] = {
     PROCESSES: (PodParts(roles=PER_CONTAINER, spec=_SHARING), PodParts(roles=PER_CONTAINER), _SHARED),
     IMAGE: (PodParts(sidecar=_TAG), PodParts(sidecar=TRUSTED), _UNTRUSTED),
 }
-"""A refused and an accepted Pod template for each rule, and the message."""
+"""A rejected and an accepted Pod template for each rule, and the message of the rejection."""
 
 _UPDATES: Mapping[tuple[str, str], tuple[PodParts, PodParts, str | None]] = {
     (ROLE, "of-older-pod"): (PodParts(account=WITH_ROLE), PodParts(account=WITH_ROLE, notes=_NOTED), None),
@@ -303,7 +303,7 @@ _UPDATES: Mapping[tuple[str, str], tuple[PodParts, PodParts, str | None]] = {
     ),
     (IMAGE, "changes-image"): (PodParts(sidecar=TRUSTED), PodParts(sidecar=_TAG), _UNTRUSTED),
 }
-"""Updates of Pods: the Pod before and after, and the message."""
+"""The updates of Pods: the Pod before, the Pod after, and the message of the rejection."""
 
 CASES = _cases()
-"""The table."""
+"""The table of all cases."""

@@ -23,7 +23,7 @@ def verify(
     """
     Return `PASS` or `FAIL` for each case, by its name.
 
-    The constraints are those of the mode, and `labelled` is the mode of the namespace if it is another one.
+    The constraints are the constraints of `mode`. The namespace has the mode `labelled`, or `mode` without a value.
     """
     inventory = [namespace(labelled or mode), *service_accounts()]
     (folder / "inventory.yaml").write_text(yaml.safe_dump_all(inventory))
@@ -40,7 +40,7 @@ def verify(
 
 
 def constraint(rule: str, mode: str) -> Document:
-    """Return the constraint of a rule that applies in namespaces with the mode."""
+    """Return the constraint of a rule for namespaces with this mode."""
     (found,) = [
         each
         for each in documents((SAMPLES / f"constraints/{rule}.yaml").read_text())
@@ -50,7 +50,7 @@ def constraint(rule: str, mode: str) -> Document:
 
 
 def _test(folder: Path, rule: str, cases: Sequence[Case], mode: str) -> Document:
-    """Write the constraint and the objects, and return the test that names the files."""
+    """Write the constraint and the objects, and return the test with the names of the files."""
     (folder / f"{rule}.yaml").write_text(yaml.safe_dump(constraint(rule, mode)))
     for case in cases:
         (folder / f"{case.name}.yaml").write_text(yaml.safe_dump(_review(case) if case.before else case.document))

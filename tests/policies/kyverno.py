@@ -14,10 +14,10 @@ from tests.policies.cases import NAMESPACE, Document
 from tests.policies.objects import POLICIES_LABEL, namespace, service_accounts
 
 ACCEPTED = "success"
-"""Message of the command for an object that a policy accepts."""
+"""The message of the command for an object that a policy accepts."""
 
 NOT_APPLIED = ("Excluded", "skip")
-"""Messages of the command for an object that a policy does not match, or whose match conditions are false."""
+"""The messages of the command for an object that a policy does not match, or whose match conditions are false."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def run_tests(
     kyverno: Path, folder: Path, policy: Path, expectations: Sequence[Expectation], mode: str, *flags: str
 ) -> Mapping[str, str | None]:
     """
-    Return the message for each object by its name, or None if the policy does not apply to it.
+    Return the message for each object by its name, or None if the policy does not apply to the object.
 
-    Raises AssertionError if a result differs from the expected one. The command compiles its policies again for each
+    Raises AssertionError if a result differs from the expected result. The command compiles its policies again for each
     object, so tests run it once for each policy.
     """
     _write(folder, policy, expectations, mode)
@@ -55,7 +55,7 @@ def run_tests(
 
 
 def _messages(rows: Sequence[Mapping[str, str]]) -> Mapping[str, str | None]:
-    """Return the message of the policy, or of its one automatic rule, that applied to each object."""
+    """Return the message for each object, from the policy or from the automatic rule that applied."""
     found: dict[str, str | None] = {}
     for row in rows:
         name = row["RESOURCE"].rpartition("/")[2]

@@ -3,7 +3,7 @@
 from tests.policies.cases import ACCOUNTS, NAMESPACE, Document
 
 POLICIES_LABEL = "irsa-sidecar.io/policies"
-"""The label of a Namespace that turns the policies on, with the value `enforce` or `warn`."""
+"""The label of a Namespace that enables the policies, with the value `enforce` or `warn`."""
 
 
 def namespace(mode: str) -> Document:

@@ -21,12 +21,12 @@ def results(gator: Path, request: pytest.FixtureRequest, tmp_path_factory: pytes
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_gatekeeper_refuses_what_the_rule_refuses(results: Mapping[str, str], case: Case) -> None:
+def test_gatekeeper_makes_the_expected_decision(results: Mapping[str, str], case: Case) -> None:
     assert results[case.name] == "PASS"
 
 
-def test_namespace_of_another_mode_is_left_alone(gator: Path, tmp_path: Path) -> None:
-    """Expect refusals in a namespace where the constraints do not apply, so every one of them is missing."""
+def test_policy_does_not_apply_in_a_namespace_of_another_mode(gator: Path, tmp_path: Path) -> None:
+    """Expect rejections in a namespace in which the constraints do not apply, so that every expectation fails."""
     refused = [case for case in CASES if case.message]
     results = verify(gator, tmp_path, refused, "enforce", labelled="other")
     assert set(results.values()) == {"FAIL"}

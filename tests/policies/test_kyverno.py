@@ -14,12 +14,12 @@ RULES = tuple(dict.fromkeys(case.rule for case in CASES))
 
 CREATED = [case for case in CASES if case.before is None]
 UNCHANGED = [case for case in CASES if case.is_unchanged]
-"""The updates that the command can run, because it uses the new object as the old one too."""
+"""The updates that the command can test. It uses the new object also as the old object."""
 
 
 @pytest.fixture(scope="module")
 def messages(kyverno: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str | None]:
-    """Return the message for each case."""
+    """Return the message of the policies for each case, by the name of the case."""
     found: dict[str, str | None] = {}
     for rule in RULES:
         expectations = [_expectation(case, _result(case)) for case in CREATED if case.rule == rule]
@@ -29,7 +29,7 @@ def messages(kyverno: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping
 
 
 @pytest.mark.parametrize("case", CREATED, ids=lambda case: case.name)
-def test_kyverno_refuses_what_the_rule_refuses(messages: Mapping[str, str | None], case: Case) -> None:
+def test_kyverno_makes_the_expected_decision(messages: Mapping[str, str | None], case: Case) -> None:
     if case.message is None:
         assert messages[case.name] == (ACCEPTED if case.is_matched else None)
     else:
@@ -42,7 +42,7 @@ def test_update_that_changes_nothing_is_accepted(messages: Mapping[str, str | No
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_namespace_of_another_mode_is_left_alone(kyverno: Path, tmp_path: Path, rule: str) -> None:
+def test_policy_does_not_apply_in_a_namespace_of_another_mode(kyverno: Path, tmp_path: Path, rule: str) -> None:
     expectations = [_expectation(case, "skip") for case in CREATED if case.message and case.rule == rule]
     found = run_tests(kyverno, tmp_path, SAMPLES / f"{rule}.yaml", expectations, "warn")
     assert set(found.values()) == {None}

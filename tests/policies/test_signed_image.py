@@ -1,7 +1,7 @@
 """
 Verify real signatures in a local registry with the policy k8s/policies/kyverno/enforce/signed-image.yaml.
 
-Rule: the policy stays as it is, except for the attestor with a key (docs/policies.md) and the name of the registry.
+Rule: the test changes only the attestor, which has a key (docs/policies.md), and the name of the registry.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ REFUSAL = "The image of irsa-sidecar has no signature of the release workflow: "
 
 @pytest.fixture(scope="module")
 def messages(kyverno: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str | None]]:
-    """Return the message for each Pod."""
+    """Return the message of the policy for each Pod."""
     folder = tmp_path_factory.mktemp("signed")
     with registry(built(CRANE)) as address:
         images = _push_images(folder, f"{address}/irsa-sidecar")
@@ -44,24 +44,24 @@ def test_signed_image_is_accepted(messages: Mapping[str, str | None]) -> None:
 
 
 @pytest.mark.parametrize("name", ["unsigned", "signed-by-somebody-else"])
-def test_image_without_our_signature_is_refused(messages: Mapping[str, str | None], name: str) -> None:
+def test_image_without_our_signature_is_rejected(messages: Mapping[str, str | None], name: str) -> None:
     assert str(messages[name]).startswith(REFUSAL)
 
 
-def test_tag_is_refused_where_nothing_replaced_it(messages: Mapping[str, str | None]) -> None:
-    """Use a tag of the signed image. In a cluster, Kyverno replaces it with the digest before."""
+def test_tag_instead_of_a_digest_is_rejected(messages: Mapping[str, str | None]) -> None:
+    """Use a tag of the signed image. In a cluster, Kyverno first replaces the tag with the digest."""
     assert "does not have a digest" in str(messages["tag"])
 
 
-def test_sample_itself_accepts_pods_without_our_image(kyverno: Path, tmp_path: Path) -> None:
-    """Check that the policy with the release workflow compiles. Its signatures need services on the internet."""
+def test_unchanged_sample_accepts_pods_without_our_image(kyverno: Path, tmp_path: Path) -> None:
+    """Check that the policy with the release workflow compiles. Its signatures can be verified only on the internet."""
     other = workload("Pod", "other", pod(PodParts()))
     found = run_tests(kyverno, tmp_path, SAMPLE, [Expectation(other, "pass")], "enforce")
     assert found == {"other": ACCEPTED}
 
 
 def _push_images(folder: Path, repository: str) -> dict[str, str]:
-    """Push images, and return their names. Two of them are signed, by our key and by another one."""
+    """Push images, and return their names. One image is signed with our key, and one image with another key."""
     cosign = built(COSIGN)
     found = {}
     for name, keys in (("signed", folder), ("signed-by-somebody-else", folder / "other"), ("unsigned", None)):
@@ -77,7 +77,7 @@ def _push_images(folder: Path, repository: str) -> dict[str, str]:
 
 
 def _policy(repository: str, key: str) -> dict[str, Any]:
-    """Return the sample with the attestor of the page."""
+    """Return the policy with the attestor in docs/policies.md."""
     policy: dict[str, Any] = yaml.safe_load(SAMPLE.read_text())
     (block,) = blocks("docs/policies.md", "Verify signatures at admission", "yaml")
     (attestor,) = yaml.safe_load(block.text)["attestors"]

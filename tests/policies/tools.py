@@ -1,4 +1,4 @@
-"""Programs of the policy engines, built from their Go modules and kept in the cache (release/go_programs.py)."""
+"""Build the programs of the policy engines from their Go modules, and cache the programs (release/go_programs.py)."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """
 Validate Kubernetes objects against the schemas of every minor version that we support.
 
-Rule: an object must be valid in each version that has its kind. Custom resources have no schema here.
+Rule: an object must be valid in each version that has its kind. There are no schemas of custom resources.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ FIRST_OF_KIND = {
 
 
 def is_builtin(document: Mapping[str, Any]) -> bool:
-    """Return whether the object is of Kubernetes itself, so that there is a schema for it."""
+    """Return whether the object has a built-in kind, for which there is a schema."""
     group, _, _ = document["apiVersion"].rpartition("/")
     return ("." not in group or group.endswith(".k8s.io")) and document["kind"] not in ("Kustomization", "Component")
 
@@ -36,7 +36,7 @@ def versions_of(kind: str) -> tuple[str, ...]:
 
 def check(document: Mapping[str, Any], version: str) -> None:
     """
-    Validate the object against the schema of that version. Unknown fields are errors too.
+    Validate the object against the schema of that version. An unknown field is an error.
 
     Raises an error of kubernetes_validate if the object is invalid or if the version lacks its kind.
     """

@@ -1,5 +1,5 @@
 """
-Compare the parser of the webhook's HTTP server with h11, which accepts all heads that it accepts, with the same result.
+Compare the parser of the webhook's HTTP server with h11. h11 must accept all heads that our parser accepts.
 
 Our parser need not accept everything that h11 accepts. It deliberately rejects a bare LF, folded headers, control
 characters and every Transfer-Encoding.
@@ -27,7 +27,7 @@ REAL = {
     b"Expect: 100-continue\r\n\r\n",
     "curl, HTTP/1.0": b"GET /livez HTTP/1.0\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 }
-"""Real heads of clients of the webhook and of the local services."""
+"""The heads of real requests to the webhook and to the local services."""
 
 MORE_SPLICES = [
     *SPLICES,
@@ -45,7 +45,7 @@ def spliced(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def by_ours(data: bytes) -> Head | None:
-    """Return the head at the start, or None if it is not valid or not complete."""
+    """Return the head at the start of the data, or None if the head is invalid or incomplete."""
     try:
         end = head_end(bytearray(data), 0, 16_384)
         return None if end is None else parse_head(data[:end])
@@ -54,7 +54,7 @@ def by_ours(data: bytes) -> Head | None:
 
 
 def by_h11(data: bytes) -> Head | None:
-    """Return the head as h11 reads it, or None if h11 rejects it. h11 has checked that the length is a number."""
+    """Return the head as h11 reads it, or None if h11 rejects it. h11 checks that the length is a number."""
     connection = h11.Connection(h11.SERVER)
     try:
         connection.receive_data(data)
@@ -89,7 +89,7 @@ def test_accepted_head_has_the_result_of_h11(data: bytes, changes: list[tuple[in
 
 
 @given(st.sampled_from(sorted(REAL.values())), st.lists(splices, max_size=2))
-def test_head_in_pieces_has_the_same_end(data: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+def test_head_in_pieces_ends_at_the_same_byte(data: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     """Search after each byte, as the server does after each piece."""
     data = spliced(data, changes)
     found: int | None = None
