@@ -30,8 +30,8 @@ VALUES_KEPT = frozenset(
 
 
 SERVICE_ACCOUNTS, PODS = "Kubernetes ServiceAccounts", "Kubernetes Pods"
-NETWORK_POLICIES, NODES, ISSUER = "Kubernetes NetworkPolicies", "Kubernetes Nodes", "the cluster's issuer"
-ROLES, PROVIDERS, CALLER = "IAM roles", "IAM OIDC providers", "the AWS account"
+NETWORK_POLICIES, NODES, ISSUER = "Kubernetes NetworkPolicies", "Kubernetes Nodes", "cluster issuer"
+ROLES, PROVIDERS, CALLER = "IAM roles", "IAM OIDC providers", "AWS account"
 ASSOCIATIONS, INSTANCES = "EKS Pod Identity associations", "EC2 instances"
 """Names of the parts that are read with one list each. A part that could not be read is in `problems`."""
 

@@ -194,6 +194,16 @@ class Relations:
         policy = self.policies.get(role_arn)
         if policy is None:
             return Decision(is_allowed=False, reason=f"no statement allows {self.provider_arn}")
+        return self._evaluate(policy, token)
+
+    def is_denied(self, role_arn: str, token: Token) -> bool:
+        """Return whether the role's trust policy would accept the token without its Deny statements."""
+        policy = self.policies.get(role_arn)
+        if policy is None or self._evaluate(policy, token).is_allowed:
+            return False
+        return self._evaluate(TrustPolicy(tuple(each for each in policy.statements if each.is_allow)), token).is_allowed
+
+    def _evaluate(self, policy: TrustPolicy, token: Token) -> Decision:
         key = issuer_key(self.cluster.issuer).lower()
         context = {f"{key}:sub": (token.subject,), f"{key}:aud": (token.audience,)}
         return policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((self.provider_arn,), None), context)

@@ -72,7 +72,7 @@ async def _with_issuer(cluster: Cluster, sources: Sources) -> Cluster:
         try:
             thumbprint = (await fetch_issuer(issuer, Path(sources.ca_file))).thumbprint or ""
         except SidecarError as error:
-            problems = (*problems, Problem("the issuer's certificate", error.problem, error.fix))
+            problems = (*problems, Problem("issuer certificate", error.problem, error.fix))
     return msgspec.structs.replace(cluster, issuer=issuer, issuer_thumbprint=thumbprint, problems=problems)
 
 

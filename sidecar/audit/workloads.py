@@ -1,10 +1,18 @@
-"""Group Pods by the workload that created them, so that one finding covers all Pods of a Deployment. Pure."""
+"""
+Group Pods by the workload that created them, so that one finding covers all Pods of a Deployment. Pure.
 
+Rule: names in a command for the shell are quoted, because a tenant can write any text as the name of a Pod's owner.
+"""
+
+import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from sidecar.audit.finding import Subject
 from sidecar.audit.inventory import Pod
+
+RESTARTABLE = ("DaemonSet", "Deployment", "StatefulSet")
+"""Kinds that `kubectl rollout restart` accepts."""
 
 
 class Workload(NamedTuple):
@@ -16,6 +24,17 @@ class Workload(NamedTuple):
     def problem(self, text: str) -> str:
         """Return the text, with the number of Pods if there are several."""
         return text if len(self.pods) == 1 else f"{text} ({len(self.pods)} Pods)"
+
+    @property
+    def restart(self) -> str:
+        """The step that creates the Pods again."""
+        kind, name, namespace = self.subject
+        if kind in RESTARTABLE:
+            target = shlex.quote(f"{kind.lower()}/{name}")
+            return f"Restart the Pods: kubectl -n {shlex.quote(namespace)} rollout restart {target}"
+        if kind == "Pod":
+            return "Delete the Pod, and create it again"
+        return "Delete the Pods, so that their controller creates new ones"
 
 
 def workloads(pods: Iterable[Pod]) -> tuple[Workload, ...]:

@@ -27,6 +27,7 @@ POLICIES = {
     "policies/validating-admission-policy",
 }
 ELSEWHERE = {
+    "audit",
     "pod",
     "monitoring",
     "monitoring/webhook",
@@ -36,8 +37,8 @@ ELSEWHERE = {
     *POLICIES,
 }
 """
-The manifests that other tests cover, below and in test_monitoring.py, test_policy_samples.py, test_webhook.py and
-test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
+The manifests that other tests cover, below and in test_audit.py, test_monitoring.py, test_policy_samples.py,
+test_webhook.py and test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
 
 They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
@@ -201,4 +202,5 @@ def _with_component(cluster: Cluster, folder: Path, workload: dict[str, Any], **
 def _named_in(kustomization: Path) -> list[str]:
     document = yaml.safe_load(kustomization.read_text())
     patches = [patch["path"] for patch in document.get("patches", ()) if "path" in patch]
-    return [*document.get("resources", ()), *patches]
+    files = [name for each in document.get("configMapGenerator", ()) for name in each.get("files", ())]
+    return [*document.get("resources", ()), *patches, *files]

@@ -13,6 +13,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from sidecar import strict_yaml
+from sidecar.audit.accepted import FILE, read_acceptances
+from sidecar.audit.rules.all import RULES
 from sidecar.config.roles_file import parse_roles
 from sidecar.local.config import parse_config
 from sidecar.role import RoleDefaults
@@ -96,6 +98,13 @@ def check_local(document: object) -> None:
     parse_config(yaml.safe_dump(document), "local.yaml")
 
 
+def check_accepted(document: object) -> None:
+    """Validate a file of accepted findings. Each entry names an existing rule."""
+    found = read_acceptances(yaml.safe_dump(document).encode(), FILE)
+    assert found
+    assert {each.rule for each in found} <= {rule.id for rule in RULES}
+
+
 KINDS: dict[str, Callable[[Any], None]] = {
     "object": check_object,
     "pod": check_pod,
@@ -108,6 +117,7 @@ KINDS: dict[str, Callable[[Any], None]] = {
     "annotations": check_texts,
     "roles file": check_roles,
     "local settings": check_local,
+    "accepted findings": check_accepted,
 }
 """The function that validates each kind, by the name in notes."""
 
@@ -117,6 +127,7 @@ _MARKS = {
     "patches": "kustomization",
     "components": "kustomization",
     "configMapGenerator": "kustomization",
+    "accepted": "accepted findings",
 }
 """The kind of a document, by a key that only documents of this kind have."""
 

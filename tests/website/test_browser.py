@@ -9,6 +9,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route
 
+from sidecar.audit.report.texts import link
+from sidecar.audit.rules.all import RULES
+
 PAGES = ["index", "local", "install", "troubleshooting", "reference/settings", "benchmarks", "reliability"]
 WIDTHS = {"phone": (390, 844), "desktop": (1440, 900)}
 SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
@@ -63,6 +66,14 @@ def test_page_fits_the_screen_and_has_enough_contrast(
     found = Axe().run(visit.page, context=".md-content", options={"runOnly": ["color-contrast", "image-alt"]})
     assert [(each["id"], each["nodes"][0]["html"]) for each in found.response["violations"]] == []
     assert visit.foreign == []
+
+
+def test_links_of_audit_reports_lead_to_headings(browser: Browser, site: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{site}/reference/audit-rules.html")
+    found = set(page.evaluate("[...document.querySelectorAll('h3[id]')].map((heading) => heading.id)"))
+    assert found == {link(rule.id).partition("#")[2] for rule in RULES}
+    page.close()
 
 
 def test_search_finds_a_setting(browser: Browser, site: str) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-PAGE = "https://irsa-sidecar.github.io/latest/reference/audit-rules/"
+PAGE = "https://irsa-sidecar.github.io/irsa-sidecar/latest/reference/audit-rules.html"
 """Address of the page that explains the rules."""
 
 

@@ -10,6 +10,7 @@ from sidecar.audit.finding import Problem, Rule, Severity, Subject
 from sidecar.audit.inventory import ASSOCIATIONS, PROVIDERS, ROLES, Pod
 from sidecar.audit.relations import (
     Identity,
+    Key,
     Relations,
     applications_of,
     identities_of,
@@ -24,8 +25,6 @@ from sidecar.injection.names import EKS_ROLE_ARN, INJECT_LABEL, INJECT_TRUE, ROL
 from sidecar.injection.names import ROLES as ROLES_ANNOTATION
 from sidecar.injection.similar_names import nearest
 from sidecar.role import parse_role_arn
-
-RESTART = "Restart the Pods: kubectl rollout restart"
 
 
 def _provider_missing(relations: Relations) -> Iterator[Problem]:
@@ -102,15 +101,22 @@ def _trust(relations: Relations) -> Iterator[Problem]:
     for key, role_arn in relations.annotated.items():
         if role_arn not in relations.roles:
             continue
-        token, name = token_of(relations.service_accounts[key]), relations.roles[role_arn].name
+        token = token_of(relations.service_accounts[key])
         decision = relations.decide(role_arn, token)
         if not decision.is_allowed and not decision.unknown:
             yield Problem(
                 Subject("ServiceAccount", key[1], key[0]),
                 f"the trust policy of {role_arn} does not accept sub {token.subject} with aud {token.audience}: "
                 f"{decision.reason}",
-                f"Add it: irsa-sidecar setup role {name} --service-account {key[0]}/{key[1]}",
+                _trust_fix(relations, role_arn, key),
             )
+
+
+def _trust_fix(relations: Relations, role_arn: str, key: Key) -> str:
+    if relations.is_denied(role_arn, token_of(relations.service_accounts[key])):
+        return "If the ServiceAccount may use the role, change the statement that denies it"
+    name = relations.roles[role_arn].name
+    return f"If it may use the role, add it: irsa-sidecar setup role {name} --service-account {key[0]}/{key[1]}"
 
 
 def _association_role(relations: Relations) -> Iterator[Problem]:
@@ -166,7 +172,7 @@ def _stale_pod(relations: Relations) -> Iterator[Problem]:
             workload.problem(
                 f"uses the role {role_in_use(pod)}, but the annotation now names {_current_role(relations, pod)}"
             ),
-            RESTART,
+            workload.restart,
         )
 
 
@@ -185,7 +191,7 @@ def _not_injected(relations: Relations) -> Iterator[Problem]:
         yield Problem(
             workload.subject,
             workload.problem(f"has the label {INJECT_LABEL} but no sidecar"),
-            f"Check that the webhook or the policy is installed in this cluster. {RESTART}",
+            f"Check that the webhook or the policy is installed in this cluster. {workload.restart}",
         )
 
 
@@ -200,7 +206,7 @@ def _no_identity(relations: Relations) -> Iterator[Problem]:
                 f"has no identity, but its ServiceAccount names the role {role_arn}. The application uses the node's "
                 "role, or has no credentials"
             ),
-            f"{RESTART}. If this finding remains, check that the webhook is installed",
+            f"{workload.restart}. If this finding remains, check that the webhook is installed",
         )
 
 

@@ -98,7 +98,8 @@ def _node_role(relations: Relations) -> Iterator[Problem]:
         yield Problem(
             workload.subject,
             workload.problem("sets a region for an SDK but has no identity, so the SDK uses the node's role"),
-            f"Create a role for ServiceAccount {workload.pods[0].service_account}: irsa-sidecar setup role",
+            f"Create a role for ServiceAccount {workload.pods[0].service_account}: irsa-sidecar setup role NAME "
+            f"--service-account {workload.pods[0].namespace}/{workload.pods[0].service_account}",
         )
 
 

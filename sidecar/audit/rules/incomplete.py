@@ -8,7 +8,7 @@ from sidecar.audit.relations import Relations
 
 def _unread(relations: Relations) -> Iterator[Problem]:
     for each in (*relations.cluster.problems, *relations.account.problems):
-        yield Problem(Subject("Inventory", each.part), each.reason, each.fix or "Run the audit again")
+        yield Problem(Subject("Unread", each.part), each.reason, each.fix or "Run the audit again")
 
 
 RULES = (

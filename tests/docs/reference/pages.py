@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.docs.reference import (
     alerts,
     annotations,
+    audit_rules,
     chart_values,
     commands,
     compatibility,
@@ -27,6 +28,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "alerts": alerts.page,
     "annotations": annotations.page,
     "endpoint": endpoint.page,
+    "audit-rules": audit_rules.page,
     "doctor-checks": doctor_checks.page,
     "chart-values": chart_values.page,
     "compatibility": compatibility.page,

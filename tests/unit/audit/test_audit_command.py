@@ -147,7 +147,7 @@ def test_account_that_cannot_be_reached_is_a_finding(audit: Audit, monkeypatch: 
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     result = audit("--output", "json")
     found = {each["subject"]["name"] for each in json.loads(result.out)["findings"]}
-    assert "the AWS account" in found
+    assert "AWS account" in found
 
 
 def test_objects_in_an_unknown_form_are_a_finding(audit: Audit, seeded: FakeApiServer) -> None:

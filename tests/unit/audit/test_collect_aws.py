@@ -152,5 +152,5 @@ async def test_account_without_credentials_is_one_problem(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(aws, "account", fail)
     account = await read(aws)
-    assert [problem.part for problem in account.problems] == ["the AWS account"]
+    assert [problem.part for problem in account.problems] == ["AWS account"]
     assert aws.calls == []

@@ -64,7 +64,7 @@ def test_text_lists_each_rule_with_its_link_and_next_step(report: AuditReport) -
     text = as_text(report, width=100, colours=False)
     for rule in {finding.rule for finding in report.findings}:
         assert f" {rule}: " in text
-        assert f"audit-rules/#{rule.replace('.', '')}" in text
+        assert f"audit-rules.html#{rule.replace('.', '')}" in text
     assert text.count("next: ") == len(report.findings)
 
 

@@ -115,7 +115,7 @@ def test_unread_part_causes_no_finding_but_the_report_of_it(world: Inventory, pa
 
 
 def test_inventory_without_an_account_reports_only_the_cluster(world: Inventory) -> None:
-    alone = replace(world, account=Account(problems=(Problem("the AWS account", "no credentials", "Sign in"),)))
+    alone = replace(world, account=Account(problems=(Problem("AWS account", "no credentials", "Sign in"),)))
     found = {finding.rule for finding in judge(alone, NOW.timestamp(), Options()).findings}
     assert not {
         rule for rule in found if rule.startswith(("wide.", "unused.role", "broken.trust", "broken.provider"))
@@ -144,6 +144,29 @@ def _with_condition(policy: dict[str, object], condition: dict[str, object]) -> 
     assert isinstance(statements, list)
     changed = [each | {"Condition": each.get("Condition", {}) | condition} for each in statements]
     return policy | {"Statement": changed}
+
+
+def test_fix_of_a_denied_account_is_not_another_statement(world: Inventory) -> None:
+    found = {each.subject.namespace: each.next_step for each in findings(world, "broken.trust")}
+    assert found.pop("trust-deny") == "If the ServiceAccount may use the role, change the statement that denies it"
+    assert all("add it: irsa-sidecar setup role" in step for step in found.values())
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        ("Deployment cart", "Restart the Pods: kubectl -n stale-irsa rollout restart deployment/cart"),
+        ("StatefulSet db", "Restart the Pods: kubectl -n stale-irsa rollout restart statefulset/db"),
+        ("Deployment x;rm -r ~", "Restart the Pods: kubectl -n stale-irsa rollout restart 'deployment/x;rm -r ~'"),
+        ("Rollout cart", "Delete the Pods, so that their controller creates new ones"),
+        ("", "Delete the Pod, and create it again"),
+    ],
+)
+def test_restart_names_the_workload_and_quotes_it(world: Inventory, owner: str, step: str) -> None:
+    pods = [replace(pod, owner=owner) for pod in world.cluster.pods if pod.namespace == "stale-irsa"]
+    changed = replace(world, cluster=replace(world.cluster, pods=tuple(pods)))
+    assert [each.next_step for each in findings(changed, "broken.stale-pod")] == [step]
 
 
 def test_rule_that_raises_does_not_hide_other_rules(monkeypatch: pytest.MonkeyPatch, world: Inventory) -> None:
