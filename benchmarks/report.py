@@ -55,20 +55,20 @@ HEAD = """\
 # Benchmarks
 
 This page compares irsa-sidecar with other programs that serve AWS credentials: speed, memory and start time.
-[capacity.md](capacity.md) says what the figures mean for nodes and fleets.
+[capacity.md](capacity.md) shows what the figures mean for nodes and fleets.
 
 `make bench` measures everything once and writes this page.
 `make plots` only draws the pictures again, from the stored data.
-Each round measures every program once, so other work on the machine affects all of them equally.
-Compare figures within a table, and not with figures from another machine.
+Each round measures every program once, so other work on the machine affects all programs equally.
+Compare figures only with other figures of the same table, and not with figures from another machine.
 Each cell is the median of the rounds, with the minimum and the maximum in parentheses.
 
-STS is a stub on loopback that answers at once.
-A start therefore includes no DNS, TCP or TLS to the real STS.
+STS is a stub on loopback that responds at once.
+The start times therefore do not include DNS, TCP or TLS to the real STS.
 With TLS and one file of authorities, the daemon needs 1.4 MiB and 25 ms of CPU more than in these tables.
-In the image, the daemon with TLS needs 1.8 MiB and 22 ms of CPU less than with one file of authorities.
 The image has one file per authority, and no docstrings of other packages.
-The memory of a sidecar in a Pod is in [capacity.md](capacity.md#memory).
+In the image, the daemon with TLS therefore needs 1.8 MiB and 22 ms of CPU less than with one file of authorities.
+[capacity.md](capacity.md#memory) shows the memory of a sidecar in a Pod.
 
 ## Method
 """
