@@ -157,7 +157,7 @@ async def test_replaced_ca_bundle_is_used_by_the_next_exchange(tmp_path: Path) -
     """
     The CA bundle is replaced while the daemon runs.
 
-    The next exchange uses the changed AWS_CA_BUNDLE. If the daemon cannot read it, the old bundle stays in use.
+    The next exchange uses the changed AWS_CA_BUNDLE. If the daemon cannot read it, it uses the old bundle.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     (tmp_path / "new").mkdir()

@@ -62,7 +62,7 @@ async def test_invalid_identity_token_is_retried_quickly_then_slowly(autojump_cl
     """
     STS returns 400 InvalidIdentityToken.
 
-    The daemon retries quickly, because a new provider takes seconds to spread, and then once a minute, with advice.
+    The daemon retries quickly, because a new provider needs seconds, and then once a minute. The message has advice.
     """
     message = "No OpenIDConnect provider found in your account for https://oidc.example"
     delays = await retries_after(

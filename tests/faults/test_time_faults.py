@@ -29,7 +29,7 @@ async def test_wall_clock_jump_ahead_is_handled_within_ten_seconds(
     """
     The wall clock jumps 2 hours ahead after a suspend or a correction.
 
-    The daemon stops serving expired credentials at once and has new ones within ten seconds.
+    The daemon stops serving expired credentials at once and has new credentials within ten seconds.
     """
     for sts_clock in (wall.time, wall.true_time):
         scene = make_scene(wall, volume, FakeExchange(sts_clock))
