@@ -26,7 +26,7 @@ BUILD_SECONDS = 600
 
 
 class MissingError(Exception):
-    """A subject or tool is not available on this machine. The message is one line with the name and the reason."""
+    """An error for a missing subject or tool on this machine. The message is one line with the name and the reason."""
 
 
 def run_environment(python: str) -> Path:
@@ -135,7 +135,11 @@ def _pip(*arguments: str) -> None:
 
 
 def _compiled(environment: Path) -> Path:
-    """Compile each time, because `make clean` removes every __pycache__. Files that are compiled take no time."""
+    """
+    Compile each time, because `make clean` removes every __pycache__.
+
+    Files that are already compiled take no time.
+    """
     _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
     return environment
 

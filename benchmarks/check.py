@@ -4,7 +4,7 @@ Check the cost of `run` against limits: counted events, and ratios to other subj
     python -m benchmarks.check
 
 Rule: no limit is an absolute speed, because speed depends on the machine and its other guests. If the tool for a limit
-is missing (strace, a C compiler, Go), that limit is skipped and reported. Exit status 1 if a limit is exceeded.
+is missing (strace, a C compiler, Go), that limit is skipped and reported. The exit status is 1 if a limit is exceeded.
 """
 
 import argparse
@@ -75,8 +75,8 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
         tracer.communicate()
         lines = Path(report.name).read_text(encoding="ascii").splitlines()
     total = next(line.split() for line in lines if line.endswith(" total"))
-    # Single requests are the most expensive, because each one wakes the loop. Each has 5 calls for the connection, and
-    # 3 more before the next request.
+    # Single requests are the most expensive, because each one wakes the loop. A request needs 5 calls for the
+    # connection, and 3 calls before the next request.
     yield Limit("system calls of a request", int(total[3]) / REQUESTS, 9)
 
 

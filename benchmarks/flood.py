@@ -3,10 +3,10 @@ Measure how long honest clients wait for `irsa-sidecar run` while another client
 
     python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
 
-Each row has the same requests, one after the other on new connections: without idle connections, with them, and while
-new ones arrive. In the last row, a new idle connection follows each request, so the daemon must close an old connection
-for nearly every honest client. The idle and the honest clients share this process and machine, so the figures include
-their cost.
+Each row has the same requests, one after the other on new connections: without idle connections, with idle connections,
+and while new idle connections arrive. In the last row, a new idle connection follows each request, so the daemon must
+close an old connection for nearly every honest client. The idle and the honest clients share this process and machine,
+so the figures include their cost.
 """
 
 import argparse
@@ -92,7 +92,8 @@ def main() -> None:
         inputs = Path(directory)
         subjects.write_inputs(inputs)
         with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for this process, not for the daemon
+            # This limit is for the benchmark's process, not for the daemon.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             rows = compare(daemon.port, args.requests, args.idle)
     print(text(Table("Honest requests, one after the other", rows, {})))
 

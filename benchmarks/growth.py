@@ -48,7 +48,7 @@ def with_roles(run: Subject, inputs: Path, count: int) -> Subject:
 
 @contextmanager
 def serving(subject: Subject, sts: Stub, roles: int) -> Iterator[Running]:
-    """Yield the daemon once each role has served credentials."""
+    """Yield the daemon after each role has served credentials."""
     with subjects.running(subject, sts.url) as daemon:
         for number in range(1, roles):
             while not subjects.has_credentials(daemon.port, f"{PATH}/role-{number}"):

@@ -20,7 +20,11 @@ UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 class Rush(NamedTuple):
-    """The result of as many requests as possible. Errors: refused, reset, timed out, or a status other than 200."""
+    """
+    The result of as many requests as possible.
+
+    An error is a refused, reset or timed-out connection, or a status other than 200.
+    """
 
     per_second: float
     p50_ms: float

@@ -108,7 +108,7 @@ def node(run: Subject, sts: str, groups: Sequence[Path | None]) -> dict[str, lis
 
 def node_limited(run: Subject, sts: str, count: int, cores: float) -> dict[str, list[float]]:
     """
-    Measure the same with each daemon within this CPU limit.
+    Measure many daemons, each within this CPU limit.
 
     Raises MissingError if cgroups are not available.
     """

@@ -4,9 +4,9 @@ Measure the time to parse one request: our grammar, httptools and h11, on reques
     python benchmarks/parsers.py
 
 Prints microseconds per request, the best of several rounds. A parser that is not installed is skipped. Only our parser
-also rejects requests that a credentials endpoint should reject; the others only parse. httptools is written in C and
-may be faster by 2 or 3 us of the 40 us or more for a connection. That does not justify another package in the image and
-a second check of the requests that it accepts. h11 takes ten times as long as our parser.
+also rejects requests that a credentials endpoint should reject. The other parsers only parse. httptools is written in C
+and may be faster by 2 or 3 us of the 40 us or more for a connection. That does not justify another package in the image
+and a second check of the requests that it accepts. h11 takes ten times as long as our parser.
 """
 
 import argparse

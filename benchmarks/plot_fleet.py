@@ -1,9 +1,9 @@
 """
 Draw the simulated fleets: calls per second to STS, and Pods without credentials.
 
-The plotted series are stored beside the pictures (`fleet.json`), so that a new look needs no new simulation.
-Rule: a point covers several windows and shows their maximum, so no peak is hidden. For calls, it also has the mean and
-the minimum.
+The plotted series are stored beside the pictures (`fleet.json`), so that a new style needs no new simulation. Rule: a
+point covers several windows and shows their maximum, so no peak is hidden. For calls, it also has the mean and the
+minimum.
 """
 
 import json
@@ -17,7 +17,7 @@ HOUR_SECONDS = 3600
 MINUTE_SECONDS = 60
 
 MAX_POINTS = 280
-"""More points than this are not visible in a picture."""
+"""Maximum number of points in a picture. More points are not visible."""
 
 START_MINUTES = 10
 """Length of the first panels of a restart. All Pods have credentials before that."""

@@ -104,7 +104,7 @@ def start(bench: Bench) -> Table:
 
 
 def memory(bench: Bench) -> Table:
-    """Measure MiB after a warm-up, after many requests, and the peak while sessions are refreshed."""
+    """Measure the MiB after a warm-up and after many requests, and the peak while sessions are refreshed."""
     samples = _samples()
     for server in bench.servers:
         columns = samples[server.name]
@@ -273,7 +273,7 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
 
 def _serving(name: str, sts: str, make: Callable[..., Subject], *inputs: Path) -> Subject:
     """
-    Yield the subject once it serves.
+    Yield the subject when it serves.
 
     Raises MissingError if it does not serve on this machine, although it was built.
     """

@@ -3,10 +3,10 @@ Run `irsa-sidecar run` as a process for an hour, or for `--seconds`, and measure
 
     python benchmarks/soak.py [--seconds 3600] [--session-seconds 10] [--requests-a-second 20] [--python PATH]
 
-With sessions of a few seconds, the daemon refreshes as often in an hour as in a Pod in weeks. Meanwhile the token is
-rotated as by the kubelet, and clients send requests steadily. Memory, threads and descriptors are read after a warm-up
-and at the end. Growth between the two is a leak. A response without valid credentials is an error. Exit status 1 if
-there was an error.
+With sessions of a few seconds, the daemon refreshes as often in an hour as in a Pod in weeks. During this time the
+token is rotated as by the kubelet, and clients send requests steadily. Memory, threads and descriptors are read after a
+warm-up and at the end. Growth between the two readings is a leak. A response without valid credentials is an error. The
+exit status is 1 if there was an error.
 """
 
 import argparse
@@ -50,7 +50,7 @@ class Clients:
 
 
 def valid_key(port: int) -> str | None:
-    """Return the access key in the response, or None if the response holds no valid credentials."""
+    """Return the access key in the response, or None if the response has no valid credentials."""
     try:
         head, _, body = subjects.get(port, PATH).partition(b"\r\n\r\n")
     except OSError:

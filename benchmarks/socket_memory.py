@@ -3,10 +3,10 @@ Measure the memory that one client can charge to the sidecar's cgroup, for the p
 
     python -m benchmarks.socket_memory [--connections 1500] [--kilobytes 1024] [--seconds 5]
 
-The client opens connections to the credentials endpoint. On each it sends an unfinished request head and then more
-bytes, while the kernel accepts them. The script needs root and the memory controller of cgroup v1 or v2. Version 1
-counts TCP buffers separately. Version 2 counts all memory against `memory.max`, and shows buffers as `sock` in
-memory.stat (kernel documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
+The client opens connections to the credentials endpoint. On each connection it sends an unfinished request head, and
+then more bytes while the kernel accepts them. The script needs root and the memory controller of cgroup v1 or v2.
+Version 1 counts TCP buffers separately. Version 2 counts all memory against `memory.max`, and shows buffers as `sock`
+in memory.stat (kernel documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst).
 """
 
 import argparse
@@ -74,7 +74,8 @@ def memory_group() -> Iterator[MemoryGroup]:
         raise MissingError(f"{path} cannot be created ({exc.strerror}): run this as root") from exc
     try:
         if is_v1:
-            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))  # a limit starts the count
+            # The kernel counts only if there is a limit.
+            (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))
         elif "memory" not in (path / "cgroup.controllers").read_text().split():
             raise MissingError(f"{path} has no memory controller")
         yield MemoryGroup(path, is_v1=is_v1)
@@ -83,7 +84,7 @@ def memory_group() -> Iterator[MemoryGroup]:
 
 
 def _remove(path: Path) -> None:
-    """Remove the cgroup. The kernel allows that a moment after the last process has exited."""
+    """Remove the cgroup. The kernel allows the removal a moment after the last process has exited."""
     for _ in range(50):
         with suppress(OSError):
             path.rmdir()

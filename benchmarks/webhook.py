@@ -45,7 +45,7 @@ from tests.unit.webhook.cluster import fill
 AMAZONS = GoProgram(builds.HERE / "go" / "webhook", "github.com/aws/amazon-eks-pod-identity-webhook", minutes=5)
 
 LIST_BY_PAGES = {"KUBE_FEATURE_WatchListClient": "false"}
-"""A setting of client-go, because the fake API server does not have the newer lists by watch."""
+"""A setting of client-go that disables lists by watch, because the fake API server does not have them."""
 
 ACCOUNTS, MANY_ACCOUNTS = 5_000, 50_000
 CONNECTIONS = 8
@@ -128,7 +128,7 @@ def cluster(accounts: int, inputs: Path) -> Iterator[FakeApiServer]:
         del api.documents["/api/v1/namespaces/shop/serviceaccounts/cart"]
         for number in range(1, accounts + 1):
             api.put(*account(number))
-        api.forget_history()  # otherwise each watch of the fake would search all of it
+        api.forget_history()  # otherwise each watch of the fake API server would search the whole list
         (inputs / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(api.url)))
         certificate = trustme.CA().issue_cert(HOST)
         certificate.private_key_pem.write_to_path(inputs / "tls.key")

@@ -12,7 +12,7 @@ one namespace.
     bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
     handshakes   clients that begin handshakes as fast as possible and leave the connections open
 
-`chunks+bodies` means both together, and `all` means the first three together.
+`chunks+bodies` runs both attacks together, and `all` runs the first three attacks together.
 """
 
 import argparse

@@ -31,10 +31,10 @@ LEFT_OUT = shutil.ignore_patterns(
     *("__pycache__", "site-packages", "dist-packages", "sitecustomize.py"),
     *("test", "tests", "idlelib", "tkinter", "turtle*", "lib2to3", "ensurepip", "venv", "pydoc_data", "_pyrepl"),
     *("config-*", "*.a", "_test*", "_ctypes_test*", "_xxtest*", "xxlimited*", "xxsubtype*"),
-    # Modules that need more shared libraries: terminals and databases.
+    # These modules for terminals and databases need more shared libraries.
     *("readline.*", "_curses*", "_dbm.*", "_gdbm.*", "_sqlite3.*", "_tkinter.*", "nis.*", "curses", "dbm", "sqlite3"),
 )
-"""A pattern of the standard library's modules that no server needs."""
+"""A pattern for the modules of the standard library that no server needs."""
 
 KNOWN_TO_THE_SYSTEM = {
     "etc/passwd": f"irsa-sidecar:x:{USER_ID}:{USER_ID}:irsa-sidecar:/:/nonexistent\n",

@@ -71,7 +71,7 @@ def normal_mode(member: tarfile.TarInfo) -> int:
 
 
 def _smallest_format(header: tarfile.TarInfo) -> Literal[0, 1, 2]:
-    """Return the old format unless the name does not fit, because the new one needs 1 KiB more for a long name."""
+    """Return the old tar format if the name fits into it, because the new format needs 1 KiB more for a long name."""
     try:
         header.tobuf(tarfile.USTAR_FORMAT)
     except ValueError:

@@ -51,7 +51,7 @@ def attestation(document: str) -> str:
 
 
 def artefacts(version: str) -> list[str]:
-    """Return the names of everything that was built from source."""
+    """Return the names of all files that were built from source."""
     return [*packages(version), chart(version), *(image(tag) for tag in tags(version))]
 
 

@@ -1,7 +1,7 @@
 """
 Build the parts of a release into one folder.
 
-Rule: everything is built from an export of the commit, and the folder is empty before.
+Rule: everything is built from an export of the commit, into an empty folder.
 """
 
 import shutil

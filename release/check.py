@@ -97,7 +97,7 @@ def _commit(release: Release) -> str:
 
 
 def _images(release: Release) -> None:
-    """Verify that the statements on the images name what a registry serves, and that the labels name the commit."""
+    """Verify that the statements on the images name the digests in a registry, and that the labels name the commit."""
     for tag in artefacts.tags(release.version):
         name = artefacts.image(tag)
         image = read_layout(release.path(name).read_bytes())
@@ -122,7 +122,7 @@ def _wrong_labels(image: ReadImage, tag: str, commit: str) -> Iterator[str]:
 
 
 def _sboms(release: Release) -> None:
-    """Verify that the images contain the wheel, and that signed lists of packages list what is in the images."""
+    """Verify that the images contain the wheel and exactly the packages in the signed lists."""
     for tag in artefacts.tags(release.version):
         for platform in read_layout(release.path(artefacts.image(tag)).read_bytes()).platforms:
             files = [file for layer in layers(platform) for file in entries(layer)]
@@ -142,7 +142,7 @@ def _wrong_wheel(release: Release, tag: str, files: list[Entry]) -> Iterator[str
 
 
 def _attested(release: Release, name: str, image: PlatformImage, predicate_type: str) -> Mapping[str, Any]:
-    """Return the list of packages, which is equal to the signed one about this image."""
+    """Return the list of packages, which equals the signed list for this image."""
     digest = image.manifest.digest.removeprefix("sha256:")
     statement = release.verifier.verify_statement(release.path(artefacts.attestation(name)), digest, predicate_type)
     document = parse(release.path(name).read_bytes())

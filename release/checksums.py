@@ -30,7 +30,7 @@ def write_checksums(folder: Path) -> Path:
 
 
 def listed(text: str) -> dict[str, str]:
-    """Return the checksums that the text of a list names."""
+    """Return the checksums in the text of a list."""
     return {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
 
 

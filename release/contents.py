@@ -52,7 +52,7 @@ def wheel_digest(files: Iterable[Entry]) -> str | None:
 
 
 def differences(there: set[Package], named: set[Package]) -> Iterator[str]:
-    """Return a sentence for each package that only one of both has."""
+    """Return a sentence for each package that only the image or only the bill of materials has."""
     for package in sorted(there - named):
         yield f"{package.kind} package {package.name} {package.version} is in the image but not in the list"
     for package in sorted(named - there):
@@ -86,7 +86,11 @@ def _spdx_urls(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _package(url: str) -> Package:
-    """Return the package. Of the interpreter, only the version of the language counts, because no file records more."""
+    """
+    Return the package.
+
+    For the interpreter, only the version of the language counts, because no file records more.
+    """
     found = _PURL.fullmatch(url)
     if found is None:
         raise UnknownComponentError(f"{url} is not a package of Debian or Python")

@@ -2,7 +2,7 @@
 Build the programs that a release needs from their Go modules, once for all checkouts.
 
 Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME/` has a go.mod with the version, and a
-go.sum with the checksums of everything in it. The build keeps each program by the hash of both files.
+go.sum with the checksums of all modules. The build keeps each program by the hash of both files.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ STRIPPED = "-s -w"
 @dataclass(frozen=True)
 class GoProgram:
     """
-    A program to build: the folder with its go.mod, and the package in a module, which may be another one's.
+    A program to build: the folder with its go.mod, and the path of its package, which may be in another module.
 
     `tags` are build constraints, separated by commas.
     """

@@ -1,8 +1,8 @@
 """
 Build both images for each platform with docker or podman.
 
-BASE is the base image of the Dockerfile. `{arch}` in it is replaced by the architecture, because a base that was built
-on this machine has one name for each.
+BASE is the base image of the Dockerfile. `{arch}` in it is replaced by the architecture, because a base image from this
+machine has a name for each architecture.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine := platform.machine
 """Architecture of this machine."""
 
 TARGETS = {"run": "", "tools": "-tools"}
-"""Targets of the Dockerfile, and what follows the version in the tags of their images."""
+"""Targets of the Dockerfile, with the suffix after the version in the tags of their images."""
 
 LABEL = "org.opencontainers.image."
 """Prefix of the annotations that the OCI image specification defines (annotations.md)."""
@@ -48,7 +48,7 @@ class Engine:
 
     @property
     def build_base(self) -> str:
-        """Return the base for the machine that builds."""
+        """Return the base image for the architecture of the machine that builds."""
         return self.base_of(NATIVE)
 
 

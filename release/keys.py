@@ -16,7 +16,7 @@ from pathlib import Path
 from release.signing import create_keys
 
 USER = "irsa-sidecar trial release"
-"""User of OpenPGP keys that are created here. The name tells them from the keys of published releases."""
+"""User of OpenPGP keys that are created here. The name distinguishes these keys from the keys of published releases."""
 
 
 def cosign_key(folder: Path) -> Path:

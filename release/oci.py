@@ -72,7 +72,7 @@ def read_saved(archive: bytes) -> SavedImage:
 
 
 def platform_image(saved: SavedImage, labels: Mapping[str, str], epoch: int) -> PlatformImage:
-    """Return the image with layers, configuration and manifest that depend on nothing of the builder."""
+    """Return the image with layers, configuration and manifest that do not depend on the builder."""
     plain = [tar(entries(layer), epoch) for layer in saved.layers]
     layers = tuple(Descriptor(LAYER, compress(layer)) for layer in plain)
     platform = _platform(saved.config["architecture"])

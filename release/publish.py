@@ -1,8 +1,8 @@
 """
 Push a release to a registry, with signatures that clients find beside the images.
 
-Images, their signatures and the chart are OCI artefacts. Signatures and lists of packages refer to the digest of what
-they are about (OCI distribution specification 1.1, referrers).
+Images, their signatures and the chart are OCI artefacts. Signatures and lists of packages refer to the digest of their
+image or chart (OCI distribution specification 1.1, referrers).
 """
 
 import subprocess

@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scan:
-    """An image for one platform, and what its bills of materials are named after."""
+    """An image for one platform, and the values from which the names of its bills of materials are derived."""
 
     image: PlatformImage
     name: str

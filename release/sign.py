@@ -21,7 +21,7 @@ from release.source import Source
 
 
 def sign_release(source: Source, folder: Path, signer: Signer, chart_keys: Path, builder: str) -> None:
-    """Write all signatures into the folder. `builder` is the URI of who built, as SLSA defines it."""
+    """Write all signatures into the folder. `builder` is the URI of the builder, as SLSA defines it."""
     _attest_artefacts(source, folder, signer, builder)
     for tag in artefacts.tags(source.version):
         _attest_sboms(folder, tag, signer)

@@ -28,7 +28,7 @@ SUFFIX = ".sigstore.json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 TYPES = {SLSA: "slsaprovenance1", SPDX: "spdxjson", CYCLONEDX: "cyclonedx"}
-"""Names that cosign has for the types of statements."""
+"""Cosign's names for the types of statements."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def key_hint(public_key: bytes) -> str:
 
 
 def run_cosign(cosign: Path, *arguments: str) -> None:
-    """Run cosign. An error of cosign is raised with its message."""
+    """Run cosign. If cosign fails, raise its message."""
     environment = {"COSIGN_PASSWORD": ""} | os.environ
     done = subprocess.run([cosign, *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -118,11 +118,11 @@ def run_cosign(cosign: Path, *arguments: str) -> None:
 
 
 class SigningError(Exception):
-    """A signature that cannot be made or that does not verify."""
+    """An error for a signature that cannot be created or does not verify."""
 
 
 def _only_bundle(bundle: Path, path: Path, public_key: Path) -> bytes:
-    """Return the bundle that has the signature of this one, and otherwise what follows from the file and the key."""
+    """Return a bundle with the signature of this bundle. All other fields are derived from the file and the key."""
     signature = json.loads(bundle.read_bytes())["messageSignature"]["signature"]
     digest = base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
     message = {

@@ -1,5 +1,5 @@
 """
-Read what a release is built from: one commit, its version and its time.
+Read the source of a release: one commit, its version and its time.
 
 Rule: files come from the commit and not from the work tree, so local changes and modes of files cannot reach a release.
 """

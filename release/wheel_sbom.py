@@ -6,7 +6,7 @@ Write the software bill of materials that the wheel contains (PEP 770), as Cyclo
 The wheel contains our package and nothing of others, so the list of further components is empty and complete. What pip
 installs beside it depends on the day; the images have bills of their own.
 
-Rule: it depends on the package's metadata only, so the same version always has the same bill.
+Rule: the bill depends only on the package's metadata, so the same version always has the same bill.
 """
 
 import json

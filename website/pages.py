@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 INDEX = "README.md"
-"""Page that lists all others by section. It is the home page of the site, and its order is the navigation's."""
+"""
+The page that lists all other pages by section.
+
+It is the home page of the site, and defines the order of the navigation.
+"""
 
 _MAX_DESCRIPTION = 200
-"""Longest description of a page in characters. Search engines and link previews cut longer ones."""
+"""Longest description of a page in characters. Search engines and link previews cut longer descriptions."""
 
 _FENCED = re.compile(r"^( *)```.*?^\1```[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\(|^ {0,3}\[[^\]\n]+\]: +|(?:href|src|srcset)=\")([^)\s\"]+)", re.MULTILINE)
@@ -68,7 +72,7 @@ def rewritten(text: str, page: str, repository: Repository, is_folder: Callable[
 
 def titled(text: str, page: str, titles: Mapping[str, str]) -> str:
     """
-    Return the text of a page in which a link named by its file is named by the title of that page.
+    Return the page's text with the title of the target page instead of the file name as the name of each link.
 
     Files have readable names on GitHub, and pages have titles on the site. `titles` has paths below `docs/`.
     """

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 
 class Version(TypedDict):
-    """One published version of the documentation."""
+    """A published version of the documentation."""
 
     version: str
     title: str
@@ -17,7 +17,7 @@ class Version(TypedDict):
 
 
 def with_version(published: list[Version], version: str) -> list[Version]:
-    """Return the list with this version in it, newest first, and `latest` at the newest."""
+    """Return the list with this version added, newest first, and with `latest` at the newest version."""
     names = sorted({version, *(each["version"] for each in published)}, key=_order, reverse=True)
     return [{"version": name, "title": name, "aliases": ["latest"] if name == names[0] else []} for name in names]
 
