@@ -77,7 +77,7 @@ def test_block_that_exits_the_shell_is_detected(tmp_path: Path) -> None:
 def test_fences_have_a_known_language() -> None:
     """Write `sh` for commands: a block of `bash` or `console` would not be checked. Output has no language."""
     fences = {block.language for page in pages() for block in blocks(page)}
-    assert fences <= {"", "hcl", "ini", "json", "promql", "sh", "text", "yaml"}
+    assert fences <= {"", "hcl", "ini", "json", "promql", "sh", "sql", "text", "yaml"}
 
 
 @pytest.mark.parametrize("page", pages())
