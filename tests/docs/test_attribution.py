@@ -16,7 +16,7 @@ import sqlglot
 
 from sidecar.attribution.report import as_text
 from sidecar.attribution.sessions import Session
-from tests.docs.checkout import ROOT
+from tests.support.documents import ROOT
 from tests.unit.attribution.samples import (
     KEY,
     NODE_ADDRESS,
@@ -43,7 +43,7 @@ RECORDS = (
     call("Decrypt", sourceIPAddress="s3.amazonaws.com"),
 )
 
-ROWS = {
+ROWS: dict[str, list[tuple[Any, ...]]] = {
     "Athena: who obtained a key": [
         ("2026-11-28T12:00:00Z", "system:serviceaccount:shop:cart", ROLE, SESSION, NODE_ADDRESS)
     ],
@@ -134,7 +134,7 @@ def insights(query: str, events: Sequence[dict[str, Any]]) -> list[dict[str, Any
             found = _stats(rest, found)
         elif verb == "sort":
             name, direction = rest.split(" ")
-            found = sorted(found, key=lambda event, name=name: event[name], reverse=direction == "desc")  # type: ignore[misc]
+            found = sorted(found, key=lambda event, name=name: event[name], reverse=direction == "desc")
         else:
             assert verb == "limit"
             found = found[: int(rest)]
