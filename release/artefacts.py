@@ -1,4 +1,4 @@
-"""Name every file of a release, so that `build` and `check` agree."""
+"""Define the names of all files of a release, so that `build` and `check` agree."""
 
 from collections.abc import Iterable, Iterator
 from itertools import product

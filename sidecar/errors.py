@@ -50,7 +50,7 @@ class Explanation:
         self.fix = fix
 
     def __str__(self) -> str:
-        """Return both parts as sentences."""
+        """Return the problem and the fix as sentences."""
         return sentences(self.problem, self.fix)
 
 

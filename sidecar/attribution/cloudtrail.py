@@ -1,5 +1,5 @@
 """
-Read CloudTrail records: which session was obtained by whom, and which calls used it. Pure.
+Read CloudTrail records: who obtained a session, and which calls used the session. Pure.
 
 Rule: a record in another form is skipped. Field names and forms follow the CloudTrail User Guide, "CloudTrail record
 contents", and the IAM User Guide, "Logging IAM and AWS STS API calls".

@@ -12,7 +12,7 @@ VERSION = 1
 """Version of the JSON document. It increases when a name is removed or changes its meaning."""
 
 MAX_ACTIONS = 10
-"""Actions of one session that the text lists."""
+"""Maximum number of actions that the text lists for one session."""
 
 
 def as_json(sessions: Sequence[Session]) -> str:

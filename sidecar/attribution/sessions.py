@@ -20,8 +20,8 @@ class Session(NamedTuple):
     """
     The use of one access key.
 
-    `pod` is the Pod, and `pod_source` is `log` or `session name`. `service_account` is the one in the signed subject.
-    `chain` is the access key that assumed this role in a chain, or empty.
+    `pod` is the Pod, and `pod_source` is `log` or `session name`. `service_account` is from the signed subject. `chain`
+    is the access key that assumed this role in a chain, or empty.
     """
 
     access_key_id: str

@@ -31,7 +31,7 @@ def role(document: Response) -> Role:
 
 
 def detailed_role(document: Response, attached: Iterable[Response], inline: Iterable[str]) -> Role:
-    """Return the role of GetRole with its permissions policies: the attached ones and the inline ones."""
+    """Return the role of GetRole with its attached and inline permissions policies."""
     listed = role(document)
     return Role(
         arn=listed.arn,

@@ -1,7 +1,7 @@
 """
 Read the account's roles, OIDC providers and Pod Identity associations, and the nodes' instances.
 
-Rule: only calls that read. A part that cannot be read becomes a problem in the inventory, and the others are read
+Rule: every call only reads. A part that cannot be read becomes a problem in the inventory, and the other parts are read
 anyway. At most MAX_CALLS calls run at once, and botocore waits and retries if AWS throttles them.
 """
 
@@ -114,7 +114,7 @@ class _Reader:
         return results
 
     async def roles(self, cluster: Cluster) -> Iterable[Role]:
-        """Return all roles. Those that concern the cluster have details."""
+        """Return all roles. The roles that concern the cluster have details."""
         roles = await self.part(ROLES, self._list_roles) or []
         named = _named_roles(cluster)
         concerned = [role for role in roles if role.arn in named or names_issuer(role.trust_policy, cluster.issuer)]
@@ -168,7 +168,7 @@ class _Reader:
         return [instance for group in found for instance in group or ()]
 
     def _instances(self, ids: list[str]) -> list[Instance]:
-        # A filter, because DescribeInstances with InstanceIds fails if one of them has just been terminated.
+        # The call uses a filter, because with InstanceIds it fails if one instance has just been terminated.
         filters = [{"Name": "instance-id", "Values": ids}]
         reservations = self._aws.call("ec2", "DescribeInstances", Filters=filters)["Reservations"]
         return [aws_kept.instance(each) for reservation in reservations for each in reservation["Instances"]]

@@ -1,8 +1,8 @@
 """
 Read the cluster's objects through the API server.
 
-Rule: the kinds are read side by side, each page by page, and only the reduced objects stay in memory. A kind that
-cannot be read becomes a problem in the inventory, and the others are read anyway.
+Rule: all kinds are read at the same time, page by page, and only the reduced objects stay in memory. A kind that cannot
+be read becomes a problem in the inventory, and the other kinds are read anyway.
 """
 
 import json

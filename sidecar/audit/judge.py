@@ -29,8 +29,8 @@ class AuditReport(NamedTuple):
     """
     The result of one audit.
 
-    `findings` are those that count, `known` those of the baseline, and `accepted` those that a person accepted.
-    `acceptances` are all entries of the file, and `unused` those that match no finding.
+    `findings` are the new findings, `known` are in the baseline, and a person accepted `accepted`. `acceptances` are
+    all entries of the file, and `unused` are the entries that match no finding.
     """
 
     context: str

@@ -85,7 +85,7 @@ async def _read_account(cluster: Cluster, sources: Sources, progress: Progress) 
 
 
 class Known(NamedTuple):
-    """The findings that people know: the accepted ones, and the fingerprints in the baseline."""
+    """The findings that people know: the accepted findings, and the fingerprints in the baseline."""
 
     acceptances: tuple[Acceptance, ...] = ()
     baseline: frozenset[str] = frozenset()

@@ -35,7 +35,7 @@ def save(inventory: Inventory, directory: str) -> None:
     except OSError as exc:
         raise ConfigurationError(
             f"--save is {directory}, which cannot be written ({exc.strerror or exc})",
-            fix="Name a directory that you may write to",
+            fix="Use a directory that you may write to",
             setting="--save",
         ) from exc
 

@@ -119,7 +119,7 @@ def _output(text: str) -> tuple[str, str | None]:
             f"--output is {text}: {name} is not a format", fix=f"Use one of {', '.join(FORMATS)}", setting="--output"
         )
     if equals and not path:
-        raise ConfigurationError(f"--output is {text}: no file is named", fix="Add a file", setting="--output")
+        raise ConfigurationError(f"--output is {text}: no file is named", fix=f"Use {text}FILE", setting="--output")
     return name, path or None
 
 
@@ -150,6 +150,6 @@ def _write(text: str, path: str | None) -> None:
     except OSError as exc:
         raise ConfigurationError(
             f"--output names {path}, which cannot be written ({exc.strerror or exc})",
-            fix="Name a file that you may write to",
+            fix="Use a file that you may write to",
             setting="--output",
         ) from exc

@@ -104,7 +104,7 @@ def _text(setting: str, path: str) -> str:
     except (OSError, EOFError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise ConfigurationError(
-            f"{setting} is {path}, which cannot be read ({reason})", fix="Name a readable file", setting=setting
+            f"{setting} is {path}, which cannot be read ({reason})", fix="Use a readable file", setting=setting
         ) from exc
     return content.decode("utf-8", "replace")
 

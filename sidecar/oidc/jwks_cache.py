@@ -106,7 +106,7 @@ async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch,
     """
     Return the issuer's keys. Fetch them again if `kid` is not among them.
 
-    Raises IssuerError without keys.
+    Raises IssuerError if no keys are available.
     """
     kept = cache.load(issuer)
     if kept is not None and kept.is_fresh(now) and has_key(kept.keys, kid):

@@ -1,5 +1,5 @@
 """
-Build the objects of the policy: what the API server needs to inject sidecars. Pure.
+Build the objects of the policy, with which the API server injects sidecars. Pure.
 
 The failure policy is Fail, so the API server rejects a Pod if an expression fails. The ValidatingAdmissionPolicy
 rejects each Pod that requests a sidecar and still has none after all mutations. This also covers a ServiceAccount that

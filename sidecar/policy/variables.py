@@ -74,7 +74,7 @@ def still_mounted(volume: str) -> str:
 
 
 def _uses(volume: str, file_variable: str) -> str:
-    """Return a list: whether each container has a variable that names a file in a mount of the volume."""
+    """Return a list with true for each container with a variable that names a file in a mount of the volume."""
     return (
         "variables.containers.map(c, c.?volumeMounts.orValue([]).exists(m,\n"
         f"  m.name == {text(volume)} && c.?env.orValue([]).exists(e, e.name == {text(file_variable)} &&\n"

@@ -5,7 +5,7 @@ Rule: a request is exactly as in RFC 9112, and one compiled pattern contains the
 rejected and never repaired, because two parsers that repair input differently make request smuggling possible. A body
 needs a Content-Length, because the chunks of a Transfer-Encoding could have one byte each.
 
-This grammar is for clients on the network and has every method and a body. The one in http.py is for the daemon.
+This grammar is for clients on the network and has every method and a body. The grammar in http.py is for the daemon.
 """
 
 import re

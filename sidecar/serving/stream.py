@@ -13,7 +13,7 @@ from contextlib import suppress
 import trio
 
 PIECE_BYTES = 65_536
-"""Most bytes of one piece. Within TLS, a piece is one record of at most 16 KiB."""
+"""Maximum size of one piece, in bytes. Within TLS, a piece is one record of at most 16 KiB."""
 
 
 class Stream:
@@ -80,7 +80,7 @@ class Stream:
         TLS's close_notify does not wait for the client's (RFC 8446, 6.1).
         """
         if isinstance(self._socket, ssl.SSLSocket):
-            with suppress(OSError, ValueError):  # ValueError if there is no TLS any more
+            with suppress(OSError, ValueError):  # `unwrap` raises ValueError if there is no TLS any more
                 self._socket.unwrap()
         self._socket.shutdown(socket.SHUT_WR)  # SSLSocket then behaves as a plain socket
 

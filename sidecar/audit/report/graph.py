@@ -20,7 +20,7 @@ COLUMN_WIDTH, COLUMN_GAP, ROW, BOX = 300, 90, 30, 22
 """Sizes in pixels: of a column, between columns, of a row, and the height of a node."""
 
 MAX_LABEL = 44
-"""Longest label in characters. A longer one is cut in the middle and is complete in the node's tooltip."""
+"""Longest label in characters. A longer label is cut in the middle and is complete in the node's tooltip."""
 
 
 class Node(NamedTuple):

@@ -13,10 +13,10 @@ from sidecar.audit.workloads import counted
 from sidecar.printable import printable
 
 MAX_PER_RULE = 20
-"""Findings of one rule that are shown without --verbose."""
+"""Maximum number of findings of one rule that are shown without --verbose."""
 
 MAX_ROLES = 5
-"""Roles in the list of calls to STS without --verbose."""
+"""Maximum number of roles in the list of calls to STS without --verbose."""
 
 SMALLEST_SHARE = 0.001
 """Smallest share of the quota that is shown."""

@@ -91,7 +91,7 @@ def _plan(args: argparse.Namespace, aws: "Aws", account: Account) -> ClusterPlan
     check_issuer(new)
     if new == like.url:
         raise ConfigurationError(
-            f"--like and the new cluster have the same issuer, {new}", fix="Name another cluster", setting="--like"
+            f"--like and the new cluster have the same issuer, {new}", fix="Use another cluster", setting="--like"
         )
     copy = ClusterIssuer(new, provider_arn(account, new))
     _check_provider(aws, copy)

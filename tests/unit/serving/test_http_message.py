@@ -46,7 +46,7 @@ def test_client_can_end_its_connection(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("received", [b"\r\nPOST", b"\x16\x03\x01", b"a" * 101])
-def test_impossible_head_is_rejected_before_its_end(received: bytes) -> None:
+def test_impossible_head_is_rejected_while_incomplete(received: bytes) -> None:
     with pytest.raises(RejectedError):
         head_end(bytearray(received), 0, 100)
 
