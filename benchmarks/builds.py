@@ -45,6 +45,16 @@ def run_environment(python: str) -> Path:
     )
 
 
+def tools_environment(python: str) -> Path:
+    """Return a virtual environment of `python` that has only the locked packages of the image for tools."""
+    lock = ROOT / "requirements" / "tools.txt"
+
+    def make(directory: Path) -> None:
+        _make_environment(directory, python, lock)
+
+    return _compiled(_made("tools-" + _version_tag(python), [python.encode(), lock.read_bytes()], make))
+
+
 def boto3_environment(python: str) -> Path:
     """Return a virtual environment of `python` that has only boto3, locked as in the development environment."""
     lock = _locked(ROOT / "requirements" / "dev.txt", BOTO3_PACKAGES)

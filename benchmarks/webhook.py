@@ -78,10 +78,11 @@ class Running(NamedTuple):
 
 
 def ours(name: str, tree: Path) -> Subject:
-    """Return the webhook of the checkout `tree`, in the environment of this interpreter."""
+    """Return the webhook of the checkout `tree`, with the packages that this checkout's image has."""
+    python = str(builds.tools_environment(sys.executable) / "bin" / "python")
     addresses = ("--listen", f"{HOST}:{{port}}", "--admin-listen", f"{HOST}:{{admin_port}}")
     flags = ("--image", "irsa-sidecar:bench", "--region", "eu-west-1", "--log-format", "json", *addresses)
-    return Subject(name, (sys.executable, "-m", "sidecar", "webhook", *flags), tree, "/inject", _lists_all)
+    return Subject(name, (python, "-m", "sidecar", "webhook", *flags), tree, "/inject", _lists_all)
 
 
 def amazons(name: str, inputs: Path) -> Subject:
