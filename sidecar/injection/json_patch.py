@@ -11,7 +11,6 @@ all Pods of the cluster.
 """
 
 import json
-from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -99,11 +98,12 @@ def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple
 
 def _identities(items: Sequence[Any]) -> Iterator[Hashable]:
     """Yield a key for each item: its name, and its number among the items with that name."""
-    seen: Counter[str] = Counter()
+    seen: dict[str, int] = {}
     for item in items:
         name = _identity(item)
-        yield name, seen[name]
-        seen[name] += 1
+        number = seen.get(name, 0)
+        yield name, number
+        seen[name] = number + 1
 
 
 def _identity(item: Any) -> str:

@@ -8,6 +8,7 @@ most MAX_NAMES names are read, and at most MAX_COMPARED of them are compared let
 import re
 from collections.abc import Collection, Iterable, Iterator
 from difflib import SequenceMatcher, get_close_matches
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -46,10 +47,10 @@ class Misnamed(NamedTuple):
 def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]:
     """Yield the names whose prefix and rest are similar to a known name. All known names share one prefix."""
     prefix = _split(next(iter(known)))[0]
-    shorts = {_split(name)[1]: name for name in known}
     compared = (name for name in _readable(names, known) if _has_part(_split(name)[0], prefix))
     for name in islice(compared, MAX_COMPARED):
         own, short = _split(name)
+        shorts = {_split(each)[1]: each for each in known}
         if _are_alike(own, prefix) and (meant := _closest(short, shorts)):
             yield Misnamed(name, shorts[meant])
 
@@ -82,7 +83,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _has_part(text: str, known: str) -> bool:
     """Return whether the text contains a word of `known`, except short ones such as `io`."""
-    return any(word in text.lower() for word in re.split(r"\W", known) if len(word) >= MIN_WORD_CHARACTERS)
+    lower = text.lower()
+    return any(word in lower for word in _words(known))
+
+
+@cache
+def _words(known: str) -> tuple[str, ...]:
+    """Return the words of a known name that are not short. The cache is bounded, because we define these names."""
+    return tuple(word for word in re.split(r"\W", known) if len(word) >= MIN_WORD_CHARACTERS)
 
 
 def _may_mean(short: str, known: str) -> bool:

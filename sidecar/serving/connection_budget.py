@@ -5,8 +5,7 @@ Rule: connections that never completed a request are closed first, and among the
 Before its first request, no client can be distinguished from the API server, so every client may connect.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -59,17 +58,31 @@ class Budget:
             _close_one(self.writing, self.reading)
 
 
-@contextmanager
-def waiting(seconds: float, *tables: Waits, is_known: bool = False) -> Iterator[trio.CancelScope]:
-    """Wait for a client for at most `seconds`, or until the budget closes the connection."""
-    with trio.move_on_after(seconds) as scope:
-        for waits in tables:
-            waits[scope] = is_known
-        try:
-            yield scope
-        finally:
-            for waits in tables:
-                waits.pop(scope, None)
+class waiting:  # noqa: N801  it is used as a function, as in contextlib
+    """
+    A wait for a client of at most `seconds`, or until the budget closes the connection.
+
+    A class needs half of the CPU of a generator with contextlib.
+    """
+
+    __slots__ = ("_is_known", "_scope", "_tables")
+
+    def __init__(self, seconds: float, *tables: Waits, is_known: bool = False) -> None:
+        self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self._tables = tables
+        self._is_known = is_known
+
+    def __enter__(self) -> trio.CancelScope:
+        for waits in self._tables:
+            waits[self._scope] = self._is_known
+        return self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        for waits in self._tables:
+            waits.pop(self._scope, None)
+        return self._scope.__exit__(kind, exc, trace)
 
 
 def _close_one(*tables: Waits) -> None:

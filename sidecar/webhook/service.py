@@ -4,7 +4,6 @@ Serve the webhook's routes, and run its tasks in one tree.
 `/inject` is for the API server, over TLS. `/livez`, `/readyz` and `/metrics` have a separate address without TLS.
 """
 
-import json
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from sidecar.webhook.review import (
     Outcome,
     Review,
     ReviewResult,
+    as_json,
     busy,
     decide,
     parts_in,
@@ -156,7 +156,7 @@ class Service:
         self.metrics.reviews[result.outcome] += 1
         self.metrics.review_seconds.observe(time.perf_counter() - began_at)
         self._log_result(review, result)
-        return Response(200, json.dumps(result.document).encode())
+        return Response(200, as_json(result.document))
 
     async def _answer(self, review: Review, *, takes_long: bool, takes_turn: bool) -> ReviewResult:
         if review.pod is None:
