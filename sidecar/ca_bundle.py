@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import trio
 
+from sidecar.authorities import CA_BUNDLE, Authorities, trust_in
 from sidecar.errors import ConfigurationError, FileTimeoutError
 from sidecar.file_thread import in_thread
 from sidecar.files import FileVersion, file_version
-from sidecar.outbound import CA_BUNDLE, Authorities, trust_in
 
 
 class Loaded(NamedTuple):

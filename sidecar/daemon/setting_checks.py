@@ -105,7 +105,8 @@ def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
 
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
-    from sidecar import outbound  # noqa: PLC0415  for processes that end
+    from sidecar.authorities import CA_BUNDLE, trust_in  # noqa: PLC0415  for processes that end
+    from sidecar.outbound import proxy_for  # noqa: PLC0415  for processes that end
     from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
     from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
 
@@ -116,7 +117,7 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
     yield lambda: endpoint_of(read_sts_settings(clean))
     yield lambda: endpoint_of(read_sts_settings(environ))
-    if path := environ.get(outbound.CA_BUNDLE):
-        yield lambda: outbound.trust_in(path)
+    if path := environ.get(CA_BUNDLE):
+        yield lambda: trust_in(path)
     # The proxy setting applies to the STS of every region, so the check can use any region.
-    yield lambda: outbound.proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))
+    yield lambda: proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))

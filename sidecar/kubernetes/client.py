@@ -21,11 +21,11 @@ import httpx2
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.config.kubeconfig import SingleConfig
 
+from sidecar.authorities import accept_named, authorities_in
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.kubernetes.api_errors import with_next_step
 from sidecar.kubernetes.credentials import impersonation_headers, login_of, present
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
-from sidecar.outbound import accept_named, authorities_in
 from sidecar.redaction import without_user_info
 
 DEADLINE_SECONDS = 15.0

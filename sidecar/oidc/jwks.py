@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from sidecar.authorities import trust_in
 from sidecar.errors import SidecarError
-from sidecar.outbound import Failure, http_client, needs_trust, network_error, trust_in
+from sidecar.outbound import Failure, http_client, needs_trust, network_error
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 """The path of the discovery document below the issuer's URL."""

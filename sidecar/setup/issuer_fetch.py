@@ -21,16 +21,10 @@ import httpx
 import trio
 
 from sidecar import __version__
+from sidecar.authorities import accept_named, named_authorities, public_authorities
 from sidecar.errors import SidecarError
 from sidecar.oidc.jwks import MAX_DOCUMENT_BYTES, document_in
-from sidecar.outbound import (
-    Failure,
-    accept_named,
-    http_client,
-    named_authorities,
-    network_error,
-    public_authorities,
-)
+from sidecar.outbound import Failure, http_client, network_error
 from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, fatal
 
 FETCH_SECONDS = 15.0

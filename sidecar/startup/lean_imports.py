@@ -89,7 +89,7 @@ STUBBED = (
 """Parts that contain no name that `run` uses."""
 
 LAZY = (
-    # httpx imports certifi with each client. httpx reads the authorities only without a TLS context, and outbound.py
+    # httpx imports certifi with each client. httpx reads the authorities only without a TLS context, and authorities.py
     # sets one.
     Part(("certifi",), ("httpx",), 0.52),
     # httpx parses charsets, which `run` does not use.

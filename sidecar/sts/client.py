@@ -17,18 +17,10 @@ import httpx
 import trio
 
 from sidecar import __version__
+from sidecar.authorities import Authorities, public_authorities
 from sidecar.credentials import Credentials
 from sidecar.errors import ExchangeError, NextStep
-from sidecar.outbound import (
-    Authorities,
-    Failure,
-    certificate_advice,
-    http_transport,
-    needs_trust,
-    network_error,
-    proxy_for,
-    public_authorities,
-)
+from sidecar.outbound import Failure, certificate_advice, http_transport, needs_trust, network_error, proxy_for
 from sidecar.sts import wire as sts
 from sidecar.sts.endpoint import signing_region
 from sidecar.sts.errors import Operation

@@ -185,7 +185,7 @@ def test_every_module_that_run_imports_is_compiled(engine: Engine) -> None:
 
 TRUST = """
 import os
-from sidecar.outbound import trust_in
+from sidecar.authorities import trust_in
 packages = next(path for path in __import__("sys").path if path.endswith("site-packages"))
 with open(f"{packages}/certifi/cacert.pem") as bundle:
     count = bundle.read().count("BEGIN CERTIFICATE")

@@ -9,7 +9,7 @@ import certifi
 import pytest
 import trustme
 
-from sidecar.outbound import trust_in
+from sidecar.authorities import trust_in
 
 HOST = "sts.eu-west-1.amazonaws.com"
 

@@ -25,7 +25,7 @@ redaction printable clock terminal mounts background startup
 errors metrics log console credentials
 addresses extras files file_thread role strict_yaml proxy_settings
 config_file directory_watch token_mistake store
-token outbound
+token authorities outbound
 ca_bundle serving kubernetes oidc
 sts
 config refresh
@@ -180,13 +180,17 @@ def test_library_is_imported_by_few_modules(library: str, importers: str) -> Non
     assert found
 
 
-CREATE_CONNECTIONS = ("ssl.create_default_context(", "httpx.AsyncClient(", "httpx.Client(", "PROTOCOL_TLS_CLIENT")
+CREATORS = {
+    "sidecar.authorities": ("ssl.create_default_context(", "PROTOCOL_TLS_CLIENT"),
+    "sidecar.outbound": ("httpx.AsyncClient(", "httpx.Client("),
+}
 
 
-def test_only_outbound_creates_tls_contexts_and_clients() -> None:
-    """Check that only one module chooses the trusted authorities, the strictness of TLS checks, and the proxy."""
-    found = {module for module, path in MODULES.items() if any(word in path.read_text() for word in CREATE_CONNECTIONS)}
-    assert found == {"sidecar.outbound"}
+@pytest.mark.parametrize("module", CREATORS)
+def test_one_module_creates_tls_contexts_or_clients(module: str) -> None:
+    """Check that one module chooses the trusted authorities and the strictness of TLS, and one module the proxy."""
+    words = CREATORS[module]
+    assert {name for name, path in MODULES.items() if any(word in path.read_text() for word in words)} == {module}
 
 
 def test_only_signing_imports_botocore_in_a_pod() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from sidecar.authorities import named_authorities, trust_in, unverified
 from sidecar.doctor.probes.network_path import collect
 from sidecar.errors import ConfigurationError
 from sidecar.oidc import jwks as published_keys
-from sidecar.outbound import Failure, certificate_advice, named_authorities, network_error, trust_in, unverified
+from sidecar.outbound import Failure, certificate_advice, network_error
 from sidecar.setup.issuer_fetch import fetch_document
 from tests.support.exchanges import STS_HOST, Resolver, exchange, failure, scripted
 from tests.support.fakes.scripted_sts import Reply

@@ -17,11 +17,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import h11
 import trio
 
+from sidecar.authorities import trust_in, unverified
 from sidecar.doctor.checks.certificate import signer
 from sidecar.doctor.checks.sts import NetworkPath
 from sidecar.doctor.probes.http_request import Response, send_request
 from sidecar.errors import ConfigurationError
-from sidecar.outbound import Failure, NetworkError, network_error, proxy_for, trust_in, unverified
+from sidecar.outbound import Failure, NetworkError, network_error, proxy_for
 from sidecar.sts.client import CONNECT_SECONDS
 
 STEP_SECONDS = CONNECT_SECONDS
