@@ -212,7 +212,8 @@ def _sidecars_env(variables: list[Document], kind: str) -> str:
     """Return the list of the sidecar's variables, without optional ones that are empty."""
     parts = [(each["value"], constructed(each, kind)) for each in variables]
     lists = [f'({value} == "" ? [] : [{each}])' if value in OPTIONAL else f"[{each}]" for value, each in parts]
-    return " +\n".join([*lists, "variables.environment"])
+    others = f"variables.environment.map(v, {kind}{{name: v.name, value: v.value}})"  # variables do not know Object
+    return " +\n".join([*lists, others])
 
 
 def _resources(kind: str) -> str:

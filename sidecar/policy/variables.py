@@ -21,6 +21,7 @@ from sidecar.injection.names import (
     ROLE_ARN,
     SESSION_NAME,
     SKIP_CONTAINERS,
+    TOKEN_DIRECTORY,
     TOKEN_EXPIRATION,
     TOKEN_VOLUME,
 )
@@ -32,15 +33,20 @@ from sidecar.injection.options import (
 )
 from sidecar.injection.resources import GUARANTEED_CPU, GUARANTEED_MEMORY
 from sidecar.injection.settings import Settings
-from sidecar.policy.cel import constructed, text, texts
+from sidecar.policy.cel import constructed, enclosed, text, texts
 
 ALL_CONTAINERS = "(object.spec.?initContainers.orValue([]) + object.spec.?containers.orValue([]))"
 """The expression for the list of all containers."""
 
-HAS_SIDECAR = " ||\n".join(
-    f"object.spec.?{containers}.orValue([]).exists(c,\n  c.name == {text(CONTAINER)} && "
-    f"c.?volumeMounts.orValue([]).exists(m, m.name == {text(TOKEN_VOLUME)}))"
+_LISTS_WITH_SIDECAR = " ||\n  ".join(
+    f"object.spec.?{containers}.orValue([]).exists(c, c.name == {text(CONTAINER)} && c.?volumeMounts.orValue([])\n"
+    f"    .exists(m, m.name == {text(TOKEN_VOLUME)} && m.mountPath == {text(TOKEN_DIRECTORY)}))"
     for containers in ("initContainers", "containers")
+)
+
+HAS_SIDECAR = (
+    f"object.spec.?volumes.orValue([]).exists(v, v.name == {text(TOKEN_VOLUME)} && has(v.projected)) &&\n"
+    f"  ({_LISTS_WITH_SIDECAR})"
 )
 """The expression for whether the Pod has a whole sidecar, and not only the stub of a user."""
 
@@ -103,12 +109,14 @@ def _guaranteed_amounts(kind: str) -> str:
 
 def settings_variables(settings: Settings) -> dict[str, str]:
     """Return the variables that hold the settings for all Pods. An operator may change their values."""
-    environment = [{"name": name, "value": value} for name, value in dict(settings.environment).items()]
+    environment = [
+        f'{{"name": {text(name)}, "value": {text(value)}}}' for name, value in dict(settings.environment).items()
+    ]
     amounts = {kind: settings.resources.get(kind, {}) for kind in ("requests", "limits")}
     return {
         "image": text(settings.image),
         "region": text(settings.region),
-        "environment": constructed(environment, "Object.spec.initContainers.env"),
+        "environment": enclosed("[", environment, "]"),
         **{kind: constructed(values, f".{kind}") for kind, values in amounts.items()},
     }
 

@@ -32,25 +32,25 @@ def policy_version(cluster: Cluster) -> str:
     pytest.skip("needs MutatingAdmissionPolicy: Kubernetes 1.36")
 
 
-def policy_objects(cluster: Cluster, settings: Settings) -> list[dict[str, Any]]:
-    """Return the objects of the policies in an API version that the API server supports."""
+def policy_text(cluster: Cluster, settings: Settings) -> str:
+    """Return the manifest of the policies in a version that the API server has."""
     objects = documents(manifest(settings))
     for found in objects:
         if found["kind"].startswith("Mutating"):
             found["apiVersion"] = f"{GROUP}/{policy_version(cluster)}"
-    return objects
+    return yaml.safe_dump_all(objects)
 
 
 @contextmanager
 def installed_policy(cluster: Cluster, settings: Settings) -> Iterator[None]:
     """Install the policies, and yield when they add sidecars. At the end, remove the policies."""
-    text, default = yaml.safe_dump_all(policy_objects(cluster, settings)), Namespace(cluster, "default")
+    text, default = policy_text(cluster, settings), Namespace(cluster, "default")
     try:
         apply_policy(cluster, text)
         wait_until(lambda: "initContainers" in _created_by_policy(default), "the policies' effect")
         yield
     finally:
-        cluster.kubectl("delete", "--filename=-", "--ignore-not-found", stdin=text)
+        delete_policy(cluster, text)
         wait_until(lambda: "initContainers" not in _created_by_policy(default), "the policies' removal")
 
 
@@ -64,6 +64,10 @@ def dry_run(namespace: Namespace, pod: Mapping[str, Any]) -> dict[str, Any] | st
 
 def apply_policy(cluster: Cluster, text: str) -> None:
     cluster.kubectl("apply", "--server-side", "--validate=strict", "--filename=-", stdin=text)
+
+
+def delete_policy(cluster: Cluster, text: str) -> None:
+    cluster.kubectl("delete", "--filename=-", "--ignore-not-found", stdin=text)
 
 
 def _created_by_policy(namespace: Namespace) -> str:

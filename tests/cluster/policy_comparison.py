@@ -30,7 +30,6 @@ from sidecar.kubernetes.kubeconfig import find_cluster
 from sidecar.policy.pod_rejection import OTHER_WAYS
 from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.policy_pods import ACCOUNTS
-from tests.unit.injection.pods import SETTINGS
 
 AT_A_TIME = 4
 """The number of connections to the API server."""
@@ -79,9 +78,7 @@ class Compared(NamedTuple):
         return Verdict.ONLY_WEBHOOK if OTHER_WAYS in reason else Verdict.ONLY_POLICY_REJECTS
 
 
-def compared(
-    cluster: Cluster, namespace: str, pods: Sequence[Document], settings: Settings = SETTINGS
-) -> Iterator[Compared]:
+def compared(cluster: Cluster, namespace: str, pods: Sequence[Document], settings: Settings) -> Iterator[Compared]:
     """Yield the comparison of each Pod. The namespace has ACCOUNTS, and the cluster has a policy with the settings."""
     command = [*cluster.inside(), sys.executable, "-m", "tests.cluster.policy_comparison"]
     arguments = [str(cluster.kubeconfig), namespace, json.dumps(settings)]

@@ -26,12 +26,14 @@ from tests.cluster.policy_comparison import RIGHT, Verdict, compared
 from tests.cluster.policy_pods import ACCOUNTS, ANNOTATIONS, OURS, generated
 from tests.cluster.waiting import wait_until
 from tests.support.manifests import sidecar_of
-from tests.unit.injection.pods import SETTINGS
+from tests.unit.injection import pods
 
 PODS = int(os.environ.get("POLICY_PODS", "2000"))
 """The number of generated Pods. A release compares 10,000 Pods."""
 
 BURST = 200
+
+SETTINGS = pods.SETTINGS._replace(environment=(("AWS_USE_FIPS_ENDPOINT", "true"), ("HTTPS_PROXY", 'http://"p"')))
 
 REGION = 1
 """The position of the variable `region` in the mutating policy."""
@@ -62,7 +64,7 @@ def is_accepted(namespace: Namespace) -> bool:
 def test_policy_creates_the_same_pods_as_injection(policy: Cluster, shop: Namespace) -> None:
     """Compare generated Pods. The counts show that each correct verdict occurs often."""
     verdicts: Counter[Verdict] = Counter()
-    for found in compared(policy, shop.name, generated(PODS)):
+    for found in compared(policy, shop.name, generated(PODS), SETTINGS):
         assert found.verdict in RIGHT, found
         verdicts[found.verdict] += 1
     print({verdict.value: count for verdict, count in verdicts.items()})
@@ -79,8 +81,10 @@ def test_policy_and_injection_reject_with_the_same_words(policy: Cluster, shop: 
         for value in values
         if "/roles" not in name and (sentence := _sentence({name: value}, shop.name))
     }
-    pods = [cart(annotations={name: value}) for name, value in wrong]
-    for ((name, value), sentence), found in zip(wrong.items(), compared(policy, shop.name, pods), strict=True):
+    wrong_pods = [cart(annotations={name: value}) for name, value in wrong]
+    for ((name, value), sentence), found in zip(
+        wrong.items(), compared(policy, shop.name, wrong_pods, SETTINGS), strict=True
+    ):
         same = sentence[: sentence.index(",")] if "session-name" in name else sentence
         if found.verdict is not Verdict.INVALID:  # the API server always rejects a mirror Pod
             assert same.replace("\\\\", "\\") in str(found.of_policy), value

@@ -4,7 +4,8 @@ Write the generated files of the chart.
     python -m tests.docs.chart
 
 A chart can read only its own folder, and Flux removes symbolic links. Therefore `files/` contains copies of
-k8s/monitoring. Artifact Hub and `helm show readme` show README.md, so its links lead to the documentation site.
+k8s/monitoring and k8s/policy. Artifact Hub and `helm show readme` show README.md, so its links lead to the
+documentation site.
 """
 
 import re
@@ -20,7 +21,7 @@ COPIES = {
     f"files/{folder}{name}": K8S / "monitoring" / folder / name
     for folder in ("", "webhook/")
     for name in ("pod-monitor.yaml", "prometheus-rule.yaml", "dashboard.json")
-}
+} | {"files/policy/policy.yaml": K8S / "policy/policy.yaml"}
 
 
 SITE = "https://irsa-sidecar.github.io/irsa-sidecar/latest"

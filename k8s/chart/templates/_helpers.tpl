@@ -26,7 +26,7 @@
 {{- define "irsa-sidecar.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "irsa-sidecar.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/component: webhook
+app.kubernetes.io/component: {{ .Values.injection }}
 {{- end }}
 
 {{- /* Labels of every object. */}}
@@ -82,6 +82,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- if not .Values.region }}
 {{- fail "region is empty. Set region to the AWS region whose STS the sidecars call: --set region=eu-west-1." }}
 {{- end }}
+{{- include "irsa-sidecar.checkPolicy" . }}
 {{- if hasPrefix "irsa-sidecar" .Values.fullnameOverride }}
 {{- fail (printf "fullnameOverride is %s. Choose a name that does not begin with irsa-sidecar: Kubernetes gives Pods variables with a Service's name, and the sidecar's settings begin with IRSA_SIDECAR_." .Values.fullnameOverride) }}
 {{- end }}
@@ -124,6 +125,21 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- include "irsa-sidecar.checkNetwork" . }}
 {{- include "irsa-sidecar.checkArguments" . }}
+{{- end }}
+
+{{- /* Checks of values that policies do not support. */}}
+{{- define "irsa-sidecar.checkPolicy" -}}
+{{- if eq .Values.injection "policy" }}
+{{- if semverCompare "<1.36.0-0" .Capabilities.KubeVersion.Version }}
+{{- fail (printf "injection is policy, which needs Kubernetes 1.36, and the cluster has %s. Set injection to webhook." .Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- if eq .Values.sidecar.native "never" }}
+{{- fail "sidecar.native is never, but policies add native sidecars only. Set injection to webhook, or sidecar.native to auto." }}
+{{- end }}
+{{- if eq .Values.failurePolicy "Ignore" }}
+{{- fail "failurePolicy is Ignore, which has no meaning while injection is policy, because policies cannot be down. Set failurePolicy to Fail." }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* Checks of extraArgs: the last of two equal flags applies, but other objects would still use the chart's value. */}}

@@ -41,7 +41,7 @@ def test_settings_are_variables_that_an_operator_can_change() -> None:
     found = variables(settings)
     assert list(found)[:5] == ["image", "region", "environment", "requests", "limits"]
     assert (found["image"], found["region"]) == ('"registry.example.com/irsa-sidecar:1"', '"eu-west-1"')
-    assert found["environment"] == (r'[Object.spec.initContainers.env{name: "HTTPS_PROXY", value: "http://\"x\""}]')
+    assert found["environment"] == r'[{"name": "HTTPS_PROXY", "value": "http://\"x\""}]'
     assert found["requests"] == '{"cpu": "20m"}'
     assert found["limits"] == '{"memory": "96Mi", "ephemeral-storage": "1Gi"}'
 
