@@ -23,7 +23,7 @@ COMMANDS = {
     "exec": "run one command with credentials",
     "credentials": "print credentials as credential_process JSON or as shell lines",
     "doctor": "find the problem between token and SDK, and its fix",
-    "audit": "find what is broken, too wide, exposed or unused in a whole cluster and account",
+    "audit": "find broken, too wide, exposed and unused parts in a whole cluster and account",
     "who": "find the Pod that used an access key, a role session or a role",
     "token": "show the service account token's claims, and verify it with its issuer's keys",
     "setup": "set up an AWS account and a cluster for IRSA, step by step",

@@ -1,10 +1,10 @@
 """
-Audit a whole cluster and its AWS account: which ServiceAccounts and Pods are broken, too wide, exposed or unused.
+Find broken, too wide, exposed and unused ServiceAccounts, Pods and roles in a whole cluster and its AWS account.
 
-It reads the cluster with your kubeconfig and the account with your AWS credentials, and changes nothing. Without one
-of the permissions it reads the rest, and reports what it could not read.
+The command reads the cluster with your kubeconfig and the account with your AWS credentials, and changes nothing. If a
+permission is missing, the command reads the other data, and reports the missing permission.
 
-Exit status: 0 no finding, 1 a finding of the severity in --fail-on or a higher one, 2 wrong usage or configuration.
+Exit status: 0 no finding of the severity in --fail-on or higher, 1 such a finding, 2 wrong usage or configuration.
 """
 
 import argparse
@@ -43,30 +43,37 @@ _COMMAND = "irsa-sidecar audit"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    reading = parser.add_argument_group("what to read")
+    reading = parser.add_argument_group("inventory")
     reading.add_argument("--context", metavar="NAME", help="context of the kubeconfig [the current context]")
-    reading.add_argument("--cluster", metavar="NAME", help="name of the EKS cluster [the one in the context's ARN]")
-    reading.add_argument("--issuer", metavar="URL", help="the cluster's issuer [the one that the API server publishes]")
-    reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer: also check its thumbprint")
+    reading.add_argument("--cluster", metavar="NAME", help="name of the EKS cluster [the name in the context's ARN]")
+    reading.add_argument(
+        "--issuer", metavar="URL", help="the cluster's issuer [the issuer that the API server publishes]"
+    )
+    reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer, to check the thumbprint")
     reading.add_argument("--profile", metavar="NAME", help="profile of the AWS credentials")
     reading.add_argument("--region", metavar="NAME", help="AWS region of the cluster")
     reading.add_argument("--from", dest="directory", metavar="DIRECTORY", help="use an inventory that --save wrote")
     reading.add_argument("--save", metavar="DIRECTORY", help="also save the inventory, for --from")
-    judging = parser.add_argument_group("what to report")
+    judging = parser.add_argument_group("findings")
     judging.add_argument("--days", type=int, default=90, help="days after which a role counts as unused [90]")
-    judging.add_argument("--require-boundary", action="store_true", help="report roles without permissions boundary")
+    judging.add_argument("--require-boundary", action="store_true", help="report roles without a permissions boundary")
     judging.add_argument(
-        "--accepted", metavar="FILE", help="accepted findings [.irsa-sidecar-audit.yaml, if it exists]"
+        "--accepted", metavar="FILE", help="file with accepted findings [.irsa-sidecar-audit.yaml, if it exists]"
     )
-    judging.add_argument("--baseline", metavar="FILE", help="report in JSON: its findings do not count again")
     judging.add_argument(
-        "--fail-on", choices=["error", "warning", "note", NEVER], default="error", help="severity that exits with 1"
+        "--baseline", metavar="FILE", help="an earlier report in JSON, whose findings do not count again"
+    )
+    judging.add_argument(
+        "--fail-on",
+        choices=["error", "warning", "note", NEVER],
+        default="error",
+        help="lowest severity that causes exit status 1",
     )
     parser.add_argument(
         "--output",
         metavar="FORMAT[=FILE]",
         action="append",
-        help=f"format of the report, can be repeated: {', '.join(FORMATS)} [table]",
+        help=f"format of the report (can be repeated): {', '.join(FORMATS)} [table]",
     )
     parser.add_argument("--verbose", action="store_true", help="list all findings in the table")
     parser.add_argument("--print-policy", action="store_true", help="print the IAM policy that an audit needs")

@@ -1,10 +1,10 @@
 """
 Find the Pod that used an access key, a role session or a role.
 
-It joins the log of the sidecars with CloudTrail records. The log names the Pod that had an access key, and CloudTrail
-names the service account that obtained it and the calls that used it. One of the two is enough.
+The command joins the log of the sidecars with CloudTrail records. The log shows the Pod that had an access key.
+CloudTrail shows the service account that obtained the key, and the calls with the key. One source is enough.
 
-Exit status: 0 a session was found, 1 none was found, 2 wrong usage or configuration.
+Exit status: 0 a session was found, 1 no session was found, 2 wrong usage or configuration.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="+",
         default=[],
-        help="logs of the sidecars, also as a collector wrote them; - is stdin",
+        help="logs of the sidecars, also in the format of a log collector; - is stdin",
     )
     parser.add_argument(
         "--cloudtrail", metavar="FILE", nargs="+", default=[], help="CloudTrail records, also compressed; - is stdin"

@@ -2,7 +2,8 @@
 Write the policies with which the API server itself adds the sidecar to Pods, so that no webhook runs.
 
 The cluster needs Kubernetes 1.36 or newer. Apply the output with `kubectl apply --server-side`. A policy supports one
-role for each Pod, and native sidecars. It rejects a Pod that needs more, and the message names the webhook. The role
+role for each Pod, and native sidecars. The policy rejects a Pod that needs more, and the message suggests the
+webhook. The role
 comes from the Pod's annotation irsa-sidecar.io/role-arn, or from its ServiceAccount.
 """
 

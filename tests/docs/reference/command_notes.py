@@ -36,8 +36,8 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "setup oidc-provider": _OF_A_STEP,
     "setup role": _OF_A_STEP,
     "audit": (
-        ("0", "No finding has the severity of --fail-on or a higher one."),
-        ("1", "A finding has this severity or a higher one."),
+        ("0", "No finding has the severity of --fail-on or a higher severity."),
+        ("1", "A finding has this severity or a higher severity."),
     ),
     "who": (("0", "A session was found."), ("1", "No session was found.")),
     "setup cluster": (
