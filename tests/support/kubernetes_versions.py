@@ -24,8 +24,8 @@ FIRST_OF_KIND = {
 
 
 def is_builtin(document: Mapping[str, Any]) -> bool:
-    """Return whether the object has a built-in kind, for which there is a schema."""
-    group, _, _ = document["apiVersion"].rpartition("/")
+    """Return whether the document is an object of a built-in kind, for which there is a schema."""
+    group, _, _ = document.get("apiVersion", "./").rpartition("/")
     return ("." not in group or group.endswith(".k8s.io")) and document["kind"] not in ("Kustomization", "Component")
 
 
