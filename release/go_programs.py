@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ TOOLS = Path(__file__).parent / "tools"
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa-sidecar-tests"
 """Cache outside the work tree. Names in it are hashes of the sources, so every checkout finds them."""
+
+UNUSED_SECONDS = 30 * 86_400
+"""Age of the last use at which the cache drops a program. One Kubernetes has 160 MB."""
 
 STRIPPED = "-s -w"
 """Flags of the linker that leave out symbols and debugging data."""
@@ -85,7 +89,17 @@ def built(program: GoProgram, cache: Path = CACHE) -> Path:
                 draft = cache / f".{binary.name}.draft"
                 _build(program, draft)
                 draft.rename(binary)
+        remove_unused(program.name, cache, time.time())
+    os.utime(binary)
     return binary
+
+
+def remove_unused(name: str, cache: Path, now: float) -> None:
+    """Remove the builds of other sources that no checkout has used for UNUSED_SECONDS."""
+    for binary in cache.glob(f"{name}-*"):
+        is_build = re.fullmatch("[0-9a-f]{16}", binary.name.removeprefix(f"{name}-"))
+        if is_build and now - binary.stat().st_mtime > UNUSED_SECONDS:
+            binary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Check the names of programs that are built from Go modules, and the selection of Kubernetes' version."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from release.go_programs import HELM_4, GoProgram
+from release.go_programs import HELM_4, UNUSED_SECONDS, GoProgram, remove_unused
 from tests.cluster.binaries import MINORS, kubernetes_version, minor_version
 
 
@@ -36,3 +37,13 @@ def test_kubernetes_that_cannot_be_built_is_rejected(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("KUBERNETES", "1.28")
     with pytest.raises(SystemExit, match=r"KUBERNETES is 1\.28: .* Choose one of"):
         minor_version()
+
+
+def test_cache_drops_unused_builds_of_the_same_program(tmp_path: Path) -> None:
+    now, old, new = 1_800_000_000.0, UNUSED_SECONDS + 1, UNUSED_SECONDS - 1
+    ages = {"helm-" + "a" * 16: old, "helm-" + "b" * 16: new, "helm-v2-" + "a" * 16: old, "helm-notes": old}
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - age, now - age))
+    remove_unused("helm", tmp_path, now)
+    assert {path.name for path in tmp_path.iterdir()} == ages.keys() - {"helm-" + "a" * 16}
