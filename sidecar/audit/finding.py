@@ -16,7 +16,7 @@ class Severity(Enum):
     """The severity of a finding. The names are those of SARIF 2.1.0, section 3.27.10."""
 
     ERROR = "error"
-    """An application has no credentials, or will have none after its next restart."""
+    """An application has no credentials, or will have none after its next restart. Or the audit could not run."""
     WARNING = "warning"
     """A person or a program can obtain credentials that are not meant for it."""
     NOTE = "note"

@@ -29,8 +29,9 @@ class AuditReport(NamedTuple):
     """
     The result of one audit.
 
-    `findings` are the new findings, `known` are in the baseline, and a person accepted `accepted`. `acceptances` are
-    all entries of the file, and `unused` are the entries that match no finding.
+    `findings` are the new findings, `known` are in the baseline, and a person accepted `accepted`. `unused` are the
+    entries of the file that match no finding, and `ended` the entries whose date has passed. `unread` has the parts of
+    the cluster and the account that could not be read.
     """
 
     context: str
@@ -42,6 +43,8 @@ class AuditReport(NamedTuple):
     known: tuple[Finding, ...]
     accepted: tuple[Finding, ...]
     unused: tuple[Acceptance, ...]
+    ended: tuple[Acceptance, ...]
+    unread: tuple[str, ...]
     calls: tuple[RoleCalls, ...]
 
     def total(self, severity: Severity) -> int:
@@ -66,6 +69,7 @@ def judge(
     """Return the report. `now` is in Unix seconds, and `baseline` has the fingerprints of an earlier report."""
     relations = Relations(inventory, now, options)
     found = [finding for rule in RULES for finding in _findings(rule, relations)]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     valid = [each for each in acceptances if now < each.until]
     accepted = [finding for finding in found if any(each.matches(finding) for each in valid)]
     hidden = set(accepted)
@@ -82,7 +86,9 @@ def judge(
         findings=tuple(finding for finding in others if finding.fingerprint not in baseline),
         known=tuple(finding for finding in others if finding.fingerprint in baseline),
         accepted=tuple(accepted),
-        unused=tuple(each for each in acceptances if not any(each.matches(finding) for finding in found)),
+        unused=tuple(each for each in valid if not any(each.matches(finding) for finding in found)),
+        ended=tuple(each for each in acceptances if now >= each.until),
+        unread=tuple(dict.fromkeys(each.part for each in (*cluster.problems, *account.problems))),
         calls=calls_by_role(relations),
     )
 

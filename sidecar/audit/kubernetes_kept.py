@@ -27,6 +27,9 @@ from sidecar.kubernetes.document import Document
 MAX_VALUE_CHARACTERS = 2048
 """Longest value of an annotation or a variable that is kept. A role ARN has at most 600 characters."""
 
+MAX_NAME_CHARACTERS = 253
+"""Longest name that is kept. The API server checks the names of objects, but not those of owners and variables."""
+
 MAX_ANNOTATIONS = 256
 """Number of annotations of one object that are kept."""
 
@@ -102,12 +105,16 @@ def _is_read(name: str) -> bool:
     return name in ANNOTATIONS or name.startswith((PREFIX, EKS_PREFIX))
 
 
+def _name(text: Any) -> str:
+    return str(text)[:MAX_NAME_CHARACTERS]
+
+
 def _owner(metadata: Document) -> str:
     """Return the kind and name of the workload. A Deployment's Pods belong to a ReplicaSet with a hash in its name."""
     controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
     if controller is None:
         return ""
-    kind, name = str(controller["kind"]), str(controller["name"])
+    kind, name = _name(controller["kind"]), _name(controller["name"])
     pod_hash = (metadata.get("labels") or {}).get("pod-template-hash")
     if kind == "ReplicaSet" and pod_hash and name.endswith(f"-{pod_hash}"):
         return f"Deployment {name.removesuffix(f'-{pod_hash}')}"
@@ -130,19 +137,20 @@ def _containers(spec: Document) -> Iterator[Container]:
 
 def _variables(documents: Iterable[Document]) -> Iterator[Variable]:
     for document in documents:
-        name = str(document["name"])
+        name = _name(document["name"])
         if name.startswith(_KEPT_VARIABLES):
             source = (document.get("valueFrom") or {}).get("secretKeyRef") or {}
             value = document.get("value")
             kept = str(value or "")[:MAX_VALUE_CHARACTERS] if name in VALUES_KEPT else None
             is_empty = not value and not document.get("valueFrom")
-            yield Variable(name, None if document.get("valueFrom") else kept, source.get("name"), is_empty)
+            secret = _name(source["name"]) if source.get("name") else None
+            yield Variable(name, None if document.get("valueFrom") else kept, secret, is_empty)
 
 
 def _secrets(documents: Iterable[Document]) -> Iterator[str]:
     for document in documents:
         if name := (document.get("secretRef") or {}).get("name"):
-            yield str(name)
+            yield _name(name)
 
 
 def _token_volumes(volumes: Iterable[Document]) -> Iterator[TokenVolume]:
@@ -151,7 +159,7 @@ def _token_volumes(volumes: Iterable[Document]) -> Iterator[TokenVolume]:
         for source in (volume.get("projected") or {}).get("sources") or ():
             token = source.get("serviceAccountToken") or {}
             if token.get("audience"):
-                yield TokenVolume(volume["name"], token["audience"], int(token.get("expirationSeconds") or 3600))
+                yield TokenVolume(volume["name"], _name(token["audience"]), int(token.get("expirationSeconds") or 3600))
 
 
 def _requirements(selector: Document) -> Iterator[LabelRequirement]:

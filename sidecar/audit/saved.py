@@ -4,6 +4,7 @@ Save an inventory in a directory, and read it again, so that an audit can run wi
 Rule: the files are readable only by their owner, because the inventory lists every weak role of an account.
 """
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,15 +30,23 @@ def save(inventory: Inventory, directory: str) -> None:
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         for name, part in ((CLUSTER_FILE, inventory.cluster), (ACCOUNT_FILE, inventory.account)):
-            target = path / name
-            target.touch(FILE_MODE)
-            target.write_bytes(msgspec.json.encode(part))
+            _replace(path / name, msgspec.json.encode(part))
     except OSError as exc:
         raise ConfigurationError(
             f"--save is {directory}, which cannot be written ({exc.strerror or exc})",
             fix="Use a directory that you may write to",
             setting="--save",
         ) from exc
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Replace the file or link by a new file, so that neither an old mode nor an old link has an effect."""
+    draft = target.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    draft.replace(target)
 
 
 def load(directory: str) -> Inventory:

@@ -52,8 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer, to check the thumbprint")
     reading.add_argument("--profile", metavar="NAME", help="profile of the AWS credentials")
     reading.add_argument("--region", metavar="NAME", help="AWS region of the cluster")
-    reading.add_argument("--from", dest="directory", metavar="DIRECTORY", help="use an inventory that --save wrote")
-    reading.add_argument("--save", metavar="DIRECTORY", help="also save the inventory, for --from")
+    saved = reading.add_mutually_exclusive_group()
+    saved.add_argument("--from", dest="directory", metavar="DIRECTORY", help="use an inventory that --save wrote")
+    saved.add_argument("--save", metavar="DIRECTORY", help="also save the inventory, for --from")
     judging = parser.add_argument_group("findings")
     judging.add_argument("--days", type=int, default=90, help="days after which a role counts as unused [90]")
     judging.add_argument("--require-boundary", action="store_true", help="report roles without a permissions boundary")
@@ -83,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
     if args.print_policy:
         print(json.dumps(_iam_policy(), indent=2))
         return 0
-    outputs = [_output(text) for text in args.output or ["table"]]
+    outputs = _outputs(args.output or ["table"])
     run = import_extra("sidecar.audit.run", _COMMAND, "setup")
     known = run.read_known(args.accepted, args.baseline)
     inventory = _inventory(args)
@@ -112,6 +113,23 @@ def _inventory(args: argparse.Namespace) -> "Inventory":
     if args.save:
         saved.save(collected, args.save)
     return collected
+
+
+def _outputs(texts: list[str]) -> list[tuple[str, str | None]]:
+    """
+    Return the format and the file of each --output.
+
+    Raises ConfigurationError if two of them go to stdout.
+    """
+    outputs = [_output(text) for text in texts]
+    printed = [name for name, path in outputs if path is None]
+    if len(printed) > 1:
+        raise ConfigurationError(
+            f"--output sends {' and '.join(printed)} to stdout, where they would mix",
+            fix=f"Write one to a file: --output {printed[1]}=FILE",
+            setting="--output",
+        )
+    return outputs
 
 
 def _output(text: str) -> tuple[str, str | None]:

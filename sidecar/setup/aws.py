@@ -6,6 +6,7 @@ denied call names the missing IAM action.
 """
 
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -35,6 +36,8 @@ class Aws:
         self._session = botocore.session.Session(profile=profile)
         self._region = region
         self._clients: dict[str, Any] = {}
+        # A session is not safe for several threads, and `audit` calls from several. A client is safe.
+        self._creation = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +111,10 @@ class Aws:
         return response
 
     def _client(self, service: str) -> Any:
+        with self._creation:
+            return self._existing_or_new_client(service)
+
+    def _existing_or_new_client(self, service: str) -> Any:
         if service not in self._clients:
             region = self._configured_region() or (ANY_REGION if service in _GLOBAL_SERVICES else None)
             config = Config(

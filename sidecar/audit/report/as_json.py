@@ -26,6 +26,8 @@ def as_json(report: AuditReport) -> str:
         "known": [_finding(each) for each in report.known],
         "accepted": [_finding(each) for each in report.accepted],
         "unused_acceptances": [_acceptance(each) for each in report.unused],
+        "ended_acceptances": [_acceptance(each) for each in report.ended],
+        "unread": list(report.unread),
         "sts_calls": [{**each._asdict(), "share_of_quota": each.share_of_quota} for each in report.calls],
     }
     return printable_json(json.dumps(document, indent=2))

@@ -68,11 +68,32 @@ def _worst(findings: Iterable[Finding]) -> Mapping[tuple[str, str, str], Severit
 
 def _limited(edges: set[tuple[Node, Node]]) -> Graph:
     nodes = sorted({node for edge in edges for node in edge}, key=_order)
-    columns = [[node for node in nodes if node.column == column] for column in range(3)]
+    columns = _untangled([[node for node in nodes if node.column == column] for column in range(3)], edges)
     drawn = [column if len(column) <= MAX_NODES else _with_findings(column) for column in columns]
     kept = {node for column in drawn for node in column}
     visible = frozenset(edge for edge in edges if kept.issuperset(edge))
     return Graph(tuple(node for column in drawn for node in column), visible, len(nodes) - len(kept))
+
+
+def _untangled(columns: list[list[Node]], edges: set[tuple[Node, Node]]) -> list[list[Node]]:
+    """Return the columns with the worst findings first, and with each node near the first one that leads to it."""
+    worst: dict[Node, int] = {node: _rank(node) for column in columns for node in column}
+    for before, after in edges:
+        if before.column == 0:
+            worst[before] = min(worst[before], _rank(after))
+    ordered = [sorted(columns[0], key=lambda node: (worst[node], node.name))]
+    for column in columns[1:]:
+        places = {node: place for place, node in enumerate(ordered[-1])}
+        first: dict[Node, int] = {}
+        for before, after in edges:
+            if before in places:
+                first[after] = min(first.get(after, len(places)), places[before])
+        ordered.append(sorted(column, key=lambda node: (first[node], node.name)))
+    return ordered
+
+
+def _rank(node: Node) -> int:
+    return len(SEVERITIES) if node.severity is None else SEVERITIES.index(node.severity)
 
 
 def _with_findings(column: list[Node]) -> list[Node]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
-from sidecar.audit.finding import SEVERITIES, Finding, Severity
+from sidecar.audit.finding import SEVERITIES, Finding, Severity, Subject
 from sidecar.audit.inventory import Inventory
 from sidecar.audit.judge import AuditReport
 from sidecar.audit.report.graph import as_svg, graph_of
@@ -23,6 +23,9 @@ from sidecar.printable import printable
 
 MAX_TEXT = 2000
 """Longest text of one cell, in characters. Names can have any length, because a Pod's author chooses some of them."""
+
+SMALLEST_SHARE = 0.0001
+"""Smallest share of the quota that is shown as a number."""
 
 CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """Directives of the Content-Security-Policy that forbid everything. Hashes then allow the page's own parts."""
@@ -80,9 +83,19 @@ def _summary(report: AuditReport) -> str:
     return (
         f"<p>Account {_text(report.account_id or '(not known)')}, issuer {_text(report.issuer or '(not known)')}.</p>\n"
         f"<p>Read at {iso_time(report.read_at)}.</p>\n"
-        f'<p class="soft">{objects}. {len(report.accepted)} accepted and {len(report.known)} known findings are at the '
-        f'end.</p>\n<ul class="counts">{counts}</ul>\n'
+        f'<p class="soft">{objects}.{_known(report)}</p>\n{_unread(report)}<ul class="counts">{counts}</ul>\n'
     )
+
+
+def _known(report: AuditReport) -> str:
+    if not report.accepted and not report.known:
+        return ""
+    return f" {len(report.accepted)} accepted and {len(report.known)} known findings are at the end."
+
+
+def _unread(report: AuditReport) -> str:
+    names = ", ".join(_text(name) for name in report.unread)
+    return f"<p><strong>Not read: {names}.</strong> Rules that need these parts report nothing.</p>\n" if names else ""
 
 
 def _count(total: int, severity: Severity) -> str:
@@ -122,9 +135,20 @@ def _row(finding: Finding) -> str:
     rule = f'<a href="{escape(link(finding.rule))}" rel="noreferrer">{escape(finding.rule)}</a>'
     return (
         f'<tr class="{severity}" data-severity="{severity}" data-category="{category}"><td class="mark">{severity}</td>'
-        f"<td>{_text(str(finding.subject))}<br>{rule}</td><td>{_text(finding.problem)}.</td>"
-        f"<td>{_text(finding.next_step)}.</td></tr>\n"
+        f"<td>{_subject(finding.subject)}<br>{rule}</td><td>{_sentence(finding.problem)}</td>"
+        f'<td data-label="Next step">{_sentence(finding.next_step)}</td></tr>\n'
     )
+
+
+def _subject(subject: Subject) -> str:
+    name = f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
+    return f'<span class="kind">{_text(subject.kind)}</span> {_text(name)}'
+
+
+def _sentence(text: str) -> str:
+    """Return the text with a capital letter and a full stop, as a cell has no words before it."""
+    shown = _text(text[:1].upper() + text[1:])
+    return shown if shown.endswith((".", "?")) else f"{shown}."
 
 
 def _graph(report: AuditReport, inventory: Inventory) -> str:
@@ -132,27 +156,43 @@ def _graph(report: AuditReport, inventory: Inventory) -> str:
     if not graph.nodes:
         return ""
     omitted = f" {counted(graph.omitted, 'box')} without findings are not drawn." if graph.omitted else ""
+    items = "".join(f'<li class="{each.value}">{each.value}</li>' for each in SEVERITIES)
     return (
         "<h2>ServiceAccounts, roles and policies</h2>\n"
-        f'<p class="soft">A coloured border is the worst finding about an object.{omitted}</p>\n'
-        f'<div class="scroll" tabindex="0">{as_svg(graph)}</div>\n'
+        f'<p class="soft">The border of a box shows the worst finding about the object.{omitted}</p>\n'
+        f'<ul class="legend">{items}<li>none</li></ul>\n'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Graph">{as_svg(graph)}</div>\n'
     )
 
 
 def _calls(calls: Iterable[RoleCalls]) -> str:
-    rows = "".join(
-        f'<tr><td>{_text(each.role_arn)}</td><td class="number">{each.pods:,}</td>'
-        f'<td class="number">{each.calls_per_day:,}</td><td class="number">{each.longest_sessions_per_day:,}</td>'
-        f'<td class="number">{each.share_of_quota:.2%}</td></tr>\n'
-        for each in calls
-    )
+    rows = "".join(_call_row(each) for each in calls)
+    heads = "".join(f'<th class="number">{name}</th>' for name in _COLUMNS)
     if not rows:
         return ""
     return (
-        "<h2>Estimated calls to STS per day</h2>\n<table><thead><tr><th>Role</th><th>Pods</th><th>Calls</th>"
-        "<th>With the longest sessions</th><th>Share of a region's quota</th></tr></thead>\n"
+        f"<h2>Estimated calls to STS per day</h2>\n<table><thead><tr><th>Role</th>{heads}</tr></thead>\n"
         f"<tbody>\n{rows}</tbody></table>\n"
     )
+
+
+def _call_row(calls: RoleCalls) -> str:
+    cells = "".join(_number(label, cell) for label, cell in zip(_COLUMNS, _cells(calls), strict=True))
+    return f"<tr><td>{_text(calls.role_arn)}</td>{cells}</tr>\n"
+
+
+_COLUMNS = ("Pods", "Calls", "With the longest sessions", "Share of a region's quota")
+"""Columns of numbers in the table of calls."""
+
+
+def _cells(calls: RoleCalls) -> tuple[str, ...]:
+    share = calls.share_of_quota
+    shown = f"{share:.2%}" if share >= SMALLEST_SHARE else "< 0.01%"
+    return (f"{calls.pods:,}", f"{calls.calls_per_day:,}", f"{calls.longest_sessions_per_day:,}", shown)
+
+
+def _number(label: str, cell: str) -> str:
+    return f'<td class="number" data-label="{label}">{escape(cell)}</td>'
 
 
 def _others(report: AuditReport) -> str:

@@ -51,6 +51,10 @@ def _summary(report: AuditReport, *, colours: bool) -> Iterator[str]:
     others = [f"{len(report.known)} in the baseline"] if report.known else []
     others += [f"{len(report.accepted)} accepted"] if report.accepted else []
     yield f"Findings: {', '.join([*counts, *others]) or 'none'}"
+    if report.unread:
+        yield printable(f"Not read: {', '.join(report.unread)}. Rules that need these parts report nothing.")
+    for each in report.ended:
+        yield printable(f"Line {each.line} of the accepted findings has ended: {each.rule} {each.subject}")
     for each in report.unused:
         yield printable(f"Line {each.line} of the accepted findings matches nothing: {each.rule} {each.subject}")
 

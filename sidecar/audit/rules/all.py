@@ -4,11 +4,11 @@ from sidecar.audit.finding import Rule
 from sidecar.audit.rules import broken, cost, exposed, incomplete, unused, wide
 
 RULES: tuple[Rule, ...] = (
+    *incomplete.RULES,
     *broken.RULES,
     *wide.RULES,
     *exposed.RULES,
     *unused.RULES,
     *cost.RULES,
-    *incomplete.RULES,
 )
 """All rules, in the order of the report."""

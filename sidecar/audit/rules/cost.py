@@ -4,6 +4,7 @@ Estimate each role's calls to STS per day, and find the roles for which longer s
 Rule: the estimate for an application with an SDK is a minimum, because each process exchanges the token itself.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ DEFAULT_SESSION_SECONDS = 3600
 
 SDK_CALLS_PER_DAY = 24
 """Minimum of one SDK's exchanges per day: one for each session of an hour."""
+
+_DURATION = re.compile("[1-9][0-9]{2,5}")
+"""Pattern for a duration in seconds. Anybody who can create a Pod can write any other text there."""
 
 WORTHWHILE_CALLS = 100
 """Smallest saving, in calls per day, that is reported."""
@@ -68,10 +72,10 @@ def _calls_of(pod: Pod, longest_seconds: int) -> int:
         users = [c for c in applications_of(pod) if Identity.WEB_IDENTITY in identities_of(pod, c) and not c.is_init]
         return SDK_CALLS_PER_DAY * max(len(users), 1)
     values = (v.value for v in sidecar.variables if v.name == "IRSA_SIDECAR_DURATION")
-    duration = next(values, None) or str(DEFAULT_SESSION_SECONDS)
+    duration = next(values, None) or ""
     if duration == LONGEST:
         return calls_per_day(longest_seconds)
-    return calls_per_day(int(duration) if duration.isdigit() and int(duration) > 0 else DEFAULT_SESSION_SECONDS)
+    return calls_per_day(int(duration) if _DURATION.fullmatch(duration) else DEFAULT_SESSION_SECONDS)
 
 
 def _longer_sessions(relations: Relations) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from functools import cache
 import msgspec
 
 from sidecar.audit.finding import Finding
-from sidecar.audit.inventory import PODS, Inventory, OidcProvider, Problem
+from sidecar.audit.inventory import CALLER, PODS, Account, Inventory, OidcProvider, Problem
 from sidecar.audit.judge import judge
 from sidecar.audit.relations import Options
 from tests.unit.audit.conftest import inventory_of
@@ -19,6 +19,12 @@ _DENIED = Problem(
     PODS,
     "The API server of context lab rejected GET /api/v1/pods?limit=500 (403): pods is forbidden",
     "Ask an administrator for the permission to list pods",
+)
+
+_EXPIRED = Problem(
+    CALLER,
+    "AWS rejected sts:GetCallerIdentity (ExpiredToken: The security token included in the request is expired)",
+    "Sign in again (aws sso login, aws login), or use other credentials with --profile",
 )
 
 
@@ -41,3 +47,4 @@ def _inventories() -> Iterator[tuple[Inventory, Options]]:
         yield _replace(right, account=_replace(right.account, providers=providers)), Options()
     yield _replace(right, cluster=_replace(right.cluster, issuer_thumbprint="ab" * 20)), Options()
     yield _replace(right, cluster=_replace(right.cluster, problems=(_DENIED,))), Options()
+    yield _replace(right, account=Account(problems=(_EXPIRED,))), Options()

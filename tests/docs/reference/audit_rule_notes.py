@@ -3,18 +3,22 @@
 from collections.abc import Mapping
 
 CATEGORIES: Mapping[str, str] = {
+    "incomplete": "The audit could not read a part of the cluster or the account.",
     "broken": "An application has no credentials, or will have none after its next restart.",
     "wide": "A trust policy accepts more tokens than the users of the role need.",
     "exposed": "An application holds credentials that it does not need, or can reach those of the node.",
     "unused": "Nothing uses the object. It can probably be removed.",
     "cost": "Another setting would save calls to STS.",
-    "incomplete": "The audit could not read a part of the cluster or the account.",
 }
 """The meaning of each category, which is the first part of a rule's id."""
 
 _NEW_PODS = "Pods get the change when they are created, so restart them with `kubectl rollout restart`."
 
 WHAT_TO_DO: Mapping[str, str] = {
+    "incomplete.source": "Sign in again, or correct the kubeconfig, `--profile` or `AWS_PROFILE`. The finding has the "
+    "error.",
+    "incomplete.unread": "Give the identity of the audit the permission in the finding. `irsa-sidecar audit "
+    "--print-policy` prints the IAM policy, and k8s/audit/rbac.yaml has the permissions in Kubernetes.",
     "broken.provider-missing": "Run `irsa-sidecar setup oidc-provider --issuer URL` with the issuer of the finding. "
     "docs/setup.md describes the step.",
     "broken.provider-audience": "Add the audience to the client IDs of the provider, with `irsa-sidecar setup "
@@ -71,7 +75,5 @@ WHAT_TO_DO: Mapping[str, str] = {
     "default.",
     "cost.longer-sessions": "Set the annotation `irsa-sidecar.io/duration` to `max`, or raise the role's longest "
     "session. docs/capacity.md has the figures.",
-    "incomplete.unread": "Give the identity of the audit the permission in the finding. `irsa-sidecar audit "
-    "--print-policy` prints the IAM policy, and k8s/audit/rbac.yaml has the permissions in Kubernetes.",
 }
 """The action that fixes a finding, by the rule's id."""

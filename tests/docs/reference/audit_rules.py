@@ -10,7 +10,8 @@ from tests.docs.reference.audit_rule_notes import CATEGORIES, WHAT_TO_DO
 from tests.docs.reference.markdown import bullets, fenced, marked, section, sentences, table
 
 _SEVERITY: dict[Severity, str] = {
-    Severity.ERROR: "an application has no credentials, or will have none after its next restart",
+    Severity.ERROR: "an application has no credentials, or will have none after its next restart, or the audit could "
+    "not run",
     Severity.WARNING: "a person or a program can obtain credentials that are not meant for it",
     Severity.NOTE: "nothing is broken, but the object can be removed or improved",
 }

@@ -173,6 +173,22 @@ def test_pages_are_read_until_the_last(audit: Audit, seeded: FakeApiServer) -> N
     assert len(pages) == 3
 
 
+def test_saved_files_replace_files_and_links(audit: Audit, tmp_path: Path) -> None:
+    """An old file may be readable by everybody, and a link may lead to a file of another person."""
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "inventory/cluster.json").touch(0o666)
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "inventory/account.json").symlink_to(tmp_path / "other")
+    audit("--save", "inventory")
+    modes = {path.name: oct(path.lstat().st_mode & 0o7777) for path in (tmp_path / "inventory").iterdir()}
+    assert modes == {"cluster.json": "0o600", "account.json": "0o600"}
+    assert (tmp_path / "other").read_text() == "kept"
+
+
+def test_save_and_from_exclude_each_other(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit("--from", "inventory", "--save", "other").status == 2
+
+
 # Wrong usage
 
 
@@ -181,6 +197,7 @@ def test_pages_are_read_until_the_last(audit: Audit, seeded: FakeApiServer) -> N
     [
         (("--output", "xml"), "--output is xml: xml is not a format. Use one of table, json"),
         (("--output", "json="), "no file is named"),
+        (("--output", "json", "--output", "html"), "--output sends json and html to stdout, where they would mix"),
         (("--output", "json=/nowhere/report"), "--output names /nowhere/report, which cannot be written"),
         (("--days", "0"), "--days is 0: it must be at least 1"),
         (("--from", "nowhere"), "--from is nowhere: cluster.json cannot be read"),

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sidecar.audit import aws_kept, kubernetes_kept
-from sidecar.audit.kubernetes_kept import MAX_ANNOTATIONS, MAX_VALUE_CHARACTERS
+from sidecar.audit.kubernetes_kept import MAX_ANNOTATIONS, MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS
 from tests.unit.audit.documents import container, network_policy, pod, service_account
 
 ALL = {"cidr": "0.0.0.0/0"}
@@ -111,3 +111,13 @@ def test_roles_of_aws_services_are_recognised() -> None:
     arn = "arn:aws:iam::111122223333:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"
     assert aws_kept.is_service_linked(arn)
     assert not aws_kept.is_service_linked("arn:aws:iam::111122223333:role/app")
+
+
+def test_size_of_names_that_the_api_server_does_not_check_is_limited() -> None:
+    """The names of owners, variables and Secrets in a Pod are any text of its author."""
+    long = "x" * 10_000
+    secret = {"secretKeyRef": {"name": long, "key": "k"}}
+    document = pod("shop", container(**{f"AWS_{long}": "", "AWS_ACCESS_KEY_ID": secret}))
+    document["metadata"]["ownerReferences"] = [{"kind": long, "name": long, "controller": True}]
+    document["spec"]["containers"][0]["envFrom"] = [{"secretRef": {"name": long}}]
+    assert len(msgspec.json.encode(kubernetes_kept.pod(document))) < 8 * MAX_NAME_CHARACTERS

@@ -16,6 +16,7 @@ from sidecar.audit.inventory import Inventory
 from sidecar.audit.judge import AuditReport, judge
 from sidecar.audit.relations import Options
 from sidecar.audit.report.as_json import as_json
+from sidecar.audit.report.graph import graph_of
 from sidecar.audit.report.html import as_html
 from sidecar.audit.report.junit import as_junit
 from sidecar.audit.report.prometheus import as_prometheus
@@ -263,3 +264,31 @@ def test_threshold_decides_whether_the_audit_fails(report: AuditReport) -> None:
         assert only_lower.fails(lower)
         assert not only_lower.fails(higher)
     assert not report.fails(None)
+
+
+def test_acceptance_that_ended_is_named(world: Inventory, report: AuditReport) -> None:
+    """Otherwise nobody knows why an accepted finding is reported again."""
+    entry = Acceptance(report.findings[0].rule, "*", "known", NOW.timestamp(), line=3)
+    result = judge(world, NOW.timestamp(), Options(), [entry])
+    assert (result.ended, result.unused) == ((entry,), ())
+    assert "Line 3 of the accepted findings has ended" in as_text(result, width=100, colours=False)
+    assert [each["line"] for each in json.loads(as_json(result))["ended_acceptances"]] == [3]
+
+
+def test_summary_names_unread_parts_before_the_findings(world: Inventory, report: AuditReport) -> None:
+    partial = report._replace(unread=("AWS account", "Kubernetes Nodes"))
+    lines = as_text(partial, width=100, colours=False).splitlines()
+    assert lines[3].startswith("Not read: AWS account, Kubernetes Nodes. ")
+    assert "Not read: AWS account, Kubernetes Nodes." in "".join(Page(as_html(partial, world)).texts)
+
+
+def test_findings_begin_with_the_highest_severity(report: AuditReport) -> None:
+    order = [SEVERITIES.index(each.severity) for each in report.findings]
+    assert order == sorted(order)
+
+
+def test_graph_lists_objects_with_findings_first(report: AuditReport, world: Inventory) -> None:
+    boxes = [node for node in graph_of(world, report.findings).nodes if node.column == 0]
+    classes = [node.severity for node in boxes]
+    assert classes[0] is Severity.ERROR
+    assert classes[-1] is None

@@ -8,7 +8,9 @@ import pytest
 from sidecar.audit.finding import Finding, Rule, Severity
 from sidecar.audit.inventory import (
     ASSOCIATIONS,
+    CALLER,
     INSTANCES,
+    NODES,
     PODS,
     PROVIDERS,
     ROLES,
@@ -23,8 +25,8 @@ from sidecar.audit.judge import judge
 from sidecar.audit.relations import Options, Relations
 from sidecar.audit.rules import all as all_rules
 from tests.unit.audit.conftest import inventory_of
-from tests.unit.audit.documents import ISSUER, NOW, PROVIDER_ARN, role_arn
-from tests.unit.audit.world import CASES, RIGHT
+from tests.unit.audit.documents import ISSUER, NOW, PROVIDER_ARN, role_arn, service_account, sidecar_pod
+from tests.unit.audit.world import CASES, RIGHT, Case, Parts
 
 replace = msgspec.structs.replace
 
@@ -115,12 +117,12 @@ def test_unread_part_causes_no_finding_but_the_report_of_it(world: Inventory, pa
 
 
 def test_inventory_without_an_account_reports_only_the_cluster(world: Inventory) -> None:
-    alone = replace(world, account=Account(problems=(Problem("AWS account", "no credentials", "Sign in"),)))
+    alone = replace(world, account=Account(problems=(Problem(CALLER, "no credentials", "Sign in"),)))
     found = {finding.rule for finding in judge(alone, NOW.timestamp(), Options()).findings}
     assert not {
         rule for rule in found if rule.startswith(("wide.", "unused.role", "broken.trust", "broken.provider"))
     } - {"wide.shared-role"}
-    assert {"broken.misspelt-annotation", "broken.not-injected", "exposed.static-keys", "incomplete.unread"} <= found
+    assert {"broken.misspelt-annotation", "broken.not-injected", "exposed.static-keys", "incomplete.source"} <= found
 
 
 def test_unknown_instances_cause_no_finding_about_metadata(world: Inventory) -> None:
@@ -167,6 +169,29 @@ def test_restart_names_the_workload_and_quotes_it(world: Inventory, owner: str, 
     pods = [replace(pod, owner=owner) for pod in world.cluster.pods if pod.namespace == "stale-irsa"]
     changed = replace(world, cluster=replace(world.cluster, pods=tuple(pods)))
     assert [each.next_step for each in findings(changed, "broken.stale-pod")] == [step]
+
+
+@pytest.mark.parametrize("duration", ["\u00b2", "9" * 2048, "-1", "0", "1e9", ""])
+def test_duration_that_is_not_one_does_not_stop_the_audit(duration: str) -> None:
+    """Anybody who can create a Pod chooses this text. Python's isdigit() accepts a superscript."""
+    name = "right-sidecar"
+    parts = Parts((service_account(name, role=role_arn(name)), sidecar_pod(name, role_arn(name), duration)))
+    report = judge(inventory_of([Case(name, frozenset(), parts)]), NOW.timestamp(), Options())
+    assert [each.calls_per_day for each in report.calls] == [48]
+
+
+def test_account_that_cannot_be_read_is_an_error(world: Inventory) -> None:
+    """Otherwise a job with expired credentials passes."""
+    alone = replace(world, account=Account(problems=(Problem(CALLER, "the token has expired", "Sign in"),)))
+    assert [each.severity for each in findings(alone, "incomplete.source")] == [Severity.ERROR]
+    assert not findings(alone, "incomplete.unread")
+
+
+def test_cluster_that_cannot_be_read_is_an_error(world: Inventory) -> None:
+    problems = [Problem(part, "401") for part in (NODES, PODS, SERVICE_ACCOUNTS)]
+    for number, expected in ((2, 0), (3, 1)):
+        cluster = replace(world.cluster, problems=tuple(problems[:number]))
+        assert len(findings(replace(world, cluster=cluster), "incomplete.source")) == expected
 
 
 def test_rule_that_raises_does_not_hide_other_rules(monkeypatch: pytest.MonkeyPatch, world: Inventory) -> None:

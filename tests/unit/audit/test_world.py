@@ -15,6 +15,7 @@ OTHERWISE_TESTED = {
     "broken.provider-audience",
     "broken.provider-missing",
     "broken.provider-thumbprint",
+    "incomplete.source",
     "incomplete.unread",
     "wide.no-boundary",
 }
