@@ -24,6 +24,9 @@ from sidecar.printable import printable
 MAX_TEXT = 2000
 """Longest text of one cell, in characters. Names can have any length, because a Pod's author chooses some of them."""
 
+MAX_NAME = 600
+"""Longest name of an object. Names in Kubernetes have at most 253 characters, and ARNs of roles about 600."""
+
 SMALLEST_SHARE = 0.0001
 """Smallest share of the quota that is shown as a number."""
 
@@ -142,7 +145,8 @@ def _row(finding: Finding) -> str:
 
 def _subject(subject: Subject) -> str:
     name = f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
-    return f'<span class="kind">{_text(subject.kind)}</span> {_text(name)}'
+    shown = escape(printable(name, max_length=MAX_NAME))
+    return f'<span class="kind">{_text(subject.kind)}</span> {shown}'
 
 
 def _sentence(text: str) -> str:

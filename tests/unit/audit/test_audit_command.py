@@ -185,8 +185,10 @@ def test_saved_files_replace_files_and_links(audit: Audit, tmp_path: Path) -> No
     assert (tmp_path / "other").read_text() == "kept"
 
 
-def test_save_and_from_exclude_each_other(audit: Audit, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit("--from", "inventory", "--save", "other").status == 2
+def test_save_and_from_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(["audit", "--from", "inventory", "--save", "other"])
+    assert "--save: not allowed with argument --from" in capsys.readouterr().err
 
 
 # Wrong usage
