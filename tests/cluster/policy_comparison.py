@@ -5,17 +5,16 @@ Three dry runs create each Pod. With the label "false", the result is the Pod th
 label "true", the policy changes the Pod. The third Pod is the result of injection into the first Pod, and the policy
 does not change it.
 
-The comparison runs as a program in the cluster's network, with one connection for each thread. It reads Pods and prints
-results, both as one JSON document per line.
+The comparison runs as a program in the cluster's network. It reads Pods and prints results, both as one JSON document
+per line.
 """
 
 import json
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from enum import Enum
 from typing import NamedTuple
@@ -32,7 +31,10 @@ from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.policy_pods import ACCOUNTS
 
 AT_A_TIME = 4
-"""The number of connections to the API server."""
+"""Number of processes. Threads are not used, because Python 3.11 crashed once with four threads and TLS."""
+
+CHUNK = 20
+"""Number of Pods that a process gets at a time."""
 
 OF_A_CREATION = ("uid", "creationTimestamp", "generation", "managedFields")
 """The fields of a Pod's metadata that differ between two creations."""
@@ -91,14 +93,10 @@ def compared(cluster: Cluster, namespace: str, pods: Sequence[Document], setting
 
 
 class Comparison:
-    """A comparison of Pods in a namespace with ACCOUNTS. It has one connection for each thread."""
+    """Compares Pods in a namespace with ACCOUNTS, with one connection to the API server."""
 
-    def __init__(self, kubeconfig: str, namespace: str, settings: Settings) -> None:
-        self._kubeconfig, self.namespace, self._settings = kubeconfig, namespace, settings
-        self._own, self._opened = threading.local(), ExitStack()
-
-    def close(self) -> None:
-        self._opened.close()
+    def __init__(self, kubernetes: Kubernetes, namespace: str, settings: Settings) -> None:
+        self._kubernetes, self.namespace, self._settings = kubernetes, namespace, settings
 
     def one(self, pod: Document) -> Compared:
         received, of_policy = self._created(labelled(pod, "false")), self._created(pod)
@@ -115,17 +113,10 @@ class Comparison:
     def _created(self, pod: Document) -> Document | str:
         """Return the Pod that a dry run creates, or the API server's rejection."""
         try:
-            found = self._client().create(f"/api/v1/namespaces/{self.namespace}/pods", pod, dry_run=True)
+            found = self._kubernetes.create(f"/api/v1/namespaces/{self.namespace}/pods", pod, dry_run=True)
         except KubernetesError as error:
             return error.problem
         return comparable(found)
-
-    def _client(self) -> Kubernetes:
-        if not hasattr(self._own, "client"):
-            opened = open_cluster(find_cluster({"KUBECONFIG": self._kubeconfig}))
-            self._own.client = self._opened.enter_context(opened)
-        client: Kubernetes = self._own.client
-        return client
 
 
 def labelled(pod: Document, value: str) -> Document:
@@ -141,12 +132,26 @@ def comparable(pod: Document) -> Document:
     return found
 
 
+_UNTIL_EXIT = ExitStack()
+
+_OPENED: list[Comparison] = []
+"""The comparison of this process. Each process has its own connection."""
+
+
+def _open(kubeconfig: str, namespace: str, settings: str) -> None:
+    kubernetes = _UNTIL_EXIT.enter_context(open_cluster(find_cluster({"KUBECONFIG": kubeconfig})))
+    _OPENED.append(Comparison(kubernetes, namespace, Settings(*json.loads(settings))))
+
+
+def _compare(line: str) -> str:
+    return json.dumps(_OPENED[0].one(json.loads(line))[1:])
+
+
 def main(kubeconfig: str, namespace: str, settings: str) -> None:
-    comparison = Comparison(kubeconfig, namespace, Settings(*json.loads(settings)))
-    with ThreadPoolExecutor(AT_A_TIME) as executor:
-        for found in executor.map(comparison.one, map(json.loads, sys.stdin)):
-            sys.stdout.write(json.dumps(found[1:]) + "\n")
-    comparison.close()
+    arguments = (kubeconfig, namespace, settings)
+    with ProcessPoolExecutor(AT_A_TIME, initializer=_open, initargs=arguments) as executor:
+        for found in executor.map(_compare, sys.stdin, chunksize=CHUNK):
+            sys.stdout.write(found + "\n")
 
 
 if __name__ == "__main__":

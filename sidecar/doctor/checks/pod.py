@@ -35,6 +35,10 @@ SECRET_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105  a name
 TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105
 
 
+INJECTORS = {"mutatingwebhookconfigurations": "the webhook", "mutatingadmissionpolicies": "the policies"}
+"""The kinds of objects that add sidecars, and the owner of each. The objects have the name SIDECAR."""
+
+
 class PodFacts(NamedTuple):
     """
     A Pod's document and state. `pod` is None if the Pod does not exist.
@@ -42,7 +46,8 @@ class PodFacts(NamedTuple):
     `events` are the messages of the Pod's Warning events, newest first. `readiness` is the response from the daemon's
     /readyz, read through the API server. It is "" if the daemon is ready, and None if it is not known.
     `unknown_readiness` is then the reason. `token_lifetimes` are the seconds from issue to expiration by the token's
-    file, and only doctor inside the Pod can read them.
+    file, and only doctor inside the Pod can read them. `injectors` are the installed ones of INJECTORS, or None if they
+    are not known.
     """
 
     name: str
@@ -53,6 +58,7 @@ class PodFacts(NamedTuple):
     readiness: str | None = None
     unknown_readiness: str = ""
     token_lifetimes: Mapping[str, float] = MappingProxyType({})
+    injectors: tuple[str, ...] | None = None
 
     @property
     def spec(self) -> Document:
@@ -101,10 +107,25 @@ def _has_sidecar(facts: PodFacts) -> Finding:
     if sidecar is not None:
         is_native = sidecar.get("restartPolicy") == "Always"
         return ok(f"container {sidecar['name']}, {'a native sidecar' if is_native else 'an ordinary container'}")
-    return _without_sidecar(_mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels")))
+    return _without_sidecar(_mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels")), facts.injectors)
 
 
-def _without_sidecar(labels: Document) -> Finding:
+def _not_injected(injectors: Sequence[str] | None) -> Finding:
+    """Return the finding for a Pod with the label but without a sidecar."""
+    problem = f"the Pod has the label {INJECT_LABEL} but no sidecar"
+    if injectors == ():
+        return failed(
+            f"{problem}: the cluster has neither the webhook nor the policies of irsa-sidecar",
+            "Install one of them (docs/install.md, docs/policy.md), then recreate the Pod",
+        )
+    who = " and ".join(injectors or ("the webhook or the policies",))
+    return failed(
+        f"{problem}: {who} did not process it",
+        f"Check {who} (kubectl get {','.join(INJECTORS)}), then recreate the Pod: only new Pods get a sidecar",
+    )
+
+
+def _without_sidecar(labels: Document, injectors: Sequence[str] | None) -> Finding:
     value = labels.get(INJECT_LABEL, INJECT_FALSE)
     if value not in (INJECT_TRUE, INJECT_FALSE):
         return failed(
@@ -112,11 +133,7 @@ def _without_sidecar(labels: Document) -> Finding:
             f'Set the label {INJECT_LABEL}: "true" in the Pod template',
         )
     if value == INJECT_TRUE:
-        return failed(
-            f"the Pod has the label {INJECT_LABEL} but no sidecar: the webhook did not process it",
-            "Check that the webhook runs (kubectl get pods -n irsa-sidecar), then recreate the Pod: the webhook "
-            "processes Pods only when they are created",
-        )
+        return _not_injected(injectors)
     if misnamed := misnamed_label(labels):
         return failed(
             f"the Pod has no irsa-sidecar, and its label {misnamed.name} is not read",

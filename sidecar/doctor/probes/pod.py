@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.doctor.checks.pod import PodFacts, environ_of
+from sidecar.doctor.checks.pod import INJECTORS, SIDECAR, PodFacts, environ_of
 from sidecar.doctor.finding import Finding, Row, Status
 from sidecar.doctor.report import SCHEMA_VERSION
 from sidecar.errors import ConfigurationError, KubernetesError
@@ -73,10 +73,21 @@ def parse_pod_name(text: str) -> tuple[str | None, str]:
 def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
     pods = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
     facts = PodFacts(name, namespace, kubernetes.context or "", kubernetes.get(pods))
-    if facts.pod is None or facts.sidecar is None:
+    if facts.pod is None:
         return facts
+    if facts.sidecar is None:
+        return facts._replace(injectors=_injectors(kubernetes))
     readiness, reason = _readiness(kubernetes, pods, _admin_port(facts))
     return facts._replace(events=_warnings(kubernetes, facts), readiness=readiness, unknown_readiness=reason)
+
+
+def _injectors(kubernetes: "Kubernetes") -> tuple[str, ...] | None:
+    """Return what adds sidecars in the cluster, or None if the user may not read it."""
+    path = "/apis/admissionregistration.k8s.io/v1/{}/" + SIDECAR
+    try:
+        return tuple(name for kind, name in INJECTORS.items() if kubernetes.get(path.format(kind)) is not None)
+    except KubernetesError:
+        return None
 
 
 def _admin_port(facts: PodFacts) -> int:

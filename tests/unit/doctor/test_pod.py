@@ -283,3 +283,42 @@ async def test_missing_lightkube_is_named_in_the_error(
     monkeypatch.setitem(sys.modules, "lightkube", None)
     with pytest.raises(ConfigurationError, match="needs the package lightkube"):
         await examine(environ)
+
+
+INSTALLED: dict[str, tuple[tuple[str, ...], str]] = {
+    "nothing": ((), "the cluster has neither the webhook nor the policies of irsa-sidecar"),
+    "the webhook": (("mutatingwebhookconfigurations",), "the webhook did not process it"),
+    "policies": (("mutatingadmissionpolicies",), "the policies did not process it"),
+    "both": (
+        ("mutatingwebhookconfigurations", "mutatingadmissionpolicies"),
+        "the webhook and the policies did not process it",
+    ),
+}
+
+
+WITHOUT_SIDECAR = {**POD, "spec": {**POD["spec"], "initContainers": []}}
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
+
+
+async def not_injected(api: FakeApiServer, environ: dict[str, str]) -> str:
+    """Return the finding about the missing sidecar."""
+    api.put(f"{PODS}/cart", deepcopy(WITHOUT_SIDECAR))
+    (found,) = [row.finding for row in (await examine(environ)).rows if row.check == "sidecar"]
+    return str(found.observed)
+
+
+@pytest.mark.parametrize("installed", INSTALLED)
+async def test_pod_without_sidecar_names_the_installed_injector(
+    api: FakeApiServer, environ: dict[str, str], installed: str
+) -> None:
+    kinds, problem = INSTALLED[installed]
+    for kind in kinds:
+        api.put(f"{CONFIGURATIONS}/{kind}/irsa-sidecar", {"metadata": {"name": "irsa-sidecar"}})
+    assert problem in await not_injected(api, environ)
+
+
+async def test_pod_without_sidecar_names_both_if_neither_is_readable(
+    api: FakeApiServer, environ: dict[str, str]
+) -> None:
+    api.broken[f"{CONFIGURATIONS}/mutatingwebhookconfigurations/irsa-sidecar"] = (403, {"message": "forbidden"})
+    assert "the webhook or the policies did not process it" in await not_injected(api, environ)
