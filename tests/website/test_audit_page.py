@@ -39,7 +39,8 @@ class Report:
     @property
     def rows(self) -> list[str]:
         """The texts of the visible findings."""
-        return self.page.locator("#findings tbody tr:visible").all_inner_texts()
+        found: list[str] = self.page.locator("#findings tbody tr:visible").all_inner_texts()
+        return found
 
 
 def written(inventory: Inventory, folder: Path) -> Path:
