@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.environment import VALUE_NOT_SHOWN
+from sidecar.doctor.checks.injector import not_injected
 from sidecar.doctor.checks.token import duration_text
 from sidecar.doctor.finding import Check, Finding, failed, ok, skipped, warning
 from sidecar.injection.known_names import misnamed_label
@@ -33,10 +34,6 @@ DEFAULT_ADDRESS = "127.0.0.1:4772"
 ADDRESS = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 SECRET_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105  a name
 TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105
-
-
-INJECTORS = {"mutatingwebhookconfigurations": "the webhook", "mutatingadmissionpolicies": "the policies"}
-"""The kinds of objects that add sidecars, and the owner of each. The objects have the name SIDECAR."""
 
 
 class PodFacts(NamedTuple):
@@ -110,21 +107,6 @@ def _has_sidecar(facts: PodFacts) -> Finding:
     return _without_sidecar(_mapping(_mapping(_mapping(facts.pod).get("metadata")).get("labels")), facts.injectors)
 
 
-def _not_injected(injectors: Sequence[str] | None) -> Finding:
-    """Return the finding for a Pod with the label but without a sidecar."""
-    problem = f"the Pod has the label {INJECT_LABEL} but no sidecar"
-    if injectors == ():
-        return failed(
-            f"{problem}: the cluster has neither the webhook nor the policies of irsa-sidecar",
-            "Install one of them (docs/install.md, docs/policy.md), then recreate the Pod",
-        )
-    who = " and ".join(injectors or ("the webhook or the policies",))
-    return failed(
-        f"{problem}: {who} did not process it",
-        f"Check {who} (kubectl get {','.join(INJECTORS)}), then recreate the Pod: only new Pods get a sidecar",
-    )
-
-
 def _without_sidecar(labels: Document, injectors: Sequence[str] | None) -> Finding:
     value = labels.get(INJECT_LABEL, INJECT_FALSE)
     if value not in (INJECT_TRUE, INJECT_FALSE):
@@ -133,7 +115,7 @@ def _without_sidecar(labels: Document, injectors: Sequence[str] | None) -> Findi
             f'Set the label {INJECT_LABEL}: "true" in the Pod template',
         )
     if value == INJECT_TRUE:
-        return _not_injected(injectors)
+        return not_injected(injectors)
     if misnamed := misnamed_label(labels):
         return failed(
             f"the Pod has no irsa-sidecar, and its label {misnamed.name} is not read",

@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.doctor.checks.pod import INJECTORS, SIDECAR, PodFacts, environ_of
+from sidecar.doctor.checks.injector import INJECTORS
+from sidecar.doctor.checks.pod import SIDECAR, PodFacts, environ_of
 from sidecar.doctor.finding import Finding, Row, Status
 from sidecar.doctor.report import SCHEMA_VERSION
 from sidecar.errors import ConfigurationError, KubernetesError
