@@ -31,14 +31,15 @@ ELSEWHERE = {
     "pod",
     "monitoring",
     "monitoring/webhook",
+    "policy",
     "webhook",
     "webhook/cert-manager",
     "webhook/host-network",
     *POLICIES,
 }
 """
-The manifests that other tests cover, below and in test_audit.py, test_monitoring.py, test_policy_samples.py,
-test_webhook.py and test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
+The manifests that other tests cover, below and in test_audit.py, test_monitoring.py, test_policy.py,
+test_policy_samples.py, test_webhook.py and test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
 
 They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
