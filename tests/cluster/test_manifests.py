@@ -39,7 +39,8 @@ ELSEWHERE = {
 }
 """
 The manifests that other tests cover, below and in test_audit.py, test_monitoring.py, test_policy.py,
-test_policy_samples.py, test_webhook.py and test_chart.py. tests/policies has the tests of the policies for Kyverno and Gatekeeper.
+test_policy_samples.py, test_webhook.py and test_chart.py. The policies for Kyverno and Gatekeeper have their own tests
+in tests/policies.
 
 They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
 """
