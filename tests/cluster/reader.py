@@ -51,6 +51,7 @@ class Reader:
     def try_out(self, page: str, section: str) -> Done:
         """Write the files of that section, then run its blocks that are marked for this test."""
         own = [block for block in blocks(page, section) if "file" in block.notes or self._is_own(block)]
+        assert own, f"{page} has no blocks in a section {section!r}"
         assert any(map(self._is_own, own)) or all("file" in block.notes for block in own)
         return subprocess.run(
             [*self._cluster.inside(), "bash", "-euo", "pipefail", "-c", script(map(self._adapted, own))],

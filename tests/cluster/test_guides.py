@@ -32,7 +32,7 @@ def without_webhook(node: Cluster) -> Iterator[None]:
 def test_pod_on_kind_has_the_role_of_its_service_account(reader: Reader) -> None:
     _run_first_pod(reader)
     identity = f"arn:aws:sts::111122223333:assumed-role/cart/{reader.namespace}.cart-"
-    logs = _until(reader, FIRST_POD, "4. See both sides", identity)
+    logs = _until(reader, FIRST_POD, "4. Read the logs", identity)
     assert "exchange_granted" in logs
 
 
