@@ -118,8 +118,8 @@ def main() -> int:
             imported,
             lambda: starts(run, subjects.boto3_here("boto3", inputs), sts.url),
             lambda: system_calls(run, sts.url),
-            # The ratio is 0.7 on a quiet machine and 0.3 on a busy one, because the daemon uses more cores than one
-            # thread of C.
+            # The daemon reaches 0.7 of the C server's rate on a quiet machine and 0.3 on a busy one, because it uses
+            # several cores and the C server uses one thread.
             lambda: rush(run, [(subjects.limit("C limit"), 0.2)], sts.url),
             lambda: rush(run, [(subjects.aws_vault("aws-vault", inputs), 0.7)], sts.url),
         ]

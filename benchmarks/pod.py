@@ -50,7 +50,11 @@ while True:
 """
 
 OWN_TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
-"""Path of the token in IRSA without a sidecar (EKS user guide, Configure Pods to use a Kubernetes service account)."""
+"""
+Directory of the token in IRSA without a sidecar.
+
+Source: EKS user guide, Configure Pods to use a Kubernetes service account.
+"""
 
 SETTLED_SECONDS = 60.0
 """Time until a start is over and the kubelet has measured the Pod. The kubelet measures about every ten seconds."""

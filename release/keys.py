@@ -51,7 +51,11 @@ def clear_sign(text: bytes, folder: Path) -> bytes:
 
 @contextmanager
 def _gnupg() -> Iterator[list[str]]:
-    """Return the start of a command with a home of its own. A short path fits into the name of the agent's socket."""
+    """
+    Yield the start of a gpg command with a temporary home directory.
+
+    The directory is in /tmp, because the path of the agent's socket has a length limit.
+    """
     with tempfile.TemporaryDirectory(prefix="gnupg-", dir="/tmp") as home:
         try:
             yield ["gpg", "--homedir", home, "--batch", "--yes", "--quiet", "--pinentry-mode=loopback"]

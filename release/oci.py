@@ -24,7 +24,7 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 SETTINGS = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "WorkingDir", "StopSignal", "Healthcheck")
-"""Settings of a Dockerfile that a container has. `Healthcheck` is Docker's addition to the OCI configuration."""
+"""Fields that are copied from the saved image's configuration. `Healthcheck` is Docker's addition to OCI's fields."""
 
 VARIANTS = {"arm64": "v8"}
 """Variants of architectures, which registries expect beside the architecture."""

@@ -246,7 +246,7 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
 
 def _check_signing_region(role: Role, sts: StsSettings) -> None:
     """
-    Raise ConfigurationError if the role has a chain and no region is set to sign its requests for.
+    Raise ConfigurationError if the role has a chain and no signing region is set.
 
     Each AssumeRole in a chain is signed for a region, even if the URL of STS is set.
     """

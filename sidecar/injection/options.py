@@ -175,7 +175,11 @@ def _roles(
         )
     setting = f"annotation {name} of ServiceAccount {service_account.namespace}/{service_account.name}"
     if name not in service_account.annotations:
-        raise NoRoleError("There is no role", fix=f"Add the {setting}, or the annotation {ROLE_ARN} of the Pod")
+        raise NoRoleError(
+            "There is no role",
+            fix=f"Set the annotation {name} on ServiceAccount {service_account.namespace}/{service_account.name}, "
+            f"or the annotation {ROLE_ARN} on the Pod",
+        )
     return parse_role_arn(setting, service_account.annotations[name]), (only,)
 
 

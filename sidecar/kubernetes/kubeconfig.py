@@ -198,8 +198,8 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
     if name not in entries:
         known = ", ".join(sorted(map(str, entries))) or "none"
         raise ConfigurationError(
-            f"{title} names the {inner} {name}, which does not exist. There are {known}",
-            fix="Correct the name",
+            f"{title} names the {inner} {name}, which does not exist. Existing names: {known}",
+            fix="Use one of these names, or add the missing entry",
         )
     for field in unknown_fields(entries[name], kind):
         warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")

@@ -78,7 +78,7 @@ def user_problem(user: UserEntry) -> Explanation | None:
         return Explanation(f"has {names[0]} without as", fix="Set `as` to the user to impersonate, as kubectl requires")
     if user.auth_provider and not (user.token or user.token_file or user.exec):
         fix = "Use a plugin (exec) or a token for the login"
-        return Explanation("has auth-provider, which kubectl does not support since 1.26", fix)
+        return Explanation("has auth-provider, which kubectl has not supported since 1.26", fix)
     return _plugin_problem(user)
 
 

@@ -35,7 +35,7 @@ SETTINGS = Settings(image="irsa-sidecar", region="us-east-1")
 WITH_ROLE = ServiceAccount("shop", "cart", {EKS_ROLE_ARN: "arn:aws:iam::111122223333:role/app"})
 
 SECOND = "②"
-"""A second text like MARKER."""
+"""A placeholder for the second value in a message with two values. MARKER is the first one."""
 
 
 def pod() -> Iterator[Case]:

@@ -48,7 +48,7 @@ HAS_SIDECAR = (
     f"object.spec.?volumes.orValue([]).exists(v, v.name == {text(TOKEN_VOLUME)} && has(v.projected)) &&\n"
     f"  ({_LISTS_WITH_SIDECAR})"
 )
-"""The expression for whether the Pod has a whole sidecar, and not only the stub of a user."""
+"""An expression that is true if the Pod has a whole sidecar, and not only the stub of a user."""
 
 
 def of(mapping: str, name: str) -> str:
@@ -61,12 +61,12 @@ def without_last_slashes(path: str) -> str:
 
 
 def is_set(variable: str) -> str:
-    """Return the expression for whether a variable may have a value."""
+    """Return an expression that is true if a variable may have a value."""
     return f'({variable}.?value.orValue("") != "" || has({variable}.valueFrom))'
 
 
 def has_set(variables: str, names: Iterable[str]) -> str:
-    """Return the expression for whether one of the named variables is set."""
+    """Return an expression that is true if one of the named variables is set."""
     return f"{variables}.exists(e, e.name in {texts(names)} && {is_set('e')})"
 
 
@@ -75,7 +75,7 @@ def mounts(container: str, volume: str) -> str:
 
 
 def still_mounted(volume: str) -> str:
-    """Return the expression for whether a container that gets no credentials mounts the volume."""
+    """Return an expression that is true if a container that gets no credentials mounts the volume."""
     return f"variables.containers.exists(i, c, !variables.gets[i] && {mounts('c', volume)})"
 
 

@@ -75,7 +75,7 @@ class Peers:
 
     @property
     def can_look_up(self) -> bool:
-        """True if the users of clients can be found on this machine."""
+        """True if this machine can look up the user of a client's process."""
         self._open()
         return self._find is not lookup_unavailable
 

@@ -99,8 +99,8 @@ class Limits(NamedTuple):
     """Limits of time and bytes for input that the server reads and discards after a rejection; see `_linger`."""
     hold_seconds: float = 0.8
     """
-    Deadline for the event of a held request, such as the first credentials or a check of the secret's file. Most SDKs
-    give up after 1 s, and Java retries without a pause.
+    Deadline for the event that a held request waits for, such as the first credentials or a check of the secret's file.
+    Most SDKs give up after 1 s, and Java retries without a pause.
     """
     stop_seconds: float = 3.0
     """Deadline for the last responses when the server stops."""

@@ -25,9 +25,9 @@ class Stream:
 
     async def handshake(self, context: ssl.SSLContext) -> None:
         """
-        Use TLS from now on, as its server.
+        Switch the connection to TLS, in the role of the server.
 
-        Raises ssl.SSLError if the client does not speak it.
+        Raises ssl.SSLError if the client does not use TLS.
         """
         secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = secured

@@ -133,7 +133,7 @@ def _make_unscheduled_pod(namespace: Namespace) -> None:
 
 
 def _shape(value: Any) -> Any:
-    """Return names and types of the claims, because the values differ between tokens."""
+    """Return the names and types of the claims, without the values, because these differ between tokens."""
     if isinstance(value, dict):
         return {name: _shape(item) for name, item in value.items()}
     return [_shape(item) for item in value] if isinstance(value, list) else type(value)

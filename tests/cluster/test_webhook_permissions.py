@@ -56,7 +56,9 @@ def test_webhook_reports_missing_permissions_and_continues(
     }
 
 
-def test_webhook_recovers_with_its_permissions(webhook: Namespace, annotated: Namespace, sts: ClusterSts) -> None:
+def test_webhook_recovers_when_permissions_are_restored(
+    webhook: Namespace, annotated: Namespace, sts: ClusterSts
+) -> None:
     wait_until(lambda: "created" in tried(annotated, labelled_pod(authored_spec(sts))), "an admitted Pod")
 
 

@@ -133,7 +133,7 @@ print(json.dumps({"files": names, "writable": [path for path in paths if writabl
 
 @pytest.fixture(scope="module")
 def listing(engine: Engine) -> dict[str, list[str]]:
-    """Return the files in the image, and their permissions for the daemon's user if the root were writable."""
+    """Return the image's files and programs, and the paths that the daemon's user can write on a writable root."""
     done = engine.python(LISTING, options=("--read-only=false",))
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found

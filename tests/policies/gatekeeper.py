@@ -23,7 +23,7 @@ def verify(
     """
     Return `PASS` or `FAIL` for each case, by its name.
 
-    The constraints are the constraints of `mode`. The namespace has the mode `labelled`, or `mode` without a value.
+    Use the constraints of `mode`. The namespace's label is `labelled`, or `mode` if `labelled` is None.
     """
     inventory = [namespace(labelled or mode), *service_accounts()]
     (folder / "inventory.yaml").write_text(yaml.safe_dump_all(inventory))

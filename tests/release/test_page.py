@@ -10,7 +10,7 @@ from tests.release.conftest import KEYS
 from tests.support.documents import blocks
 
 PAGE = "docs/verify.md"
-"""The path of the page, whose notes contain the path of this file."""
+"""The page whose commands this test runs. The `run by` notes above these commands name this file."""
 
 
 def test_commands_of_the_page_accept_the_release(copied: Release, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_second_swap_of_a_config_map_is_detected(rotation: Rotation) -> No
 
 
 class Reported(CaBundle):
-    """The reports in the order in which they arrived."""
+    """A CaBundle that records its reports in the order in which they arrive."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

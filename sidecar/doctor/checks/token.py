@@ -25,7 +25,11 @@ PROJECTED = "Use a projected volume: serviceAccountToken with audience sts.amazo
 
 
 class FileFacts(NamedTuple):
-    """The token's file. `uid` is doctor's user. `is_sub_path` is true if the file is mounted without its volume."""
+    """
+    The token's file. `uid` is doctor's user.
+
+    `is_sub_path` is true if the file is mounted through a subPath, so that the kubelet's renewals do not reach it.
+    """
 
     bytes: int
     mode: int

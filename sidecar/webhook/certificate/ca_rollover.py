@@ -31,7 +31,12 @@ Authorities = tuple[bytes, ...]
 
 
 class Trust(NamedTuple):
-    """The times at which each authority was first in all webhooks of the configuration, and first unneeded."""
+    """
+    Two times for each authority.
+
+    `trusted_at` is the time since which every webhook's caBundle contains the authority. `unneeded_at` is the time
+    since which no certificate needs it.
+    """
 
     trusted_at: Mapping[bytes, float] = {}
     unneeded_at: Mapping[bytes, float] = {}

@@ -143,7 +143,7 @@ def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> N
         ACCOUNT._replace(annotations={}, unread=("meta.helm.sh/release-name", name)),
     ):
         message = without_role(service_account=service_account)
-        assert message.startswith("There is no role. Add the annotation eks.amazonaws.com/role-arn of ServiceAccount")
+        assert message.startswith("There is no role. Set the annotation eks.amazonaws.com/role-arn on ServiceAccount")
         assert message.endswith(hint)
 
 
@@ -163,7 +163,7 @@ def test_rejection_names_the_misspelt_service_account_annotation(name: str) -> N
 def test_rejection_names_no_unrelated_annotation(name: str) -> None:
     service_account = ACCOUNT._replace(annotations={name: "sts.amazonaws.com"})
     assert without_role(service_account=service_account).endswith(
-        "or the annotation irsa-sidecar.io/role-arn of the Pod."
+        "or the annotation irsa-sidecar.io/role-arn on the Pod."
     )
     assert without_role(name).endswith("or eks.amazonaws.com/role-arn on its ServiceAccount.")
 

@@ -195,7 +195,7 @@ def test_container_that_is_chosen_and_excluded_is_rejected() -> None:
 
 
 def test_rejection_without_a_role_names_both_annotations() -> None:
-    assert "annotation eks.amazonaws.com/role-arn of ServiceAccount shop/cart" in rejection(
+    assert "annotation eks.amazonaws.com/role-arn on ServiceAccount shop/cart" in rejection(
         pod(), service_account=ACCOUNT._replace(annotations={})
     )
     assert "annotation irsa-sidecar.io/role-arn on the Pod, or" in rejection(pod(), service_account=None)

@@ -47,7 +47,7 @@ async def test_error_in_observe_is_reported_and_response_is_sent(clock: MockCloc
     server.failures.clear()
 
 
-async def test_error_in_observe_of_a_lost_client_does_not_end_server(clock: MockClock, server: Server) -> None:
+async def test_observe_error_for_a_lost_client_does_not_end_the_server(clock: MockClock, server: Server) -> None:
     server.on_observe = broken
     client = await server.connect()
     await client.send_all(GET[:10])

@@ -174,7 +174,7 @@ def test_unreadable_document_next_to_a_pod_stays_unchanged(bad: str) -> None:
 
 @pytest.mark.parametrize("bad", UNREADABLE)
 @pytest.mark.parametrize("name", ["inject", "role-arn"])
-def test_unreadable_document_with_a_request_is_an_error(bad: str, name: str) -> None:
+def test_unreadable_document_that_opts_in_is_an_error(bad: str, name: str) -> None:
     good = yaml.safe_dump(deployment(SPEC))
     with pytest.raises(ConfigurationError, match="It asks for a sidecar"):
         change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)

@@ -167,7 +167,7 @@ def test_missing_dual_stack_error_names_the_partition() -> None:
     assert "Unset it" in caught.value.fix
 
 
-def test_region_is_in_the_partition_that_lists_the_region(peer: Botocore) -> None:
+def test_partition_of_each_region_matches_botocore(peer: Botocore) -> None:
     for partition, regions in peer.partitions().items():
         assert {partition_of(region) for region in regions} == {partition}
 

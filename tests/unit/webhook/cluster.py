@@ -114,7 +114,11 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/inject") -> httpx.Response:
-    """Return a TLS context that trusts the authorities in the configuration, as the API server does."""
+    """
+    Send the document to the webhook, and return the response.
+
+    TLS trusts only the authorities in the configuration, as the API server does.
+    """
     bundle = base64.b64decode(api.documents[CONFIGURATION]["webhooks"][0]["clientConfig"]["caBundle"])
     context = ssl.create_default_context(cadata=bundle.decode())
     async with httpx.AsyncClient(verify=context, trust_env=False, timeout=GUARD_SECONDS) as client:
