@@ -67,7 +67,7 @@ STS is a stub on loopback that responds at once.
 The start times therefore do not include DNS, TCP or TLS to the real STS.
 With TLS and one file of authorities, the daemon needs 1.4 MiB and 25 ms of CPU more than in these tables.
 The image has one file per authority, and no docstrings of other packages.
-In the image, the daemon with TLS therefore needs 1.8 MiB and 22 ms of CPU less than with one file of authorities.
+With TLS in the image, the daemon therefore needs 1.8 MiB and 22 ms of CPU less than with one file of authorities.
 [capacity.md](capacity.md#memory) shows the memory of a sidecar in a Pod.
 
 ## Method

@@ -125,7 +125,7 @@ SETTINGS = (
     Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
             "address of the credentials endpoint, on loopback only; port 0 chooses a free port and prints it"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
-            "address of the probes and metrics, which never serves credentials"),
+            "address for probes and metrics; it never serves credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
             parse_path, "FILE", "file of the secret that clients must send as Authorization; created if it is missing; "
             "{role} in the path is replaced by the role's name"),

@@ -221,7 +221,7 @@ _NO_SESSION = rejection(
 )
 _SESSION_OVER = rejection(
     401,
-    "The session token has expired, or another process made it: PUT /latest/api/token for another one.",
+    "The session token has expired, or a previous process created it: PUT /latest/api/token for a new one.",
     ("WWW-Authenticate", "Token"),
 )
 _BAD_TTL = rejection(400, f"X-aws-ec2-metadata-token-ttl-seconds must be 1 to {MAX_SESSION_SECONDS}.")

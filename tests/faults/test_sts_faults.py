@@ -121,7 +121,8 @@ async def test_throttling_doubles_the_delay_from_5_s(
     """
     STS throttles with status 400 or 429.
 
-    Delays double from 5 s, or from up to 1 min while credentials are valid. The daemon respects Retry-After.
+    The first delay is at most 5 s, or at most 1 min while credentials are valid. It doubles with each failure.
+    The daemon respects Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)

@@ -285,7 +285,7 @@ RULES = (
     Rule(
         "broken.stale-pod",
         Severity.ERROR,
-        "Pods use another role than the annotation names",
+        "Pods use a different role from the one in the annotation",
         "The webhooks read the annotation when the Pod is created. A later change affects only new Pods.",
         _stale_pod,
     ),

@@ -200,7 +200,7 @@ RULES = (
         "exposed.two-identities",
         Severity.WARNING,
         "a ServiceAccount has IRSA and EKS Pod Identity",
-        "Amazon's webhook and the SDKs each choose one of the two, so the role depends on versions and order.",
+        "Amazon's webhook and the SDKs each choose one of the two. The role therefore depends on their versions.",
         _two_identities,
     ),
     Rule(

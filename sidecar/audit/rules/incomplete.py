@@ -45,8 +45,8 @@ RULES = (
         "incomplete.unread",
         Severity.WARNING,
         "a part of the cluster or the account could not be read",
-        "Rules that need this part report nothing. `irsa-sidecar audit --print-policy` prints the permissions in IAM, "
-        "and k8s/audit has those in Kubernetes.",
+        "Rules that need this part report nothing. `irsa-sidecar audit --print-policy` prints the IAM permissions, "
+        "and the manifests in k8s/audit contain the Kubernetes permissions.",
         _unread,
     ),
 )

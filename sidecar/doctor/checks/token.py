@@ -130,7 +130,7 @@ def _audience(facts: TokenFacts) -> Finding:
     if not token.audience.startswith("sts.amazonaws.com"):
         return warning(
             f"{token.audience_claim} is {token.audience}, not sts.amazonaws.com",
-            f"Make sure that the IAM OIDC provider has it among its client IDs, or {change_audience(token)}",
+            f"Make sure that the IAM OIDC provider has this audience as a client ID, or {change_audience(token)}",
         )
     return ok(
         token.audience if token.audience_claim == "aud" else f"{token.audience} (azp, which STS uses instead of aud)"

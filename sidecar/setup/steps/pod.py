@@ -2,12 +2,11 @@
 Add the sidecar to the Pods of a manifest, as the webhook does, and write the manifest to stdout.
 
 If any Pod or Pod template in the stream has the label irsa-sidecar.io/inject: "true", the command changes only Pods
-and templates with this label. Otherwise it changes all Pods and templates in Kubernetes' own kinds, except those with
-the value "false". The command changes a custom resource if spec.template has the label or an annotation of
-irsa-sidecar, or if --template-path selects a template. The role comes from the Pod's annotation
-irsa-sidecar.io/role-arn, or from --role-arn, or from a
-ServiceAccount in the same stream. Everything else stays unchanged, including comments, and a second run changes
-nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
+and templates with this label. Otherwise it changes all Pods and templates in the built-in kinds of Kubernetes, except
+those with the label irsa-sidecar.io/inject: "false". The command changes a custom resource if spec.template has the
+label or an annotation of irsa-sidecar, or if --template-path selects a template. The role comes from the Pod's
+annotation irsa-sidecar.io/role-arn, or from --role-arn, or from a ServiceAccount in the same stream. Everything else
+stays unchanged, including comments, and a second run changes nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
 """
 
 import argparse

@@ -58,8 +58,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     "exposed.token": "Move the application to the sidecar (docs/migrate.md).",
     "exposed.metadata": "Set the hop limit of the nodes' instances to 1, apply k8s/network-policy.yaml, or do both. "
     "The audit reads only NetworkPolicies of Kubernetes, not those of Cilium or Calico.",
-    "exposed.host-network": "Remove `hostNetwork` if the application does not need it. For agents of the node, which "
-    "need it, accept the finding.",
+    "exposed.host-network": "Remove `hostNetwork` if the application does not need it. Accept the finding for "
+    "node agents that need `hostNetwork`.",
     "exposed.node-role": "Create a role for the ServiceAccount with `irsa-sidecar setup role`. Afterwards, remove the "
     "permissions from the role of the node.",
     "exposed.static-keys": "Create a role for the ServiceAccount, remove the variables or the Secret, then deactivate "
