@@ -6,7 +6,8 @@ and templates with this label. Otherwise it changes all Pods and templates in th
 those with the label irsa-sidecar.io/inject: "false". The command changes a custom resource if spec.template has the
 label or an annotation of irsa-sidecar, or if --template-path selects a template. The role comes from the Pod's
 annotation irsa-sidecar.io/role-arn, or from --role-arn, or from a ServiceAccount in the same stream. Everything else
-stays unchanged, including comments, and a second run changes nothing. If a Pod requests a sidecar but cannot get one, nothing is written to stdout and the exit status is 2.
+stays unchanged, including comments, and a second run changes nothing. If a Pod requests a sidecar but cannot get one,
+nothing is written to stdout and the exit status is 2.
 """
 
 import argparse

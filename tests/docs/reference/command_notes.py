@@ -51,7 +51,7 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         _OF_A_STEP[0],
         (
             "1",
-            f"{_OF_A_STEP[1][1]} With --check, the status is also 1 if the published keys differ from the API server's keys.",
+            ("1", f"{_OF_A_STEP[1][1]} With --check, also if the published keys differ from the API server's keys."),
         ),
         _OF_A_STEP[2],
     ),
