@@ -49,10 +49,7 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "setup pod": _OF_A_STEP,
     "setup issuer-documents": (
         _OF_A_STEP[0],
-        (
-            "1",
-            ("1", f"{_OF_A_STEP[1][1]} With --check, also if the published keys differ from the API server's keys."),
-        ),
+        ("1", f"{_OF_A_STEP[1][1]} With --check, also if the published keys differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
 }
