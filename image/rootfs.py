@@ -1,13 +1,13 @@
 """
 Copy all files of the image to one folder: irsa-sidecar, the locked packages, Python, and their libraries.
 
-    python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS [FOLDER…]
+    python3 rootfs.py PIP REQUIREMENTS WHEEL ROOTFS [PATTERN…]
 
 The image has no shell, no package manager and no other program, because an intruder could use them and they would need
 updates. Run this script in the build stage with the Python whose files are copied. The script finds files through that
 Python and its loader, so it works with any base image and architecture.
 
-FOLDERs of packages, in the form PACKAGE/data, are omitted.
+Files and folders of packages that match a PATTERN, such as PACKAGE/data, are omitted. Each PATTERN must match.
 """
 
 import re
@@ -45,10 +45,26 @@ KNOWN_TO_THE_SYSTEM = {
 
 def main(pip: str, requirements: str, wheel: str, rootfs: Path, *left_out: str) -> None:
     _install(pip, requirements, wheel)
-    for folder in left_out:
-        shutil.rmtree(PACKAGES / folder, ignore_errors=True)
+    for pattern in left_out:
+        _omit(pattern)
     _lay_out_authorities()
     _gather(rootfs)
+
+
+def _omit(pattern: str) -> None:
+    """
+    Remove the files and folders of packages that match the pattern.
+
+    Raises FileNotFoundError if none matches, because the image would be larger than expected.
+    """
+    found = [*PACKAGES.glob(pattern)]
+    if not found:
+        raise FileNotFoundError(pattern)
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _install(pip: str, requirements: str, wheel: str) -> None:

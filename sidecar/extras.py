@@ -8,16 +8,21 @@ from sidecar.errors import ConfigurationError
 HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
 """The instruction to install the extras. irsa-sidecar is not published on a package index."""
 
+ONLY_FOR_TOOLS = ("sidecar.audit", "sidecar.policy", "sidecar.setup")
+"""The packages of irsa-sidecar that the image for Pods omits (Dockerfile), because they need extras."""
+
 
 def import_extra(module: str, command: str, extra: str) -> ModuleType:
     """
     Import a module for `command`.
 
-    Raises ConfigurationError with the name of a missing package.
+    Raises ConfigurationError with the name of a missing package, or if the image for Pods omits the module.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as exc:
+        if exc.name in ONLY_FOR_TOOLS:
+            raise ConfigurationError(f"`{command}` is not in the image for Pods", fix=HOW_TO_INSTALL) from exc
         if exc.name is None or exc.name.partition(".")[0] == "sidecar":
             raise
         raise ConfigurationError(

@@ -18,7 +18,7 @@ from tests.image.engine import Engine
 from tests.support.fakes.tokens import service_account_claims, service_account_token
 from tests.support.processes import GUARD_SECONDS, ROLE_ARN
 
-MOST_BYTES = 60_000_000
+MOST_BYTES = 58_000_000
 """The maximum size of the image in bytes. A Pod waits for the image on every new node."""
 
 TOKEN_PATH = "/var/run/secrets/irsa-sidecar/token"
@@ -155,6 +155,14 @@ def test_only_the_packages_of_run_are_installed(listing: dict[str, list[str]]) -
     assert not packages & {"cryptography", "lightkube", "pip", "setuptools"}
     assert not [path for path in installed if path.startswith("botocore/data/")]
     assert not [path for path in listing["files"] if "/tests/" in path or "/_tests/" in path]
+
+
+@pytest.mark.parametrize("arguments", [("setup", "role", "cart"), ("audit",), ("who", "ASIAIOSFODNN7EXAMPLE")])
+def test_command_of_the_image_for_tools_names_that_image(engine: Engine, arguments: tuple[str, ...]) -> None:
+    flags = ("--cloudtrail-api",) if arguments[0] == "who" else ()
+    done = engine.run(*arguments, *flags)
+    assert done.returncode == 2
+    assert f"`irsa-sidecar {arguments[0]}` is not in the image for Pods. Run `make tools`" in done.stderr
 
 
 def test_scanners_find_the_components(listing: dict[str, list[str]]) -> None:
