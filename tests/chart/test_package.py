@@ -33,9 +33,16 @@ def documented_commands() -> list[str]:
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_command_sets_the_users_images(helm: Helm, command: str) -> None:
     arguments = [word for word in shlex.split(command) if word not in {"--create-namespace", "--wait"}]
-    container = container_of(documents(helm.run("template", *arguments, f"--kube-version={VERSION}", cwd=ROOT).stdout))
+    is_policy = "injection=policy" in arguments
+    version = "1.36.0" if is_policy else VERSION
+    objects = documents(helm.run("template", *arguments, f"--kube-version={version}", cwd=ROOT).stdout)
     image = f"registry.example.com/irsa-sidecar:{__version__}"
-    assert (container["image"], container["args"][1]) == (f"{image}-tools", f"--image={image}")
+    if is_policy:
+        (policy,) = [found for found in objects if found["kind"] == "MutatingAdmissionPolicy"]
+        assert policy["spec"]["variables"][0] == {"name": "image", "expression": f'"{image}"'}
+    else:
+        container = container_of(objects)
+        assert (container["image"], container["args"][1]) == (f"{image}-tools", f"--image={image}")
 
 
 def test_chart_contains_no_link() -> None:

@@ -106,9 +106,9 @@ def test_page_enables_the_policies(policies: Cluster, tmp_path: Path) -> None:
     try:
         reader.run(PAGE, "With the API server")
         wait_until(
-            lambda: reader.try_out(PAGE, "Turn them on in a namespace").returncode == 0,
+            lambda: reader.try_out(PAGE, "Turn the policies on in a namespace").returncode == 0,
             "the refusal",
-            details=lambda: str(reader.try_out(PAGE, "Turn them on in a namespace")),
+            details=lambda: str(reader.try_out(PAGE, "Turn the policies on in a namespace")),
         )
     finally:
         reader.close()
