@@ -254,7 +254,8 @@ class _Connection:
             raise RejectedError(400, "The request arrives in too many small pieces.")
         if self._head is not None and self._head.is_waiting and not self._buffer:
             self._head = self._head._replace(is_waiting=False)
-            await self._stream.send_all(CONTINUE)
+            if not self._stream.send_now(CONTINUE):
+                await self._stream.send_rest()
         if not await self._receive():
             raise RejectedError(400, "The request is not complete.")
 
@@ -300,16 +301,15 @@ class _Connection:
         """Raise TooSlowError if the client does not read, or if other connections need the memory."""
         has_body = self._head is None or self._head.method != "HEAD"
         data = response_bytes(response, has_body=has_body, is_last=is_last)
-        sent = self._stream.send_now(data)
-        if sent < len(data):
-            await self._send_rest(memoryview(data)[sent:], RESPONSE_COPIES * len(response.body))
+        if not self._stream.send_now(data):
+            await self._send_rest(RESPONSE_COPIES * len(response.body))
 
-    async def _send_rest(self, data: memoryview, size: int) -> None:
+    async def _send_rest(self, size: int) -> None:
         budget = self._server.budget
         budget.add(size)
         try:
             with waiting(WRITE_SECONDS, budget.writing, is_known=self._is_known) as scope:
-                await self._stream.send_all(data)
+                await self._stream.send_rest()
         finally:
             budget.waiting_bytes -= size
         if scope.cancelled_caught:

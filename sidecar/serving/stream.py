@@ -1,7 +1,9 @@
 """
 Read and write a non-blocking socket, plain or within TLS.
 
-ssl.SSLSocket uses half of the CPU of trio.SSLStream, because OpenSSL reads the socket without copies in Python.
+TLS runs on buffers in memory, as in trio.SSLStream, but with less work per record. ssl.SSLSocket would need no buffers,
+but its errors reach other connections: OpenSSL keeps the errors of sockets in one queue for each thread, and Python
+then reports them for the next operation of any other connection, such as a request to the API server.
 
 Rule: every `receive` lets other tasks run once, and `send_now` never waits.
 """
@@ -15,6 +17,9 @@ import trio
 PIECE_BYTES = 65_536
 """Maximum size of one piece, in bytes. Within TLS, a piece is one record of at most 16 KiB."""
 
+RECORD_BYTES = 16_384
+"""Number of bytes that are sent at once: the maximum content of one TLS record (RFC 8446, 5.1)."""
+
 
 class Stream:
     """A connection of a client, whose socket does not block. A client's error is an OSError."""
@@ -22,6 +27,12 @@ class Stream:
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connection
+        self._received, self._encrypted = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+        self._unsent = b""
+        """Bytes for the socket that the kernel has not accepted yet."""
+        self._rest = memoryview(b"")
+        """The part of the response that is not in `_unsent` yet."""
 
     async def handshake(self, context: ssl.SSLContext) -> None:
         """
@@ -29,49 +40,82 @@ class Stream:
 
         Raises ssl.SSLError if the client does not use TLS.
         """
-        secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-        self._socket = secured
+        tls = context.wrap_bio(self._received, self._encrypted, server_side=True)
         while True:
-            await trio.lowlevel.wait_readable(secured)
             try:
-                return secured.do_handshake()
+                tls.do_handshake()
+                break
             except ssl.SSLWantReadError:
-                continue
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(secured)
+                await self.send_rest()
+                await self._fill()
+            except ssl.SSLError:
+                self._push()  # the alert, so that the client learns the reason
+                raise
+        await self.send_rest()
+        self._tls = tls
 
     async def receive(self) -> bytes:
         """Return the next piece, or no bytes at the end of the connection."""
-        if self._has_pending:
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.wait_readable(self._socket)
+        if self._tls is None:
+            return await self._receive_plain()
+        has_waited = False
         while True:
             try:
+                data = self._tls.read(PIECE_BYTES)
+            except ssl.SSLWantReadError:
+                await self._fill()
+                has_waited = True
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+            else:
+                if not has_waited:
+                    await trio.lowlevel.checkpoint()
+                return data
+
+    async def _receive_plain(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):
                 return self._socket.recv(PIECE_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                await trio.lowlevel.wait_readable(self._socket)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._socket)
 
-    @property
-    def _has_pending(self) -> bool:
-        """Return whether OpenSSL has decrypted bytes, which the kernel does not report as readable."""
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+    async def _fill(self) -> None:
+        """Wait for bytes from the client, and pass them to TLS."""
+        data = await self._receive_plain()
+        if data:
+            self._received.write(data)
+        else:
+            self._received.write_eof()
 
-    def send_now(self, data: bytes | memoryview) -> int:
-        """Send the first bytes, and return how many the kernel accepts at once."""
-        try:
-            return self._socket.send(data)
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            return 0
+    def send_now(self, data: bytes | memoryview) -> bool:
+        """Send as much as the kernel accepts at once. Return whether that is all; otherwise call `send_rest`."""
+        self._rest = memoryview(data)
+        return self._push()
 
-    async def send_all(self, data: bytes | memoryview) -> None:
-        """Send all bytes, and wait for the client as often as necessary."""
-        view = memoryview(data)
-        while view:
+    async def send_rest(self) -> None:
+        """Send the rest of the data of `send_now`, and wait for the client as often as necessary."""
+        while not self._push():
             await trio.lowlevel.wait_writable(self._socket)
-            view = view[self.send_now(view) :]
+
+    def _push(self) -> bool:
+        """Send until the kernel accepts no more. Return whether nothing is left."""
+        while self._next():
+            try:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            except BlockingIOError:
+                return False
+        return True
+
+    def _next(self) -> bool:
+        """Put the next bytes for the socket into `_unsent` if it is empty. Return whether there are any."""
+        if not self._unsent and not self._encrypted.pending and self._rest:
+            piece, self._rest = self._rest[:RECORD_BYTES], self._rest[RECORD_BYTES:]
+            if self._tls is None:
+                self._unsent = bytes(piece)
+            else:
+                self._tls.write(piece)
+        if not self._unsent and self._encrypted.pending:
+            self._unsent = self._encrypted.read()
+        return bool(self._unsent)
 
     def end_sending(self) -> None:
         """
@@ -79,10 +123,12 @@ class Stream:
 
         TLS's close_notify does not wait for the client's (RFC 8446, 6.1).
         """
-        if isinstance(self._socket, ssl.SSLSocket):
-            with suppress(OSError, ValueError):  # `unwrap` raises ValueError if there is no TLS any more
-                self._socket.unwrap()
-        self._socket.shutdown(socket.SHUT_WR)  # SSLSocket then behaves as a plain socket
+        if self._tls is not None:
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._push()
+            self._tls = None
+        self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         with suppress(OSError):
