@@ -100,7 +100,7 @@ async def use(stream: Stream, other: Other, size: int) -> None:
 
 @pytest.mark.parametrize("leave", [reset, end])
 @pytest.mark.parametrize("size", [0, 100, 4 * 1024 * 1024])
-async def test_client_that_disconnects_does_not_affect_another_connection(
+async def test_lost_client_does_not_affect_another_connection(
     leave: Callable[[socket.socket], None], size: int
 ) -> None:
     server, client = contexts(trusts=True)
@@ -113,7 +113,7 @@ async def test_client_that_disconnects_does_not_affect_another_connection(
 
 @pytest.mark.parametrize("leave", [reset, end])
 @pytest.mark.parametrize("trusts", [True, False])
-async def test_client_that_leaves_during_the_handshake_affects_no_other(
+async def test_client_lost_in_the_handshake_affects_no_other(
     leave: Callable[[socket.socket], None],
     trusts: bool,  # noqa: FBT001
 ) -> None:
