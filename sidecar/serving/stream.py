@@ -2,8 +2,8 @@
 Read and write a non-blocking socket, plain or within TLS.
 
 TLS runs on buffers in memory, as in trio.SSLStream, but with less work per record. ssl.SSLSocket would need no buffers,
-but its errors reach other connections: OpenSSL keeps the errors of sockets in one queue for each thread, and Python
-then reports them for the next operation of any other connection, such as a request to the API server.
+but with them, requests to the API server failed in the image (`Broken pipe`), probably because OpenSSL keeps the errors
+of sockets in one queue for each thread (docs/decisions/0023-own-parser-for-the-webhook.md).
 
 Rule: every `receive` lets other tasks run once, and `send_now` never waits.
 """
