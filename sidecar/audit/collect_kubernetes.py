@@ -24,14 +24,13 @@ from sidecar.audit.inventory import (
 )
 from sidecar.errors import KubernetesError, SidecarError
 from sidecar.kubernetes.document import Document
+from sidecar.setup.issuer_checks import DISCOVERY_PATH
 
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
 
 PAGE_ITEMS = 500
 """Number of items in one page, as in kubectl's default chunk size."""
-
-DISCOVERY_PATH = "/.well-known/openid-configuration"
 
 Progress = Callable[[str], None]
 """A function that shows a text such as `1,500 Pods`."""

@@ -5,7 +5,7 @@ Rule: trust policies are evaluated by the same code as in `local` and `doctor`. 
 that cannot be evaluated counts as unknown, and is never reported as a problem of the policy.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -27,15 +27,13 @@ from sidecar.audit.inventory import (
     Role,
     ServiceAccount,
 )
+from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, EKS_AUDIENCE, EKS_ROLE_ARN, ROLE_ARN
 from sidecar.injection.options import DEFAULT_AUDIENCE
 from sidecar.local.readable_policy import readable_policy
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Decision, Principal, Statement, TrustPolicy
 from sidecar.oidc.verification import issuer_key
-
-EKS_TOKEN_VOLUME, POD_IDENTITY_VOLUME = "aws-iam-token", "eks-pod-identity-token"
-"""Volumes that Amazon's webhook adds: for IRSA, and for EKS Pod Identity."""
 
 AWS_PARTS = (ROLES, PROVIDERS, ASSOCIATIONS, INSTANCES)
 """The parts that are read from AWS. Without an account, none of them is known."""
@@ -171,11 +169,13 @@ class Relations:
         return self._instances.get(pod.node)
 
     @cached_property
-    def _egress_policies(self) -> Mapping[str, tuple[EgressPolicy, ...]]:
-        names = {each.namespace for each in self.cluster.egress_policies}
-        return {name: tuple(e for e in self.cluster.egress_policies if e.namespace == name) for name in names}
+    def _egress_policies(self) -> Mapping[str, list[EgressPolicy]]:
+        found: dict[str, list[EgressPolicy]] = {}
+        for policy in self.cluster.egress_policies:
+            found.setdefault(policy.namespace, []).append(policy)
+        return found
 
-    def egress_policies_of(self, namespace: str) -> tuple[EgressPolicy, ...]:
+    def egress_policies_of(self, namespace: str) -> Sequence[EgressPolicy]:
         """Return the namespace's network policies that restrict outgoing traffic."""
         return self._egress_policies.get(namespace, ())
 
@@ -266,7 +266,7 @@ def identities_of(pod: Pod, container: Container) -> frozenset[Identity]:
     found = set()
     if sidecar_of(pod) is not None and "AWS_CONTAINER_CREDENTIALS_FULL_URI" in names:
         found.add(Identity.SIDECAR)
-    elif POD_IDENTITY_VOLUME in container.volumes:
+    elif POD_IDENTITY[0] in container.volumes:
         found.add(Identity.POD_IDENTITY)
     if "AWS_WEB_IDENTITY_TOKEN_FILE" in names:
         found.add(Identity.WEB_IDENTITY)

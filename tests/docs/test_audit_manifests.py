@@ -9,8 +9,9 @@ from kubernetes_validate import latest_version, validate
 from sidecar import __version__, cli
 from sidecar.audit.accepted import read_acceptances
 from sidecar.audit.collect_aws import ACTIONS
-from sidecar.audit.collect_kubernetes import DISCOVERY_PATH, KINDS
+from sidecar.audit.collect_kubernetes import KINDS
 from sidecar.audit.rules.all import RULES
+from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from tests.support.documents import blocks
 from tests.support.manifests import K8S, pods, read
 

@@ -19,6 +19,7 @@ from sidecar.audit.report.graph import as_svg, graph_of
 from sidecar.audit.report.texts import iso_time, link
 from sidecar.audit.rules.cost import RoleCalls
 from sidecar.audit.workloads import counted
+from sidecar.errors import sentences
 from sidecar.printable import printable
 
 MAX_TEXT = 2000
@@ -151,8 +152,7 @@ def _subject(subject: Subject) -> str:
 
 def _sentence(text: str) -> str:
     """Return the text with a capital letter and a full stop, as a cell has no words before it."""
-    shown = _text(text[:1].upper() + text[1:])
-    return shown if shown.endswith((".", "?")) else f"{shown}."
+    return sentences(_text(text[:1].upper() + text[1:]))
 
 
 def _graph(report: AuditReport, inventory: Inventory) -> str:

@@ -15,6 +15,7 @@ from sidecar.audit.finding import Finding, Rule
 from sidecar.audit.judge import AuditReport
 from sidecar.audit.report.texts import link
 from sidecar.audit.rules.all import RULES
+from sidecar.errors import sentences
 from sidecar.printable import printable, printable_json
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
@@ -37,7 +38,7 @@ def as_sarif(report: AuditReport) -> str:
 def _rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
-        "shortDescription": {"text": _sentence(rule.title)},
+        "shortDescription": {"text": sentences(rule.title)},
         "fullDescription": {"text": rule.reason},
         "helpUri": link(rule.id),
         "defaultConfiguration": {"level": rule.severity.value},
@@ -56,13 +57,9 @@ def _result(finding: Finding) -> dict[str, Any]:
     return {
         "ruleId": finding.rule,
         "level": finding.severity.value,
-        "message": {"text": printable(f"{subject}: {_sentence(finding.problem)} {_sentence(finding.next_step)}")},
+        "message": {"text": printable(f"{subject}: {sentences(finding.problem, finding.next_step)}")},
         "locations": [location],
         "partialFingerprints": {
             "irsaSidecar/v1": hashlib.sha256(finding.fingerprint.encode(errors="backslashreplace")).hexdigest()
         },
     }
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?")) else f"{text}."

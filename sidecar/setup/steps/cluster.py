@@ -16,15 +16,15 @@ from sidecar.console import show_progress, warn
 from sidecar.errors import ConfigurationError, SidecarError, sentences
 from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 from sidecar.printable import printable, printable_json
-from sidecar.setup.aws_steps import check_issuer, find_account, open_aws, tags_of
+from sidecar.setup.aws_steps import check_issuer, find_account, open_aws
 from sidecar.setup.cluster_trust import ClusterIssuer
 from sidecar.setup.issuer_choice import add_issuer_arguments, find_issuer, issuer_of_eks
 from sidecar.setup.outcome import VERSION, WOULD_CHANGE, add_outcome_arguments, check_outcome_arguments
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.plan_cluster import ClusterPlan, plan_copy, plan_retirement
-from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, IamRole, provider_arn
+from sidecar.setup.resources import Account, IamRole, provider_arn
 from sidecar.setup.steps.oidc_provider import read_provider
-from sidecar.setup.steps.role import read_role
+from sidecar.setup.steps.role import read_role, role_of
 from sidecar.terminal import wants_colours
 
 if TYPE_CHECKING:
@@ -120,20 +120,7 @@ def _check_provider(aws: "Aws", issuer: ClusterIssuer) -> None:
 
 def _roles(aws: "Aws") -> list[IamRole]:
     listed = aws.call("iam", "ListRoles")["Roles"]
-    return [_role(each) for each in listed if isinstance(each["AssumeRolePolicyDocument"], dict)]
-
-
-def _role(found: Any) -> IamRole:
-    return IamRole(
-        found["Arn"],
-        found["RoleName"],
-        found["Path"],
-        found["AssumeRolePolicyDocument"],
-        found.get("MaxSessionDuration", DEFAULT_SESSION_SECONDS),
-        None,
-        (),
-        tags_of(found),
-    )
+    return [role_of(each) for each in listed if isinstance(each["AssumeRolePolicyDocument"], dict)]
 
 
 def _apply(plan: Plan, aws: "Aws") -> None:

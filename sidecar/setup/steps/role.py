@@ -9,7 +9,8 @@ does not change statements of other people or for other clusters, and never remo
 import argparse
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from sidecar.console import warn
 from sidecar.errors import ConfigurationError, SidecarError
@@ -145,6 +146,11 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
             fix="Correct it in the console first",
         )
     policies = aws.call("iam", "ListAttachedRolePolicies", RoleName=name)["AttachedPolicies"] if with_policies else []
+    return role_of(found, tuple(policy["PolicyArn"] for policy in policies))
+
+
+def role_of(found: Mapping[str, Any], policy_arns: tuple[str, ...] = ()) -> IamRole:
+    """Return the role in a response of IAM. ListRoles returns neither the boundary nor the tags."""
     return IamRole(
         found["Arn"],
         found["RoleName"],
@@ -152,7 +158,7 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
         found["AssumeRolePolicyDocument"],
         found.get("MaxSessionDuration", DEFAULT_SESSION_SECONDS),
         found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
-        tuple(policy["PolicyArn"] for policy in policies),
+        policy_arns,
         tags_of(found),
     )
 
