@@ -13,7 +13,6 @@ import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,12 @@ from sidecar.client.application import private_directory, run_application, until
 from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
 from sidecar.client.shell_lines import failing_visibly, print_failure
 from sidecar.client.signals import open_signals
-from sidecar.clock import instant_text
 from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS, Config, read_config
 from sidecar.daemon.daemon import REAL_CLOCK
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
+from sidecar.local.event_log import daemon_log, service_emit
+from sidecar.local.feed import Feed
 from sidecar.log import Logger, make_logger
 
 EXAMPLE = """\
@@ -36,17 +36,6 @@ examples:
   irsa-sidecar local -- aws sts get-caller-identity
   irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
-
-PROBLEMS = frozenset(
-    {
-        "background_task_failed",
-        "request_failed",
-        "request_rejected",
-        "token_renewal_failed",
-        "trust_statement_not_evaluated",
-    }
-)
-"""Events of the local services that appear even with `--log-level warning`."""
 
 FREE_PORT = "127.0.0.1:0"
 
@@ -92,12 +81,15 @@ async def _local(args: argparse.Namespace, log: Logger) -> int:
     services_module, settings = _local_services(args)
     with private_directory() as directory:
         async with trio.open_nursery() as nursery:
-            emit = partial(_log_event, log)
+            feed = Feed(REAL_CLOCK.wall)
+            emit = service_emit(log, feed)
             start = partial(services_module.serve_local, settings, Path(directory), emit=emit, clock=REAL_CLOCK)
             services = await nursery.start(start)
             extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
             body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
-            status = await with_daemon(_daemon_config(args, services), body, log, needs_credentials=False)
+            status = await with_daemon(
+                _daemon_config(args, services), body, daemon_log(log, feed), needs_credentials=False
+            )
             nursery.cancel_scope.cancel()
     return status
 
@@ -133,13 +125,6 @@ def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
         "duration_seconds": args.duration,
     }
     return read_config(environ, flags)
-
-
-def _log_event(log: Logger, event: str, **fields: Any) -> None:
-    """Log an event of the local services in the daemon's log, with instants in the format that AWS uses."""
-    texts = {name: instant_text(value) if isinstance(value, datetime) else value for name, value in fields.items()}
-    level = "warning" if event in PROBLEMS else "info"
-    getattr(log, level)(event, **texts)
 
 
 async def _serve(extra: dict[str, str], offer: Offer) -> int:

@@ -11,7 +11,9 @@ service. No response is hard-coded.
 - provider_keys: fetch the issuers' keys that STS uses to verify a token
 - sigv4, sessions: verify the signatures that clients make with credentials of this STS
 - roles, trust_policy, condition_operators, session_policy, session_size: IAM roles, their policies and limits
+- conditions, exchange, policy_lines: what STS compared in a call, with the lines of the configuration file
 - strangers: detect trust policies that allow too much
 - events: define the events of the services
+- feed, event_log: send the events to the terminal, the page and the log
 - services: start all services together (`serve_local`)
 """

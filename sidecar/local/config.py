@@ -17,6 +17,7 @@ from sidecar import strict_yaml
 from sidecar.config_file import read_config_file, suggested_key
 from sidecar.errors import ConfigurationError
 from sidecar.kubernetes.names import NAME
+from sidecar.local.policy_lines import ConditionLines, role_lines
 from sidecar.local.roles import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, ROLE_ARN
 from sidecar.local.shown_value import shown
 
@@ -112,13 +113,15 @@ class RoleSettings:
     """
     The settings of one role, with its `arn`, or with its `name` in the local account.
 
-    A role without a trust policy trusts the local Pod.
+    A role without a trust policy trusts the local Pod. `condition_lines` is not a setting. It contains the lines of
+    the trust policy's conditions in the file.
     """
 
     name: str | None = _setting(_role_name, None)
     arn: str | None = _setting(_role_arn, None)
     trust_policy: Mapping[str, Any] | None = _setting(_mapping, None)
     max_session_duration: int = _setting(_session_seconds, MIN_SESSION_SECONDS)
+    condition_lines: ConditionLines = field(default_factory=dict, compare=False)
 
 
 _DEFAULT_ROLES = (RoleSettings(name="app"),)
@@ -209,11 +212,16 @@ def parse_config(content: bytes | str, path: str) -> LocalConfig:
         raise ConfigurationError(
             f"{path}: roles is empty", fix="Add at least one role, or remove the setting", setting=path
         )
-    return config
+    return config if config.roles is _DEFAULT_ROLES else _with_lines(config, role_lines(content, path))
+
+
+def _with_lines(config: LocalConfig, lines: list[ConditionLines]) -> LocalConfig:
+    roles = (replace(role, condition_lines=each) for role, each in zip(config.roles, lines, strict=False))
+    return replace(config, roles=tuple(roles))
 
 
 def _read(kind: type[Any], value: Any, where: str) -> Any:
-    known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}
+    known: dict[str, Field[Any]] = {item.name: item for item in fields(kind) if "read" in item.metadata}
     for name in _mapping(where, value):
         if name not in known:
             raise ConfigurationError(

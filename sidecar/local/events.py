@@ -6,6 +6,9 @@ Rule: names are in the past tense, and no event contains a secret. docs/referenc
 
 from typing import Any, Protocol
 
+FEED_ONLY_FIELDS = frozenset({"component", "exchange"})
+"""Fields that are only in the events of the feed (feed.py), and not in the log."""
+
 
 class Emit(Protocol):
     """A function that accepts an event's name and fields. It must not raise or block."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sidecar.clock import instant_text
+from sidecar.local.conditions import Context
 from sidecar.local.parameters import Parameters
 from sidecar.local.roles import ROLE_ARN, IamRole
 from sidecar.local.session_policy import SessionPolicy, evaluate, read_session_policy
 from sidecar.local.session_size import SessionSize, Tags, session_size, tags_of
 from sidecar.local.sessions import RandomBytes, Session, new_session
 from sidecar.local.sts_xml import Tree
-from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Context, Decision, Principal
+from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Decision, Principal
 from sidecar.oidc.sts_rejection import StsRejection, validation_error
 from sidecar.oidc.verification import WebIdentity
 
@@ -28,10 +29,19 @@ Roles = Mapping[str, IamRole]
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """A new session, and the members of the response's result element."""
+    """A new session, the members of the response's result element, and the decision that allowed the session."""
 
     session: Session
     members: Tree
+    decision: Decision
+
+
+class TrustRejection(StsRejection):
+    """A rejection because the role does not exist or its trust policy does not allow the call."""
+
+    def __init__(self, message: str, decision: Decision) -> None:
+        super().__init__("AccessDenied", message, status=403, reason=decision.reason)
+        self.decision = decision
 
 
 def assume_role_with_web_identity(
@@ -45,12 +55,13 @@ def assume_role_with_web_identity(
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
     if role is None or not decision.is_allowed:
-        raise _denied("Not authorized to perform sts:AssumeRoleWithWebIdentity", decision.reason)
+        raise TrustRejection("Not authorized to perform sts:AssumeRoleWithWebIdentity", decision)
     terms = _terms(parameters, role, None)
     session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
     return _session_result(
         session,
         terms.size,
+        decision,
         {
             "SubjectFromWebIdentityToken": identity.subject,
             "Provider": identity.provider.arn,
@@ -70,15 +81,24 @@ def assume_role(
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
     source_identity = _source_identity(parameters, caller)
-    for action in _actions(parameters, caller):
-        _check_session_policy(caller, action, parameters)
-        decision = _trusts_session(role, action, parameters, caller)
-        if role is None or not decision.is_allowed:
-            raise _denied(_not_authorized(caller, action, parameters), decision.reason)
+    decision, *_ = [_allowed(role, action, parameters, caller) for action in _actions(parameters, caller)]
     assert role is not None
     terms = _terms(parameters, role, caller)
     session = _session(parameters, role, terms, now=now, random_bytes=random_bytes)
-    return _session_result(session, terms.size, {"SourceIdentity": source_identity})
+    return _session_result(session, terms.size, decision, {"SourceIdentity": source_identity})
+
+
+def _allowed(role: IamRole | None, action: str, parameters: Parameters, caller: Session) -> Decision:
+    """
+    Return the trust policy's decision, which allows the action.
+
+    Raises StsRejection if a policy denies the action, or the role does not exist.
+    """
+    _check_session_policy(caller, action, parameters)
+    decision = _trusts_session(role, action, parameters, caller)
+    if not decision.is_allowed:
+        raise TrustRejection(_not_authorized(caller, action, parameters), decision)
+    return decision
 
 
 def _not_authorized(caller: Session, action: str, parameters: Parameters, ending: str = "") -> str:
@@ -118,7 +138,7 @@ def _evaluate(
     if role is None:
         return Decision(is_allowed=False, reason=f"there is no role {parameters['RoleArn']}")
     decision = role.trust_policy.evaluate(action, principal, context)
-    return Decision(decision.is_allowed, f"the trust policy of {role.arn}: {decision.reason}")
+    return decision._replace(reason=f"the trust policy of {role.arn}: {decision.reason}", unknown=())
 
 
 def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
@@ -213,7 +233,7 @@ def _session_seconds(parameters: Parameters, role: IamRole, *, is_chained: bool)
     return seconds
 
 
-def _session_result(session: Session, size: SessionSize, members: Tree) -> SessionResult:
+def _session_result(session: Session, size: SessionSize, decision: Decision, members: Tree) -> SessionResult:
     credentials: Tree = {
         "AccessKeyId": session.access_key_id,
         "SecretAccessKey": session.secret_access_key,
@@ -226,7 +246,8 @@ def _session_result(session: Session, size: SessionSize, members: Tree) -> Sessi
         "SessionTokenSize": str(size.token_bytes),
         "SessionTokenUtilization": str(size.utilization_percent),
     }
-    return SessionResult(session, {"Credentials": credentials, "AssumedRoleUser": user, **sizes, **members})
+    all_members = {"Credentials": credentials, "AssumedRoleUser": user, **sizes, **members}
+    return SessionResult(session, all_members, decision)
 
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:

@@ -24,13 +24,14 @@ from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
 from sidecar.local.events import Emit
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
 from sidecar.local.kubelet import MAX_JITTER_SECONDS, TOKEN_NAME, TokenVolume, keep_fresh, renew
+from sidecar.local.policy_lines import with_lines
 from sidecar.local.provider_keys import FileKeys, IssuerKeys, KeySource
 from sidecar.local.roles import IamRole
 from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.local.signing_keys import KeySet, signing_key
 from sidecar.local.sts import Account, Sts
 from sidecar.local.trust_policy import default_policy, parse_policy
-from sidecar.oidc.verification import Provider, issuer_key
+from sidecar.oidc.verification import Provider
 from sidecar.serving.http_message import Request, Response
 from sidecar.serving.http_server import Limits, Server
 from sidecar.strict_yaml import reading
@@ -81,19 +82,21 @@ async def serve_local(
         await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
         await _listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
     ):
+        from_issuer, from_sts, from_kubelet = (partial(emit, component=name) for name in ("issuer", "STS", "kubelet"))
         issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
-        sts = Sts(_account(config, issuer, clock), clock=clock, emit=emit)
-        _emit_unevaluated_statements(sts.account, emit)
-        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=emit)
-        tasks: dict[str, Callable[[], Awaitable[None]]] = {
-            "issuer": _http_task(issuer.respond, issuer_listener, emit),
-            "sts": _http_task(sts.respond, sts_listener, emit),
-            "kubelet": kubelet,
-            "key_rotation": partial(rotate_keys, issuer, config.key_rotation_seconds, emit=emit, generate=generate),
+        sts = Sts(_account(config, issuer, clock), clock=clock, emit=from_sts)
+        _emit_unevaluated_statements(sts.account, from_sts)
+        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=from_kubelet)
+        rotate = partial(rotate_keys, issuer, config.key_rotation_seconds, emit=from_issuer, generate=generate)
+        tasks: dict[str, tuple[Emit, Callable[[], Awaitable[None]]]] = {
+            "issuer": (from_issuer, _http_task(issuer.respond, issuer_listener, from_issuer)),
+            "sts": (from_sts, _http_task(sts.respond, sts_listener, from_sts)),
+            "kubelet": (from_kubelet, kubelet),
+            "key_rotation": (from_issuer, rotate),
         }
         async with trio.open_nursery() as nursery:
-            for name, task in tasks.items():
-                nursery.start_soon(keep_running, task, partial(_emit_task_failure, emit, name))
+            for name, (task_emit, task) in tasks.items():
+                nursery.start_soon(keep_running, task, partial(_emit_task_failure, task_emit, name))
             task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
 
 
@@ -195,7 +198,12 @@ def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole
     document: Any = settings.trust_policy or default_policy(own.arn, own.key, subject=subject, audience=audience)
     name = f"the trust policy of {arn}"
     with reading(name):
-        policy = parse_policy(_with_issuer(document, issuer_key(own.issuer), name), name)
+        policy = parse_policy(_with_issuer(document, own.key, name), name)
+        lines = {
+            (index, text, key.replace(ISSUER_PLACEHOLDER, own.key)): line
+            for (index, text, key), line in settings.condition_lines.items()
+        }
+        policy = with_lines(policy, lines)
     return IamRole(arn, policy, settings.max_session_duration)
 
 

@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
+from typing import Any
 
 from sidecar.clock import Clock
 from sidecar.local import sigv4, sts_xml
 from sidecar.local.events import Emit
+from sidecar.local.exchange import granted, rejected
 from sidecar.local.operations import SessionResult, assume_role, assume_role_with_web_identity, caller_identity
 from sidecar.local.parameters import load_shapes, operation_name, parse_form, read_parameters
 from sidecar.local.provider_keys import KeySource
@@ -80,14 +82,15 @@ class Sts:
         identity = web_identity.verify_token(token, provider, keys, now)
         roles, random_bytes = self.account.roles, self._random_bytes
         result = assume_role_with_web_identity(parameters, identity, roles, now=now, random_bytes=random_bytes)
-        return self._add_session("exchange_granted", result, subject=identity.subject, audience=identity.audience)
+        facts = {"subject": identity.subject, "audience": identity.audience}
+        return self._add_session("exchange_granted", result, exchange=granted(result, token.raw), **facts)
 
     async def _assume_role(self, request: Request, form: Form) -> Tree:
         caller = self._signer(request)
         parameters = read_parameters(self._shapes["AssumeRole"], form)
         roles, random_bytes = self.account.roles, self._random_bytes
         result = assume_role(parameters, caller, roles, now=self._clock.wall(), random_bytes=random_bytes)
-        return self._add_session("role_assumed", result, caller=caller.arn)
+        return self._add_session("role_assumed", result, exchange=granted(result, None), caller=caller.arn)
 
     async def _get_caller_identity(self, request: Request, _form: Form) -> Tree:
         caller = self._signer(request)
@@ -98,7 +101,7 @@ class Sts:
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         return sigv4.verify(request, self._sessions.get, region=self.account.region, now=now)
 
-    def _add_session(self, event: str, result: SessionResult, **fields: str) -> Tree:
+    def _add_session(self, event: str, result: SessionResult, **fields: Any) -> Tree:
         session = result.session
         self._sessions.add(session)
         self._emit(event, arn=session.arn, access_key_id=session.access_key_id, expires_at=session.expires_at, **fields)
@@ -112,6 +115,7 @@ class Sts:
             code=rejection.code,
             message=str(rejection),
             reason=rejection.reason,
+            exchange=rejected(rejection, form.get("RoleArn"), form.get("WebIdentityToken")),
         )
 
     def _response(self, status: int, body: bytes, request_id: str) -> Response:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
-from sidecar.local.condition_operators import OPERATORS, OTHER_OPERATORS, QUANTIFIERS, Operator, is_like
+from sidecar.local.condition_operators import OPERATORS, OTHER_OPERATORS, QUANTIFIERS, is_like
+from sidecar.local.conditions import ComparedStatement, Condition, Context, compare, complaint, is_met
 from sidecar.local.shown_value import shown
 
 ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
@@ -24,9 +25,6 @@ ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 
 DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 """IAM's default quota for a trust policy, in characters without white space, and its highest value (May 2026)."""
-
-Context = Mapping[str, tuple[str, ...]]
-"""Values by condition key of a request. Keys are in lower case, and keys without a value are absent."""
 
 
 class Principal(NamedTuple):
@@ -40,23 +38,14 @@ class Decision(NamedTuple):
     """
     A decision about one call. `reason` is the complete reason for the operator. The caller never sees it.
 
-    `unknown` lists the statements that decide the result but cannot be evaluated, each with its reason.
+    `unknown` lists the statements that decide the result but cannot be evaluated, each with its reason. `compared`
+    contains each statement whose action and principal match the call, with the results of its conditions.
     """
 
     is_allowed: bool
     reason: str
     unknown: tuple[str, ...] = ()
-
-
-class Condition(NamedTuple):
-    """One operator for one key. `text` is the operator as the policy spells it."""
-
-    text: str
-    operator: Operator
-    quantifier: str | None
-    is_optional: bool
-    key: str
-    wanted: tuple[str, ...]
+    compared: tuple[ComparedStatement, ...] = ()
 
 
 class Statement(NamedTuple):
@@ -84,20 +73,9 @@ class TrustPolicy:
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
         """Return whether `principal` may do `action`, such as `sts:AssumeRole`, with the role in this context."""
         mismatches = {statement: _mismatch(statement, action, principal) for statement in self.statements}
-        unmet = {
-            statement: _unmet_condition(statement, context)
-            for statement, reason in mismatches.items()
-            if reason is None
-        }
-        applying = [statement for statement, complaint in unmet.items() if complaint is None]
-        denies, allows = ([s for s in applying if s.is_allow is is_allow] for is_allow in (False, True))
-        if not allows or (denies and _known(denies)):
-            reasons = (unmet if any(s.is_allow for s in unmet) else mismatches).items()
-            return _denial(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
-        if not denies and _known(allows):
-            return Decision(is_allowed=True, reason=f"{_known(allows)[0].label} allows it")
-        unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
-        return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
+        matching = [statement for statement, reason in mismatches.items() if reason is None]
+        compared = tuple(_compared(statement, context) for statement in matching)
+        return _decision(mismatches, {s: _unmet_condition(s, context) for s in matching})._replace(compared=compared)
 
     def allowing(self, action: str, principal: Principal, context: Context) -> tuple[Statement, ...]:
         """Return the known statements that each allow this call."""
@@ -108,6 +86,24 @@ class TrustPolicy:
     def unknown(self) -> tuple[str, ...]:
         """The statements that cannot be evaluated completely, each with its reason."""
         return tuple(f"{statement.label}: {statement.unknown}" for statement in self.statements if statement.unknown)
+
+
+def _decision(mismatches: Mapping[Statement, str | None], unmet: Mapping[Statement, str | None]) -> Decision:
+    """
+    Return the decision about a call.
+
+    `mismatches` has the mismatch of each statement with the call, or None. `unmet` has the first false condition, or
+    None, of each statement that matches the call.
+    """
+    applying = [statement for statement, reason in unmet.items() if reason is None]
+    denies, allows = ([s for s in applying if s.is_allow is is_allow] for is_allow in (False, True))
+    if not allows or (denies and _known(denies)):
+        reasons = (unmet if any(s.is_allow for s in unmet) else mismatches).items()
+        return _denial(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
+    if not denies and _known(allows):
+        return Decision(is_allowed=True, reason=f"{_known(allows)[0].label} allows it")
+    unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
+    return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
 
 
 def _known(statements: list[Statement]) -> list[Statement]:
@@ -186,7 +182,12 @@ def _mismatch(statement: Statement, action: str, principal: Principal) -> str | 
 
 def _unmet_condition(statement: Statement, context: Context) -> str | None:
     """Return the first known condition that is not true for the request, or None if all are true."""
-    return next((_complaint(c, context) for c in statement.conditions if not _is_met(c, context)), None)
+    return next((complaint(c, context) for c in statement.conditions if not is_met(c, context)), None)
+
+
+def _compared(statement: Statement, context: Context) -> ComparedStatement:
+    comparisons = tuple(compare(condition, context) for condition in statement.conditions)
+    return ComparedStatement(statement.label, statement.is_allow, comparisons, statement.unknown)
 
 
 def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
@@ -200,31 +201,6 @@ def _is_principal(wanted: frozenset[str], principal: Principal) -> bool:
     if account:
         names |= {account, *(name for name in wanted if re.fullmatch(rf"arn:aws[a-z-]*:iam::{account}:root", name))}
     return not names.isdisjoint(wanted)
-
-
-def _is_met(condition: Condition, context: Context) -> bool:
-    """
-    Return whether the condition is true for the request.
-
-    If the request lacks the key, a plain operator is false, but a negated operator, `…IfExists` and `ForAllValues` are
-    true. If the key has several values, such as `amr`, a plain operator needs one match, and a negated operator needs
-    no match.
-    """
-    values = context.get(condition.key.lower(), ())
-    match, is_negated = condition.operator
-    if not values:
-        return (
-            condition.is_optional or condition.quantifier == "ForAllValues" or (is_negated and not condition.quantifier)
-        )
-    fits = [any(match(value, wanted) for wanted in condition.wanted) is not is_negated for value in values]
-    needs_all = condition.quantifier == "ForAllValues" or (is_negated and not condition.quantifier)
-    return all(fits) if needs_all else any(fits)
-
-
-def _complaint(condition: Condition, context: Context) -> str:
-    values = context.get(condition.key.lower(), ())
-    has = " and ".join(values) if values else "none"
-    return f"Condition {condition.text} {condition.key} wants {' or '.join(condition.wanted)}, the request has {has}"
 
 
 def read_statement(item: Any, index: int, policy: str) -> Statement:

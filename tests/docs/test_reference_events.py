@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sidecar
-from sidecar.commands.local import PROBLEMS
+from sidecar.local.event_log import PROBLEMS
 from tests.docs.reference.log_calls import INDIRECT, LEVELS, Unnamed, calls_in, found_calls
 from tests.docs.reference.log_event_notes import FIELDS, TOPICS, EventNote
 from tests.docs.reference.log_events import calls_by_event, fields_of, sources

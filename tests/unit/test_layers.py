@@ -53,8 +53,8 @@ PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
     "token_mistake", "client/environment", "config/settings", "daemon/saved_state",
     "audit/accepted", "audit/aws_kept", "audit/finding", "audit/inventory", "audit/judge", "audit/kubernetes_kept",
-    "audit/relations", "audit/trusting", "audit/workloads", "local/condition_operators", "local/readable_policy",
-    "local/trust_policy",
+    "audit/relations", "audit/trusting", "audit/workloads", "local/condition_operators", "local/conditions",
+    "local/exchange", "local/policy_lines", "local/readable_policy", "local/trust_policy",
     "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
     "setup/plan_oidc_provider",
@@ -73,7 +73,7 @@ ONLY_IMPORTERS = {
     "botocore": "sts.signing doctor.probes.aws local setup.aws",
     "cryptography": "commands doctor local oidc setup webhook",
     "ctypes": "startup.hardening directory_watch client.signals",
-    "yaml": "strict_yaml config kubernetes policy.manifest setup",
+    "yaml": "strict_yaml config kubernetes local.policy_lines policy.manifest setup",
     "signal": "client commands daemon startup.early_signals webhook",
 }
 """The modules and packages that may import a library, by the library's name. Others must not import the library."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sidecar
+from sidecar.local.events import FEED_ONLY_FIELDS
 
 PACKAGE = Path(sidecar.__file__).parent
 
@@ -90,7 +91,8 @@ def _events(
         yield Unnamed(path, call.lineno, function)
     has_others = any(keyword.arg is None for keyword in call.keywords)
     for name in names or ():
-        yield Call(name, path, levels, tuple(_keywords(call)), has_others, bound)
+        fields = tuple(field for field in _keywords(call) if field not in FEED_ONLY_FIELDS)
+        yield Call(name, path, levels, fields, has_others, bound)
 
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from sidecar.commands.local import PROBLEMS
+from sidecar.local.event_log import PROBLEMS
 from tests.docs.reference import markdown
 from tests.docs.reference.log_calls import LEVELS, Call, found_calls
 from tests.docs.reference.log_event_notes import FIELDS, TOPICS, EventNote

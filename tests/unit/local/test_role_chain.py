@@ -67,7 +67,8 @@ async def test_chain_returns_the_credentials_of_its_last_role(world: World) -> N
     assert event == "role_assumed"
     assert fields["arn"] == "arn:aws:sts::111122223333:assumed-role/last/jump"
     assert fields["caller"] == "arn:aws:sts::111122223333:assumed-role/next/hop"
-    assert fields["access_key_id"] == response.credentials.access_key_id
+    assert fields["access_key_id"] == fields["exchange"].access_key_id == response.credentials.access_key_id
+    assert fields["exchange"].claims is None
 
 
 async def test_chain_step_accepts_tags_policies_and_source_identity(world: World) -> None:

@@ -1,0 +1,84 @@
+"""
+Describe one call that assumes a role: what STS compared, and its decision. Pure.
+
+Rule: the description contains no secret, only the access key id and the claims that matter for a decision. Texts from a
+token are shortened, because a caller chooses them.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sidecar.local.conditions import ComparedStatement
+from sidecar.local.operations import SessionResult, TrustRejection
+from sidecar.oidc.sts_rejection import StsRejection
+from sidecar.oidc.verification import parse_token
+
+MAX_CLAIM_CHARACTERS = 500
+"""The most characters of a claim in an event. A token can have 20,000 characters."""
+
+
+class TokenClaims(NamedTuple):
+    """The claims of a token that decide about a call. Its signature may be invalid. `exp` is in Unix seconds."""
+
+    iss: str
+    sub: str
+    aud: tuple[str, ...]
+    exp: float | None
+    kid: str | None
+
+
+class Exchange(NamedTuple):
+    """
+    One call that assumes a role.
+
+    `claims` is None for AssumeRole, and for a token that is not a JWT. `compared` is empty if STS rejected the call
+    before it evaluated the trust policy, for example because the token is expired. `reason` is for the operator.
+    """
+
+    role_arn: str | None
+    claims: TokenClaims | None
+    is_allowed: bool
+    reason: str
+    compared: tuple[ComparedStatement, ...] = ()
+    access_key_id: str | None = None
+    expires_at: datetime | None = None
+
+
+def granted(result: SessionResult, token: str | None) -> Exchange:
+    """Return the description of a call that created a session."""
+    session, decision = result.session, result.decision
+    return Exchange(
+        session.role.arn,
+        claims_of(token),
+        decision.is_allowed,
+        decision.reason,
+        decision.compared,
+        session.access_key_id,
+        session.expires_at,
+    )
+
+
+def rejected(rejection: StsRejection, role_arn: str | None, token: str | None) -> Exchange:
+    """Return the description of a call that STS rejected."""
+    compared = rejection.decision.compared if isinstance(rejection, TrustRejection) else ()
+    return Exchange(role_arn, claims_of(token), is_allowed=False, reason=rejection.reason, compared=compared)
+
+
+def claims_of(token: str | None) -> TokenClaims | None:
+    """Return the claims of a token without a check of its signature, or None if it is not a complete JWT."""
+    try:
+        parsed = parse_token(token or "")
+    except StsRejection:
+        return None
+    claims, aud, exp = parsed.claims, parsed.claims["aud"], parsed.claims["exp"]
+    return TokenClaims(
+        _text(claims["iss"]),
+        _text(claims["sub"]),
+        tuple(_text(each) for each in (aud if isinstance(aud, list) else [aud])[:10]),
+        exp if type(exp) in (int, float) else None,
+        None if parsed.kid is None else _text(parsed.kid),
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value)[:MAX_CLAIM_CHARACTERS]
