@@ -95,7 +95,7 @@ def _records_in(document: Any) -> Iterator[Mapping[str, Any]]:
 def records(documents: Iterable[Mapping[str, Any]]) -> Iterator[Record]:
     """Yield the records about credentials of role sessions."""
     for document in documents:
-        if document.get("eventName") in ASSUME_ACTIONS and document.get("eventSource") == "sts.amazonaws.com":
+        if _text(document, "eventName") in ASSUME_ACTIONS and document.get("eventSource") == "sts.amazonaws.com":
             yield from _obtained(document)
         yield from _used(document)
 
@@ -153,8 +153,8 @@ def _time(value: Any) -> float | None:
     """Return the time. CloudTrail writes eventTime in RFC 3339, and the expiration as in `Nov 28, 2026, 1:05:00 PM`."""
     for read in (datetime.fromisoformat, _of_expiration):
         try:
-            return read(value).timestamp()
-        except (TypeError, ValueError):
+            return read(value).astimezone(UTC).timestamp()
+        except (TypeError, ValueError, OverflowError):
             continue
     return None
 

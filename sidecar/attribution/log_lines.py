@@ -1,14 +1,15 @@
 """
 Read the daemon's log lines, as it writes them and as log collectors store them. Pure.
 
-Rule: a line in another form is counted and skipped, because a log file often has lines of other programs. The Pod's
-name comes from the collector, from `kubectl logs --prefix`, or from the path of the kubelet's log file.
+Rules. A line in another form is counted and skipped, because a log file often has lines of other programs. The Pod's
+name comes from the path of the kubelet's log file, from `kubectl logs --prefix`, or from the collector. A name inside
+the program's own line counts only without these, because an application can write any line.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 OBTAINED = frozenset({"credentials_refreshed", "credentials_restored"})
@@ -18,6 +19,9 @@ SERVED = "credentials_served"
 """Event that shows that a client got credentials from the sidecar."""
 
 MAX_LINE_CHARACTERS = 256 * 1024
+
+MAX_NUMBER = 2**53
+"""Limit for numbers, larger than every number that the daemon writes. Other programs can write any number."""
 
 _CRI = re.compile(r"\S+ (?:stdout|stderr) [FP] (?P<text>.*)")
 """Pattern for a line of the kubelet's log files (Kubernetes design proposal, CRI log format)."""
@@ -79,7 +83,7 @@ def read_log(lines: Iterable[str], path: str = "") -> LogFile:
         found = _unwrapped(line[:MAX_LINE_CHARACTERS].strip())
         if found is None:
             skipped += bool(line.strip())
-        elif record := _record(found[0], found[1] or of_path):
+        elif record := _record(found[0], of_path or found[1]):
             records.append(record)
     return LogFile(tuple(records), skipped)
 
@@ -95,9 +99,9 @@ def _unwrapped(line: str) -> tuple[Mapping[str, Any], PodName | None] | None:
     for _ in range(2):  # a collector's record can contain a CRI line
         if document is None or "event" in document:
             break
-        pod = _pod_of(document) or pod
+        pod = pod or _pod_of(document)
         document = _inner(document)
-    return None if document is None or "event" not in document else (document, _pod_of(document) or pod)
+    return None if document is None or "event" not in document else (document, pod or _pod_of(document))
 
 
 def _parsed(text: str) -> Mapping[str, Any] | None:
@@ -132,10 +136,10 @@ def _pod_of(document: Mapping[str, Any]) -> PodName | None:
 
 def _record(document: Mapping[str, Any], pod: PodName | None) -> LogRecord | None:
     event, key = document.get("event"), document.get("access_key_id")
-    if not isinstance(key, str) or (event not in OBTAINED and event != SERVED):
+    if not isinstance(key, str) or not isinstance(event, str) or event not in {*OBTAINED, SERVED}:
         return None
     return LogRecord(
-        event=str(event),
+        event=event,
         at=_seconds(document.get("time")) or 0.0,
         access_key_id=key,
         role_arn=_text(document.get("role_arn")),
@@ -154,13 +158,15 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 0 <= value < MAX_NUMBER else None
 
 
 def _seconds(value: Any) -> float | None:
+    """Return the time. A time whose year in UTC is before 1 or after 9999 is not known."""
     try:
-        return datetime.fromisoformat(value).timestamp()
-    except (TypeError, ValueError):
+        return datetime.fromisoformat(value).astimezone(UTC).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

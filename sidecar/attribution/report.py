@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.attribution.sessions import Session, actions_of
+from sidecar.clock import instant_text
 from sidecar.printable import printable, printable_json
 
 VERSION = 1
@@ -27,6 +27,7 @@ def _document(session: Session) -> dict[str, Any]:
         "session_name": session.session_name,
         "pod": None if session.pod is None else session.pod._asdict(),
         "pod_source": session.pod_source or None,
+        "other_pods": [pod._asdict() for pod in session.other_pods],
         "service_account": session.service_account or None,
         "provider": session.provider or None,
         "obtained_at": _time(session.obtained_at),
@@ -55,6 +56,9 @@ def as_text(sessions: Sequence[Session]) -> str:
 def _lines(session: Session) -> Iterator[str]:
     yield f"Access key {session.access_key_id}"
     yield f"  Pod              {_pod(session)}"
+    if session.other_pods:
+        others = ", ".join(map(str, session.other_pods))
+        yield f"  WARNING          the logs of other Pods have this key too, and one of them may be false: {others}"
     if session.service_account:
         yield f"  ServiceAccount   {session.service_account}, signed by {session.provider or 'its cluster'}"
     yield f"  role             {session.role_arn or 'not known'}"
@@ -81,7 +85,8 @@ def _clients(session: Session) -> Iterator[str]:
         uids = sorted({str(each.uid) for each in session.served if each.uid is not None})
         total = sum(each.responses for each in session.served)
         users = f" to user {', '.join(uids)}" if uids else ""
-        yield f"  served           {total} times{users}, last at {_time(max(each.at for each in session.served))}"
+        last = _time(max(each.at for each in session.served)) or "an unknown time"
+        yield f"  served           {total} times{users}, last at {last}"
 
 
 def _actions(session: Session) -> Iterator[str]:
@@ -95,4 +100,5 @@ def _actions(session: Session) -> Iterator[str]:
 
 
 def _time(instant: float | None) -> str | None:
-    return None if instant is None else datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return the time, or None if it is not known. The readers of records write 0 for an unknown time."""
+    return instant_text(instant) if instant else None

@@ -20,8 +20,9 @@ class Session(NamedTuple):
     """
     The use of one access key.
 
-    `pod` is the Pod, and `pod_source` is `log` or `session name`. `service_account` is from the signed subject. `chain`
-    is the access key that assumed this role in a chain, or empty.
+    `pod` is the Pod, and `pod_source` is `log` or `session name`. `other_pods` are the other Pods whose logs have the
+    key, because any program can write a line about a key. `service_account` is from the signed subject. `chain` is the
+    access key that assumed this role in a chain, or empty.
     """
 
     access_key_id: str
@@ -29,6 +30,7 @@ class Session(NamedTuple):
     session_name: str = ""
     pod: PodName | None = None
     pod_source: str = ""
+    other_pods: tuple[PodName, ...] = ()
     service_account: str = ""
     provider: str = ""
     obtained_at: float | None = None
@@ -118,13 +120,20 @@ def _with_trail(session: Session, obtained: Obtained) -> Session:
 
 def _with_pod(session: Session, logged: Sequence[PodName]) -> Session:
     if logged:
-        complete = next((pod for pod in logged if pod.namespace), logged[0])
-        return session._replace(pod=complete, pod_source="log")
+        first, *others = _distinct(logged)
+        return session._replace(pod=first, pod_source="log", other_pods=tuple(others))
     namespace = session.service_account.partition("/")[0]
     if namespace and session.session_name.startswith(f"{namespace}."):
         name = session.session_name.removeprefix(f"{namespace}.")
         return session._replace(pod=PodName(name, namespace), pod_source="session name")
     return session
+
+
+def _distinct(pods: Sequence[PodName]) -> list[PodName]:
+    """Return each Pod once, first those with a namespace. A name without a namespace can be one of those."""
+    complete = list(dict.fromkeys(pod for pod in pods if pod.namespace))
+    names = {pod.name for pod in complete}
+    return complete + list(dict.fromkeys(pod for pod in pods if not pod.namespace and pod.name not in names))
 
 
 def _matches(session: Session, target: Target) -> bool:

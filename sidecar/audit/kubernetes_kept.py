@@ -89,7 +89,7 @@ def unix_seconds(timestamp: Any) -> float:
     """Return the time in Unix seconds, or 0 if there is no timestamp in RFC 3339."""
     try:
         return datetime.fromisoformat(str(timestamp)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -4,6 +4,7 @@ Save an inventory in a directory, and read it again, so that an audit can run wi
 Rule: the files are readable only by their owner, because the inventory lists every weak role of an account.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -62,12 +63,12 @@ def _read(directory: str, name: str, kind: type[_Part]) -> _Part:
     path = Path(directory) / name
     fix = "Create the files with `irsa-sidecar audit --save DIRECTORY`"
     try:
-        part = msgspec.json.decode(path.read_bytes(), type=kind)
+        part = msgspec.json.decode(_content(path), type=kind)
     except OSError as exc:
         raise ConfigurationError(
             f"--from is {directory}: {name} cannot be read ({exc.strerror or exc})", fix=fix, setting="--from"
         ) from exc
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:  # a ValueError for text that is not UTF-8
         raise ConfigurationError(
             f"--from is {directory}: {name} is not a saved inventory ({exc})", fix=fix, setting="--from"
         ) from exc
@@ -78,3 +79,14 @@ def _read(directory: str, name: str, kind: type[_Part]) -> _Part:
             setting="--from",
         )
     return part
+
+
+def _content(path: Path) -> bytes:
+    """
+    Return the content of the file.
+
+    Raises OSError if it is not a regular file, because a read of a FIFO would wait for its writer.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_bytes()

@@ -39,6 +39,9 @@ NEVER = "never"
 MIN_WIDTH, MAX_WIDTH = 60, 140
 """Limits of the line width, in characters."""
 
+MAX_DAYS = 400
+"""Limit for --days. IAM tracks the use of a role for 400 days (IAM User Guide, last accessed information)."""
+
 _COMMAND = "irsa-sidecar audit"
 
 
@@ -149,8 +152,8 @@ def _output(text: str) -> tuple[str, str | None]:
 
 
 def _days(days: int) -> int:
-    if days < 1:
-        raise ConfigurationError(f"--days is {days}: it must be at least 1", fix="Use 90", setting="--days")
+    if not 1 <= days <= MAX_DAYS:
+        raise ConfigurationError(f"--days is {days}: it must be from 1 to {MAX_DAYS}", fix="Use 90", setting="--days")
     return days
 
 

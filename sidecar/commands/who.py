@@ -8,8 +8,11 @@ Exit status: 0 a session was found, 1 no session was found, 2 wrong usage or con
 """
 
 import argparse
+import errno
 import gzip
+import json
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,20 +96,31 @@ def _trail_files(paths: Iterable[str]) -> Iterator["Record"]:
 
 def _text(setting: str, path: str) -> str:
     """
-    Return the text of a file, which may be compressed with gzip as CloudTrail's files are.
+    Return the text of a file, which may be compressed with gzip as CloudTrail's files are, or UTF-16 of PowerShell.
 
     Raises ConfigurationError if the file cannot be read.
     """
     try:
-        content = sys.stdin.buffer.read() if path == _STDIN else Path(path).read_bytes()
+        content = _standard_input() if path == _STDIN else Path(path).read_bytes()
         if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
-    except (OSError, EOFError) as exc:
+    except (OSError, EOFError, zlib.error) as exc:
         reason = getattr(exc, "strerror", None) or exc
         raise ConfigurationError(
             f"{setting} is {path}, which cannot be read ({reason})", fix="Use a readable file", setting=setting
         ) from exc
-    return content.decode("utf-8", "replace")
+    return content.decode(json.detect_encoding(content), "replace")
+
+
+def _standard_input() -> bytes:
+    """
+    Return all bytes of stdin.
+
+    Raises OSError if stdin was closed before the start.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "stdin is closed")
+    return sys.stdin.buffer.read()
 
 
 def _looked_up(args: argparse.Namespace, target: "Target") -> Iterator["Record"]:

@@ -6,7 +6,8 @@ from typing import Any
 from sidecar.audit.accepted import Acceptance
 from sidecar.audit.finding import SEVERITIES, Finding
 from sidecar.audit.judge import AuditReport
-from sidecar.audit.report.texts import iso_time, link
+from sidecar.audit.report.texts import link
+from sidecar.clock import instant_text
 from sidecar.printable import printable_json
 
 SCHEMA_VERSION = 1
@@ -19,7 +20,7 @@ def as_json(report: AuditReport) -> str:
         "context": report.context,
         "account": report.account_id,
         "issuer": report.issuer,
-        "read_at": iso_time(report.read_at),
+        "read_at": instant_text(report.read_at),
         "totals": report.totals._asdict(),
         "counts": {severity.value: report.total(severity) for severity in SEVERITIES},
         "findings": [_finding(each) for each in report.findings],

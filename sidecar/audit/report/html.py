@@ -16,9 +16,10 @@ from sidecar.audit.finding import SEVERITIES, Finding, Severity, Subject
 from sidecar.audit.inventory import Inventory
 from sidecar.audit.judge import AuditReport
 from sidecar.audit.report.graph import as_svg, graph_of
-from sidecar.audit.report.texts import iso_time, link
+from sidecar.audit.report.texts import link
 from sidecar.audit.rules.cost import RoleCalls
 from sidecar.audit.workloads import counted
+from sidecar.clock import instant_text
 from sidecar.errors import sentences
 from sidecar.printable import printable
 
@@ -86,7 +87,7 @@ def _summary(report: AuditReport) -> str:
     counts = "".join(_count(report.total(each), each) for each in SEVERITIES)
     return (
         f"<p>Account {_text(report.account_id or '(not known)')}, issuer {_text(report.issuer or '(not known)')}.</p>\n"
-        f"<p>Read at {iso_time(report.read_at)}.</p>\n"
+        f"<p>Read at {instant_text(report.read_at)}.</p>\n"
         f'<p class="soft">{objects}.{_known(report)}</p>\n{_unread(report)}<ul class="counts">{counts}</ul>\n'
     )
 

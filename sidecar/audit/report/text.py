@@ -6,10 +6,11 @@ from itertools import groupby
 
 from sidecar.audit.finding import SEVERITIES, Finding, Severity
 from sidecar.audit.judge import AuditReport
-from sidecar.audit.report.texts import iso_time, link
+from sidecar.audit.report.texts import link
 from sidecar.audit.rules.all import RULES
 from sidecar.audit.rules.cost import RoleCalls
 from sidecar.audit.workloads import counted
+from sidecar.clock import instant_text
 from sidecar.printable import printable
 
 MAX_PER_RULE = 20
@@ -35,9 +36,9 @@ def as_text(report: AuditReport, *, width: int, colours: bool, is_verbose: bool 
 
 def _summary(report: AuditReport, *, colours: bool) -> Iterator[str]:
     totals = report.totals
-    yield (
-        f"Cluster {printable(report.context) or '(not known)'}, account {report.account_id or '(not known)'}, read at "
-        f"{iso_time(report.read_at)}"
+    yield printable(
+        f"Cluster {report.context or '(not known)'}, account {report.account_id or '(not known)'}, read at "
+        f"{instant_text(report.read_at)}"
     )
     yield (
         f"{counted(totals.service_accounts, 'ServiceAccount')}, {counted(totals.pods, 'running Pod')}, "

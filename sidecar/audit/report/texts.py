@@ -1,7 +1,5 @@
 """Format the parts that several formats share. Pure."""
 
-from datetime import UTC, datetime
-
 PAGE = "https://irsa-sidecar.github.io/irsa-sidecar/latest/reference/audit-rules.html"
 """Address of the page that explains the rules."""
 
@@ -9,8 +7,3 @@ PAGE = "https://irsa-sidecar.github.io/irsa-sidecar/latest/reference/audit-rules
 def link(rule_id: str) -> str:
     """Return the address of the rule's heading. Its anchor is the id without the full stop, as the site writes it."""
     return f"{PAGE}#{rule_id.replace('.', '')}"
-
-
-def iso_time(instant: float) -> str:
-    """Return the time in UTC, in RFC 3339."""
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

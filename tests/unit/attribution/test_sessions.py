@@ -66,6 +66,23 @@ def test_pod_comes_from_the_log_of_its_sidecar() -> None:
     assert session.role_arn == ROLE
 
 
+def test_other_pods_with_the_key_in_their_logs_are_named() -> None:
+    """One of the lines is false, and a person has to decide which."""
+    logs = tuple(f"[pod/{name}/app] {refreshed()}" for name in ("cart-1", "cart-2", "cart-1"))
+    sessions = found(KEY, logs=logs)
+    assert (sessions[0].pod, sessions[0].other_pods) == (PodName("cart-1"), (PodName("cart-2"),))
+    assert "WARNING          the logs of other Pods have this key too, and one of them may be false: cart-2" in as_text(
+        sessions
+    )
+    assert json.loads(as_json(sessions))["sessions"][0]["other_pods"] == [{"name": "cart-2", "namespace": ""}]
+
+
+def test_pod_with_and_without_its_namespace_is_one_pod() -> None:
+    labels = {"log": refreshed(), "kubernetes": {"pod_name": POD.name, "namespace_name": POD.namespace}}
+    (session,) = found(KEY, logs=(f"[pod/{POD.name}/irsa-sidecar] {refreshed()}", json.dumps(labels)))
+    assert (session.pod, session.other_pods) == (POD, ())
+
+
 def test_pod_comes_from_the_session_name_of_the_signed_namespace() -> None:
     (session,) = found(KEY, exchange())
     assert (session.pod, session.pod_source) == (POD, "session name")

@@ -49,6 +49,23 @@ def test_stdin_is_read(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
     assert who(KEY, "--logs", "-").status == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_powershell_are_read(who: Who, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "sidecar.log").write_text(f"{refreshed()}\r\n", encoding=encoding)
+    (tmp_path / "trail.json").write_text(trail_file(call()), encoding=encoding)
+    result = who(KEY, "--logs", "sidecar.log", "--cloudtrail", "trail.json")
+    assert result.status == 0
+    assert "s3:GetObject: 1 calls" in result.out
+    assert "valid            2026-" in result.out
+
+
+def test_closed_stdin_is_reported(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    result = who(KEY, "--logs", "-")
+    assert result.status == 2
+    assert "--logs is -, which cannot be read (stdin is closed). Use a readable file." in result.err
+
+
 def test_unknown_key_exits_with_status_one(who: Who, tmp_path: Path) -> None:
     (tmp_path / "sidecar.log").write_text(refreshed())
     result = who("ASIAUNKNOWN000000001", "--logs", "sidecar.log")
@@ -91,11 +108,13 @@ def test_event_history_is_looked_up(
         (("two words", "--logs", "-"), "WHO is 'two words'"),
         ((KEY, "--logs", "nowhere"), "--logs is nowhere, which cannot be read (No such file or directory)"),
         ((KEY, "--cloudtrail", "broken.gz"), "--cloudtrail is broken.gz, which cannot be read"),
+        ((KEY, "--cloudtrail", "damaged.gz"), "--cloudtrail is damaged.gz, which cannot be read (Error -3"),
         ((KEY, "--cloudtrail", "text"), "--cloudtrail is text: it has no CloudTrail records"),
     ],
 )
 def test_wrong_usage_exits_with_status_two(who: Who, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     (tmp_path / "broken.gz").write_bytes(b"\x1f\x8bnot gzip")
+    (tmp_path / "damaged.gz").write_bytes(b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 8)
     (tmp_path / "text").write_text("hello\n")
     result = who(*arguments)
     assert result.status == 2

@@ -1,5 +1,6 @@
 """Test the file of accepted findings, the baseline and saved inventories: valid files, and messages about others."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -62,7 +63,19 @@ def test_saved_inventory_is_read_as_it_was(world: Inventory, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"[]", b'{"read_at": "yesterday"}', b"\xff", b'{"version": 9, "read_at": 1}']
+    "content",
+    [
+        None,
+        b"",
+        b"[]",
+        b'{"read_at": "yesterday"}',
+        b"\xff",
+        b'{"version": 9, "read_at": 1}',
+        b'{"read_at": 1, "context": "\xff"}',
+        b'{"read_at": 1, "context": "\\ud800"}',
+        b'{"read_at": 1e999}',
+        b'{"read_at": 1, "nodes": ' + b"[" * 100_000,
+    ],
 )
 def test_unusable_saved_inventory_is_reported(content: bytes | None, world: Inventory, tmp_path: Path) -> None:
     save(world, str(tmp_path))
@@ -71,6 +84,15 @@ def test_unusable_saved_inventory_is_reported(content: bytes | None, world: Inve
     with pytest.raises(ConfigurationError, match=r"--from is .*cluster\.json") as caught:
         load(str(tmp_path))
     assert "--save DIRECTORY" in caught.value.fix
+
+
+def test_fifo_in_the_saved_inventory_is_reported(world: Inventory, tmp_path: Path) -> None:
+    """A read would wait for the writer of the FIFO."""
+    save(world, str(tmp_path))
+    (tmp_path / "account.json").unlink()
+    os.mkfifo(tmp_path / "account.json")
+    with pytest.raises(ConfigurationError, match=r"account\.json cannot be read \(it is not a regular file\)"):
+        load(str(tmp_path))
 
 
 def test_directory_that_cannot_be_written_is_reported(world: Inventory, tmp_path: Path) -> None:

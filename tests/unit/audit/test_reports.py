@@ -23,6 +23,7 @@ from sidecar.audit.report.prometheus import as_prometheus
 from sidecar.audit.report.sarif import as_sarif
 from sidecar.audit.report.text import as_text
 from sidecar.audit.rules.all import RULES
+from sidecar.printable import printable
 from tests.unit.audit.conftest import inventory_of
 from tests.unit.audit.documents import NOW, role, role_arn, service_account, sidecar_pod, statement
 from tests.unit.audit.sarif_schema import SARIF_PARTS
@@ -92,6 +93,23 @@ def test_text_escapes_hostile_names(hostile: AuditReport) -> None:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "\\u202eevil" in text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_text_escapes_the_names_of_the_summary(report: AuditReport, name: str) -> None:
+    """A saved inventory can come from somebody else."""
+    text = as_text(report._replace(context=name, account_id=name), width=100, colours=False)
+    assert printable(name) in text
+    assert name.isprintable() or name not in text
+
+
+@pytest.mark.parametrize("instant", [1e300, -1e300, 1e15, -1e15, 0.0])
+def test_any_instant_can_be_reported(report: AuditReport, world: Inventory, instant: float) -> None:
+    changed = report._replace(read_at=instant)
+    assert "read at" in as_text(changed, width=100, colours=False)
+    assert all(
+        [as_html(changed, world), as_json(changed), as_junit(changed), as_prometheus(changed), as_sarif(changed)]
+    )
 
 
 # JSON
