@@ -17,7 +17,7 @@ from sidecar.printable import printable
 from sidecar.setup.issuer_checks import Concern, fatal, url_concerns
 from sidecar.setup.outcome import Outcome, add_outcome_arguments, as_json, finish
 from sidecar.setup.output_formats import FORMATS
-from sidecar.setup.plan import Plan, coloured, difference
+from sidecar.setup.plan import Call, Plan, coloured, difference
 from sidecar.setup.resources import Account
 from sidecar.setup.trust_policy import REMOVES
 from sidecar.terminal import wants_colours
@@ -63,7 +63,16 @@ def open_aws(args: argparse.Namespace) -> "Aws":
 
     Raises ConfigurationError if botocore is not installed.
     """
-    aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(args.profile, args.region)
+    return open_profile(args.profile, args.region)
+
+
+def open_profile(profile: str | None, region: str | None) -> "Aws":
+    """
+    Return a client for AWS with the credentials of this profile.
+
+    Raises ConfigurationError if botocore is not installed, or if there is no such profile.
+    """
+    aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(profile, region)
     return aws
 
 
@@ -146,27 +155,30 @@ def apply_plan(plan: Plan, args: argparse.Namespace, aws: "Aws", next_commands: 
 
     Raises SidecarError if a call to AWS fails.
     """
+    report_notes(plan, args)
+    if args.output:
+        sys.stdout.write(FORMATS[args.output](plan.planned))
+        return 0
+    outcome = outcome_of(plan, args.step_name, next_commands)
+    if args.json:
+        _apply_silently(plan, outcome, aws, dry_run=args.dry_run)
+    else:
+        show_plan(plan)
+        _apply(plan, aws, dry_run=args.dry_run)
+    return finish(outcome, args)
+
+
+def report_notes(plan: Plan, args: argparse.Namespace) -> None:
+    """Write the notes of a plan to stderr, and what the plan removes if stdout shows it only as data."""
     for note in plan.notes:
         warn(note)
     if args.output or args.json:
         for effect in plan.effects:
             if effect.startswith(REMOVES):
                 warn(f"{plan.title}: {effect}")
-    if args.output:
-        sys.stdout.write(FORMATS[args.output](plan.planned))
-        return 0
-    outcome = _outcome(plan, args.step_name, next_commands)
-    if args.json:
-        _apply_silently(plan, outcome, aws, dry_run=args.dry_run)
-    elif plan.calls:
-        _show(plan)
-        _apply(plan, aws, dry_run=args.dry_run)
-    else:
-        print(printable(f"{plan.title}: nothing to change"))
-    return finish(outcome, args)
 
 
-def _outcome(plan: Plan, step: str, next_commands: tuple[str, ...]) -> Outcome:
+def outcome_of(plan: Plan, step: str, next_commands: tuple[str, ...] = ()) -> Outcome:
     before = None if plan.current is None else plan.current.document()
     changes = tuple(call.what for call in plan.calls)
     return Outcome(step, plan.title, changes, plan.effects, before, plan.planned.document(), next_commands)
@@ -184,7 +196,11 @@ def _apply_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) 
         raise
 
 
-def _show(plan: Plan) -> None:
+def show_plan(plan: Plan) -> None:
+    """Print the difference that the plan makes, and its effects."""
+    if not plan.calls:
+        print(printable(f"{plan.title}: nothing to change"))
+        return
     print(printable(f"{plan.title}: {'to be created' if plan.current is None else 'to be changed'}"))
     is_colour = sys.stdout.isatty() and wants_colours()
     for line in difference(None if plan.current is None else plan.current.document(), plan.planned.document()):
@@ -198,4 +214,8 @@ def _apply(plan: Plan, aws: "Aws", *, dry_run: bool) -> None:
     for call in plan.calls:
         if not dry_run:
             aws.apply(call)
-        print(printable(f"{'would ' if dry_run else 'done: '}{call.what}"))
+        show_call(call, dry_run=dry_run)
+
+
+def show_call(call: Call, *, dry_run: bool) -> None:
+    print(printable(f"{'would ' if dry_run else 'done: '}{call.what}"))

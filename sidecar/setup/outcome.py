@@ -69,9 +69,13 @@ def check_outcome_arguments(args: argparse.Namespace) -> None:
         )
 
 
-def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
-    """Return the JSON document. `done` is the number of completed changes."""
-    document = {
+def as_json(outcome: Outcome, *, dry_run: bool, done: int, **more: Any) -> str:
+    """Return the JSON document. `done` is the number of completed changes, and `more` are further keys."""
+    return printable_json(json.dumps(as_document(outcome, dry_run=dry_run, done=done) | more, indent=2))
+
+
+def as_document(outcome: Outcome, *, dry_run: bool, done: int) -> dict[str, Any]:
+    return {
         "version": VERSION,
         "step": outcome.step,
         "resource": outcome.resource,
@@ -83,7 +87,6 @@ def as_json(outcome: Outcome, *, dry_run: bool, done: int) -> str:
         "after": outcome.after,
         "next": list(outcome.next_commands),
     }
-    return printable_json(json.dumps(document, indent=2))
 
 
 def finish(outcome: Outcome, args: argparse.Namespace) -> int:

@@ -77,6 +77,16 @@ def _terraform_role(role: IamRole) -> str:
         name = _label(f"{role.name}_{arn.rpartition('/')[2]}")
         reference = _Expression(f"aws_iam_role.{label}.name")
         blocks.append(_block("aws_iam_role_policy_attachment", name, role=reference, policy_arn=arn))
+    for policy_name, document in role.inline_policies.items():
+        blocks.append(
+            _block(
+                "aws_iam_role_policy",
+                _label(f"{role.name}_{policy_name}"),
+                name=policy_name,
+                role=_Expression(f"aws_iam_role.{label}.name"),
+                policy=_Expression(f"jsonencode({_hcl(document, 1)})"),
+            )
+        )
     return "\n".join(blocks)
 
 

@@ -101,7 +101,11 @@ class OidcProvider:
 
 @dataclass(frozen=True, slots=True)
 class IamRole:
-    """An IAM role. `policy_arns` are its attached managed policies, or empty if they were not read."""
+    """
+    An IAM role. `policy_arns` are its attached managed policies, or empty if they were not read.
+
+    `inline_policies` are the inline policies that were read, by name.
+    """
 
     arn: str
     name: str
@@ -111,6 +115,7 @@ class IamRole:
     boundary_arn: str | None = None
     policy_arns: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    inline_policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -124,6 +129,7 @@ class IamRole:
             AssumeRolePolicyDocument=self.trust_policy,
             PermissionsBoundary=self.boundary_arn,
             ManagedPolicyArns=list(self.policy_arns),
+            Policies=[{"PolicyName": name, "PolicyDocument": item} for name, item in self.inline_policies.items()],
             Tags=tag_list(self.tags),
         )
 

@@ -178,16 +178,19 @@ def _check_sid(statements: list[Any], grant: TrustGrant) -> None:
         )
 
 
-def check_size(document: Mapping[str, Any], limit: int, name: str) -> None:
+SMALLER_GRANT = "Use a second role, use one pattern for several service accounts (--allow-wildcards)"
+"""The fix for a trust policy that is too long because of its service accounts."""
+
+
+def check_size(document: Mapping[str, Any], limit: int, name: str, fix: str = SMALLER_GRANT) -> None:
     """Raise ConfigurationError if IAM would reject the trust policy because of its size."""
     size = len(compact(document))
     if size > limit:
         raise ConfigurationError(
             f"The trust policy of {name} would have {size} characters, but IAM accepts {limit}",
             fix=(
-                "Use a second role, use one pattern for several service accounts (--allow-wildcards), or have "
-                f"the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and pass the new quota with "
-                "--trust-policy-limit"
+                f"{fix}, or have the quota for trust policies raised, to {MAX_POLICY_CHARACTERS} at most, and pass the "
+                "new quota with --trust-policy-limit"
             ),
         )
 

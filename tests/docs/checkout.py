@@ -2,7 +2,8 @@
 Run the shell blocks of a page without changes, in a folder that looks like a checkout of this repository.
 
 Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with the EKS clusters `shop` and
-`shop-green`, and the API server is a fake. Each page gets a new folder, home directory and account.
+`shop-green`, and the API server is a fake. Each page gets a new folder, home directory and account. The profile `data`
+is for a second account, 444455556666.
 """
 
 import json
@@ -28,6 +29,8 @@ INSTALLED = ("demo", "dev", "tools")
 CLUSTERS = ("shop", "shop-green")
 NAMESPACE = "shop"
 REGION = "eu-west-1"
+OTHER_ACCOUNT_ID = "444455556666"
+"""The number of the second account in all pages."""
 
 END = "--- end"
 """The last line of the output, unless a block exited the shell early."""
@@ -97,6 +100,7 @@ def account(moto: MotoServer, folder: Path) -> Iterator[Environment]:
     moto.reset()
     credentials = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "secret"}
     _create_clusters(moto.url)
+    _write_profile(moto.url, folder / "home")
     with api_server() as server:
         _fill(server)
         (folder / "kubeconfig").write_text(json.dumps(kubeconfig(server.url)))
@@ -114,6 +118,20 @@ def _create_clusters(url: str) -> None:
     for name in CLUSTERS:
         eks.create_cluster(name=name, roleArn="arn:aws:iam::123456789012:role/eks", resourcesVpcConfig={})
     eks.close()
+
+
+def _write_profile(url: str, home: Path) -> None:
+    """Write a profile whose keys belong to the second account. Moto does not require that the assumed role exists."""
+    sts = boto3.client(
+        "sts", region_name=REGION, endpoint_url=url, aws_access_key_id="AKIAFAKE", aws_secret_access_key="secret"
+    )
+    keys = sts.assume_role(RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT_ID}:role/administrator", RoleSessionName="docs")
+    sts.close()
+    key, secret, token = (keys["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    (home / ".aws").mkdir()
+    (home / ".aws" / "config").write_text(
+        f"[profile data]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\naws_session_token = {token}\n"
+    )
 
 
 def _fill(server: FakeApiServer) -> None:

@@ -51,7 +51,7 @@ RUN_PAGES = [page for page in pages() if any(map(is_run_here, blocks(page)))]
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[MotoServer]:
-    with moto_server(MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true") as server:
+    with moto_server(ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true") as server:
         yield server
 
 

@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import yaml
 
@@ -25,6 +27,7 @@ from sidecar.clock import Clock
 from sidecar.local.config import LocalConfig, RoleSettings
 from sidecar.local.issuer import generate_key
 from sidecar.local.services import LocalServices, serve_local
+from sidecar.setup.role_chain import ChainChange, ChainGrant, parse_target, with_trust
 from tests.end_to_end.test_refusals import BOTO3, ignore_event
 from tests.end_to_end.test_run import PRINT_MODULES
 from tests.support.processes import GUARD_SECONDS, Running, get, pod_environment, run_daemon
@@ -66,15 +69,23 @@ def roles_file(directory: Path, external_id: str = "agreed") -> Path:
 
 @asynccontextmanager
 async def pod(
-    directory: Path, *, external_id: str = "agreed", stss_clock_ahead: float = 0.0, prelude: str = ""
+    directory: Path,
+    *,
+    external_id: str = "agreed",
+    stss_clock_ahead: float = 0.0,
+    prelude: str = "",
+    aws: LocalConfig = AWS,
+    entry: dict[str, Any] | None = None,
 ) -> AsyncIterator[tuple[LocalServices, Running]]:
     (directory / "volume").mkdir()
     clock = Clock(lambda: time.time() + stss_clock_ahead, trio.current_time)
     async with trio.open_nursery() as nursery:
         key = generate_key()
-        serve = partial(serve_local, AWS, directory / "volume", emit=ignore_event, clock=clock, generate=lambda: key)
+        serve = partial(serve_local, aws, directory / "volume", emit=ignore_event, clock=clock, generate=lambda: key)
         services = await nursery.start(serve)
         config = str(roles_file(directory, external_id))
+        if entry is not None:
+            Path(config).write_text(yaml.safe_dump([entry]))
         environment = pod_environment(
             services.token_file, services.sts_url, AWS_REGION=services.region, IRSA_SIDECAR_CONFIG=config
         )
@@ -120,6 +131,23 @@ async def test_boto3_shows_the_aws_code_for_a_wrong_external_id(
     assert f"AccessDenied: step 1 of the chain, {PARTNER}: User: arn:aws:sts::111122223333:assumed-role/app/" in said
     assert f"is not authorized to perform: sts:AssumeRole on resource: {PARTNER}. This role's trust policy must" in said
     assert "external id" in said
+
+
+GRANT = ChainGrant(APP, parse_target("--chain-to", PARTNER), "agreed")
+"""The chain of `setup role app --chain-to PARTNER --external-id agreed`."""
+
+
+@pytest.mark.parametrize(("external_id", "event"), [("agreed", "credentials_refreshed"), (None, "refresh_failed")])
+async def test_chain_from_setup_needs_the_external_id(tmp_path: Path, external_id: str | None, event: str) -> None:
+    """Use the trust policy that `setup role` writes, and the roles entry that it prints."""
+    trusting = RoleSettings(arn=PARTNER, trust_policy=with_trust(None, ChainChange(GRANT)))
+    aws = LocalConfig(roles=(RoleSettings(name="app"), trusting))
+    entry = replace(GRANT, external_id=external_id).roles_entry()
+    async with pod(tmp_path, aws=aws, entry=entry) as (services, running):
+        logged = await running.logged(event, role_name="default")
+        output = await boto3_output(services, running.url)
+    assert ("assumed-role/partner/default.app-0" in output) is (external_id is not None)
+    assert logged.get("code") == (None if external_id else "AccessDenied")
 
 
 async def test_chain_works_with_a_clock_that_is_one_hour_off(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from sidecar.setup.issuer_choice import add_issuer_arguments, find_issuer, issue
 from sidecar.setup.outcome import VERSION, WOULD_CHANGE, add_outcome_arguments, check_outcome_arguments
 from sidecar.setup.plan import Plan, coloured, difference
 from sidecar.setup.plan_cluster import ClusterPlan, plan_copy, plan_retirement
+from sidecar.setup.read_role import read_role, role_of
 from sidecar.setup.resources import Account, IamRole, provider_arn
 from sidecar.setup.steps.oidc_provider import read_provider
-from sidecar.setup.steps.role import read_role, role_of
 from sidecar.terminal import wants_colours
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _apply(plan: Plan, aws: "Aws") -> None:
     Raises SidecarError if the role's trust policy has changed since it was read, because IAM has no conditional write.
     """
     assert isinstance(plan.current, IamRole)
-    current = read_role(aws, plan.current.name, with_policies=False)
+    current = read_role(aws, plan.current.name)
     if current is None or current.trust_policy != plan.current.trust_policy:
         raise SidecarError(
             f"{plan.title} was changed or deleted by somebody else since this command read it",

@@ -9,11 +9,12 @@ does not change statements of other people or for other clusters, and never remo
 import argparse
 import os
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sidecar.console import warn
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.aws_steps import (
@@ -24,11 +25,20 @@ from sidecar.setup.aws_steps import (
     is_offline,
     open_aws,
     read_tags,
-    tags_of,
+)
+from sidecar.setup.chain_apply import apply_chain
+from sidecar.setup.chain_sides import (
+    Side,
+    add_chain_arguments,
+    check_chain_arguments,
+    find_other_side,
+    is_chain_only,
+    read_chain,
 )
 from sidecar.setup.issuer_choice import Issuer, add_issuer_arguments, find_issuer
 from sidecar.setup.outcome import check_outcome_arguments, command
 from sidecar.setup.plan_role import WantedRole, plan_role
+from sidecar.setup.read_role import read_role
 from sidecar.setup.resources import (
     DEFAULT_AUDIENCE,
     DEFAULT_SESSION_SECONDS,
@@ -37,6 +47,7 @@ from sidecar.setup.resources import (
     Resource,
     provider_arn,
 )
+from sidecar.setup.role_chain import parse_target
 from sidecar.setup.steps.oidc_provider import check_audiences, read_provider
 from sidecar.setup.subjects import service_account_of, subject_of_token, subjects_of
 from sidecar.setup.token_check import check_token
@@ -50,7 +61,9 @@ EXAMPLE = """\
 examples:
   irsa-sidecar setup role cart --cluster shop --service-account shop/cart \\
       --policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess --dry-run
-  irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json"""
+  irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json
+  irsa-sidecar setup role cart --chain-to arn:aws:iam::444455556666:role/data \\
+      --external-id agreed-with-them --chain-profile data"""
 
 MAX_SESSION_SECONDS = 43_200
 """Maximum session duration that IAM accepts."""
@@ -99,27 +112,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_POLICY_CHARACTERS,
         help=f"your quota for the size of trust policies, if it was raised [{DEFAULT_POLICY_CHARACTERS}]",
     )
+    add_chain_arguments(parser)
     add_aws_arguments(parser, "role")
 
 
 def main(args: argparse.Namespace) -> int:
     _check_shape(args)
     check_outcome_arguments(args)
+    check_chain_arguments(args)
     tags = read_tags(args.tag)
-    with open_aws(args) as aws:
+    with ExitStack() as stack:
+        aws = stack.enter_context(open_aws(args))
         account = find_account(args, aws)
-        wanted = _wanted(args, account, find_issuer(args, aws), tags)
-        current = None
-        if not is_offline(args):
-            check_provider(aws, wanted.grant)
-            current = read_role(aws, args.name, with_policies=bool(wanted.policy_arns))
-        plan = plan_role(current, wanted, account)
-        return apply_plan(plan, args, aws, _next_commands(plan.planned, wanted))
+        wanted = _wanted(args, account, None if is_chain_only(args) else find_issuer(args, aws), tags)
+        current = None if is_offline(args) else _read_current(args, aws, wanted)
+        if args.chain_to is None:
+            plan = plan_role(current, wanted, account)
+            return apply_plan(plan, args, aws, _next_commands(plan.planned, wanted))
+        source_arn = current.arn if current else account.arn(f"role{wanted.path or '/'}{wanted.name}")
+        chain = read_chain(args, source_arn, account)
+        plan = plan_role(current, replace(wanted, chain=chain), account)
+        other = find_other_side(args, chain, account, aws, stack)
+        return apply_chain(Side(plan, aws), other, chain, args)
+
+
+def _read_current(args: argparse.Namespace, aws: "Aws", wanted: WantedRole) -> IamRole | None:
+    if wanted.grant is not None:
+        check_provider(aws, wanted.grant)
+    inline = [parse_target("--chain-to", args.chain_to).policy_name] if args.chain_to else []
+    return read_role(aws, args.name, with_policies=bool(wanted.policy_arns), inline=inline)
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
     """Return the commands that annotate each service account with the role."""
-    if wanted.change is Change.REMOVE or not isinstance(role, IamRole):
+    if wanted.change is Change.REMOVE or wanted.grant is None or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
     audience = None if wanted.grant.audience == DEFAULT_AUDIENCE else wanted.grant.audience
@@ -129,37 +155,6 @@ def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
             **{"namespace": namespace, "name": name, "role-arn": role.arn, "audience": audience},
         )
         for namespace, name in filter(None, named)
-    )
-
-
-def read_role(aws: "Aws", name: str, *, with_policies: bool) -> IamRole | None:
-    """Return the current role, or None if it does not exist. Attached policies are read only if `with_policies`."""
-    try:
-        found = aws.call("iam", "GetRole", RoleName=name)["Role"]
-    except AwsError as exc:
-        if exc.code == "NoSuchEntity":
-            return None
-        raise
-    if not isinstance(found["AssumeRolePolicyDocument"], dict):
-        raise SidecarError(
-            f"The trust policy of {found['Arn']} is not a JSON object",
-            fix="Correct it in the console first",
-        )
-    policies = aws.call("iam", "ListAttachedRolePolicies", RoleName=name)["AttachedPolicies"] if with_policies else []
-    return role_of(found, tuple(policy["PolicyArn"] for policy in policies))
-
-
-def role_of(found: Mapping[str, Any], policy_arns: tuple[str, ...] = ()) -> IamRole:
-    """Return the role in a response of IAM. ListRoles returns neither the boundary nor the tags."""
-    return IamRole(
-        found["Arn"],
-        found["RoleName"],
-        found["Path"],
-        found["AssumeRolePolicyDocument"],
-        found.get("MaxSessionDuration", DEFAULT_SESSION_SECONDS),
-        found.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn"),
-        policy_arns,
-        tags_of(found),
     )
 
 
@@ -184,9 +179,9 @@ def check_provider(aws: "Aws", grant: TrustGrant) -> None:
         )
 
 
-def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: dict[str, str]) -> WantedRole:
+def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer | None, tags: dict[str, str]) -> WantedRole:
     """
-    Return the settings in the flags.
+    Return the settings in the flags. Without an issuer, the trust policy is not changed.
 
     Raises SidecarError if a flag is invalid.
     """
@@ -196,7 +191,7 @@ def _wanted(args: argparse.Namespace, account: Account, issuer: Issuer, tags: di
         account.check_policy_arn("--permissions-boundary", args.permissions_boundary)
     return WantedRole(
         args.name,
-        _grant(args, issuer, account),
+        None if issuer is None else _grant(args, issuer, account),
         args.path,
         args.max_session_duration,
         args.permissions_boundary,

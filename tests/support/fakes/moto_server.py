@@ -2,7 +2,8 @@
 Run moto's server as a process. It is a fake AWS of another project.
 
 moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
-module adds the action, and another issuer for each cluster, with an id as long as in EKS.
+module adds the action, and another issuer for each cluster, with an id as long as in EKS. Keys from AssumeRole belong
+to the account of the assumed role, so a test can use several accounts. Moto's own MOTO_ACCOUNT_ID would prevent this.
 """
 
 import os
@@ -20,7 +21,9 @@ ACCOUNT_ID = "123456789012"
 
 _SERVER = """
 import hashlib
+import os
 import sys
+import moto.iam.models
 from moto.core.responses import EmptyResult
 from moto.eks.models import Cluster
 from moto.iam.responses import IamResponse
@@ -33,6 +36,7 @@ def add_client_id(self):
         audiences.append(client_id)
     return EmptyResult()
 
+moto.iam.models.DEFAULT_ACCOUNT_ID = os.environ["DEFAULT_ACCOUNT_ID"]
 IamResponse.add_client_id_to_open_id_connect_provider = add_client_id
 
 create = Cluster.__init__
@@ -71,11 +75,12 @@ class MotoServer:
 
 
 @contextmanager
-def moto_server(**settings: str) -> Iterator[MotoServer]:
-    """Run a server with these environment variables."""
+def moto_server(account_id: str = ACCOUNT_ID, **settings: str) -> Iterator[MotoServer]:
+    """Run a server with these environment variables. Unknown keys belong to the account `account_id`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9)} | settings
+    environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9), "DEFAULT_ACCOUNT_ID": account_id}
     command = [sys.executable, "-c", _SERVER]
+    environment |= settings
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -86,6 +86,16 @@ def test_terraform_contains_the_role_and_each_attachment() -> None:
     ]
 
 
+def test_terraform_contains_each_inline_policy() -> None:
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}],
+    }
+    _, inline = blocks(FORMATS["terraform"](IamRole("arn", "cart", "/", {}, inline_policies={"chain-1": document})))
+    arguments = {"name": "chain-1", "role": "${aws_iam_role.cart.name}", "policy": document}
+    assert inline == ("aws_iam_role_policy", "cart_chain-1", arguments)
+
+
 def test_terraform_contains_the_provider() -> None:
     assert blocks(FORMATS["terraform"](PROVIDER)) == [
         (

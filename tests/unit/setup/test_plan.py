@@ -62,6 +62,7 @@ def test_second_plan_for_a_role_has_no_changes(current: IamRole | None, wanted: 
     first = plan_role(current, wanted, ACCOUNT)
     planned = first.planned
     assert isinstance(planned, IamRole)
+    assert wanted.grant is not None
     assert with_grant(planned.trust_policy, wanted.grant) == planned.trust_policy
     assert set(wanted.grant.subjects) <= set(own_subjects(planned.trust_policy, wanted.grant))
     assert set(wanted.policy_arns) <= set(planned.policy_arns)
