@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from sidecar.printable import printable, printable_lines
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 MAX_LENGTH = 8_000
 """Longest message, in characters. Without a limit, a Pod, a file or a server could cause a message of any length."""
@@ -19,7 +19,7 @@ def remark(text: str) -> None:
     """Write `irsa-sidecar: ` and the text to stderr. Lines after the first are indented."""
     with suppress(OSError):  # for example, the reader has exited or the disk is full
         if sys.stderr is not None:  # None if it was closed before the start
-            sys.stderr.write(f"irsa-sidecar: {printable_lines(without_user_info(text), max_length=MAX_LENGTH)}\n")
+            sys.stderr.write(f"irsa-sidecar: {printable_lines(without_secrets(text), max_length=MAX_LENGTH)}\n")
 
 
 def warn(text: str) -> None:
@@ -40,5 +40,5 @@ def is_on_terminal() -> bool:
 def show_progress(text: str) -> None:
     """Replace the line of progress on the terminal of stderr. An empty text clears the line."""
     if is_on_terminal():
-        sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_user_info(text))}' if text else ''}")
+        sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_secrets(text))}' if text else ''}")
         sys.stderr.flush()

@@ -15,7 +15,7 @@ has two parts for a person: the problem, which names the setting and its value, 
 
 from enum import Enum
 
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 
 class NextStep(Enum):
@@ -69,8 +69,8 @@ class SidecarError(Exception):
     """
 
     def __init__(self, problem: str = "", *, fix: str = "", setting: str | None = None) -> None:
-        self.problem = without_user_info(problem).removesuffix(".")
-        self.fix = without_user_info(fix).removesuffix(".")
+        self.problem = without_secrets(problem).removesuffix(".")
+        self.fix = without_secrets(fix).removesuffix(".")
         self.setting = setting
         super().__init__(sentences(self.problem, self.fix))
 
@@ -122,7 +122,7 @@ class ExchangeError(SidecarError):
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
-        self.message = without_user_info(message)
+        self.message = without_secrets(message)
         self.next_step = next_step
         self.status = status
         self.retry_after_seconds = retry_after_seconds
@@ -160,4 +160,4 @@ class KubernetesError(SidecarError):
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:
         super().__init__(problem, fix=fix)
         self.status = status
-        self.reason = without_user_info(reason)
+        self.reason = without_secrets(reason)

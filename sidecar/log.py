@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 MAX_LINE_BYTES = 4096
 """Longest line: PIPE_BUF on Linux. A pipe that polls as writable accepts a write of this size at once (pipe(7))."""
@@ -137,7 +137,7 @@ def _encoded(line: str) -> bytes:
 
 def _without_passwords(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Remove the passwords of URLs from the values of the event."""
-    return {name: without_user_info(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _exception_as_text(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.redaction import holds_token
 
 CREDENTIALS_PATH = "/v1/credentials"
 """The path of the default role's credentials. The credentials of other roles are below this path."""
@@ -143,7 +144,7 @@ def parse_token_file(setting: str, path: str) -> str:
 
     Raises ConfigurationError if it is a token, because later messages would show the token.
     """
-    if re.match(r"eyJ[\w-]+\.[\w-]+\.", path):
+    if holds_token(path):
         raise ConfigurationError(
             f"{setting} is a token (not shown here) instead of a path",
             fix="Set the path of the file that holds the token, such as "

@@ -109,9 +109,10 @@ class FlagParser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Write the usage and the message to stderr, then exit with 2."""
         from sidecar.printable import printable  # noqa: PLC0415  for people
+        from sidecar.redaction import without_secrets  # noqa: PLC0415  for people
 
         end = "" if message.endswith((".", "?")) else "."
-        super().error(f"{printable(message)}{end} `{self.prog} --help` shows the flags.")
+        super().error(f"{printable(without_secrets(message))}{end} `{self.prog} --help` shows the flags.")
 
 
 def _for_flags(unknown: Sequence[str], flags: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.oidc.key_rotation import rotation_outlook
 from sidecar.oidc.verified_token import verify_token
 from sidecar.printable import printable_json
+from sidecar.role import parse_token_file
 from sidecar.token import Token, read_token, warning_from_claims
 
 EXAMPLE = """\
@@ -51,7 +52,8 @@ def main(args: argparse.Namespace) -> int:
             fix="Set it to the path of the token's file, or use --file",
             setting="AWS_WEB_IDENTITY_TOKEN_FILE",
         )
-    token = read_token(path)
+    setting = "--file" if args.file else "AWS_WEB_IDENTITY_TOKEN_FILE"
+    token = read_token(parse_token_file(setting, path))
     print(printable_json(json.dumps(jwt.decode(token.raw, options={"verify_signature": False}), indent=2)))
     if warning := warning_from_claims(token, time.time()):
         warn(warning)

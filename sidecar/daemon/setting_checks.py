@@ -44,11 +44,18 @@ def every_problem(
 
 
 def _problems(readers: Iterator[Callable[[], object]]) -> Iterator[str]:
+    """
+    Yield the message of each reader that fails.
+
+    A reader with an unexpected exception is skipped, because the first error must be reported in any case.
+    """
     for read in readers:
         try:
             read()
         except ConfigurationError as error:
             yield str(error)
+        except Exception:  # noqa: BLE001, S112  see above
+            continue
 
 
 def _readers(
@@ -106,8 +113,6 @@ def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
     from sidecar.authorities import CA_BUNDLE, trust_in  # noqa: PLC0415  for processes that end
-    from sidecar.outbound import proxy_for  # noqa: PLC0415  for processes that end
-    from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
     from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
 
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
@@ -119,5 +124,17 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     yield lambda: endpoint_of(read_sts_settings(environ))
     if path := environ.get(CA_BUNDLE):
         yield lambda: trust_in(path)
-    # The proxy setting applies to the STS of every region, so the check can use any region.
-    yield lambda: proxy_for(environ.get("AWS_ENDPOINT_URL_STS") or sts_url("us-east-1"))
+    yield lambda: _check_proxy(environ)
+
+
+def _check_proxy(environ: Mapping[str, str]) -> None:
+    """Check the proxy of STS. It is the same in every region, so a wrong endpoint or region does not hide its error."""
+    from sidecar.outbound import proxy_for  # noqa: PLC0415  for processes that end
+    from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
+    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
+
+    try:
+        url = endpoint_of(read_sts_settings(environ))
+    except ConfigurationError:
+        url = sts_url("us-east-1")
+    proxy_for(url)

@@ -11,7 +11,7 @@ from sidecar.doctor.checks.calls import CONFIGURED, Calls
 from sidecar.doctor.finding import NOT_CHECKED_BECAUSE, Check, Facts, Finding, Row, Status, run_checks, skipped
 from sidecar.doctor.location import Side
 from sidecar.printable import printable
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 SCHEMA_VERSION = 1
 """
@@ -62,7 +62,7 @@ def rows(
     instead = skipped(unavailable) if isinstance(unavailable, str) else unavailable
     found = [("all", instead)] if facts is None else run_checks(checks, facts)
     for name, finding in found:
-        observed, next_step = without_user_info(finding.observed), without_user_info(finding.next_step)
+        observed, next_step = without_secrets(finding.observed), without_secrets(finding.next_step)
         yield Row(group, name, finding._replace(observed=observed, next_step=next_step), role, container)
 
 

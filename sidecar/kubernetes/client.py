@@ -26,7 +26,7 @@ from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.kubernetes.api_errors import with_next_step
 from sidecar.kubernetes.credentials import impersonation_headers, login_of, present
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 DEADLINE_SECONDS = 15.0
 """Deadline for one request. A person waits for it, and the API server itself waits 10 s for an admission webhook."""
@@ -123,12 +123,12 @@ def _proxy(url: str) -> httpx2.Proxy:
         proxy, problem = None, exc
     except ImportError as exc:
         raise ConfigurationError(
-            f"proxy-url of the kubeconfig is {without_user_info(url)}: SOCKS needs the package socksio",
+            f"proxy-url of the kubeconfig is {without_secrets(url)}: SOCKS needs the package socksio",
             fix="Install socksio, or use an HTTP proxy",
         ) from exc
     if proxy is None or not proxy.url.host:
         raise ConfigurationError(
-            f"proxy-url of the kubeconfig is {without_user_info(url)}: it is not a proxy's URL",
+            f"proxy-url of the kubeconfig is {without_secrets(url)}: it is not a proxy's URL",
             fix="Use http://, https:// or socks5:// with a host and a port",
         ) from problem
     return proxy

@@ -30,7 +30,7 @@ from typing import Any, Literal
 import trio
 
 from sidecar.clock import instant_text
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 
 Component = Literal["kubelet", "issuer", "STS", "daemon", "client"]
 
@@ -119,7 +119,7 @@ def _shown(value: Any) -> Any:
         return type(value).__name__
     if isinstance(value, datetime):
         return instant_text(value)
-    return without_user_info(value)[:MAX_TEXT_CHARACTERS] if isinstance(value, str) else value
+    return without_secrets(value)[:MAX_TEXT_CHARACTERS] if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from sidecar.extras import import_extra
 from sidecar.oidc import jwks as published_keys
 from sidecar.oidc.jwks import IssuerError
 from sidecar.oidc.jwks_cache import Found, find_keys, user_cache
-from sidecar.redaction import without_user_info
+from sidecar.redaction import without_secrets
 from sidecar.token import Token
 
 
@@ -32,7 +32,7 @@ class NotVerifiedError(SidecarError):
 
     def __init__(self, reason: str, *, fix: str = "", is_refuted: bool = False, code: str = "") -> None:
         super().__init__(f"not verified: {reason}", fix=fix)
-        self.reason = without_user_info(reason)
+        self.reason = without_secrets(reason)
         self.is_refuted = is_refuted
         self.code = code
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
+from sidecar.role import parse_token_file
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.sts.endpoint import PARTITIONS
 from sidecar.token import Token, read_token
@@ -67,7 +68,7 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
     if args.issuer:
         return Issuer(args.issuer)
     if args.token_file:
-        token = read_token(args.token_file)
+        token = read_token(parse_token_file("--token-file", args.token_file))
         if not token.issuer:
             raise ConfigurationError(
                 f"--token-file is {args.token_file!r}: the token has no claim iss",

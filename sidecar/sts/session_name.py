@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 
 from sidecar.errors import ConfigurationError
+from sidecar.redaction import without_secrets
 
 MIN_LENGTH = 2
 MAX_LENGTH = 64
@@ -76,7 +77,7 @@ def parse_session_name(setting: str, value: str) -> str:
     raise ConfigurationError(
         f"{setting} is {value[:100]!r}, but STS accepts only {MIN_LENGTH} to {MAX_LENGTH} ASCII letters, digits and "
         "_+=,.@-",
-        fix=f"Set it to {_cleaned(value)!r}, or unset it to use NAMESPACE.POD",
+        fix=f"Set it to {_cleaned(without_secrets(value))!r}, or unset it to use NAMESPACE.POD",
         setting=setting,
     )
 

@@ -1,13 +1,15 @@
-"""Test that no message, log line or finding shows the password in a URL of any setting."""
+"""Test that no message, log line or finding shows a token, or the password in a URL of any setting."""
 
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sidecar import cli
 from sidecar.config.settings import read_config
 from sidecar.console import remark
 from sidecar.doctor.finding import Check, Finding, Status, skipped
@@ -15,7 +17,8 @@ from sidecar.doctor.report import rows
 from sidecar.errors import ConfigurationError, ExchangeError, KubernetesError, NextStep, SidecarError, TokenError
 from sidecar.log import make_logger
 from sidecar.oidc.verified_token import NotVerifiedError
-from sidecar.redaction import without_user_info
+from sidecar.redaction import holds_token, without_secrets
+from sidecar.role import parse_token_file
 from sidecar.sts.request import endpoint_of
 from sidecar.sts.settings import read_sts_settings
 from tests.support.fakes.tokens import service_account_token
@@ -125,7 +128,56 @@ def test_no_remark_or_finding_shows_a_password(url: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("text", ["", "user@example.com", "https://example.com/path", "a: b@c", "key://"])
 def test_text_without_password_is_unchanged(text: str) -> None:
-    assert without_user_info(text) == text
+    assert without_secrets(text) == text
+
+
+TOKENS = {
+    "alone": "{}",
+    "after a scheme": "Bearer {}",
+    "in quotes": "'{}'",
+    "after a name": "TOKEN={}",
+    "in a path": "/var/run/{}/token",
+    "with a line after it": "{}\nnext",
+}
+"""Texts with a token that a person can give instead of a path or a name."""
+
+
+@pytest.mark.parametrize("text", TOKENS.values(), ids=TOKENS)
+def test_no_output_shows_a_token(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    token = service_account_token(1_800_000_000)
+    parts = [part for part in token.split(".") if part]
+    shown = text.format(token)
+    remark(shown)
+    error = TokenError("missing", f"{shown} does not exist", f"Correct {shown}")
+    outputs = [str(error), *map(str, vars(error).values()), capsys.readouterr().err, without_secrets(shown[:150])]
+    assert not [part for part in parts for output in outputs if part in output]
+    with pytest.raises(ConfigurationError, match=r"FILE is a token \(not shown here\)"):
+        parse_token_file("FILE", shown)
+
+
+@pytest.mark.parametrize("text", ["eyJ", "eyJ.a.b", "/home/eyewitness/a.b", "theyJustLongEnough.a.b", "arn:aws:iam::1"])
+def test_text_without_token_is_unchanged(text: str) -> None:
+    assert without_secrets(text) == text
+    assert not holds_token(text)
+
+
+GIVEN_A_TOKEN = [
+    ["token", "--file"],
+    ["exec", "--log-level"],
+    ["local", "--log-level"],
+    ["setup", "role", "app", "--account-id", "111122223333", "--token-file"],
+    ["who"],
+]
+
+
+@pytest.mark.parametrize("command", GIVEN_A_TOKEN, ids=lambda command: "_".join(command[:2]))
+def test_no_command_shows_a_token_in_a_flag(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    token = service_account_token(1_800_000_000)
+    with suppress(SystemExit):
+        assert cli.main([*command, token]) == 2
+    printed = "".join(capsys.readouterr())
+    assert printed
+    assert token.split(".")[1] not in printed
 
 
 COMMANDS = [

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from sidecar.commands.exec import command_config
+from sidecar.config.settings import SETTINGS, read_config
 from sidecar.daemon.setting_checks import all_reported, every_problem
 from sidecar.errors import ConfigurationError
+from sidecar.sts.request import endpoint_of
 from tests.unit.config.test_roles_file import one
 
 RIGHT = {
@@ -63,6 +65,64 @@ def test_wrong_and_missing_settings_are_listed_together() -> None:
 def test_wrong_setting_does_not_hide_a_missing_setting(name: str) -> None:
     expected = [missing for missing in RIGHT if missing != name]
     assert set(problems({name: WRONG[name]}, {})) == {name, *expected}
+
+
+HOSTILE = (
+    "\udcff",
+    "\x1b[31m",
+    "a\nb",
+    "x" * 10_000,
+    "9" * 5_000,
+    "\u0661\u0662",
+    "1e400",
+    "{",
+    "/a\0b",
+    "[::1",
+    "127.0.0.1:\u0661",
+    "https://[::1",
+    "https://[x]",
+    "https://h]:1/",
+    "https://h:99999999",
+    "https://\u2100.com",
+    "https://user:hunter2@h]/",
+    "https://user:[hunter2@h/",
+)
+"""Values for which urlsplit, int, os and other parts of Python raise exceptions of their own."""
+
+READ = (
+    *RIGHT,
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_CA_BUNDLE",
+    "AWS_SDK_UA_APP_ID",
+    *(f"IRSA_SIDECAR_{setting.variable}" for setting in SETTINGS),
+)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_hostile_value_is_accepted_or_reported(name: str) -> None:
+    reports = [report_of({**RIGHT, name: value}) for value in HOSTILE]
+    assert len(reports) == len(HOSTILE)
+    assert not [report for report in reports if "hunter2" in report]
+
+
+def report_of(environ: dict[str, str]) -> str:
+    """Return the error that a command prints, or an empty text."""
+    try:
+        with all_reported(environ, {}):
+            endpoint_of(read_config(environ, {}).sts)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://\u2100.com", "https://user:hunter2@h]/", "nonsense"])
+def test_wrong_endpoint_does_not_hide_a_wrong_proxy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pa#ss@proxy:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert problems({**RIGHT, "AWS_ENDPOINT_URL_STS": url}) == ["AWS_ENDPOINT_URL_STS", "HTTPS_PROXY's"]
 
 
 def test_files_and_addresses_that_cannot_be_used_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
