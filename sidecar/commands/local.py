@@ -3,15 +3,16 @@ Run all parts of IRSA on this machine, in one process.
 
 The parts are an OIDC issuer with rotating keys, a kubelet that renews a service account token, an STS, and the daemon.
 The STS checks the token against the keys and the trust policy of the role. With CMD, the program runs that command with
-credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. It
-logs events to stderr.
+credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. On a
+terminal, it explains each event on stderr: the token, each condition of the trust policy, and who gets credentials.
 """
 
 import argparse
 import os
 import shlex
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,14 +29,17 @@ from sidecar.daemon.daemon import REAL_CLOCK
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.local.event_log import daemon_log, service_emit
-from sidecar.local.feed import Feed
-from sidecar.log import Logger, make_logger
+from sidecar.local.feed import Feed, Subscription
+from sidecar.log import make_logger
 
 EXAMPLE = """\
 examples:
   irsa-sidecar local -- aws sts get-caller-identity
   irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
+
+EXPLAINED = "explained"
+"""The format of the log for people: one line per event, with the conditions of the trust policy."""
 
 FREE_PORT = "127.0.0.1:0"
 
@@ -58,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--authorization-token-file", metavar="FILE", help="also write the new secret to this file")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="level of the log on stderr [info]")
-    parser.add_argument("--log-format", choices=LOG_FORMATS, default="console", help="format of the log [console]")
+    parser.add_argument(
+        "--log-format",
+        choices=(EXPLAINED, *LOG_FORMATS),
+        help=f"format of the log [{EXPLAINED} on a terminal, else console]",
+    )
     parser.add_argument("command", nargs="*", metavar="CMD", help="the command and its arguments, after --")
 
 
@@ -68,8 +76,7 @@ def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
 
 
 def main(args: argparse.Namespace) -> int:
-    log, _ = make_logger(args.log_format, args.log_level)
-    status = trio.run(until_signalled, partial(_local, args, log))
+    status = trio.run(until_signalled, partial(_local, args))
     if args.command:
         return status
     # A shell reads these lines only if `local` stopped early. Otherwise stdout is already closed (_close_stdout).
@@ -77,20 +84,46 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _local(args: argparse.Namespace, log: Logger) -> int:
+async def _local(args: argparse.Namespace) -> int:
     services_module, settings = _local_services(args)
-    with private_directory() as directory:
+    log_format = args.log_format or _default_format()
+    log = None if log_format == EXPLAINED else make_logger(log_format, args.log_level)[0]
+    feed = Feed(REAL_CLOCK.wall)
+    with private_directory() as directory, feed.subscribe() as events:
         async with trio.open_nursery() as nursery:
-            feed = Feed(REAL_CLOCK.wall)
             emit = service_emit(log, feed)
             start = partial(services_module.serve_local, settings, Path(directory), emit=emit, clock=REAL_CLOCK)
             services = await nursery.start(start)
             extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
             body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
+            if log is None:
+                urls = {"issuer": services.issuer_url, "STS": services.sts_url, "role": services.role_arn}
+                urls["token"] = str(services.token_file)
+                body = partial(_explained, args, events, urls, body)
             status = await with_daemon(
                 _daemon_config(args, services), body, daemon_log(log, feed), needs_credentials=False
             )
             nursery.cancel_scope.cancel()
+    return status
+
+
+def _default_format() -> str:
+    return EXPLAINED if sys.stderr is not None and sys.stderr.isatty() else "console"
+
+
+async def _explained(
+    args: argparse.Namespace,
+    events: Subscription,
+    urls: Mapping[str, str],
+    body: Callable[[Offer], Awaitable[int]],
+    offer: Offer,
+) -> int:
+    """Run `body`, and explain the events on stderr. The header has the names and values in `urls`."""
+    display = import_extra("sidecar.local.terminal.display", "irsa-sidecar local", "local")
+    config_name = str(args.config) if args.config else None
+    with display.open_terminal(2) as fd:
+        shown = display.Display(fd, events, args.log_level, config_name=config_name)
+        status: int = await shown.accompany({**urls, "daemon": offer.url}, partial(body, offer))
     return status
 
 

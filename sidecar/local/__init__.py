@@ -15,5 +15,6 @@ service. No response is hard-coded.
 - strangers: detect trust policies that allow too much
 - events: define the events of the services
 - feed, event_log: send the events to the terminal, the page and the log
+- sentences, terminal: explain the events on a terminal
 - services: start all services together (`serve_local`)
 """

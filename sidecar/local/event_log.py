@@ -1,11 +1,11 @@
 """
 Send each event of `local` to the log and to the feed.
 
-Rule: the log is the same with and without a feed. A field of FEED_ONLY_FIELDS is not logged, and the log's level does
+Rule: the log is the same with and without a feed. A field of FEED_ONLY_FIELDS is not logged. The level of the log does
 not filter the feed.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from datetime import datetime
 from typing import Any
 
@@ -31,37 +31,43 @@ CLIENT_EVENTS = frozenset({"credentials_served", "request_denied"})
 """Events of the daemon that show what a client did."""
 
 
-def service_emit(log: Logger, feed: Feed) -> Emit:
-    """Return the function that logs and publishes an event of a local service."""
+def service_emit(log: Logger | None, feed: Feed) -> Emit:
+    """Return the function that publishes an event of a local service, and logs it if there is a log."""
 
     def emit(event: str, /, *, component: Component = "STS", **fields: Any) -> None:
-        log_service_event(log, event, fields)
-        feed.publish(component, event, **fields)
+        level = "warning" if event in PROBLEMS else "info"
+        if log is not None:
+            texts = {name: value for name, value in fields.items() if name not in FEED_ONLY_FIELDS}
+            getattr(log, level)(event, **{name: _text(value) for name, value in texts.items()})
+        feed.publish(component, event, level=level, **fields)
 
     return emit
 
 
-def log_service_event(log: Logger, event: str, fields: Mapping[str, Any]) -> None:
-    """Log an event of a local service, with instants in the format that AWS uses."""
-    texts = {
-        name: instant_text(value) if isinstance(value, datetime) else value
-        for name, value in fields.items()
-        if name not in FEED_ONLY_FIELDS
-    }
-    level = "warning" if event in PROBLEMS else "info"
-    getattr(log, level)(event, **texts)
+def _text(value: Any) -> Any:
+    """Return an instant in the format that AWS uses. Other values stay."""
+    return instant_text(value) if isinstance(value, datetime) else value
 
 
-def daemon_log(log: Logger, feed: Feed) -> Logger:
-    """Return a logger for the daemon. It publishes each event, and passes it on to `log`, which has its own level."""
+def daemon_log(log: Logger | None, feed: Feed) -> Logger:
+    """
+    Return a logger for the daemon.
 
-    def publish(_log: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    It publishes each event, and passes it on to `log`, if any, which has its own level.
+    """
+
+    def publish(_log: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         fields = dict(event)
         name = fields.pop("event")
-        feed.publish("client" if name in CLIENT_EVENTS else "daemon", name, **fields)
+        feed.publish("client" if name in CLIENT_EVENTS else "daemon", name, level=level, **fields)
+        if log is None:
+            raise structlog.DropEvent
         return (name,), fields
 
     observed: Logger = structlog.wrap_logger(
-        log, processors=[publish], wrapper_class=structlog.make_filtering_bound_logger("debug"), context_class=dict
+        structlog.ReturnLogger() if log is None else log,
+        processors=[publish],
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
+        context_class=dict,
     )
     return observed

@@ -15,8 +15,8 @@ The subscription first yields the history, and then each new event. `event.docum
 
 Fields of an event. An event of STS that assumes a role (`exchange_granted`, `role_assumed`), or rejects a call
 (`request_rejected`), has a field `exchange` of the type `sidecar.local.exchange.Exchange`: claims, conditions with
-their lines, decision and expiration. Other fields are those in the log: docs/reference/log-events.md. Instants are
-texts such as `2026-01-02T03:04:05Z`.
+their lines, decision and expiration. Each event has its `level`: debug, info, warning or error. Other fields are those
+in the log: docs/reference/log-events.md. Instants are texts such as `2026-01-02T03:04:05Z`.
 """
 
 from collections import deque
@@ -59,10 +59,15 @@ class LocalEvent:
 
 
 class Subscription:
-    """The events for one subscriber. `lost` counts the events that it was too slow to get."""
+    """
+    The events for one subscriber. `lost` counts the events that it was too slow to get.
+
+    `listener` is called for each new event, before `publish` returns. It must not raise or block.
+    """
 
     def __init__(self, history: Iterator[LocalEvent], max_events: int) -> None:
         self.lost = 0
+        self.listener: Callable[[], object] = lambda: None
         self._waiting = deque(history, max_events)
         self._arrived = trio.Event()
 
@@ -70,15 +75,25 @@ class Subscription:
         return self
 
     async def __anext__(self) -> LocalEvent:
+        await self.wait()
+        await trio.lowlevel.checkpoint()
+        return self._waiting.popleft()
+
+    async def wait(self) -> None:
+        """Wait until the subscription has an event."""
         while not self._waiting:
             self._arrived = trio.Event()
             await self._arrived.wait()
-        await trio.lowlevel.checkpoint()
-        return self._waiting.popleft()
+
+    def drain(self) -> Iterator[LocalEvent]:
+        """Yield the events that already wait."""
+        while self._waiting:
+            yield self._waiting.popleft()
 
     def put(self, event: LocalEvent) -> None:
         self.lost += len(self._waiting) == self._waiting.maxlen
         self._waiting.append(event)
+        self.listener()
         self._arrived.set()
 
 

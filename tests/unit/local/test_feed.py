@@ -116,7 +116,7 @@ def test_log_has_no_fields_that_are_only_for_the_feed(tmp_path: Path) -> None:
     assert set(first) == {"event", "kid", "level", "time"}
     assert [first["level"], second["level"]] == ["info", "warning"]
     assert [event.component for event in feed.history] == ["issuer", "STS"]
-    assert feed.history[0].fields == {"kid": "k", "exchange": "x"}
+    assert feed.history[0].fields == {"kid": "k", "exchange": "x", "level": "info"}
 
 
 def test_daemon_log_writes_the_same_lines_as_before(tmp_path: Path) -> None:
@@ -134,6 +134,24 @@ def test_daemon_log_writes_the_same_lines_as_before(tmp_path: Path) -> None:
         ("client", "credentials_served"), ("daemon", "hidden"), ("daemon", "request_failed"),
     ]  # fmt: skip
     assert feed.history[0].fields["endpoint"] == "imds"
+
+
+def test_feed_without_a_log_gets_the_same_events() -> None:
+    feed = a_feed()
+    service_emit(None, feed)("request_rejected", code="AccessDenied")
+    daemon_log(None, feed).bind(endpoint="imds").warning("request_denied", reason="x")
+    assert [dict(event.fields) for event in feed.history] == [
+        {"level": "warning", "code": "AccessDenied"},
+        {"level": "warning", "endpoint": "imds", "reason": "x"},
+    ]
+
+
+def test_listener_is_called_before_publish_returns() -> None:
+    feed, seen = a_feed(), list[str]()
+    with feed.subscribe() as events:
+        events.listener = lambda: seen.extend(event.name for event in events.drain())
+        feed.publish("daemon", "stopped")
+        assert seen == ["stopped"]
 
 
 def test_level_of_the_log_does_not_filter_the_feed(tmp_path: Path) -> None:
