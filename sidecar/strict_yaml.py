@@ -28,7 +28,8 @@ MAX_PROBLEM_CHARACTERS = 200
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-MERGE_TAG, _TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
+MERGE_TAG, _VALUE_TAG = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 Node = yaml.nodes.Node
 
@@ -186,9 +187,16 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                forms = {key.value, self._constructed(key)}
+                if forms & seen:
                     raise _LimitError(appears_twice(key.value), KEEP_ONE, key)
-                seen.add(key.value)
+                seen |= forms
+
+    def _constructed(self, key: yaml.ScalarNode) -> Any:
+        """Return the value that `load` makes of the key. `1` and `0x1` are one key of a mapping, as are true and on."""
+        if self._max_parts is None or key.tag in {MERGE_TAG, _VALUE_TAG}:
+            return key.value
+        return self.construct_object(key)  # type: ignore[no-untyped-call]
 
     def _measure(self, node: Node, children: Sequence[Node]) -> None:
         extents = [self._extents[id(child)] for child in children]

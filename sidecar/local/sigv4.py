@@ -108,7 +108,9 @@ def recompute(request: Request, signature: Signature, session: Session) -> str:
     _, region, service, _ = signature.scope
     signer = _Signer(Credentials(session.access_key_id, session.secret_access_key), service, region)
     signer.signed = [(n, v) for name in signature.signed_headers for n, v in request.headers if n == name]
-    aws_request = AWSRequest(request.method, f"http://{request.header('host')}{signature.target}", data=request.body)
+    # botocore signs the path and the query of the URL, and the header Host, which can have any text.
+    target = signature.target if signature.target.startswith("/") else f"/{signature.target}"
+    aws_request = AWSRequest(request.method, f"http://{SERVICE}{target}", data=request.body)
     aws_request.context["timestamp"] = signature.signed_at.strftime(_STAMP)
     text = signer.string_to_sign(aws_request, signer.canonical_request(aws_request))
     return str(signer.signature(text, aws_request))
@@ -174,7 +176,7 @@ def _instant(stamp: str) -> datetime:
         pass
     try:
         return parsedate_to_datetime(stamp).astimezone(UTC)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise _incomplete(f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.") from exc
 
 

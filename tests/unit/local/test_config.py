@@ -108,6 +108,9 @@ def test_every_setting_in_the_file_is_read(tmp_path: Path) -> None:
         ("providers: [{issuer: 'https://x.test', audiences: a}]", "audiences is 'a', which is not a list"),
         ("- a", "is ['a'], which is not a mapping"),
         ("region: eu-west-1\nregion: us-east-1", "line 2: the key 'region' appears twice"),
+        ("roles: [{name: a, trust_policy: {1: a, 0x1: b}}]", "line 1: the key '0x1' appears twice"),
+        ("roles: [{name: a, trust_policy: {true: a, yes: b}}]", "line 1: the key 'yes' appears twice"),
+        ("roles: [{name: a, trust_policy: {null: a, ~: b}}]", "line 1: the key '~' appears twice"),
         (
             "roles: [{name: a, trust_policy: {Statement: [{Effect: Deny, Effect: Allow}]}}]",
             "line 1: the key 'Effect' appears twice",

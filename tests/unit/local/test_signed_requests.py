@@ -152,7 +152,11 @@ def _with_header(request: Request, name: str, change: Callable[[str], str]) -> R
         lambda request: replace(request, body=request.body + b"&RoleArn=x"),
         lambda request: replace(request, method="PUT"),
         lambda request: replace(request, target="/?Action=GetCallerIdentity"),
+        lambda request: replace(request, target="[::1"),
+        lambda request: replace(request, target="*"),
         lambda request: _with_header(request, "host", lambda _: "evil.test"),
+        lambda request: _with_header(request, "host", lambda _: "[::1"),
+        lambda request: _with_header(request, "host", lambda _: "[x]:99999999"),
         lambda request: _with_header(request, "x-amz-date", lambda _: "20270115T080001Z"),
         lambda request: _with_header(request, "x-extra", lambda _: "other"),
         lambda request: replace(
@@ -221,8 +225,9 @@ async def test_malformed_credential_or_date_is_rejected(world: World, sign: Sign
     assert rejection_of(await world.send(short))[2].startswith(
         "Credential must have exactly 5 slash-delimited elements"
     )
-    dated = _with_header(request, "x-amz-date", lambda _: "yesterday")
-    assert rejection_of(await world.send(dated))[2] == "Date must be in ISO-8601 'basic format'. Got 'yesterday'."
+    for date in ("yesterday", "Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 1 Jan 99999 00:00:00 GMT"):
+        dated = _with_header(request, "x-amz-date", lambda _, date=date: date)
+        assert rejection_of(await world.send(dated))[2] == f"Date must be in ISO-8601 'basic format'. Got '{date}'."
     undated = replace(request, headers=tuple(pair for pair in request.headers if pair[0] != "x-amz-date"))
     assert rejection_of(await world.send(undated))[2] == (
         "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
