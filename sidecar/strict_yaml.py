@@ -184,7 +184,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
-        seen = set()
+        seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 forms = {key.value, self._constructed(key)}
@@ -196,7 +196,7 @@ class _Loader(yaml.SafeLoader):
         """Return the value that `load` makes of the key. `1` and `0x1` are one key of a mapping, as are true and on."""
         if self._max_parts is None or key.tag in {MERGE_TAG, _VALUE_TAG}:
             return key.value
-        return self.construct_object(key)  # type: ignore[no-untyped-call]
+        return self.construct_object(key)
 
     def _measure(self, node: Node, children: Sequence[Node]) -> None:
         extents = [self._extents[id(child)] for child in children]

@@ -17,7 +17,7 @@ from sidecar.addresses import format_address
 from sidecar.client.command import Command, pass_signals_on
 from sidecar.client.environment import Offer, client_environment
 from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_credentials
-from sidecar.client.signals import Received, open_signals
+from sidecar.client.signals import FORWARDED, Received, open_signals
 from sidecar.config.settings import Config
 from sidecar.console import complain
 from sidecar.daemon.daemon import Listeners, make_daemon
@@ -29,9 +29,6 @@ from sidecar.role import Role
 from sidecar.serving.authorization import new_secret, read_secret, write_secret
 from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that are forwarded to the running command. Before and after the command runs, they end this process."""
 
 
 async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
@@ -47,7 +44,7 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
         status = 128 + (await received.receive()).number
         scope.cancel()
 
-    async with open_signals(_SIGNALS) as signals:
+    async with open_signals(FORWARDED) as signals:
         with signals.listen() as received:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(end, received, nursery.cancel_scope)
@@ -156,8 +153,8 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
     Return its exit status, or 128 plus the number of the signal that ended it.
     """
     environment = client_environment(os.environ, offer) | dict(extra or {})
-    async with open_signals(_SIGNALS) as signals:
-        with signals.listen() as received, trio.open_signal_receiver(signal.SIGCHLD) as exits:
+    async with open_signals(FORWARDED) as signals:
+        with signals.listen(for_command=True) as received, trio.open_signal_receiver(signal.SIGCHLD) as exits:
             try:
                 running = Command.start(command, environment, signals.mask)
             except FileNotFoundError:

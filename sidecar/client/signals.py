@@ -18,8 +18,29 @@ from typing import NamedTuple
 
 import trio
 
-FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
-"""Signals that a key on a terminal sends to the whole foreground group."""
+FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH})
+"""Signals that a terminal sends to the whole foreground group, because of a key or a new size."""
+
+_NOT_FORWARDED = frozenset(
+    getattr(signal, name)
+    for name in (
+        *("SIGKILL", "SIGSTOP"),  # no process can receive them
+        *("SIGCHLD", "SIGPIPE", "SIGXCPU", "SIGXFSZ"),  # the kernel sends them because of this process itself
+        *("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"),  # faults of this process
+        *("SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT"),  # a shell's job control stops both processes
+    )
+    if hasattr(signal, name)
+)
+
+FORWARDED = tuple(sorted(signal.valid_signals() - _NOT_FORWARDED))
+"""
+Signals that a process may send to the command, as `docker stop` does with the image's STOPSIGNAL.
+
+Images use SIGWINCH (httpd), SIGQUIT (nginx), SIGINT (postgres) and SIGRTMIN+3 (systemd).
+"""
+
+IGNORED_BY_DEFAULT = frozenset({signal.SIGWINCH, signal.SIGURG})
+"""Signals that do not end a process (signal(7)). They are only for the command."""
 
 _SI_KERNEL = 0x80
 """
@@ -47,28 +68,31 @@ class Signals:
     def __init__(self, mask: Sequence[int]) -> None:
         self.mask = mask
         """The signals that were blocked before this receiver existed. A command inherits this mask."""
-        self._listeners: list[trio.MemorySendChannel[Received]] = []
+        self._listeners: list[tuple[trio.MemorySendChannel[Received], bool]] = []
 
     @contextmanager
-    def listen(self) -> Iterator[trio.MemoryReceiveChannel[Received]]:
-        """Receive every signal until the block ends."""
+    def listen(self, *, for_command: bool = False) -> Iterator[trio.MemoryReceiveChannel[Received]]:
+        """Receive every signal until the block ends. Signals in IGNORED_BY_DEFAULT arrive only `for_command`."""
         send, receive = trio.open_memory_channel[Received](math.inf)
-        self._listeners.append(send)
+        self._listeners.append((send, for_command))
         try:
             yield receive
         finally:
-            self._listeners.remove(send)
+            self._listeners.remove((send, for_command))
 
     def deliver(self, received: Received) -> None:
-        if self._listeners:
-            self._listeners[-1].send_nowait(received)
+        if not self._listeners:
+            return
+        listener, is_for_command = self._listeners[-1]
+        if is_for_command or received.number not in IGNORED_BY_DEFAULT:
+            listener.send_nowait(received)
 
 
 _CURRENT: trio.lowlevel.RunVar[Signals | None] = trio.lowlevel.RunVar("signals", default=None)
 
 
 @asynccontextmanager
-async def open_signals(numbers: Sequence[signal.Signals]) -> AsyncIterator[Signals]:
+async def open_signals(numbers: Sequence[int]) -> AsyncIterator[Signals]:
     """
     Receive these signals until the block ends. A nested call returns the receiver of the outer call.
 

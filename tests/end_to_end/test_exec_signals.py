@@ -1,11 +1,14 @@
 """Test `irsa-sidecar exec` as process 1 and on a terminal: orphaned processes, and signals from each sender."""
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import termios
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -80,9 +83,22 @@ async def _status(command: list[str], tmp_path: Path, sts_url: str) -> int:
 
 
 @needs_namespace
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-async def test_process_1_forwards_signals(tmp_path: Path, number: signal.Signals) -> None:
-    """Send the signal from outside the namespace, as `docker stop` does."""
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGWINCH,
+        signal.SIGALRM,
+        signal.SIGPWR,
+        signal.SIGRTMIN + 3,
+    ],
+)
+async def test_process_1_forwards_signals(tmp_path: Path, number: int) -> None:
+    """Send the signal from outside the namespace, as `docker stop` does with an image's STOPSIGNAL."""
     async with scripted_sts() as sts, _on_terminal([*(UNSHARE or []), *EXEC], tmp_path, sts.url, [number]) as terminal:
         os.kill(_only_child(terminal.process.pid), number)
         assert await terminal.line() == f"got {number}"
@@ -144,7 +160,7 @@ def _pty() -> Iterator[tuple[int, int]]:
 
 @asynccontextmanager
 async def _on_terminal(
-    command: list[str], tmp_path: Path, sts_url: str, numbers: list[signal.Signals]
+    command: list[str], tmp_path: Path, sts_url: str, numbers: Sequence[int]
 ) -> AsyncIterator[Terminal]:
     """Run `exec` in the terminal's foreground. Its command prints each of these signals that it receives."""
     program = WAITING.format(numbers=[int(number) for number in numbers])
@@ -173,7 +189,16 @@ async def _on_terminal(
 INTERRUPT, QUIT = b"\x03", b"\x1c"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+async def test_new_size_of_the_terminal_reaches_the_command_once(tmp_path: Path) -> None:
+    numbers = [signal.SIGWINCH, signal.SIGTERM]
+    async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, [*numbers]) as terminal:
+        fcntl.ioctl(terminal.descriptor, termios.TIOCSWINSZ, struct.pack("4H", 50, 100, 0, 0))
+        assert await terminal.line() == f"got {int(signal.SIGWINCH)}"
+        os.kill(terminal.process.pid, signal.SIGTERM)
+        assert await terminal.line() == f"got {int(signal.SIGTERM)}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH])
 async def test_signal_from_a_process_is_forwarded_on_a_terminal(tmp_path: Path, number: signal.Signals) -> None:
     async with scripted_sts() as sts, _on_terminal(EXEC, tmp_path, sts.url, [number]) as terminal:
         os.kill(terminal.process.pid, number)
@@ -216,8 +241,20 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
             }
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-async def test_user_signal_runs_cleanup_and_sets_the_exit_status(tmp_path: Path, number: signal.Signals) -> None:
+async def test_new_terminal_size_does_not_end_a_wait() -> None:
+    """SIGWINCH arrives while no command runs, for example during the wait for credentials."""
+
+    async def body() -> int:
+        for number in (signal.SIGWINCH, signal.SIGURG, signal.SIGALRM):
+            os.kill(os.getpid(), number)
+        await trio.sleep_forever()
+
+    with trio.fail_after(GUARD_SECONDS):
+        assert await until_signalled(body) == 128 + signal.SIGALRM
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN + 3])
+async def test_user_signal_runs_cleanup_and_sets_the_exit_status(tmp_path: Path, number: int) -> None:
     async def body() -> int:
         try:
             os.kill(os.getpid(), number)
