@@ -99,6 +99,12 @@ class FlagParser(ArgumentParser):
             exc.message = f"{exc.message}{suggestion(str(value), choices)}"
             raise
 
+    def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
+        """Return the value. Before Python 3.13, argparse drops the value of `--flag=--`, and returns an empty list."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            raise ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write the message. Unlike argparse, do not ignore a failed write to stdout."""
         if file is sys.stdout and file is not None:

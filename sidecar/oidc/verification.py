@@ -85,7 +85,7 @@ def parse_token(raw: str) -> UnverifiedToken:
     """
     try:
         parts = jwt.decode_complete(raw, options={"verify_signature": False})
-    except jwt.PyJWTError as exc:
+    except (jwt.PyJWTError, RecursionError) as exc:  # old PyJWTs raise RecursionError for deeply nested claims
         raise _invalid(_NO_JWT, f"the token is not a JWT: {exc}") from exc
     header, claims = parts["header"], parts["payload"]
     for name in REQUIRED_CLAIMS:

@@ -134,6 +134,19 @@ def test_name_without_a_similar_name_gets_no_suggestion() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "arguments", [["probe", "--wait=--"], ["token", "--file=--"], ["setup", "role", "app", "--path=--"]]
+)
+def test_flag_with_two_hyphens_as_its_value_is_reported(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python 3.11 and 3.12 would pass an empty list to the command."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "expected one argument" in capsys.readouterr().err
+
+
 def test_unknown_name_is_escaped_for_the_terminal() -> None:
     for arguments in (["\x1b[31mred"], ["token", "--\x1b[31mred"], ["setup", "\x1b[31mred"]):
         assert "\x1b" not in run(*arguments).stderr

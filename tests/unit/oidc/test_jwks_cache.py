@@ -121,6 +121,7 @@ async def test_two_issuers_do_not_share_keys(cache: KeyCache) -> None:
         json.dumps({"issuer": ISSUER, "keys": "a", "fetched_at": 1, "fresh_until": 9e9, "first_seen": {}}).encode(),
         json.dumps({"issuer": ISSUER, "keys": [], "fetched_at": "x", "fresh_until": 9e9, "first_seen": {}}).encode(),
         json.dumps({"issuer": ISSUER, "keys": [], "fetched_at": 1, "fresh_until": 9e9, "first_seen": []}).encode(),
+        json.dumps({"issuer": ISSUER, "keys": [], "fetched_at": 10**400, "fresh_until": 9, "first_seen": {}}).encode(),
         json.dumps({"issuer": "else", "keys": [], "fetched_at": 1, "fresh_until": 9e9, "first_seen": {}}).encode(),
     ],
 )
