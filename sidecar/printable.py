@@ -6,6 +6,7 @@ volumes. Terminals obey escape sequences, and bidirectional or invisible charact
 `printable` replaces each such character by its escape. Letters, digits, punctuation and spaces of every script stay.
 """
 
+import json
 import re
 
 ELLIPSIS = "…"
@@ -19,6 +20,8 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 
 _SUSPECTS = re.compile(r"[^ -~]")
 """A pattern for characters that need a check. Most texts are ASCII and have no such character."""
+
+_SUSPECTS_IN_JSON = re.compile(r"[^\n -~]")
 
 
 def printable(text: str, *, keep: str = "", max_length: int | None = None) -> str:
@@ -46,8 +49,14 @@ def printable_lines(text: str, *, indent: str = "  ", max_length: int | None = N
 
 
 def printable_json(document: str) -> str:
-    """Escape DEL in an ASCII document of json.dumps. JSON escapes every other control character."""
-    return document.replace("\x7f", r"\u007f")
+    r"""Escape each character in a document of json.dumps that `printable` escapes, as `\u009b`. Line feeds stay."""
+    return _SUSPECTS_IN_JSON.sub(lambda match: _shown_in_json(match[0]), document)
+
+
+def _shown_in_json(character: str) -> str:
+    if _shown(character) == character:
+        return character
+    return r"\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def _shown(character: str) -> str:

@@ -2,7 +2,7 @@
 Write a resource as text: JSON or YAML with the API's names, Terraform, or CloudFormation. Pure.
 
 Rule: no format interprets a part of a value as an expression. Texts are quoted, and Terraform's `${` and `%{` are
-escaped.
+escaped. Control characters are escaped, because a policy of another person can hold those up to U+009F.
 """
 
 import json
@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 
+from sidecar.printable import printable_json
 from sidecar.setup.resources import IamRole, OidcProvider, Resource
 
 
 def as_json(resource: Resource) -> str:
-    return json.dumps(resource.document(), indent=2, ensure_ascii=False) + "\n"
+    return printable_json(json.dumps(resource.document(), indent=2, ensure_ascii=False)) + "\n"
 
 
 def as_yaml(resource: Resource) -> str:
@@ -135,7 +136,16 @@ def _hcl(value: Any, depth: int) -> str:
 def _quoted(text: str) -> str:
     """Return an HCL quoted template. HCL accepts JSON's escapes except two. `${` and `%{` are escaped."""
     quoted = re.sub(r"\\(.)", lambda match: _NOT_IN_HCL.get(match[1], match[0]), json.dumps(text, ensure_ascii=False))
-    return quoted.replace("${", "$${").replace("%{", "%%{")
+    return _NOT_ASCII.sub(_hcl_escape, quoted.replace("${", "$${").replace("%{", "%%{"))
+
+
+_NOT_ASCII = re.compile("[^ -~]")
+
+
+def _hcl_escape(match: re.Match[str]) -> str:
+    """Return the character, or an escape if a terminal would obey, hide or reorder it."""
+    code = ord(match[0])
+    return match[0] if match[0].isprintable() else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 _NOT_IN_HCL = {"b": r"\u0008", "f": r"\u000c"}

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import os
 import unicodedata
 from pathlib import Path
@@ -113,6 +114,13 @@ def test_printable_lines_indents_every_line_after_the_first() -> None:
 
 def test_printable_json_escapes_del() -> None:
     assert printable_json('{"a": "\x7f"}') == '{"a": "\\u007f"}'
+
+
+@pytest.mark.parametrize("text", ["\x9b31m", "\u202e", "\U000e0041", "é 😀", "\u2028", "\ud800"])
+def test_printable_json_is_the_same_document(text: str) -> None:
+    document = printable_json(json.dumps({text: text}, ensure_ascii=False, indent=2))
+    assert json.loads(document) == {text: text}
+    assert printable(document, keep="\n") == document
 
 
 def test_remark_has_a_maximum_length(capsys: pytest.CaptureFixture[str]) -> None:

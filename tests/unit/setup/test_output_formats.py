@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.printable import printable
 from sidecar.setup.output_formats import FORMATS
 from sidecar.setup.resources import IamRole, OidcProvider
 from sidecar.setup.trust_policy import TrustGrant, with_grant
@@ -112,7 +113,26 @@ def test_terraform_contains_the_provider() -> None:
 
 
 # python-hcl2 accepts an escaped template only with its closing brace.
-_PIECES = ["a", "1", "$", "%", "{", "}", "${x}", "$${x}", "%{if x}", '"', "\\", "\n", "\t", "\b", "\f", "\x7f", "é☃ ~#"]
+_PIECES = [
+    "a",
+    "1",
+    "$",
+    "%",
+    "{",
+    "}",
+    "${x}",
+    "$${x}",
+    "%{if x}",
+    '"',
+    "\\",
+    "\n",
+    "\t",
+    "\b",
+    "\f",
+    "\x7f",
+    "é☃ ~#",
+    "\x9b\xa0",
+]
 _TEXTS = st.lists(st.sampled_from(_PIECES), max_size=5).map(" ".join)
 _VALUES = st.recursive(
     st.booleans() | st.integers(-9, 9999) | _TEXTS,
@@ -134,6 +154,14 @@ def test_terraform_never_reads_text_as_an_expression(statements: Any, tags: dict
 def test_every_role_has_a_valid_terraform_name(name: str) -> None:
     ((_, label, _),) = blocks(FORMATS["terraform"](IamRole("arn", name, "/", ROLE.trust_policy)))
     assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", label)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("text", ["\x9b31m", "\x1b]0;x\x07", "\x7f", "a\rb"])
+def test_no_format_writes_a_control_character(name: str, text: str) -> None:
+    role = IamRole("arn", "cart", "/", {"Version": "2012-10-17", "Statement": [{"Sid": text}]}, tags={text: text})
+    written = FORMATS[name](role)
+    assert printable(written, keep="\n") == written
 
 
 @settings(max_examples=30)
