@@ -20,13 +20,17 @@ from sidecar.audit.inventory import CALLER, Account, Cluster, Inventory, Problem
 from sidecar.audit.judge import AuditReport, judge
 from sidecar.audit.relations import Options
 from sidecar.config_file import read_config_file
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
+from sidecar.named_file import read_named_file
 from sidecar.setup.aws import Aws
 from sidecar.setup.issuer_fetch import fetch_issuer
 
 _EKS_CLUSTER = re.compile(r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/(?P<name>[A-Za-z0-9_-]+)")
 """Pattern for the context that `aws eks update-kubeconfig` writes: the ARN of the cluster."""
+
+MAX_BASELINE_BYTES = 256 * 1024 * 1024
+"""Limit for the size of an earlier report. One finding has about 1 KiB."""
 
 Progress = Callable[[str], None]
 
@@ -110,14 +114,8 @@ def read_known(accepted_path: str | None, baseline_path: str | None) -> Known:
 
 
 def _read_baseline(path: str) -> frozenset[str]:
-    try:
-        return read_baseline(Path(path).read_bytes(), path)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"--baseline is {path}, which cannot be read ({exc.strerror or exc})",
-            fix="Create it with `irsa-sidecar audit --output json`",
-            setting="--baseline",
-        ) from exc
+    fix = "Create it with `irsa-sidecar audit --output json`"
+    return read_baseline(read_named_file("--baseline", path, limit=MAX_BASELINE_BYTES, fix=fix), path)
 
 
 def audit(inventory: Inventory, options: Options, known: Known) -> AuditReport:

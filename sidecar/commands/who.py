@@ -8,18 +8,17 @@ Exit status: 0 a session was found, 1 no session was found, 2 wrong usage or con
 """
 
 import argparse
-import errno
 import gzip
+import io
 import json
-import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.console import remark
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
+from sidecar.named_file import check_size, read_named_file
 
 if TYPE_CHECKING:
     from sidecar.attribution.cloudtrail import Record
@@ -32,7 +31,10 @@ examples:
   irsa-sidecar who arn:aws:sts::111122223333:assumed-role/cart/shop.cart-1 --cloudtrail trail/*.json.gz
   irsa-sidecar who ASIAIOSFODNN7EXAMPLE --cloudtrail-api"""
 
-_STDIN = "-"
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Limit for the size of one file, also after decompression. A small gzip file can grow to any size."""
+
+_FIX = "Use a readable file, or search it for the access key with grep and use `-` to read stdin"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -100,27 +102,16 @@ def _text(setting: str, path: str) -> str:
 
     Raises ConfigurationError if the file cannot be read.
     """
-    try:
-        content = _standard_input() if path == _STDIN else Path(path).read_bytes()
-        if content.startswith(_GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as exc:
-        reason = getattr(exc, "strerror", None) or exc
-        raise ConfigurationError(
-            f"{setting} is {path}, which cannot be read ({reason})", fix="Use a readable file", setting=setting
-        ) from exc
+    content = read_named_file(setting, path, limit=MAX_FILE_BYTES, fix=_FIX)
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_FILE_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise ConfigurationError(
+                f"{setting} is {path}, which cannot be read ({exc})", fix=_FIX, setting=setting
+            ) from exc
+        check_size(setting, path, content, limit=MAX_FILE_BYTES, fix=_FIX)
     return content.decode(json.detect_encoding(content), "replace")
-
-
-def _standard_input() -> bytes:
-    """
-    Return all bytes of stdin.
-
-    Raises OSError if stdin was closed before the start.
-    """
-    if sys.stdin is None:
-        raise OSError(errno.EBADF, "stdin is closed")
-    return sys.stdin.buffer.read()
 
 
 def _looked_up(args: argparse.Namespace, target: "Target") -> Iterator["Record"]:

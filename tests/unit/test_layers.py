@@ -24,7 +24,7 @@ LINES = tuple(
 redaction printable clock terminal mounts background startup
 errors metrics log console credentials
 addresses extras files file_thread role strict_yaml proxy_settings
-config_file directory_watch token_mistake store
+config_file directory_watch named_file token_mistake store
 token authorities outbound
 ca_bundle serving kubernetes oidc
 sts

@@ -25,6 +25,7 @@ from sidecar.injection.inject import inject
 from sidecar.injection.settings import Settings
 from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.names import NAMESPACE
+from sidecar.named_file import STDIN, read_named_file
 from sidecar.printable import printable
 from sidecar.role import parse_role_arn
 from sidecar.setup.manifests import ChangedStream, Options, Workload, change_pods
@@ -43,8 +44,6 @@ EXAMPLE = """\
 examples:
   irsa-sidecar setup pod app.yaml --image example.com/irsa-sidecar:0.1.0 --region eu-west-1 | kubectl apply -f -
   kustomize build . | irsa-sidecar setup pod --image irsa-sidecar:0.1.0 --region eu-west-1 --dry-run"""
-
-STDIN = "-"
 
 MAX_BYTES = 64 * 1024 * 1024
 """Maximum size of a manifest. Larger input is probably not a manifest."""
@@ -177,21 +176,9 @@ def show_pods_done(done: int, total: int) -> None:
 
 
 def _read(path: str) -> str:
+    fix = "Use the path of a manifest, or - for stdin"
     try:
-        if path == STDIN:
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigurationError(f"{path} has more than {MAX_BYTES} bytes", fix="Use a manifest", setting=path)
-        return content.decode()
-    except OSError as exc:
-        raise ConfigurationError(
-            f"{path} cannot be read ({exc.strerror or exc})",
-            fix="Use the path of a manifest, or - for stdin",
-            setting=path,
-        ) from exc
+        return read_named_file("FILE", path, limit=MAX_BYTES, fix=fix).decode()
     except UnicodeDecodeError as exc:
         raise ConfigurationError(
             f"{path} is not UTF-8 text (byte {exc.start})", fix="Use a manifest in UTF-8", setting=path

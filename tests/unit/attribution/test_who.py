@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sidecar import cli
+from sidecar.commands import who as command
 from sidecar.setup import aws
 from tests.unit.attribution.samples import ARN, KEY, SESSION, call, exchange, refreshed, trail_file
 
@@ -59,11 +60,23 @@ def test_files_of_powershell_are_read(who: Who, tmp_path: Path, encoding: str) -
     assert "valid            2026-" in result.out
 
 
+def test_file_that_grows_too_much_is_rejected(who: Who, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gzip file of 10 MiB can grow to 10 GiB."""
+    monkeypatch.setattr(command, "MAX_FILE_BYTES", 100_000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(200_000)))
+    (tmp_path / "large").write_bytes(bytes(100_001))
+    for name in ("bomb.gz", "large"):
+        result = who(KEY, "--logs", name)
+        assert result.status == 2
+        assert f"--logs is {name}, which has more than 100000 bytes" in result.err
+    assert who(KEY, "--cloudtrail", "/dev/zero").status == 2
+
+
 def test_closed_stdin_is_reported(who: Who, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     result = who(KEY, "--logs", "-")
     assert result.status == 2
-    assert "--logs is -, which cannot be read (stdin is closed). Use a readable file." in result.err
+    assert "--logs is -, which cannot be read (stdin is closed). Use a readable file, or" in result.err
 
 
 def test_unknown_key_exits_with_status_one(who: Who, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_no_native_sidecar_adds_an_ordinary_container(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["missing.yaml", "--region", "eu-west-1"], "missing.yaml cannot be read"),
+        (["missing.yaml", "--region", "eu-west-1"], "FILE is missing.yaml, which cannot be read"),
         (["m.yaml"], "Neither --region nor AWS_REGION is set"),
         (["m.yaml", "--region", "here there"], "--region is 'here there'"),
         (["m.yaml", "--region", "eu-west-1", "--role-arn", "app"], "--role-arn is 'app'"),
