@@ -58,6 +58,11 @@ _TEXTS = {
         "it is a placeholder that nothing replaced",
         "Check the program that should replace it by the token",
     ),
+    "opaque": (
+        "it is not a JWT but an opaque token, such as an access token or a job token",
+        "Request the ID token of the issuer, which begins with eyJ",
+    ),
+    "text": ("it is text without a token, such as an error message", "Check the program that wrote it"),
 }
 CODES = frozenset(_TEXTS)
 """All codes of mistakes."""
@@ -87,6 +92,10 @@ _XML = re.compile(r"<\?xml\b.*|<([A-Za-z][\w:.-]*)\b[^>]*>.*</\1\s*>", re.DOTALL
 _PATH = re.compile(r"(?:~?/|\.{1,2}/|[A-Za-z]:[\\/])[^\s*?\"<>|]+")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\$\{?\w+\}?|\$\(.+\)|\$?\{\{.+\}\}|<[\w .-]{1,60}>|%\w+%", re.DOTALL)
+_OPAQUE = re.compile(r"(?!e[wy])[\w~+/=-]{0,20}\.?[\w~+/=-]{16,500}", re.ASCII)
+_TEXT = re.compile(r"(?:(?!e[wy]\w{4})[^\x00-\x08\x0e-\x1f\x7f\ufffd]){3,}")
+"""A pattern for text without control characters, and without the beginning of a JWT."""
+
 _MEMBER = re.compile(r"[A-Za-z_][\w-]{0,40}", re.ASCII)
 _MAX_DEPTH = 8
 
@@ -228,5 +237,7 @@ _FINDERS: tuple[Callable[[str], Mistake | None], ...] = (
     _base64,
     _matcher("path", _PATH),
     _matcher("url", _URL),
+    _matcher("opaque", _OPAQUE),
+    lambda text: _mistake("text") if len(text.split()) > 1 and _TEXT.fullmatch(text) else None,
 )
 """The checks in the order in which they run. Specific mistakes come before general ones."""

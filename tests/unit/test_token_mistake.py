@@ -87,6 +87,19 @@ MISTAKES: dict[str, list[str | bytes]] = {
     "path": ["/var/run/secrets/token", "./token", "~/token", r"C:\secrets\token"],
     "url": ["https://issuer.example.com/token?x=y", "file:///token"],
     "placeholder": ["${TOKEN}", "$TOKEN", "{{ .Values.token }}", "<your token>", "$(cat token)", "%TOKEN%", "<token>"],
+    "opaque": [
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "glcbt-64_1a2b3c4d5e6f7g8h9i0j",
+        "hvs.CAESIJ1h2u3i4o5p6a7s8d9f",
+        "a" * 64,
+    ],
+    "text": [
+        'Error from server (Forbidden): serviceaccounts "app" is forbidden',
+        "curl: (22) The requested URL returned error: 401",
+        "bash: jq: command not found\n",
+        "fetching\tthe\ntoken",
+        "Zugriff verweigert: \u00dc",
+    ],
 }
 CASES = [(code, content) for code, contents in MISTAKES.items() for content in contents]
 
@@ -138,7 +151,8 @@ def test_truncated_token_is_not_a_mistake(end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["a.b.c", "!!!", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "eyJ", "1.2.3", "hello"]
+    "content",
+    ["a.b.c", "!!!", "eyJ", "1.2.3", "hello", "token eyJhbGciOi", "\x01\x02 \x03", "\ufffd \ufffd"],
 )
 def test_unknown_content_is_malformed(content: str) -> None:
     error = refusal_of(content)
