@@ -194,8 +194,15 @@ def _reject_secret(route: Route, request: Request) -> Response | None:
     return _mismatch(sent)._replace(role_name=route.role_name, hold=hold)
 
 
-_SCHEME = re.compile(rb"(?:aws|basic|bearer|digest|negotiate|token|aws4-hmac-sha256)[ \t:=]", re.IGNORECASE)
-"""Pattern for schemes that clients often put before the secret. Other words could be part of a secret with a space."""
+_SCHEME = re.compile(
+    rb"(?:basic|bearer|concealed|digest|dpop|gnap|hoba|mutual|negotiate|oauth|privatetoken|scram-sha-(?:1|256)|vapid"
+    rb"|api-?key|aws|aws4-hmac-sha256|hawk|jwt|key|ntlm|token)[ \t:=]",
+    re.IGNORECASE,
+)
+"""
+Pattern for schemes that clients put before the secret: all in IANA's registry of HTTP authentication schemes, and those
+that are common without registration. Other words could be part of a secret with a space.
+"""
 
 _QUOTED = re.compile(rb"""(["']).*\1""")
 

@@ -160,7 +160,7 @@ def test_wrong_secret_gets_403(sent: bytes) -> None:
 @pytest.mark.parametrize(
     "prefix",
     [b"Bearer ", b"bearer ", b"Token ", b"TOKEN\t", b"Basic ", b"Digest ", b"AWS ", b"AWS4-HMAC-SHA256 ", b"token=",
-     b"Bearer:"],
+     b"Bearer:", b"ApiKey ", b"api-key: ", b"JWT ", b"OAuth ", b"DPoP ", b"SCRAM-SHA-256 ", b"NTLM "],
 )  # fmt: skip
 def test_scheme_before_the_secret_is_reported(prefix: bytes) -> None:
     denied = send(headers={b"authorization": prefix + SECRET})
