@@ -16,7 +16,7 @@ def import_extra(module: str, command: str, extra: str) -> ModuleType:
     """
     Import a module for `command`.
 
-    Raises ConfigurationError with the name of a missing package, or if the image for Pods omits the module.
+    Raises ConfigurationError with the name of a missing or unusable package, or if the image for Pods omits the module.
     """
     try:
         return import_module(module)
@@ -27,4 +27,11 @@ def import_extra(module: str, command: str, extra: str) -> ModuleType:
             raise
         raise ConfigurationError(
             f"`{command}` needs the package {exc.name.partition('.')[0]}, of the extra {extra}", fix=HOW_TO_INSTALL
+        ) from exc
+    except ImportError as exc:  # for example, a compiled package for another Python or another C library
+        package = (exc.name or "").partition(".")[0]
+        if package in {"", "sidecar"}:
+            raise
+        raise ConfigurationError(
+            f"`{command}` cannot use the installed package {package} ({exc.msg})", fix=HOW_TO_INSTALL
         ) from exc
