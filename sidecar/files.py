@@ -54,10 +54,14 @@ def file_version(path: str) -> FileVersion | None:
 
 def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
     """
-    Replace the file or link at `path` by a file with this ASCII text.
+    Replace the file or link at `path` by a file with this ASCII text. A device such as /dev/null is never replaced.
 
     If this raises OSError, nothing has changed.
     """
+    with suppress(FileNotFoundError):
+        mode_before = os.lstat(path).st_mode
+        if stat.S_ISCHR(mode_before) or stat.S_ISBLK(mode_before):
+            raise OSError(errno.EEXIST, "it is a device")
     # The name of the temporary file is always the same. A new one therefore replaces the temporary file of a killed
     # process.
     draft = f"{path}.draft"

@@ -26,7 +26,7 @@ from sidecar.files import replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
 from sidecar.role import Role
-from sidecar.serving.authorization import new_secret, read_secret, write_secret
+from sidecar.serving.authorization import new_secret, read_secret, start_secrets
 from sidecar.serving.listen import listen
 from sidecar.sts.regions import open_regions
 
@@ -86,25 +86,25 @@ async def with_daemon(
     wait_seconds: float = WAIT_SECONDS,
 ) -> int:
     """
-    Run the daemon with a new secret, run `body` when there are credentials, and return the result of `body`.
+    Run the daemon with a secret, run `body` when there are credentials, and return the result of `body`.
 
-    The secret is written to the configured file, or to a temporary one. Without `needs_credentials`, `body` starts even
+    The secret is in the configured file, or in a temporary one. Without `needs_credentials`, `body` starts even
     if each first attempt has failed, to show how an SDK reacts.
 
     Raises ConfigurationError for a setting, or SidecarError with the reason if there are no credentials in time.
     """
     with private_directory() as directory:
-        secret = new_secret()
-        secret_file = keep_secret(secret, config.authorization_token_file, directory)
+        secret_file = keep_secret(config.authorization_token_file, directory)
+        secret = read_secret(secret_file)
         # The secret comes first, because a client reads the secret's file as soon as the port is open.
         listeners = _listeners(config)
-        offer = Offer(_url(listeners.credentials, config.role), secret, secret_file, config.sts.region)
+        url, value = _url(listeners.credentials, config.role), secret.value.decode("ascii")
+        offer = Offer(url, value, secret_file, config.sts.region)
         roles = tuple(role._replace(authorization_token_file=secret_file) for role in config.roles)
         config = config._replace(roles=roles)
         metrics = Metrics()
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
-            secrets = {secret_file: read_secret(secret_file)}
-            running = make_daemon(config, sts.exchange, log=log, metrics=metrics, secrets=secrets)
+            running = make_daemon(config, sts.exchange, log=log, metrics=metrics, secrets={secret_file: secret})
             status, failure = 0, None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners)
@@ -129,18 +129,20 @@ def _listeners(config: Config) -> Listeners:
     )
 
 
-def keep_secret(secret: str, path: str | None, directory: str) -> str:
+def keep_secret(path: str | None, directory: str) -> str:
     """
-    Write the secret to `path`, or to a file in `directory`. Return the path.
+    Create a secret in the file at `path`, or in a new file in `directory`. Return the path.
 
-    Raises ConfigurationError if the file cannot be written.
+    As in `run`, a secret that irsa-sidecar did not create is kept, and any other content is never replaced.
+
+    Raises ConfigurationError if the file cannot be used.
     """
     if path is not None:
-        write_secret(path, secret)
+        start_secrets([path])
         return path
     own = os.path.join(directory, "authorization-token")
     try:
-        replace_secret_file(own, secret)
+        replace_secret_file(own, new_secret())
     except OSError as exc:
         raise _no_place(exc) from exc
     return own

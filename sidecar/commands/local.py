@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for probes [{FREE_PORT}]"
     )
-    parser.add_argument("--authorization-token-file", metavar="FILE", help="also write the new secret to this file")
+    parser.add_argument("--authorization-token-file", metavar="FILE", help="file for the secret; your own is kept")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="level of the log on stderr [info]")
     parser.add_argument(
         "--log-format",

@@ -142,9 +142,9 @@ def test_error_for_a_missing_secret_directory_shows_tmpdir(monkeypatch: pytest.M
 def test_error_for_an_unwritable_secret_file_shows_the_setting(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     with pytest.raises(ConfigurationError, match="Set TMPDIR"):
-        keep_secret("a secret", None, gone)
+        keep_secret(None, gone)
     with pytest.raises(ConfigurationError, match=f"IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE is {gone}/secret"):
-        keep_secret("a secret", f"{gone}/secret", str(tmp_path))
+        keep_secret(f"{gone}/secret", str(tmp_path))
 
 
 async def test_secret_is_in_a_private_file_that_exec_removes(tmp_path: Path) -> None:

@@ -129,6 +129,23 @@ def test_local_uses_the_configured_address_and_secret(tmp_path: Path) -> None:
     assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
 
 
+def test_local_replaces_no_file_of_a_person(tmp_path: Path) -> None:
+    """With a wrong path, `local` must not destroy a key or a device."""
+    for content in ("-----BEGIN KEY-----\nline\n", ""):
+        (tmp_path / "mine").write_text(content)
+        done = run_local("true", flags=[f"--authorization-token-file={tmp_path / 'mine'}"])
+        assert done.returncode == 2
+        assert "must contain one line" in done.stderr
+        assert (tmp_path / "mine").read_text() == content
+
+
+def test_local_keeps_the_secret_of_a_person(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("my-own-secret\n")
+    done = run_local(sys.executable, "-c", TELL_OFFER, flags=[f"--authorization-token-file={tmp_path / 'mine'}"])
+    assert done.stdout.split()[1] == "my-own-secret"
+    assert (tmp_path / "mine").read_text() == "my-own-secret\n"
+
+
 def test_local_without_a_command_prints_variables_and_serves(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         command = [sys.executable, "-m", "sidecar", "local"]
