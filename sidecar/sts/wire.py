@@ -143,16 +143,20 @@ _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _SECRET = re.compile(
-    r"(?P<shown>(?:#/authorization-details/|(?i:authorization id): )[0-9a-z]{1,256}(?![A-Za-z0-9_+/=-]))"
+    r"(?P<shown>(?:#/authorization-details/|(?i:authorization id): )[0-9a-z]{1,256}(?![A-Za-z0-9_+/=-])"
+    r"|arn:aws[a-z-]*:(?:iam|organizations|sts)::[0-9]{12}:(?:policy|role|assumed-role)/"
+    r"(?!(?:[\w+=,@/-]*/)?eyJ)[\w+=,@/-]{1,256}(?![\w+=,@/-]))"
     r"|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"
     r"|[A-Za-z0-9_+/=-]{80,}"
 )
 """
 Pattern for a JWT or a part of one. A proxy's debug page may contain the rejected request, including the token.
 
-The group `shown` is an authorization id, which messages may show. AWS writes it at two places, in up to 256 lower-case
-letters and digits (botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied error messages with
-authorization ID). Tokens and keys mix upper and lower case.
+The group `shown` is text that messages may show. The first kind is an authorization id. AWS writes it at two places, in
+up to 256 lower-case letters and digits (botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied
+error messages with authorization ID). Tokens and keys mix upper and lower case. The second kind is the ARN of a policy,
+a role or a session. The ARN of a service control policy has up to 195 characters after its last colon (AWS
+Organizations API reference, PolicySummary).
 """
 
 _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")

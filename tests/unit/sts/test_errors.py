@@ -172,6 +172,30 @@ def test_error_shows_the_authorization_id_and_its_link(length: int) -> None:
     assert refusal(error_body("AccessDenied", message), 403).message == message
 
 
+LONG_ARNS = (
+    f"arn:aws:organizations::777788889999:policy/o-{'a1' * 16}/service_control_policy/p-{'b2' * 64}",
+    f"arn:aws-cn:iam::111122223333:policy/{'team/' * 20}{'Deny-Outside_Office' * 5}",
+    f"arn:aws:iam::111122223333:role/{'r' * 64}",
+    f"arn:aws:sts::111122223333:assumed-role/{'r' * 64}/{'s' * 64}",
+)
+
+
+@pytest.mark.parametrize("arn", LONG_ARNS)
+def test_error_shows_the_longest_arns(arn: str) -> None:
+    message = f"not authorized with an explicit deny in a service control policy: {arn}"
+    assert refusal(error_body("AccessDenied", message), 403).message == message
+
+
+@pytest.mark.parametrize(
+    "secret", ["aB3/+" * 60, "eyJhbGciOiJSUzI1NiJ9", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"]
+)
+@pytest.mark.parametrize("start", ["policy/", "role/x/", "assumed-role/a/"])
+def test_error_hides_a_token_in_an_arn(start: str, secret: str) -> None:
+    message = refusal(error_body("AccessDenied", f"denied by arn:aws:iam::111122223333:{start}{secret}"), 403).message
+    assert secret[:15] not in message
+    assert "[hidden]" in message
+
+
 @pytest.mark.parametrize(
     "secret",
     [
