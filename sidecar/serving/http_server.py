@@ -20,7 +20,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
 import trio
@@ -140,18 +140,16 @@ class Server:
                 await trio.lowlevel.checkpoint()
 
     async def _run_connection(self, connection: socket.socket) -> None:
-        stream = Stream(connection)
         try:
-            self.budget.make_room()
-            async with self.budget.connections:
-                if await self._is_open(stream):
-                    await _Connection(stream, self).run()
+            with connection, closing(Stream(connection)) as stream:
+                self.budget.make_room()
+                async with self.budget.connections:
+                    if await self._is_open(stream):
+                        await _Connection(stream, self).run()
         except (OSError, trio.TooSlowError):
-            pass  # the client's error
+            pass  # the client's error, also in the first call on its socket
         except Exception as exc:  # noqa: BLE001  it must not end the other connections
             self.report(exc)
-        finally:
-            stream.close()
 
     async def _is_open(self, stream: Stream) -> bool:
         """Return whether requests can follow. Within TLS, that needs a certificate and a handshake in time."""

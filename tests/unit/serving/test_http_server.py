@@ -1,9 +1,11 @@
 """Test the HTTP server of the webhook and the local services, with good, slow and hostile clients on real sockets."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,10 +15,10 @@ from trio.testing import MockClock
 from sidecar.local.services import HTTP_LIMITS
 from sidecar.serving import http_server as server
 from sidecar.serving.http_message import Request, Response
-from sidecar.serving.http_server import Limits
+from sidecar.serving.http_server import Limits, Server
 from sidecar.webhook.certificate.issue import renewed
 from sidecar.webhook.tls import Tls
-from tests.unit.serving.running_http_server import LARGE, POST, Served, all_of, serving, until
+from tests.unit.serving.running_http_server import LARGE, POST, Served, all_of, echo, serving, until
 
 
 async def test_connection_carries_several_requests() -> None:
@@ -85,6 +87,27 @@ async def test_unexpected_exception_ends_only_its_connection() -> None:
             await stream.send_all(POST)
             await until(stream, b"POST /inject 3")
         assert [type(exc) for exc in served.reported] == [ValueError]
+
+
+async def test_socket_without_tcp_options_ends_only_its_connection(tmp_path: Path) -> None:
+    """
+    On macOS, the kernel rejects TCP_NODELAY for a connection that the client has already reset.
+
+    A socket of another family rejects this option on every system.
+    """
+    reported: list[Exception] = []
+    server = Server(echo, reported.append)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    listener.settimeout(0)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, [listener])
+        for _ in range(2):
+            async with await trio.open_unix_socket(tmp_path / "socket") as client:
+                assert await client.receive_some() == b""
+        server.stop.set()
+    assert reported == []
 
 
 async def test_response_that_cannot_be_sent_is_reported() -> None:
