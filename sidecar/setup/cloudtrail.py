@@ -27,9 +27,9 @@ def look_up(profile: str | None, region: str | None, attribute: dict[str, str]) 
     exchanges = {"AttributeKey": "EventName", "AttributeValue": "AssumeRoleWithWebIdentity"}
     with Aws(profile, region) as aws:
         events = [
-            {"CloudTrailEvent": event["CloudTrailEvent"]}
+            {"CloudTrailEvent": str(event.get("CloudTrailEvent"))}
             for each in (attribute, exchanges)
-            for event in aws.call("cloudtrail", "LookupEvents", LookupAttributes=[each])["Events"]
+            for event in aws.call("cloudtrail", "LookupEvents", LookupAttributes=[each]).get("Events", ())
         ]
     unique = {event["CloudTrailEvent"]: event for event in events}
     return json.dumps({"Events": list(unique.values())}) if unique else ""

@@ -114,6 +114,14 @@ def test_event_history_is_looked_up(
     assert json.loads(result.out)["sessions"][0]["service_account"] == "shop/cart"
 
 
+@pytest.mark.parametrize("response", [{}, {"Events": []}, {"Events": [{}, {"CloudTrailEvent": "{"}]}])
+def test_event_history_without_records_is_reported(
+    who: Who, monkeypatch: pytest.MonkeyPatch, response: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(aws.Aws, "call", lambda *_args, **_parameters: response)
+    assert who(KEY, "--cloudtrail-api").status in {1, 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
