@@ -21,6 +21,7 @@ from sidecar.client.shell_lines import failing_visibly
 from sidecar.config.settings import PREFIX
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.files import read_regular_file
+from sidecar.redaction import HIDDEN
 from sidecar.role import CREDENTIALS_PATH, DEFAULT_ROLE
 
 EXAMPLE = """\
@@ -158,8 +159,15 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
         except OSError:
             return None
         if response.status != 503 or time.monotonic() + 1.0 > give_up_at:
-            return _credentials_in(response, daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
+            return _credentials_in(_without(secret, response), daemon, secret_setting, environ.get("AWS_ROLE_ARN"))
         time.sleep(1.0)  # the Retry-After header
+
+
+def _without(secret: str | None, response: Response) -> Response:
+    """Return the response without our secret, because another program on the port may repeat it in its error."""
+    if response.status == 200 or not secret:
+        return response
+    return response._replace(body=response.body.replace(secret.encode("ascii"), HIDDEN.encode("ascii")))
 
 
 def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:

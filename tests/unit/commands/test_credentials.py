@@ -269,6 +269,21 @@ def test_response_of_another_program_is_rejected(
     assert words in err
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_error_that_repeats_the_secret_does_not_show_it(
+    environ: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path, status: int
+) -> None:
+    (tmp_path / "secret").write_text("my-own-secret")
+    with running_daemon(raw=http.error_response(status, "not my-own-secret but another")) as daemon:
+        environ |= {
+            "IRSA_SIDECAR_LISTEN": daemon.address,
+            "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "secret"),
+        }
+        _, out, err = run(capsys)
+    assert "not *** but another" in err
+    assert "my-own-secret" not in out + err
+
+
 def test_request_to_a_silent_daemon_times_out(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
