@@ -57,22 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    config = command_config(os.environ, args.log_level)
+    config = command_config(os.environ, args.log_level, args.wait)
     log, _ = make_logger(config.log_format or "console", config.log_level)
-    wait_seconds = parse_whole_number("--wait", args.wait, 0, MAX_WAIT_SECONDS)
+    wait_seconds = parse_wait(args.wait)
     body = partial(run_application, args.command)
     return trio.run(until_signalled, partial(with_daemon, config, body, log, wait_seconds=wait_seconds))
 
 
-def command_config(environ: Mapping[str, str], log_level: str) -> Config:
+def parse_wait(text: str) -> int:
+    return parse_whole_number("--wait", text, 0, MAX_WAIT_SECONDS)
+
+
+def command_config(environ: Mapping[str, str], log_level: str, wait: str = str(WAIT_SECONDS)) -> Config:
     """
-    Return the settings of a daemon beside one command. The daemon uses free loopback ports.
+    Return the settings of a daemon beside one command. The daemon uses free loopback ports. `wait` is only checked.
 
     Raises ConfigurationError that lists every missing or invalid setting.
     """
     flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
     environ = {name: value for name, value in environ.items() if name not in FOR_PODS}
     with all_reported(environ, flags):
+        parse_wait(wait)  # first, because the other errors are listed with the first one
         config = read_config(environ, flags)
         endpoint_of(config.sts)
     return config

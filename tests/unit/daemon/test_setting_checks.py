@@ -163,6 +163,8 @@ def test_problem_that_is_found_twice_is_listed_once() -> None:
 def test_exec_reports_all_wrong_settings() -> None:
     with pytest.raises(ConfigurationError, match="3 settings are missing or wrong"):
         command_config({}, "warning")
+    with pytest.raises(ConfigurationError, match=r"(?s)5 settings are missing or wrong:.*--wait is 'x'.*--log-level"):
+        command_config({}, "loud", "x")
     with pytest.raises(ConfigurationError, match=r"\AAWS_REGION is not set"):
         command_config({name: value for name, value in RIGHT.items() if name != "AWS_REGION"}, "warning")
 
