@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_as_any_process_would()
     if argv is None:
+        _open_standard_descriptors()
         sys.excepthook = _show_traceback
     try:
         status = _run(arguments, is_own_process=argv is None)
@@ -68,6 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _give_up_stdout(error)
         raise
     return status
+
+
+def _open_standard_descriptors() -> None:
+    """
+    Open /dev/null for each closed one of 0, 1 and 2. Otherwise a socket gets the number 2, and receives log lines.
+
+    The file object becomes None, as Python does for a descriptor that is closed at its start.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `descriptor`
+            setattr(sys, name, None)
 
 
 def _run(arguments: list[str], *, is_own_process: bool) -> int:

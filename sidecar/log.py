@@ -22,6 +22,8 @@ MAX_LINE_BYTES = 4096
 VALUE_LENGTHS = (1000, 250, 60, 15)
 """Maximum lengths of the values in a long line. The lengths are tried in this order until the line fits."""
 
+_STDERR, _CLOSED = 2, -1
+
 Logger = structlog.typing.FilteringBoundLogger
 EventDict = structlog.typing.EventDict
 Renderer = Callable[[Any, str, EventDict], str]
@@ -55,9 +57,9 @@ class LineWriter:
         return bool(select.select([], [self._fd], [], 0)[1])
 
 
-def make_logger(log_format: str, level: str, *, fd: int = 2, **bound: Any) -> tuple[Logger, LineWriter]:
+def make_logger(log_format: str, level: str, *, fd: int = _STDERR, **bound: Any) -> tuple[Logger, LineWriter]:
     """Return a logger that writes `json` or `console` lines to `fd`, and its writer, which counts dropped lines."""
-    writer = LineWriter(fd)
+    writer = LineWriter(_CLOSED if fd == _STDERR and sys.stderr is None else fd)
     logger: Logger = structlog.wrap_logger(
         writer,
         processors=[

@@ -1,5 +1,6 @@
 """Test `irsa-sidecar run` as a process, from the outside, as a Pod uses it."""
 
+import os
 import signal
 import socket
 import stat
@@ -32,6 +33,7 @@ from tests.support.processes import (
     started,
     until_served,
 )
+from tests.support.users import needs_linux
 from tests.unit.test_layers import COSTLY, MAX_OWN_MODULES
 
 
@@ -147,6 +149,25 @@ async def test_unread_or_closed_stderr_does_not_stop_the_daemon(tmp_path: Path) 
                 await until_served(url)
                 process.terminate()
                 assert await process.wait() == 0
+
+
+@needs_linux
+async def test_closed_stderr_gets_no_socket(tmp_path: Path) -> None:
+    """Log lines would go into the socket with the number 2, such as the connection of a client or to STS."""
+    url, admin = f"http://127.0.0.1:{free_port()}/v1/credentials", f"127.0.0.1:{free_port()}"
+    flags = ["--listen", urlsplit(url).netloc, "--admin-listen", admin, "--log-format", "json"]
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "sidecar", "run", *flags]
+        process = await trio.lowlevel.open_process(command, env=environment)
+        with trio.fail_after(GUARD_SECONDS):
+            await until_served(url)
+            opened = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+            metrics = (await until_served(f"http://{admin}/metrics"))["text"]
+            process.terminate()
+            assert await process.wait() == 0
+    assert opened == ["/dev/null"] * 3
+    assert "\nirsa_sidecar_log_lines_dropped_total 0\n" not in metrics
 
 
 @pytest.mark.parametrize(
