@@ -41,9 +41,10 @@ COPY --from=wheel /build/*.whl ./
 FROM build AS run-rootfs
 COPY requirements/run.txt ./
 # botocore signs the requests of chains. Signing does not need botocore's models of services, which have 27 MB. Roles
-# files are read without libyaml. `setup` and `audit` need packages that only the image for tools has.
+# files are read without libyaml. `setup` and `audit` need packages that only the image for tools has,
+# and so does the page of `local`.
 RUN python3 rootfs.py tools/bin/pip run.txt *.whl /rootfs \
-      botocore/data 'yaml/_yaml*.so' sidecar/audit sidecar/policy sidecar/setup
+      botocore/data 'yaml/_yaml*.so' sidecar/audit sidecar/local/page sidecar/policy sidecar/setup
 
 FROM build AS tools-rootfs
 COPY requirements/tools.txt ./

@@ -8,7 +8,7 @@ from sidecar.errors import ConfigurationError
 HOW_TO_INSTALL = "Run `make tools` in a checkout of irsa-sidecar and use .venv/bin/irsa-sidecar, or the image for tools"
 """The instruction to install the extras. irsa-sidecar is not published on a package index."""
 
-ONLY_FOR_TOOLS = ("sidecar.audit", "sidecar.policy", "sidecar.setup")
+ONLY_FOR_TOOLS = ("sidecar.audit", "sidecar.local.page", "sidecar.policy", "sidecar.setup")
 """The packages of irsa-sidecar that the image for Pods omits (Dockerfile), because they need extras."""
 
 

@@ -16,15 +16,17 @@ import trio
 from sidecar.addresses import format_address
 from sidecar.client.command import Command, pass_signals_on
 from sidecar.client.environment import Offer, client_environment
-from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_attempts, wait_for_credentials
+from sidecar.client.first_credentials import wait_for_credentials
 from sidecar.client.signals import FORWARDED, Received, open_signals
 from sidecar.config.settings import Config
 from sidecar.console import complain
-from sidecar.daemon.daemon import Listeners, make_daemon
+from sidecar.daemon.daemon import REAL_SOURCES, Daemon, Listeners, make_daemon
+from sidecar.daemon.served_roles import ServedRoles
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.files import replace_secret_file
 from sidecar.log import Logger
 from sidecar.metrics import Metrics
+from sidecar.refresh.refresher import Sources
 from sidecar.role import Role
 from sidecar.serving.authorization import new_secret, read_secret, start_secrets
 from sidecar.serving.listen import listen
@@ -77,19 +79,27 @@ def _no_place(exc: OSError) -> ConfigurationError:
     )
 
 
+Wait = Callable[[ServedRoles], Awaitable[None]]
+"""
+The type of a function that waits until the body can start.
+
+Raises SidecarError if the body must not start.
+"""
+
+
 async def with_daemon(
     config: Config,
     body: Callable[[Offer], Awaitable[int]],
     log: Logger,
     *,
-    needs_credentials: bool = True,
-    wait_seconds: float = WAIT_SECONDS,
+    wait: Wait = wait_for_credentials,
+    sources: Sources = REAL_SOURCES,
+    on_start: Callable[[Daemon], None] = lambda _daemon: None,
 ) -> int:
     """
-    Run the daemon with a secret, run `body` when there are credentials, and return the result of `body`.
+    Run the daemon with a secret, run `body` after `wait`, and return the result of `body`.
 
-    The secret is in the configured file, or in a temporary one. Without `needs_credentials`, `body` starts even
-    if each first attempt has failed, to show how an SDK reacts.
+    The secret is in the configured file, or in a temporary one. `on_start` is called before the daemon runs.
 
     Raises ConfigurationError for a setting, or SidecarError with the reason if there are no credentials in time.
     """
@@ -104,14 +114,14 @@ async def with_daemon(
         config = config._replace(roles=roles)
         metrics = Metrics()
         async with open_regions(config.sts, monotonic=trio.current_time, log=log, metrics=metrics) as sts:
-            running = make_daemon(config, sts.exchange, log=log, metrics=metrics, secrets={secret_file: secret})
+            secrets = {secret_file: secret}
+            running = make_daemon(config, sts.exchange, sources=sources, log=log, metrics=metrics, secrets=secrets)
+            on_start(running)
             status, failure = 0, None
             async with trio.open_nursery() as nursery:
                 await nursery.start(running.serve, listeners)
                 try:
-                    await (wait_for_credentials if needs_credentials else wait_for_attempts)(
-                        running.roles, wait_seconds
-                    )
+                    await wait(running.roles)
                 except SidecarError as error:
                     failure = error
                 else:

@@ -21,7 +21,7 @@ CHECK_SECONDS = 0.2
 
 
 async def wait_for_credentials(
-    roles: ServedRoles, wait_seconds: float, *, report: Callable[[str], object] = remark
+    roles: ServedRoles, wait_seconds: float = WAIT_SECONDS, *, report: Callable[[str], object] = remark
 ) -> None:
     """
     Wait until every role has credentials, at least until each role has tried once.
@@ -42,9 +42,9 @@ async def wait_for_credentials(
             report(f"waiting up to {remaining:.0f} s for credentials of role {role.role_name!r}. {role.last_error}")
 
 
-async def wait_for_attempts(roles: ServedRoles, wait_seconds: float) -> None:
+async def wait_for_attempts(roles: ServedRoles, wait_seconds: float = WAIT_SECONDS) -> None:
     """
-    Wait until every role has tried once.
+    Wait until every role has tried once, with or without success, to show how an SDK reacts.
 
     Raises SidecarError if an attempt does not end in time.
     """

@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from sidecar.client.application import run_application, until_signalled, with_daemon
-from sidecar.client.first_credentials import WAIT_SECONDS
+from sidecar.client.first_credentials import WAIT_SECONDS, wait_for_credentials
 from sidecar.config.settings import Config, read_config
 from sidecar.daemon.setting_checks import all_reported
 from sidecar.log import make_logger
@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     config = command_config(os.environ, args.log_level, args.wait)
     log, _ = make_logger(config.log_format or "console", config.log_level)
-    wait_seconds = parse_wait(args.wait)
+    wait = partial(wait_for_credentials, wait_seconds=parse_wait(args.wait))
     body = partial(run_application, args.command)
-    return trio.run(until_signalled, partial(with_daemon, config, body, log, wait_seconds=wait_seconds))
+    return trio.run(until_signalled, partial(with_daemon, config, body, log, wait=wait))
 
 
 def parse_wait(text: str) -> int:

@@ -21,21 +21,28 @@ from typing import Any
 import trio
 
 from sidecar.client.application import private_directory, run_application, until_signalled, with_daemon
+from sidecar.client.browser import open_browser
 from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
+from sidecar.client.first_credentials import wait_for_attempts
 from sidecar.client.shell_lines import failing_visibly, print_failure
 from sidecar.client.signals import open_signals
 from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS, Config, read_config
-from sidecar.daemon.daemon import REAL_CLOCK
+from sidecar.console import warn
+from sidecar.daemon.daemon import REAL_CLOCK, Daemon
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
 from sidecar.local.event_log import daemon_log, service_emit
+from sidecar.local.events import Emit
 from sidecar.local.feed import Feed, Subscription
 from sidecar.log import make_logger
+from sidecar.refresh.refresher import Sources
+from sidecar.role import parse_whole_number
 
 EXAMPLE = """\
 examples:
   irsa-sidecar local -- aws sts get-caller-identity
   irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
+  irsa-sidecar local --open -- $SHELL                 # shows each step on a page in the browser
   irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
 
 EXPLAINED = "explained"
@@ -61,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for probes [{FREE_PORT}]"
     )
     parser.add_argument("--authorization-token-file", metavar="FILE", help="file for the secret; your own is kept")
+    parser.add_argument("--page-port", metavar="PORT", default="0", help="port of the page on loopback [a free port]")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument("--no-page", action="store_true", help="serve no page")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="level of the log on stderr [info]")
     parser.add_argument(
         "--log-format",
@@ -94,14 +104,23 @@ async def _local(args: argparse.Namespace) -> int:
             emit = service_emit(log, feed)
             start = partial(services_module.serve_local, settings, Path(directory), emit=emit, clock=REAL_CLOCK)
             services = await nursery.start(start)
+            page = None if args.no_page else await _start_page(args, nursery, services, feed, emit)
+            if page is not None and log is not None:  # the terminal has the address in its header
+                log.info("page_served", url=page.url)
             extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
             body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
             if log is None:
                 urls = {"issuer": services.issuer_url, "STS": services.sts_url, "role": services.role_arn}
                 urls["token"] = str(services.token_file)
+                urls |= {} if page is None else {"page": page.url}
                 body = partial(_explained, args, events, urls, body)
             status = await with_daemon(
-                _daemon_config(args, services), body, daemon_log(log, feed), needs_credentials=False
+                _daemon_config(args, services),
+                partial(_opened, page, body) if page is not None and args.open else body,
+                daemon_log(log, feed),
+                wait=wait_for_attempts,
+                sources=Sources(services.machinery.daemon_clock.clock),
+                on_start=partial(_connect, services, page),
             )
             nursery.cancel_scope.cancel()
     return status
@@ -125,6 +144,47 @@ async def _explained(
         shown = display.Display(fd, events, args.log_level, config_name=config_name)
         status: int = await shown.accompany({**urls, "daemon": offer.url}, partial(body, offer))
     return status
+
+
+async def _start_page(args: argparse.Namespace, nursery: trio.Nursery, services: Any, feed: Feed, emit: Emit) -> Any:
+    """Serve the page, and return it when its port responds."""
+    serving = import_extra("sidecar.local.page.serving", "irsa-sidecar local", "local")
+    port = parse_whole_number("--page-port", args.page_port, 0, 65_535)
+    return await nursery.start(partial(serving.serve_page, port, services, feed, emit=partial(emit, component="page")))
+
+
+def _connect(services: Any, page: Any, daemon: Daemon) -> None:
+    """Connect the controls and the page with the daemon."""
+
+    def refresh() -> None:
+        for served in daemon.roles:
+            served.refresher.refresh_now()
+
+    services.machinery.refresh = refresh
+    if page is not None:
+        page.daemon = partial(_daemon_state, daemon)
+
+
+def _daemon_state(daemon: Daemon) -> dict[str, Any]:
+    """Return the state of the daemon for the page."""
+    now, served, responses = daemon.clock.now(), daemon.role, daemon.metrics.requests
+    return {
+        "is_serving": served.valid_snapshot(now) is not None,
+        "served": responses.get(200, 0),
+        "not_served": sum(count for status, count in responses.items() if status != 200),
+        "failures": served.refresher.progress.schedule.failures,
+        "next_attempt_in_seconds": served.next_attempt_at - now.monotonic,
+    }
+
+
+async def _opened(page: Any, body: Callable[[Offer], Awaitable[int]], offer: Offer) -> int:
+    """Open the page in a browser, and run the body."""
+    async with open_signals((signal.SIGINT, signal.SIGTERM)) as signals:
+        try:
+            open_browser(page.one_time_url(), signals.mask)
+        except OSError as exc:
+            warn(f"the browser cannot be started ({exc.strerror}). Open {page.url} yourself.")
+        return await body(offer)
 
 
 def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:

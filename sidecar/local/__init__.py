@@ -14,6 +14,9 @@ service. No response is hard-coded.
 - conditions, exchange, policy_lines: what STS compared in a call, with the lines of the configuration file
 - strangers: detect trust policies that allow too much
 - events: define the events of the services
+- controls, control_panel, effects, pod_tokens: faults that a person starts on the page
+- listening: bind the ports
+- page: show the services in a browser
 - feed, event_log: send the events to the terminal, the page and the log
 - sentences, terminal: explain the events on a terminal
 - services: start all services together (`serve_local`)

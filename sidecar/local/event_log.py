@@ -19,6 +19,9 @@ from sidecar.log import Logger
 PROBLEMS = frozenset(
     {
         "background_task_failed",
+        "control_failed",
+        "page_failed",
+        "page_link_rejected",
         "request_failed",
         "request_rejected",
         "token_renewal_failed",

@@ -32,7 +32,7 @@ import trio
 from sidecar.clock import instant_text
 from sidecar.redaction import without_secrets
 
-Component = Literal["kubelet", "issuer", "STS", "daemon", "client"]
+Component = Literal["kubelet", "issuer", "STS", "daemon", "client", "page"]
 
 HISTORY_EVENTS = 200
 """The number of events that a new subscriber gets. The first minutes of `local` have about ten events."""

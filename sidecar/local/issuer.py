@@ -54,9 +54,10 @@ class Issuer:
         self.keys = keys
         self._clock = clock
 
-    def issue(self, identity: PodIdentity, request: TokenRequest) -> IssuedToken:
-        """Return a token for the Pod, signed with the newest key."""
-        body = claims(identity, request, issuer=self.url, now=self._clock.wall(), token_id=str(uuid.uuid4()))
+    def issue(self, identity: PodIdentity, request: TokenRequest, *, age_seconds: int = 0) -> IssuedToken:
+        """Return a token for the Pod, signed with the newest key, as if it was issued `age_seconds` ago."""
+        now = self._clock.wall() - age_seconds
+        body = claims(identity, request, issuer=self.url, now=now, token_id=str(uuid.uuid4()))
         raw, self.keys = self.keys.signed(body)
         return IssuedToken(raw, body["iat"], body["exp"])
 
@@ -102,8 +103,13 @@ def generate_key() -> rsa.RSAPrivateKey:
 async def rotate_keys(
     issuer: Issuer, interval_seconds: float, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
 ) -> None:
-    """Rotate the keys without end. A thread generates each key, because this can use one core for half a second."""
+    """Rotate the keys without end."""
     while True:
         await trio.sleep(interval_seconds)
-        kid = issuer.rotate(await trio.to_thread.run_sync(generate))
-        emit("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))
+        await rotate_once(issuer, emit=emit, generate=generate)
+
+
+async def rotate_once(issuer: Issuer, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key) -> None:
+    """Use a new key. A thread generates the key, because this can use one core for half a second."""
+    kid = issuer.rotate(await trio.to_thread.run_sync(generate))
+    emit("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))

@@ -15,6 +15,7 @@ import trio
 
 from sidecar.errors import ConfigurationError
 from sidecar.files import read_regular_file
+from sidecar.local.events import Emit
 from sidecar.local.shown_value import shown
 from sidecar.oidc import jwks as published_keys
 from sidecar.oidc.jwks import IssuerError, Jwk, has_key, key_set
@@ -95,6 +96,7 @@ class IssuerKeys:
     issuer: str
     address: str
     monotonic: Callable[[], float]
+    emit: Emit
     _fetched: _Fetched | None = None
     _fetches: int = 0
     _tried_at: float | None = None
@@ -122,6 +124,7 @@ class IssuerKeys:
         keys = await fetch_keys(self.issuer, self.address)
         self._fetched = _Fetched(keys, self.monotonic())
         self._fetches += 1
+        self.emit("signing_keys_fetched", issuer=self.issuer, published_keys=len(keys))
         return keys
 
 

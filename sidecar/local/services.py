@@ -8,7 +8,7 @@ read, so that a mistake stops the start. Then all services run until they are ca
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from typing import Any
 import trio
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from sidecar.addresses import format_address
 from sidecar.background import keep_running
 from sidecar.clock import Clock
 from sidecar.errors import ConfigurationError
 from sidecar.local.config import ISSUER_PLACEHOLDER, LocalConfig, RoleSettings
+from sidecar.local.effects import Machinery
 from sidecar.local.events import Emit
 from sidecar.local.issuer import Issuer, generate_key, rotate_keys
-from sidecar.local.kubelet import MAX_JITTER_SECONDS, TOKEN_NAME, TokenVolume, keep_fresh, renew
+from sidecar.local.kubelet import MAX_JITTER_SECONDS, TokenVolume, keep_fresh, renew
+from sidecar.local.listening import LOOPBACK, listen, url_of
+from sidecar.local.pod_tokens import PodTokens
 from sidecar.local.policy_lines import with_lines
 from sidecar.local.provider_keys import FileKeys, IssuerKeys, KeySource
 from sidecar.local.roles import IamRole
@@ -35,10 +37,6 @@ from sidecar.oidc.verification import Provider
 from sidecar.serving.http_message import Request, Response
 from sidecar.serving.http_server import Limits, Server
 from sidecar.strict_yaml import reading
-
-LOOPBACK = "127.0.0.1"
-LOOPBACK_OF = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  (compared with, not bound)
-"""The loopback address that clients use, for each wildcard address to listen on."""
 
 HTTP_LIMITS = Limits(max_head_bytes=64 * 1024, max_body_bytes=256 * 1024, respond_seconds=30.0, keeps_connections=False)
 """
@@ -52,7 +50,11 @@ SDKs time out after 60 s.
 
 @dataclass(frozen=True, slots=True)
 class LocalServices:
-    """The addresses and settings of the running services. `role_arn` is the ARN of the first role."""
+    """
+    The addresses and settings of the running services. `role_arn` is the ARN of the first role.
+
+    `machinery` contains the parts that the controls of the page change.
+    """
 
     issuer_url: str
     sts_url: str
@@ -60,6 +62,7 @@ class LocalServices:
     role_arn: str
     region: str
     audience: str
+    machinery: Machinery = field(repr=False)
 
 
 async def serve_local(
@@ -79,14 +82,25 @@ async def serve_local(
     Raises ConfigurationError if a port, directory, policy or key file is unusable.
     """
     with (
-        await _listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
-        await _listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
+        await listen("issuer_port", LOOPBACK, config.issuer_port) as issuer_listener,
+        await listen("sts_port", config.sts_host, config.sts_port) as sts_listener,
     ):
         from_issuer, from_sts, from_kubelet = (partial(emit, component=name) for name in ("issuer", "STS", "kubelet"))
-        issuer = await _make_issuer(config, _url(issuer_listener), clock, generate)
-        sts = Sts(_account(config, issuer, clock), clock=clock, emit=from_sts)
+        issuer = await _make_issuer(config, url_of(issuer_listener), clock, generate)
+        sts = Sts(_account(config, issuer, clock, from_issuer), clock=clock, emit=from_sts)
         _emit_unevaluated_statements(sts.account, from_sts)
-        kubelet = _first_token(config, issuer, TokenVolume(directory), clock=clock, emit=from_kubelet)
+        machinery = Machinery(
+            issuer=issuer,
+            generate=generate,
+            tokens=PodTokens(
+                issuer, _pod_identity(config), TokenRequest(config.audience, config.token_lifetime_seconds)
+            ),
+            volume=TokenVolume(directory),
+            sts=sts,
+            clock=clock,
+            emit=emit,
+        )
+        kubelet = _first_token(machinery, clock=clock, emit=from_kubelet)
         rotate = partial(rotate_keys, issuer, config.key_rotation_seconds, emit=from_issuer, generate=generate)
         tasks: dict[str, tuple[Emit, Callable[[], Awaitable[None]]]] = {
             "issuer": (from_issuer, _http_task(issuer.respond, issuer_listener, from_issuer)),
@@ -97,7 +111,7 @@ async def serve_local(
         async with trio.open_nursery() as nursery:
             for name, (task_emit, task) in tasks.items():
                 nursery.start_soon(keep_running, task, partial(_emit_task_failure, task_emit, name))
-            task_status.started(_services(config, directory, issuer, sts, _url(sts_listener)))
+            task_status.started(_services(config, machinery, url_of(sts_listener)))
 
 
 def _http_task(
@@ -107,40 +121,16 @@ def _http_task(
     return partial(server.serve, [listener])
 
 
-def _services(config: LocalConfig, directory: Path, issuer: Issuer, sts: Sts, sts_url: str) -> LocalServices:
+def _services(config: LocalConfig, machinery: Machinery, sts_url: str) -> LocalServices:
     return LocalServices(
-        issuer_url=issuer.url,
+        issuer_url=machinery.issuer.url,
         sts_url=sts_url,
-        token_file=directory / TOKEN_NAME,
-        role_arn=next(iter(sts.account.roles)),
+        token_file=machinery.volume.token_file,
+        role_arn=next(iter(machinery.sts.account.roles)),
         region=config.region,
         audience=config.audience,
+        machinery=machinery,
     )
-
-
-async def _listen(setting: str, host: str, port: int) -> socket.socket:
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"{setting} is {port}, and {format_address(host, port)} is not available ({exc.strerror or exc})",
-            fix="Use another port, or 0 for a free port",
-            setting=setting,
-        ) from exc
-    return _detached(listeners[0])
-
-
-def _detached(listener: trio.SocketListener) -> socket.socket:
-    """Return the listener as a non-blocking socket of the standard library."""
-    detached = socket.socket(fileno=listener.socket.detach())
-    detached.settimeout(0)
-    return detached
-
-
-def _url(listener: socket.socket) -> str:
-    """Return the URL for clients on this machine. A socket with a wildcard address also accepts loopback."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{format_address(LOOPBACK_OF.get(host, host), port)}"
 
 
 async def _make_issuer(
@@ -150,11 +140,9 @@ async def _make_issuer(
     return Issuer(config.issuer_url or address, KeySet((key,)), clock=clock, address=address)
 
 
-def _first_token(
-    config: LocalConfig, issuer: Issuer, volume: TokenVolume, *, clock: Clock, emit: Emit
-) -> Callable[[], Awaitable[None]]:
+def _first_token(machinery: Machinery, *, clock: Clock, emit: Emit) -> Callable[[], Awaitable[None]]:
     """Write the first token, and return the task that renews it."""
-    issue = partial(issuer.issue, _pod_identity(config), TokenRequest(config.audience, config.token_lifetime_seconds))
+    issue, volume = machinery.tokens.issue, machinery.volume
     try:
         token = renew(volume, issue, clock.wall(), emit)
     except OSError as exc:
@@ -166,13 +154,14 @@ def _first_token(
     return partial(keep_fresh, volume, token, issue, clock=clock, jitter=jitter, emit=emit)
 
 
-def _account(config: LocalConfig, issuer: Issuer, clock: Clock) -> Account:
+def _account(config: LocalConfig, issuer: Issuer, clock: Clock, emit: Emit) -> Account:
     own = Provider(issuer.url, (config.audience,), config.account_id)
-    providers, sources = {own.issuer: own}, {own.issuer: _source(issuer.url, issuer.address, None, clock)}
+    source = partial(_source, clock=clock, emit=emit)
+    providers, sources = {own.issuer: own}, {own.issuer: source(issuer.url, issuer.address, None)}
     for settings in config.providers:
         url = settings.issuer
         providers[url] = Provider(url, settings.audiences, config.account_id)
-        sources[url] = _source(url, url, settings.jwks_file, clock)
+        sources[url] = source(url, url, settings.jwks_file)
     roles = {role.arn: role for role in (_role(settings, config, own) for settings in config.roles)}
     if len(roles) != len(config.roles):
         problem = f"roles contains one role twice: {', '.join(roles)}"
@@ -188,8 +177,8 @@ def _emit_unevaluated_statements(account: Account, emit: Emit) -> None:
             )
 
 
-def _source(issuer: str, address: str, jwks_file: Path | None, clock: Clock) -> KeySource:
-    return FileKeys(jwks_file) if jwks_file else IssuerKeys(issuer, address, clock.monotonic)
+def _source(issuer: str, address: str, jwks_file: Path | None, *, clock: Clock, emit: Emit) -> KeySource:
+    return FileKeys(jwks_file) if jwks_file else IssuerKeys(issuer, address, clock.monotonic, emit)
 
 
 def _role(settings: RoleSettings, config: LocalConfig, own: Provider) -> IamRole:

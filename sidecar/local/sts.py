@@ -29,6 +29,7 @@ from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.serving.http_message import Request, Response
 
 Form = Mapping[str, str]
+Outage = Callable[[], StsRejection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Sts:
         self.account = account
         self._clock = clock
         self._emit = emit
+        self.outage: Outage | None = None
+        """The function that creates the error for every request while STS is out of service, or None."""
         self._random_bytes = random_bytes
         self._sessions = SessionTable()
         self._shapes = load_shapes()
@@ -64,6 +67,8 @@ class Sts:
         request_id = str(uuid.uuid4())
         form = _form(request)
         try:
+            if self.outage is not None:
+                raise self.outage()
             operation = operation_name(form)
             members = await self._operations[operation](request, form)
             return self._response(200, sts_xml.result(operation, members, request_id), request_id)

@@ -34,8 +34,8 @@ Cancelling a scope closes its connection.
 class Budget:
     """The connections and bytes that all listeners of a process share."""
 
-    def __init__(self) -> None:
-        self.connections = trio.CapacityLimiter(MAX_CONNECTIONS)
+    def __init__(self, max_connections: int | None = None) -> None:
+        self.connections = trio.CapacityLimiter(max_connections or MAX_CONNECTIONS)
         self.silent: Waits = {}
         self.reading: Waits = {}
         self.writing: Waits = {}
@@ -45,6 +45,15 @@ class Budget:
         """Close one connection if the limit is reached."""
         if not self.connections.available_tokens:
             _close_one(self.silent, self.reading, self.writing)
+
+    def relieve_queue(self) -> None:
+        """
+        Close one connection if others wait for a place. Call this before a wait for a client that has sent nothing.
+
+        Many connections that arrive at once find no silent connection to close, because none of them waits yet.
+        """
+        if not self.connections.available_tokens and self.connections.statistics().tasks_waiting:
+            _close_one(self.silent)
 
     def add(self, count: int) -> None:
         """

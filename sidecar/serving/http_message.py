@@ -9,6 +9,7 @@ This grammar is for clients on the network and has every method and a body. The 
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple
@@ -44,14 +45,30 @@ class Request:
         return next((value for key, value in self.headers if key == name), None)
 
 
+Send = Callable[[bytes], Awaitable[None]]
+"""
+The type of a function that sends a piece of a body.
+
+Raises OSError or trio.TooSlowError if the client does not accept the piece.
+"""
+
+WriteBody = Callable[[Send], Awaitable[None]]
+"""The type of a function that sends a body in pieces until the body ends. It is cancelled if the client leaves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete response. Its body may contain credentials, so `repr` does not show the body."""
+    """
+    A complete response. Its body may contain credentials, so `repr` does not show the body.
+
+    With `write_body`, the body continues with the pieces that this function sends, and ends with the connection.
+    """
 
     status: int
     body: bytes = field(repr=False)
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    write_body: WriteBody | None = field(repr=False, default=None)
 
 
 def text_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
@@ -161,7 +178,8 @@ def response_bytes(response: Response, *, has_body: bool, is_last: bool) -> byte
     """
     Return the response as it is sent.
 
-    RFC 9110, 9.3.2: the response to HEAD has the length of a body that is not sent.
+    RFC 9110, 9.3.2: the response to HEAD has the length of a body that is not sent. RFC 9112, 6.3: a body of unknown
+    length ends with the connection.
 
     Raises ValueError if a header would add lines to the head.
     """
@@ -170,6 +188,6 @@ def response_bytes(response: Response, *, has_body: bool, is_last: bool) -> byte
         raise ValueError("a header of the response is not one line of ASCII text")
     first, *others = (f"{name}: {value}\r\n" for name, value in fields)
     close = "Connection: close\r\n" if is_last else ""
-    length = f"Content-Length: {len(response.body)}\r\n"
+    length = f"Content-Length: {len(response.body)}\r\n" if response.write_body is None else ""
     head = "".join((_STATUS_LINES[response.status], first, length, close, *others, "\r\n")).encode("ascii")
     return head + response.body if has_body else head

@@ -20,7 +20,7 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -33,6 +33,7 @@ from sidecar.serving.http_message import (
     RejectedError,
     Request,
     Response,
+    WriteBody,
     head_end,
     parse_head,
     response_bytes,
@@ -158,6 +159,7 @@ class Server:
         context = self.tls()
         if context is None:
             return False
+        self.budget.relieve_queue()
         with waiting(HANDSHAKE_SECONDS, self.budget.silent, self.idle) as scope:
             await stream.handshake(context)
         return not scope.cancelled_caught
@@ -185,7 +187,7 @@ class _Connection:
                 if response is None:
                     return
                 self._count(0)
-                is_last = is_last or self._server.is_ending
+                is_last = is_last or self._server.is_ending or response.write_body is not None
                 await self._send(response, is_last=is_last)
                 if is_last:
                     await self._linger()
@@ -212,6 +214,7 @@ class _Connection:
         if self._buffer:
             await trio.lowlevel.checkpoint()
             return True
+        self._server.budget.relieve_queue()
         seconds = 0 if self._server.stop.is_set() else IDLE_SECONDS
         with waiting(seconds, self._server.budget.silent, self._server.idle, is_known=self._is_known):
             return await self._receive()
@@ -301,6 +304,30 @@ class _Connection:
         data = response_bytes(response, has_body=has_body, is_last=is_last)
         if not self._stream.send_now(data):
             await self._send_rest(RESPONSE_COPIES * len(response.body))
+        if response.write_body is not None and has_body:
+            await self._send_body(response.write_body)
+
+    async def _send_body(self, write: WriteBody) -> None:
+        """Send a body in pieces until it ends, the client leaves or the server stops."""
+        try:
+            with waiting(math.inf, self._server.idle, is_known=True):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._cancel_at_the_end, nursery.cancel_scope)
+                    await write(self._send_piece)
+                    nursery.cancel_scope.cancel()
+        except* (OSError, trio.TooSlowError):
+            pass  # the client's error
+
+    async def _cancel_at_the_end(self, scope: trio.CancelScope) -> None:
+        """Discard what the client sends, and cancel the scope when the client closes the connection."""
+        with suppress(OSError):
+            while await self._stream.receive():
+                pass
+        scope.cancel()
+
+    async def _send_piece(self, piece: bytes) -> None:
+        if not self._stream.send_now(piece):
+            await self._send_rest(RESPONSE_COPIES * len(piece))
 
     async def _send_rest(self, size: int) -> None:
         budget = self._server.budget

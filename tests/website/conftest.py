@@ -1,7 +1,6 @@
 """Serve the built site on loopback, and show it in a headless Chromium. `make docs-check` runs these tests."""
 
 import functools
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.website.browser import executable, launched
 from website.build import BUILD
 
 SITE = BUILD / "site"
@@ -44,14 +44,10 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
+    if executable() is None:
         pytest.exit("There is no Chromium in PATH. On Debian: apt-get install chromium.", returncode=2)
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=flags)
+    with sync_playwright() as playwright, launched(playwright) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -295,6 +295,25 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
     ),
     "Services of `irsa-sidecar local`": (
         EventNote("signing_keys_rotated", "The issuer signs with a new key. It still publishes the old keys."),
+        EventNote("signing_keys_fetched", "The local STS fetched the public keys of an issuer."),
+        EventNote("page_served", "The page of `irsa-sidecar local` is available. Its address contains a secret path."),
+        EventNote(
+            "page_failed",
+            "A task of the page raised an unexpected exception and is started again.",
+            "Report this as a bug.",
+        ),
+        EventNote(
+            "page_link_rejected",
+            "A link of `--open` was used again, or does not exist.",
+            "If you did not load the link again, stop `irsa-sidecar local`, because another user may have used it.",
+        ),
+        EventNote("control_started", "A person started a control on the page. A fault ends after `seconds`."),
+        EventNote("control_ended", "A fault of a control ended. `reason` is `time`, `person` or `another control`."),
+        EventNote(
+            "control_failed",
+            "A control could not change the services.",
+            "Check the free space of the temporary folder.",
+        ),
         EventNote(
             "token_renewal_failed",
             "The token file could not be replaced.",
@@ -332,6 +351,7 @@ FIELDS: Mapping[str, str] = {
     "changed": "The names of the roles whose settings changed.",
     "code": "The error code of STS, the kind of transport failure, or `token_` and the problem of the token.",
     "configuration": "The name of the MutatingWebhookConfiguration.",
+    "control": "The name of a control of the page.",
     "count": "The number of responses or objects that this line stands for.",
     "drain_seconds": "The number of seconds for which the process continues to serve.",
     "dry_run": "True if the API server only tries the change.",
@@ -344,6 +364,7 @@ FIELDS: Mapping[str, str] = {
     "from": "The region that was called before.",
     "image": "The image of the sidecar.",
     "involved_object": "The object that shows the Event.",
+    "issuer": "The URL of the issuer.",
     "kid": "The ID of the key.",
     "message": "The message that the client got.",
     "names": "The host names in the certificate.",

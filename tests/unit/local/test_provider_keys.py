@@ -30,6 +30,10 @@ class Site:
         }
         self.fetches = 0
         self.now = 1000.0
+        self.events: list[str] = []
+
+    def emit(self, event: str, /, **_fields: Any) -> None:
+        self.events.append(event)
 
     async def respond(self, request: Request) -> Response:
         page = self.pages.get(request.path)
@@ -40,7 +44,7 @@ class Site:
 
     @property
     def keys(self) -> IssuerKeys:
-        return IssuerKeys(self.url, self.url, lambda: self.now)
+        return IssuerKeys(self.url, self.url, lambda: self.now, self.emit)
 
 
 def site() -> AbstractAsyncContextManager[Site]:
@@ -53,6 +57,7 @@ async def test_known_keys_are_fetched_only_once() -> None:
         for _ in range(3):
             assert await keys.keys_for("a") == [{"kid": "a"}]
         assert served.fetches == 1
+        assert served.events == ["signing_keys_fetched"]
 
 
 async def test_unknown_kid_causes_another_fetch() -> None:
@@ -103,7 +108,7 @@ async def test_fetches_for_unknown_kids_are_a_second_apart(
 
     for source in (fetch, fail):
         monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", source)
-        keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+        keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time, lambda *_, **__: None)
         times.clear()
         for _ in range(3):
             with suppress(StsRejection):
@@ -119,7 +124,7 @@ async def test_fetch_of_new_keys_does_not_delay_known_keys(
         return [{"kid": "a"}]
 
     monkeypatch.setattr("sidecar.local.provider_keys.fetch_keys", fetch)
-    keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time)
+    keys = IssuerKeys("http://issuer.test", "http://issuer.test", trio.current_time, lambda *_, **__: None)
     await keys.keys_for("a")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keys.keys_for, "nowhere")

@@ -148,7 +148,8 @@ async def test_boto3_exchanges_the_token_and_uses_the_credentials(
         response = await run.exchange()
         identity = await run.call(response["Credentials"], "get_caller_identity")
     assert identity["Arn"] == response["AssumedRoleUser"]["Arn"] == "arn:aws:sts::111122223333:assumed-role/app/test"
-    assert [event for event, _ in run.events] == ["token_renewed", "exchange_granted", "caller_identity_returned"]
+    names = [event for event, _ in run.events]
+    assert names == ["token_renewed", "signing_keys_fetched", "exchange_granted", "caller_identity_returned"]
 
 
 async def test_presigned_requests_of_boto3_are_accepted(tmp_path: Path, generate: Callable[[], RSAPrivateKey]) -> None:

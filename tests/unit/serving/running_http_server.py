@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from sidecar.serving.connection_budget import Budget
-from sidecar.serving.http_message import Request, Response
+from sidecar.serving.http_message import Request, Response, Send
 from sidecar.serving.http_server import Limits, Server, TlsContext
 from sidecar.serving.listen import listen
 
@@ -27,6 +27,16 @@ LARGE = b"a" * 32 * 1024 * 1024
 """A body that is larger than the buffers of both ends of a socket."""
 
 
+async def write_two_pieces(send: Send) -> None:
+    await send(b"1")
+    await send(b"2")
+
+
+async def write_without_end(send: Send) -> None:
+    await send(b"begun")
+    await trio.sleep_forever()
+
+
 async def echo(request: Request) -> Response:
     if request.path == "/large":
         return Response(200, LARGE)
@@ -34,6 +44,10 @@ async def echo(request: Request) -> Response:
         raise ValueError("a bug")
     if request.path == "/unsendable":
         return Response(200, b"", headers=(("X-Reply", "two\r\nlines"),))
+    if request.path == "/pieces":
+        return Response(200, b"0", "text/plain", write_body=write_two_pieces)
+    if request.path == "/endless":
+        return Response(200, b"", "text/plain", write_body=write_without_end)
     if request.path == "/slow":
         await trio.sleep(3600)
     await trio.lowlevel.checkpoint()

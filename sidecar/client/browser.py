@@ -1,0 +1,29 @@
+"""
+Open a page in the browser of the user.
+
+Rule: the browser inherits neither our standard streams nor our blocked signals, and does not delay us.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+_ARGUMENTS = ("-m", "webbrowser")
+"""The module of the standard library that finds the user's browser, as a process of its own."""
+
+
+def open_browser(url: str, signal_mask: Sequence[int]) -> None:
+    """
+    Start the browser with these blocked signals. Other users of the machine can see `url` in the list of processes.
+
+    Raises OSError if no process can be started. A machine without a browser is not an error.
+    """
+    to_nowhere = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, *_ARGUMENTS, url],
+        os.environ,
+        file_actions=to_nowhere,
+        setpgroup=0,
+        setsigmask=signal_mask,
+    )

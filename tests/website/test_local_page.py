@@ -1,0 +1,233 @@
+"""Open the page of `irsa-sidecar local` in Chromium, press every button, and use the credentials in another process."""
+
+import re
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from sidecar.local.controls import CONTROLS
+from tests.website.conftest import SCREENSHOTS
+from tests.website.local_process import Local
+from tests.website.local_screenshots import FOLDER, MAX_BYTES, take
+from tests.website.test_browser import SCHEMES, WIDTHS
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e" + "x" * 10_240
+"""A value of a condition that would run a script, reorders text and is long."""
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Sid": "Hostile",
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/{issuer}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {"{issuer}:sub": ["system:serviceaccount:default:app", HOSTILE[:1500]]}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Local]:
+    running = Local()
+    yield running
+    running.stop()
+
+
+class Opened:
+    """The open page, its requests, and its messages on the console, which include violations of its policy."""
+
+    def __init__(self, page: Page, local: Local) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.messages: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("dialog", lambda dialog: self.messages.append(dialog.message))
+        page.goto(local.url)
+        expect(page.locator(".condition").first).to_be_visible()
+
+    def box(self, component: str) -> Any:
+        return self.page.locator(f"#box-{component}")
+
+    def button(self, name: str) -> Any:
+        return self.page.locator(f"#control-{name} button")
+
+
+@pytest.fixture
+def opened(browser: Browser, local: Local) -> Iterator[Opened]:
+    context = browser.new_context()
+    found = Opened(context.new_page(), local)
+    yield found
+    assert found.messages == []
+    assert [url for url in found.requests if not url.startswith(local.url)] == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_page_fits_the_screen_and_passes_axe(
+    browser: Browser, local: Local, width: str, scheme: Literal["light", "dark"]
+) -> None:
+    wide, high = WIDTHS[width]
+    local.client()
+    context = browser.new_context(
+        viewport={"width": wide, "height": high}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    found = Opened(context.new_page(), local)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    found.page.screenshot(path=SCREENSHOTS / f"local-{width}-{scheme}.png", full_page=True)
+    assert found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    violations = Axe().run(found.page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:300]) for each in violations] == []
+    assert found.messages == []
+    context.close()
+
+
+FAULTS = {
+    "expire-token": ("STS", "ExpiredTokenException"),
+    "wrong-audience": ("STS", "InvalidIdentityToken"),
+    "wrong-service-account": ("STS", "AccessDenied"),
+    "sts-unavailable": ("STS", "ServiceUnavailable"),
+    "sts-throttling": ("STS", "Throttling"),
+}
+"""The component and the error code that the page shows during each fault."""
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_credentials_stay_in_service_during_the_fault(opened: Opened, local: Local, name: str) -> None:
+    component, code = FAULTS[name]
+    opened.button(name).click()
+    expect(opened.page.locator(f"#control-{name}.active")).to_be_visible()
+    expect(opened.box(component)).to_contain_text(code)
+    assert local.client() == "20 served"
+    expect(opened.page.locator("#service")).to_contain_text("Credentials are in service")
+    expect(opened.page.locator("#decision")).to_contain_text(f"✗ STS rejects: {code}")
+    opened.button(name).click()
+    expect(opened.page.locator("li.active")).to_have_count(0)
+
+
+def test_wrong_service_account_shows_the_false_condition(opened: Opened) -> None:
+    opened.button("wrong-service-account").click()
+    wrong = opened.page.locator('.condition[data-mark="bad"]')
+    expect(wrong).to_contain_text("is false")
+    expect(wrong).to_contain_text("system:serviceaccount:default:other")
+    expect(opened.page.locator("#claims")).to_contain_text("system:serviceaccount:default:other")
+    opened.button("wrong-service-account").click()
+    expect(opened.page.locator("#claims")).not_to_contain_text("system:serviceaccount:default:other")
+
+
+def test_refresh_and_rotation_bring_new_credentials(opened: Opened, local: Local) -> None:
+    for name in ("refresh", "rotate-key"):
+        before = opened.page.locator("#service-detail").inner_text().partition(",")[0]
+        opened.button(name).click()
+        expect(opened.page.locator("#service-detail")).not_to_contain_text(before)
+        assert local.client() == "20 served"
+    expect(opened.box("issuer")).to_contain_text("public keys")
+
+
+def test_clock_ahead_brings_new_credentials_in_ten_seconds(opened: Opened, local: Local) -> None:
+    before = opened.page.locator("#service-detail").inner_text().partition(",")[0]
+    opened.button("clock-ahead").click()
+    expect(opened.page.locator("#service-detail")).not_to_contain_text(before, timeout=30_000)
+    expect(opened.page.locator("#service")).to_contain_text("Credentials are in service", timeout=30_000)
+    assert local.client() == "20 served"
+    opened.button("clock-ahead").click()
+    expect(opened.page.locator("li.active")).to_have_count(0)
+
+
+def test_page_has_a_button_for_every_control(opened: Opened) -> None:
+    buttons = opened.page.locator("#controls button")
+    assert buttons.all_inner_texts() == [control.label for control in CONTROLS.values()]
+
+
+def test_keyboard_reaches_and_presses_the_buttons(opened: Opened) -> None:
+    for _ in range(20):
+        opened.page.keyboard.press("Tab")
+        if opened.page.evaluate("document.activeElement.textContent") == CONTROLS["sts-unavailable"].label:
+            break
+    opened.page.keyboard.press("Enter")
+    expect(opened.page.locator("#control-sts-unavailable.active")).to_be_visible()
+    assert opened.page.evaluate("document.activeElement.textContent").startswith("End: STS out of service")
+    opened.page.keyboard.press("Enter")
+    expect(opened.page.locator("li.active")).to_have_count(0)
+
+
+def test_hostile_texts_are_shown_as_text(browser: Browser, tmp_path: Path) -> None:
+    config = tmp_path / "local.yaml"
+    settings = {"audience": f"<script>alert(1)</script>{HOSTILE}", "roles": [{"name": "app", "trust_policy": TRUST}]}
+    config.write_text(yaml.safe_dump(settings))
+    running = Local("--config", str(config))
+    context = browser.new_context()
+    found = Opened(context.new_page(), running)
+    content = found.page.locator("main").inner_text()
+    assert "<script>alert(1)</script>" in content
+    assert "<img src=x onerror=alert(1)>\\u202e" in content
+    assert "\u202e" not in content
+    assert found.page.evaluate("document.scripts.length") == 1
+    assert found.page.evaluate("document.images.length") == 0
+    assert found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert found.messages == []
+    context.close()
+    running.stop()
+
+
+def test_no_secret_reaches_the_browser(browser: Browser, local: Local) -> None:
+    """Compare the content and the stream with the secrets that the daemon serves to a client."""
+    code = "import boto3; c = boto3.Session().get_credentials(); print(c.secret_key, c.token)"
+    secrets = [*local.client(code).split(), *re.findall(r"AUTHORIZATION_TOKEN=(\S+)", local.exports)]
+    assert len(secrets) == 3
+    context = browser.new_context()
+    found = Opened(context.new_page(), local)
+    read = "fetch('events').then(async (r) => new TextDecoder().decode((await r.body.getReader().read()).value))"
+    sent = found.page.content() + found.page.evaluate(read)
+    assert '"claims"' in sent
+    assert [secret for secret in secrets if secret in sent] == []
+    assert not re.search(r"eyJ[\w-]+\.eyJ", sent)
+    context.close()
+
+
+def test_thousand_connections_disturb_neither_page_nor_daemon(opened: Opened, local: Local) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    port = int(local.url.split(":")[2].partition("/")[0])
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(1000)]
+    try:
+        assert local.client() == "20 served"
+        opened.button("refresh").click()
+        expect(opened.page.locator("#events li").first).to_be_visible()
+        opened.page.reload()
+        expect(opened.page.locator(".condition").first).to_be_visible()
+        assert local.process.poll() is None
+    finally:
+        for connection in connections:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_lost_server_is_reported_on_the_page(browser: Browser) -> None:
+    running = Local()
+    context = browser.new_context()
+    page = context.new_page()
+    page.clock.install()
+    page.goto(running.url)
+    expect(page.locator("#service")).to_contain_text("Credentials are in service")
+    running.stop()
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#lost")).to_contain_text("does not respond")
+    context.close()
+
+
+def test_screenshots_are_taken_and_small(browser: Browser, tmp_path: Path) -> None:
+    """Check the screenshots in docs too. `python -m tests.website.local_screenshots` writes them again."""
+    taken = take(browser, tmp_path)
+    kept = [FOLDER / path.name for path in taken]
+    assert len(taken) == len(SCHEMES)
+    assert [path for path in (*taken, *kept) if not 10_000 < path.stat().st_size < MAX_BYTES] == []
