@@ -12,14 +12,16 @@ _ARGUMENTS = ("-m", "webbrowser")
 """The module of the standard library that finds the user's browser, as a process of its own."""
 
 
-def open_browser(url: str, signal_mask: Sequence[int]) -> None:
+def open_browser(url: str, signal_mask: Sequence[int]) -> int:
     """
-    Start the browser with these blocked signals. Other users of the machine can see `url` in the list of processes.
+    Start the browser with these blocked signals, and return the process id of its starter.
+
+    Other users of the machine can see `url` in the list of processes.
 
     Raises OSError if no process can be started. A machine without a browser is not an error.
     """
     to_nowhere = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
-    os.posix_spawn(
+    return os.posix_spawn(
         sys.executable,
         [sys.executable, *_ARGUMENTS, url],
         os.environ,

@@ -198,6 +198,10 @@ def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
             fix="Set --issuer to the issuer of these keys, or add the provider to the file of --config",
             setting="--jwks-file",
         )
+    if args.open and args.no_page:
+        raise ConfigurationError(
+            "--open is set, but --no-page turns the page off", fix="Remove one of the two flags", setting="--open"
+        )
     if args.issuer:
         settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)
     return services, settings

@@ -116,6 +116,14 @@ def test_jwks_without_issuer_ends_local_with_status_two() -> None:
     assert "--jwks-file is keys.json, but --issuer is not set" in done.stderr
 
 
+@pytest.mark.parametrize("flags", [["--open", "--no-page"], ["--page-port=x"], ["--page-port=70000"]])
+def test_wrong_flags_of_the_page_end_local_with_status_two(flags: list[str]) -> None:
+    done = run_local(*WHO_AM_I, flags=flags)
+    assert done.returncode == 2
+    assert flags[0].partition("=")[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_local_returns_the_exit_status_of_the_command() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
 

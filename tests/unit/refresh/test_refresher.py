@@ -32,6 +32,17 @@ async def test_more_than_fifteen_minutes_remain_while_sts_works(autojump_clock: 
             assert snapshot.expires.wall - scene.wall.time() > 15 * 60
 
 
+async def test_demanded_refresh_starts_at_once(autojump_clock: MockClock, scene: Scene) -> None:
+    scene.write_token()
+    async with running(scene):
+        await trio.sleep(10)
+        scene.refresher.refresh_now()
+        await trio.sleep(1)
+        assert scene.key == "ASIAFAKE0002"
+        await trio.sleep(60)
+    assert scene.intervals == [pytest.approx(10, abs=1)]
+
+
 async def test_session_is_named_after_namespace_and_pod(autojump_clock: MockClock, scene: Scene) -> None:
     scene.write_token()
     async with running(scene):
