@@ -50,7 +50,7 @@ def imported() -> Iterator[Limit]:
     ours = imports.measure(imports.RUN + imports.CLIENT, ROUNDS)
     # Six of the modules are packages, whose files hold only a docstring. The memory below is the cost for a Pod.
     # authorities.py is a module of its own, because the webhook uses it without httpx.
-    yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 123)
+    yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 125)
     yield Limit("MiB of its own that run has besides trio", ours.anonymous_mib - trio.anonymous_mib, 3.5)
     yield Limit("resident MiB of run besides trio", ours.resident_mib - trio.resident_mib, 5)
 

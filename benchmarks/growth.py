@@ -24,7 +24,7 @@ from benchmarks.run_cost import machine
 from benchmarks.subjects import HOST, PATH, ROLE_ARN, Running, Stub, Subject
 from benchmarks.tables import Samples, Table, text
 from sidecar.config.roles_file import MAX_ROLES
-from sidecar.serving.server import Limits
+from sidecar.serving.limits import Limits
 
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0

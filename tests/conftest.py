@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from sidecar import file_thread
 from sidecar.file_thread import Operation
+from sidecar.serving import connection
 from tests.support.exchanges import Authority
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.hanging_volume import HangingDirectories
@@ -51,6 +52,13 @@ def _open_files() -> set[str]:
 
 def _what_signals_do() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
+@pytest.fixture(autouse=True)
+def server_sees_clients_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not let the kernel hold silent clients in tests with a fake clock, which cannot move the kernel's timer."""
+    if "mock_clock" in request.fixturenames or "autojump_clock" in request.fixturenames:
+        monkeypatch.setattr(connection, "_DEFER_ACCEPT", None)
 
 
 @pytest.fixture(autouse=True)

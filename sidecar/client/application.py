@@ -126,7 +126,7 @@ async def with_daemon(
                     failure = error
                 else:
                     status = await body(offer)
-                running.stop.set()
+                nursery.cancel_scope.cancel()  # the application has ended, and nobody else waits for a response
     if failure is not None:
         raise failure
     return status

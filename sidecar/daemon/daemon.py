@@ -29,9 +29,11 @@ from sidecar.serving import admin, http, server
 from sidecar.serving import container_credentials as endpoint
 from sidecar.serving.audit import Audit
 from sidecar.serving.authorization import Secret, start_secrets
+from sidecar.serving.connection import Connection
 from sidecar.serving.container_credentials import FindUid, Hold, Response
 from sidecar.serving.hosts import Hosts, hosts_of
 from sidecar.serving.http import Request
+from sidecar.serving.limits import Limits, connection_limit
 from sidecar.serving.peer import Peers
 from sidecar.store import Snapshot, Store
 from sidecar.sts.client import Exchange
@@ -131,7 +133,7 @@ class Daemon:
             return endpoint.respond(request, roles.routes, hosts, now, uid)
 
         handler = CredentialsHandler(self, background, Form(http.parse, decide, self.metrics.requests, self.log))
-        limits = server.Limits(connections=server.connection_limit())
+        limits = Limits(connections=connection_limit())
         await self._serve(listeners, handler, limits, task_status)
 
     async def _serve_imds(
@@ -146,14 +148,14 @@ class Daemon:
 
         form = Form(imds.parse, decide, self.metrics.imds_requests, self.log.bind(endpoint="imds"))
         handler = CredentialsHandler(self, background, form)
-        limits = server.Limits(connections=server.connection_limit(IMDS_CONNECTIONS))
+        limits = Limits(connections=connection_limit(IMDS_CONNECTIONS))
         await self._serve(listeners, handler, limits, task_status)
 
     async def _serve(
         self,
         listeners: Sequence[socket.socket],
         handler: "CredentialsHandler",
-        limits: server.Limits,
+        limits: Limits,
         task_status: trio.TaskStatus[None],
     ) -> None:
         try:
@@ -162,7 +164,7 @@ class Daemon:
             handler.flush()
 
     async def _serve_admin(self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None]) -> None:
-        limits = server.Limits(connections=ADMIN_CONNECTIONS)
+        limits = Limits(connections=ADMIN_CONNECTIONS)
         await server.serve(listeners, AdminHandler(self), limits=limits, stop=self.stop, task_status=task_status)
 
     def report(self, exc: Exception) -> None:
@@ -180,7 +182,7 @@ class Form(NamedTuple):
 
 class CredentialsHandler:
     """
-    The behaviour of a listener that serves credentials in one format (server.Handler).
+    The behaviour of a listener that serves credentials in one format (listener.Handler).
 
     It holds early requests, counts the responses, and logs which clients got credentials.
     """
@@ -198,7 +200,7 @@ class CredentialsHandler:
         self.now = daemon.clock.now
         self.report = daemon.report
 
-    def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
+    def respond(self, request: Request, now: Instant, sock: Connection) -> Response:
         response = self._decide(request, now, partial(self._peers.uid, sock, now.monotonic))
         # A held response is sent only if no more requests can be held. The audit log then counts the response.
         is_held = response.hold is Hold.USER or response.hold is Hold.SECRET
@@ -233,7 +235,7 @@ class CredentialsHandler:
 
 
 class AdminHandler:
-    """The behaviour of the admin listener (server.Handler). It neither holds nor counts requests."""
+    """The behaviour of the admin listener (listener.Handler). It neither holds nor counts requests."""
 
     parse = staticmethod(http.parse)
 
@@ -242,7 +244,7 @@ class AdminHandler:
         self.now = daemon.clock.now
         self.report = daemon.report
 
-    def respond(self, request: Request, now: Instant, _sock: socket.socket) -> Response:
+    def respond(self, request: Request, now: Instant, _sock: Connection) -> Response:
         states = [served.state(now) for served in self._daemon.roles]
         return admin.respond(request, states, self._daemon.metrics, self._daemon.dropped_lines(), now)
 

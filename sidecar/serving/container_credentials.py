@@ -55,7 +55,8 @@ class Response(NamedTuple):
 
     `content` is the whole response in bytes. `snapshot` are the credentials in it, if any. `denial` is the reason for
     denying them. With `hold`, the server waits for that event and decides again; it sends this response if the event
-    does not happen in time. `peer` is set if the audit log reserved a line for this response.
+    does not happen in time. `peer` is set if the audit log reserved a line for this response. `is_for_all` is True if
+    every client that sends the same request at this time gets this response.
     """
 
     status: int
@@ -65,6 +66,7 @@ class Response(NamedTuple):
     hold: "Hold | None" = None
     denial: str | None = None
     peer: "Peer | None" = None
+    is_for_all: bool = False
 
     def __repr__(self) -> str:
         """Omit the content, which may contain secrets."""
@@ -121,7 +123,7 @@ def respond(request: Request, routes: Mapping[bytes, Route], hosts: Hosts, now: 
         return rejection
     snapshot = route.snapshot
     if snapshot is not None and snapshot.is_valid(now):
-        return Response(200, snapshot.response, route.role_name, snapshot)
+        return Response(200, snapshot.response, route.role_name, snapshot, is_for_all=route.allow_uids is None)
     return unavailable(route)
 
 

@@ -79,7 +79,7 @@ class Peers:
         self._open()
         return self._find is not lookup_unavailable
 
-    def uid(self, sock: socket.socket, monotonic: float) -> int | Pending | None:
+    def uid(self, sock: socket.SocketType, monotonic: float) -> int | Pending | None:
         """
         Return the user at the other end of this accepted socket, or None if it is unknown.
 
@@ -92,7 +92,7 @@ class Peers:
         """Return how long a connection whose user is PENDING must wait."""
         return 0.0 if self._tables is None else self._tables.pause_seconds(monotonic)
 
-    def peer(self, sock: socket.socket, monotonic: float, *, is_denial: bool = False) -> Peer:
+    def peer(self, sock: socket.SocketType, monotonic: float, *, is_denial: bool = False) -> Peer:
         """
         Return the user, and the process if this second's budget allows, for a log line.
 
@@ -104,7 +104,7 @@ class Peers:
             return Peer(None, None)
         return Peer(owner.uid, self._processes.find(owner, int(monotonic), is_denial=is_denial))
 
-    def _owner(self, sock: socket.socket, monotonic: float, *, is_denial: bool) -> Owner | Pending | None:
+    def _owner(self, sock: socket.SocketType, monotonic: float, *, is_denial: bool) -> Owner | Pending | None:
         find = self._find or lookup_unavailable
         try:
             key = connection_key(sock)
@@ -138,7 +138,7 @@ def lookup_unavailable(_key: ConnectionKey) -> None:
     """Return None, on a system where no method works."""
 
 
-def connection_key(sock: socket.socket) -> ConnectionKey:
+def connection_key(sock: socket.SocketType) -> ConnectionKey:
     """
     Return the key of the client's side of this accepted socket.
 

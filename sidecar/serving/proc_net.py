@@ -35,11 +35,11 @@ class ProcTables:
     def __init__(self) -> None:
         self._tables: dict[str, bytes] = {}
         self._reads = 0
-        self._first_lookups: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+        self._first_lookups: WeakKeyDictionary[socket.SocketType, int] = WeakKeyDictionary()
         self._next_read_at = {False: float("-inf"), True: float("-inf")}
 
     def find(
-        self, sock: socket.socket, key: ConnectionKey, monotonic: float, *, is_denial: bool = False
+        self, sock: socket.SocketType, key: ConnectionKey, monotonic: float, *, is_denial: bool = False
     ) -> Owner | Pending | None:
         """Return the owner of the client's socket, None if the tables do not show one, or PENDING."""
         before = self._first_lookups.setdefault(sock, self._reads)

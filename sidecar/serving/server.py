@@ -10,27 +10,30 @@ in the loop and in a task. The path in the loop exists because of its measured g
 a second with it, and 31,755 with a task for every connection. To measure this, see
 docs/decisions/0005-answer-in-the-accept-loop.md.
 
-TCP_DEFER_ACCEPT would let the kernel keep a connection until its request has arrived. Measured on Linux 6 with 32
-clients, the server then serves 4 to 17 % more requests a second. At 200 requests a second, each request takes the same
-time as before. But a silent client then gets its 408 after 6.4 s instead of 5 s, on the kernel's own timer. The option
-is therefore not set.
+The kernel holds a connection until its request has arrived (connection.py), so few clients need a task. Identical
+requests that arrive together get one decision (`_Decided`).
 """
 
 import errno
-import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from sidecar.clock import Instant
 from sidecar.serving import http
+from sidecar.serving.connection import Accept, Connection, acceptor, defer_accept
 from sidecar.serving.container_credentials import Response
 from sidecar.serving.http import Rejection, Request
+from sidecar.serving.limits import Limits
 from sidecar.serving.listen import BACKLOG
+
+if TYPE_CHECKING:  # only types
+    from sidecar.serving.listener import Handler
 
 _READ_BYTES = 4096
 """Maximum size of one read. It is below the limit for a head, so a single read cannot exceed that limit. SDKs send
@@ -42,8 +45,8 @@ _NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 _PAUSE_SECONDS = 0.05
 """Pause after a failed accept when no connection can be evicted, so that the loop does not spin."""
 
-_STOP_HEAD_SECONDS = 0.2
-"""Time for a request to arrive after the server begins to stop."""
+STOP_HEAD_SECONDS = 0.2
+"""Time for a request to arrive after the server begins to stop. The kernel may still hold the request's connection."""
 
 _MAX_HOLDS = 2
 """Maximum number of times that one request is held: for a newer secret, and then for the lookup of its user."""
@@ -60,71 +63,9 @@ _EVICTED = Rejection(503, "There are too many connections, and this one was idle
 _SHED = Response(503, http.error_response(503, "There are too many connections."))
 
 
-class Handler(Protocol):
-    """The behaviour of one listener. If a method raises an exception, the server reports it and continues."""
-
-    @property
-    def parse(self) -> http.Parse:
-        """The grammar of requests."""
-
-    def now(self) -> Instant:
-        """Return the current time on both clocks."""
-
-    def respond(self, request: Request, now: Instant, sock: socket.socket, /) -> Response:
-        """
-        Return the response, quickly and without waiting. If this method raises, the client gets a 500.
-
-        Use the accepted socket only to look up the connection: do not read, write or keep it.
-        """
-
-    async def wait(self, response: Response, /) -> None:
-        """Wait for the event of a held response. The server sets the deadline, and then calls `respond` again."""
-
-    def observe(self, response: Response, address: Any, /) -> None:
-        """Count one response after it was sent, if the client sent anything. The server may call this very often."""
-
-    def report(self, error: Exception, /) -> None:
-        """Log an unexpected exception."""
-
-
-class Limits(NamedTuple):
-    """The limits for one client, and for all clients together."""
-
-    head_seconds: float = 5.0
-    """Deadline from accept to the complete head. A client that misses it gets a 408."""
-    write_seconds: float = 5.0
-    """Deadline for a client to read its response, which normally fits into the socket's buffer at once."""
-    linger_seconds: float = 1.0
-    linger_bytes: int = 64 * 1024
-    """Limits of time and bytes for input that the server reads and discards after a rejection; see `_linger`."""
-    hold_seconds: float = 0.8
-    """
-    Deadline for the event that a held request waits for, such as the first credentials or a check of the secret's file.
-    Most SDKs give up after 1 s, and Java retries without a pause.
-    """
-    stop_seconds: float = 3.0
-    """Deadline for the last responses when the server stops."""
-    connections: int = 256
-    """
-    Maximum number of slow, held or lingering connections. Clients that get their response in the accept loop do not
-    count.
-
-    Each connection takes a task and up to 32 KiB of receive buffer. With 256 the process stays below 48 MiB, and the
-    manifests' memory limit is 64 MiB (`python -m benchmarks.socket_memory`).
-    """
-    accepts_per_pass: int = 64
-    """Number of accepts after which other tasks run."""
-
-
-def connection_limit(most: int = Limits().connections) -> int:
-    """Return the maximum number of connections: `most`, or half of the limit on open files if that is lower."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if soft == resource.RLIM_INFINITY else min(most, soft // 2)
-
-
 async def serve(
     listeners: Sequence[socket.socket],
-    handler: Handler,
+    handler: "Handler",
     *,
     limits: Limits = Limits(),  # noqa: B008  an immutable value
     stop: trio.Event | None = None,
@@ -133,10 +74,12 @@ async def serve(
     """
     Serve on these non-blocking listeners until `stop` is set, then close them and finish the responses.
 
-    When `stop` is set, the server accepts the connections in the kernel's queue, and then no more. Clients have 0.2 s
-    to complete their requests, and `stop_seconds` to read their responses. Cancellation closes all connections at once
-    instead. The listeners are closed in both cases.
+    When `stop` is set, clients have 0.2 s to complete their requests, and `stop_seconds` to read their responses. The
+    server accepts new connections in these 0.2 s too. Cancellation closes all connections at once instead. The
+    listeners are closed in both cases.
     """
+    for listener in listeners:
+        defer_accept(listener, limits.defer_seconds)
     try:
         async with trio.open_nursery() as connections:
             server = _Server(connections, handler, limits)
@@ -145,10 +88,13 @@ async def serve(
                     accepting.start_soon(server.accept_forever, listener)
                 task_status.started()
                 await (trio.Event() if stop is None else stop).wait()
+                stop_at = trio.current_time() + limits.stop_seconds
+                server.shorten_deadlines()
+                await trio.sleep(STOP_HEAD_SECONDS)
                 accepting.cancel_scope.cancel()
             server.accept_last(listeners)
             _close(listeners)  # before the wait, so that the kernel refuses later clients at once
-            connections.cancel_scope.deadline = trio.current_time() + limits.stop_seconds
+            connections.cancel_scope.deadline = stop_at
     finally:
         _close(listeners)
 
@@ -158,49 +104,66 @@ def _close(listeners: Iterable[socket.socket]) -> None:
         listener.close()
 
 
+class _Decided(NamedTuple):
+    """
+    The bytes of a request, and the response that identical requests get in the same pass.
+
+    Within a pass, neither the time nor the state changes. The value ends with the pass, because the request contains a
+    secret.
+    """
+
+    request: bytes
+    response: Response
+
+
 @dataclass(eq=False, slots=True)
 class _Server:
     """The state that the connections of one `serve` share: the number of tasks, and the idle connections."""
 
     nursery: trio.Nursery
-    handler: Handler
+    handler: "Handler"
     limits: Limits
     tasks: int = 0
     idle: dict[trio.CancelScope, None] = field(default_factory=dict)
     """The cancel scopes of the waits for clients, oldest first. The server cancels a scope to end its wait."""
 
     async def accept_forever(self, listener: socket.socket) -> None:
+        accept = acceptor(listener)
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
-                self._accept_ready(listener)
+                self._accept_ready(accept)
             except OSError as error:
                 await self._recover(error)
             except Exception as error:  # noqa: BLE001  whatever it is, the listener must go on
                 self._report_error(error)
                 await trio.sleep(_PAUSE_SECONDS)
 
-    def accept_last(self, listeners: Iterable[socket.socket]) -> None:
-        """Accept all connections in the kernel's queue, and shorten the time for requests that are not complete."""
-        self.limits = self.limits._replace(head_seconds=_STOP_HEAD_SECONDS, accepts_per_pass=BACKLOG)
-        deadline = trio.current_time() + _STOP_HEAD_SECONDS
+    def shorten_deadlines(self) -> None:
+        """Shorten the time for requests that are not complete, because the server stops."""
+        self.limits = self.limits._replace(head_seconds=STOP_HEAD_SECONDS, accepts_per_pass=BACKLOG)
+        deadline = trio.current_time() + STOP_HEAD_SECONDS
         for scope in self.idle:
             scope.deadline = min(scope.deadline, deadline)
+
+    def accept_last(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept all connections in the kernel's queue."""
         for listener in listeners:
             with suppress(OSError):
-                self._accept_ready(listener)
+                self._accept_ready(acceptor(listener))
 
-    def _accept_ready(self, listener: socket.socket) -> None:
+    def _accept_ready(self, accept: Accept) -> None:
         now = self.handler.now()  # one reading of the clocks per pass, which takes a few milliseconds at most
+        decided = None
         for _ in range(self.limits.accepts_per_pass):
             try:
-                sock, address = listener.accept()
+                sock, address = accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
                 continue  # the client disconnected in the queue
             try:
-                self._handle_accepted(sock, address, now)
+                decided = self._handle_accepted(sock, address, now, decided)
             except Exception as error:  # noqa: BLE001  an error of one connection must not reach the listener
                 sock.close()
                 self._report_error(error)
@@ -223,27 +186,41 @@ class _Server:
         scope.cancel()
         return True
 
-    def _handle_accepted(self, sock: socket.socket, address: Any, now: Instant) -> None:
-        """Respond at once if exactly one complete request has arrived. Otherwise start a task for the connection."""
+    def _handle_accepted(
+        self, sock: Connection, address: Any, now: Instant, decided: "_Decided | None"
+    ) -> "_Decided | None":
+        """
+        Respond at once if exactly one complete request has arrived. Otherwise start a task for the connection.
+
+        Return the decision that the next identical request of this pass gets too.
+        """
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             self._start_reading(sock, address, b"")
-            return
+            return decided
         except OSError:
             sock.close()  # the client reset the connection without a byte, as some port probes do
-            return
+            return decided
+        if decided is not None and compare_digest(buffer, decided.request):
+            self._send_now(sock, address, decided.response)
+            return decided
+        return self._decide(sock, address, now, buffer)
+
+    def _decide(self, sock: Connection, address: Any, now: Instant, buffer: bytes) -> "_Decided | None":
+        """Respond to the request in the buffer, or start a task. Return the decision if others may get it too."""
         request = self.handler.parse(buffer)
         if not isinstance(request, Request) or request.size != len(buffer):
             self._start_reading(sock, address, buffer)
-            return
+            return None
         response = self._respond(request, now, sock)
         if response.hold and self._has_room():
             self._start(self._serve_connection, sock, address, buffer, trio.CancelScope())
-        else:
-            self._send_now(sock, address, response)
+            return None
+        self._send_now(sock, address, response)
+        return _Decided(buffer, response) if response.is_for_all and response.peer is None else None
 
-    def _respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
+    def _respond(self, request: Request, now: Instant, sock: Connection) -> Response:
         try:
             return self.handler.respond(request, now, sock)
         except Exception as error:  # noqa: BLE001  our bug is a 500 for one client, and serving goes on
@@ -260,7 +237,7 @@ class _Server:
         with suppress(Exception):  # if the log fails, there is no other place to report it
             self.handler.report(error)
 
-    def _send_now(self, sock: socket.socket, address: Any, response: Response) -> None:
+    def _send_now(self, sock: Connection, address: Any, response: Response) -> None:
         try:
             sent = sock.send(response.content, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -278,13 +255,13 @@ class _Server:
     def _has_room(self) -> bool:
         return self.tasks < self.limits.connections or bool(self.idle)
 
-    def _start_reading(self, sock: socket.socket, address: Any, buffer: bytes) -> None:
+    def _start_reading(self, sock: Connection, address: Any, buffer: bytes) -> None:
         """Start a task that reads the rest. The connection is idle from now on, so a pass keeps its newest clients."""
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
         if self._start(self._serve_connection, sock, address, buffer, waiting):
             self.idle[waiting] = None
 
-    def _start(self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object) -> bool:
+    def _start(self, task: Callable[..., Awaitable[None]], sock: Connection, address: Any, *state: object) -> bool:
         """Start a task for the connection. Above the limit, evict the oldest idle one or drop this connection."""
         if self.tasks >= self.limits.connections and not self._evict():
             with suppress(OSError):
@@ -297,7 +274,7 @@ class _Server:
         return True
 
     async def _run_connection_task(
-        self, task: Callable[..., Awaitable[None]], sock: socket.socket, address: Any, *state: object
+        self, task: Callable[..., Awaitable[None]], sock: Connection, address: Any, *state: object
     ) -> None:
         """Run a connection's task. Report its exceptions instead of raising them, and always close the socket."""
         try:
@@ -310,9 +287,7 @@ class _Server:
         finally:
             self.tasks -= 1
 
-    async def _serve_connection(
-        self, sock: socket.socket, address: Any, buffer: bytes, waiting: trio.CancelScope
-    ) -> None:
+    async def _serve_connection(self, sock: Connection, address: Any, buffer: bytes, waiting: trio.CancelScope) -> None:
         """Read a request or a rejection, send the response, and linger if the client may still be sending."""
         request, received = await self._read(sock, buffer, waiting)
         if request is None:
@@ -327,7 +302,7 @@ class _Server:
             await self._linger(sock)
 
     async def _read(
-        self, sock: socket.socket, buffer: bytes, waiting: trio.CancelScope
+        self, sock: Connection, buffer: bytes, waiting: trio.CancelScope
     ) -> tuple[Request | Rejection | None, int]:
         """Return the request or its rejection, and the received bytes. Return None if the client sent nothing."""
         with self._evictable(waiting):
@@ -348,7 +323,7 @@ class _Server:
             finally:
                 self.idle.pop(waiting, None)
 
-    async def _respond_or_hold(self, request: Request, sock: socket.socket) -> Response:
+    async def _respond_or_hold(self, request: Request, sock: Connection) -> Response:
         response = self._respond(request, self.handler.now(), sock)
         deadline = trio.current_time() + self.limits.hold_seconds
         for _ in range(_MAX_HOLDS):
@@ -364,7 +339,7 @@ class _Server:
             response = self._respond(request, self.handler.now(), sock)
         return response
 
-    async def _send_rest(self, sock: socket.socket, address: Any, response: Response, sent: int) -> None:
+    async def _send_rest(self, sock: Connection, address: Any, response: Response, sent: int) -> None:
         """Send the rest of the response within `write_seconds`."""
         with trio.move_on_after(self.limits.write_seconds):
             while sent < len(response.content):
@@ -374,7 +349,7 @@ class _Server:
                     await trio.lowlevel.wait_writable(sock)
         self._record(response if sent == len(response.content) else _GONE, address)
 
-    async def _linger(self, sock: socket.socket) -> None:
+    async def _linger(self, sock: Connection) -> None:
         """
         Close the sending side, then read and discard input for a while (RFC 9112 section 9.6).
 
@@ -389,7 +364,7 @@ class _Server:
                 left -= len(chunk)
 
 
-async def _receive(sock: socket.socket) -> bytes:
+async def _receive(sock: Connection) -> bytes:
     """Return the next bytes. Empty bytes mean the end of the input or a reset."""
     while True:
         try:

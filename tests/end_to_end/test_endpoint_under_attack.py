@@ -19,7 +19,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from sidecar.serving.server import CLIENT_GONE, Limits
+from sidecar.serving.limits import Limits
+from sidecar.serving.server import CLIENT_GONE
 from tests.support.processes import (
     Running,
     get,

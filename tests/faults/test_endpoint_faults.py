@@ -34,14 +34,14 @@ async def test_client_with_slow_headers_gets_a_408(autojump_clock: MockClock, se
     """
     A client is slow or silent before or during its headers.
 
-    The client gets a 408 five seconds after it connects, even if it continues to send bytes.
+    The client gets a 408 within five seconds after it connects, even if it continues to send bytes.
     """
     start = trio.current_time()
     assert status_of(await served.send(b"")) == 408
-    assert 5 <= trio.current_time() - start < 6
+    assert 4 <= trio.current_time() - start < 5
     slow = await served.connect()
     await slow.send_all(GET[:20])
-    with trio.move_on_after(4):
+    with trio.move_on_after(3):
         while True:
             await trio.sleep(1)
             await slow.send_all(b"a")

@@ -187,8 +187,8 @@ def too_early(*arguments, **keywords):
 
 HOLDS_LONG = """
 from functools import partial
-from sidecar.serving import server
-server.Limits = partial(server.Limits, hold_seconds=60)
+from sidecar.serving import limits
+limits.Limits = partial(limits.Limits, hold_seconds=60)
 """
 """A prelude with which an early request waits a minute for the credentials, because this machine may be slow."""
 

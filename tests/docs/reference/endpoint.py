@@ -7,7 +7,7 @@ from sidecar.role import CREDENTIALS_PATH
 from sidecar.serving import admin, http, imds
 from sidecar.serving.admin import STALLED_SECONDS, RoleState
 from sidecar.serving.http import MAX_FIELDS, MAX_HEAD_BYTES
-from sidecar.serving.server import Limits
+from sidecar.serving.limits import Limits
 from sidecar.webhook.service import PATH
 from tests.docs.reference import markdown
 from tests.docs.reference.endpoint_notes import CREDENTIAL_FIELDS, DENIALS, HEADERS, IMDS_DOCUMENTS, STATUSES

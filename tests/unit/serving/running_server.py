@@ -11,10 +11,12 @@ import trio
 import trio.testing
 
 from sidecar.clock import Instant
+from sidecar.serving.connection import Connection
 from sidecar.serving.container_credentials import Hold, Response
 from sidecar.serving.http import Request, error_response, parse, response
+from sidecar.serving.limits import Limits
 from sidecar.serving.listen import listen
-from sidecar.serving.server import Limits, serve
+from sidecar.serving.server import serve
 
 GET = b"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 OK = Response(200, response(200, b"{}"))
@@ -24,7 +26,7 @@ HEAD_SECONDS = Limits().head_seconds
 
 @dataclass
 class Server:
-    """A running server with a handler (server.Handler) that a test configures, and that records its calls."""
+    """A running server with a handler (listener.Handler) that a test configures, and that records its calls."""
 
     decide: Callable[[Request, Instant], Response] = lambda _request, _now: OK
     on_observe: Callable[[], object] = lambda: None
@@ -47,7 +49,7 @@ class Server:
     def now(self) -> Instant:
         return Instant(0.0, trio.current_time())
 
-    def respond(self, request: Request, now: Instant, sock: socket.socket) -> Response:
+    def respond(self, request: Request, now: Instant, sock: Connection) -> Response:
         self.requests.append(request)
         with suppress(OSError):  # the client may have disconnected
             self.client_addresses.append(sock.getpeername())

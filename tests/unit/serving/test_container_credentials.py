@@ -78,7 +78,7 @@ def body_of(response: Response) -> dict[str, Any]:
 
 
 def test_valid_request_gets_the_rendered_credentials() -> None:
-    assert send() == Response(200, SNAPSHOT.response, "default", SNAPSHOT)
+    assert send() == Response(200, SNAPSHOT.response, "default", SNAPSHOT, is_for_all=True)
 
 
 def test_body_has_exactly_the_six_names_that_sdks_read() -> None:
@@ -219,7 +219,7 @@ FOR_ONE = Role(allow_uids=frozenset({1001}))
 
 
 def test_allow_uids_denies_other_and_unknown_users() -> None:
-    assert send(FOR_ONE, uid=is_user(1001)) == send()
+    assert send(FOR_ONE, uid=is_user(1001)) == send()._replace(is_for_all=False)
     for uid in (1002, 0, 65534, None):
         denied = send(FOR_ONE, uid=is_user(uid))
         assert (denied.status, denied.role_name, denied.snapshot, denied.hold) == (403, "default", None, None)

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 
 from sidecar.serving.container_credentials import Response
 from sidecar.serving.http import MAX_HEAD_BYTES
-from sidecar.serving.server import CLIENT_GONE, Limits
+from sidecar.serving.limits import Limits
+from sidecar.serving.server import CLIENT_GONE
 from tests.unit.serving.running_server import GET, HEAD_SECONDS, NOT_YET, OK, Server, read_all, reset, settle, status_of
 
 

@@ -3,16 +3,18 @@
 import errno
 import resource
 import socket
-from functools import cached_property
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from sidecar.serving.listen import listen
-from sidecar.serving.server import CLIENT_GONE, Limits, connection_limit
+import sidecar.serving.server as server_module
+from sidecar.serving.connection import Accept, Connection, acceptor
+from sidecar.serving.limits import Limits, connection_limit
+from sidecar.serving.server import CLIENT_GONE
 from tests.unit.serving.running_server import (
     GET,
     NOT_YET,
@@ -22,8 +24,6 @@ from tests.unit.serving.running_server import (
     settle,
     status_of,
 )
-
-Listener = TypeVar("Listener", bound=socket.socket)
 
 
 async def test_oldest_idle_client_is_evicted_over_the_limit(clock: MockClock) -> None:
@@ -71,29 +71,30 @@ async def test_connection_over_the_limit_of_held_requests_is_dropped(clock: Mock
         assert await read_all(held) == NOT_YET.content
 
 
-class Exhausted(socket.socket):
-    """A listener whose next accepts fail, or that has only `descriptors` free for open connections."""
+class Exhausted:
+    """Accepts of which the first ones fail, or that have only `descriptors` free for open connections."""
 
-    errors: tuple[int, ...] = ()
-    descriptors: int | None = None
+    def __init__(self, *errors: int, descriptors: int | None = None) -> None:
+        self.errors = list(errors)
+        self.descriptors = descriptors
+        self.accepted: list[Connection] = []
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        if self.errors:
-            error, *rest = self.errors
-            self.errors = tuple(rest)
-            raise OSError(error, "from the kernel")
-        if self.descriptors is not None and self.descriptors <= sum(sock.fileno() >= 0 for sock in self.accepted):
-            raise OSError(errno.EMFILE, "Too many open files")
-        sock, peer = super().accept()
-        self.accepted.append(sock)
-        return sock, peer
+    def acceptor(self, listener: socket.socket) -> Accept:
+        real = acceptor(listener)
 
-    @cached_property
-    def accepted(self) -> list[socket.socket]:
-        return []
+        def accept() -> tuple[Connection, Any]:
+            if self.errors:
+                raise OSError(self.errors.pop(0), "from the kernel")
+            if self.descriptors is not None and self.descriptors <= sum(sock.fileno() >= 0 for sock in self.accepted):
+                raise OSError(errno.EMFILE, "Too many open files")
+            sock, address = real()
+            self.accepted.append(sock)
+            return sock, address
+
+        return accept
 
 
-class FailingSend(socket.socket):
+class FailingSend(Connection):
     """A connection whose first send raises `error`."""
 
     error: OSError | None = None
@@ -105,21 +106,21 @@ class FailingSend(socket.socket):
         return super().send(*args)
 
 
-class FailingSends(socket.socket):
-    """A listener whose connections are FailingSend."""
+def failing_sends(error: OSError) -> Callable[[socket.socket], Accept]:
+    """Return an acceptor whose connections are FailingSend with this error."""
 
-    error: OSError
+    def failing_acceptor(listener: socket.socket) -> Accept:
+        real = acceptor(listener)
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        sock, peer = super().accept()
-        failing = FailingSend(fileno=sock.detach())
-        failing.error = self.error
-        return failing, peer
+        def accept() -> tuple[Connection, Any]:
+            sock, address = real()
+            failing = FailingSend(fileno=sock.detach())
+            failing.error = error
+            return failing, address
 
+        return accept
 
-def fake(kind: type[Listener]) -> Listener:
-    (real,) = listen("LISTEN", ("127.0.0.2", 0))
-    return kind(fileno=real.detach())
+    return failing_acceptor
 
 
 @pytest.mark.parametrize(
@@ -130,40 +131,42 @@ def fake(kind: type[Listener]) -> Listener:
     ],
 )
 async def test_failed_send_is_retried_or_counted(
-    clock: MockClock, error: OSError, received: bytes, status: int
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: OSError, received: bytes, status: int
 ) -> None:
-    listener = fake(FailingSends)
-    listener.error = error
-    async with running(listeners=[listener]) as server:
+    monkeypatch.setattr(server_module, "acceptor", failing_sends(error))
+    async with running() as server:
         assert await server.send_at_once(GET) == received
         assert await server.send(GET) == received
         assert server.statuses == [status, status]
 
 
-async def test_client_that_disconnects_early_does_not_delay_others(clock: MockClock) -> None:
-    listener = fake(Exhausted)
-    listener.errors = (errno.ECONNABORTED,)
-    async with running(listeners=[listener]) as server:
+async def test_client_that_disconnects_early_does_not_delay_others(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "acceptor", Exhausted(errno.ECONNABORTED).acceptor)
+    async with running() as server:
         start = trio.current_time()
         assert await server.send(GET) == OK.content
         assert trio.current_time() == start
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENETDOWN])
-async def test_failing_accept_is_retried_without_spinning(clock: MockClock, error: int) -> None:
-    listener = fake(Exhausted)
-    listener.errors = (error,) * 3
-    async with running(listeners=[listener]) as server:
+async def test_failing_accept_is_retried_without_spinning(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    monkeypatch.setattr(server_module, "acceptor", Exhausted(error, error, error).acceptor)
+    async with running() as server:
         start = trio.current_time()
         assert await server.send(GET) == OK.content
         assert trio.current_time() > start
         assert len(server.failures) == (3 if error == errno.ENETDOWN else 0)
 
 
-async def test_oldest_idle_client_is_evicted_without_descriptors(clock: MockClock) -> None:
-    listener = fake(Exhausted)
-    listener.descriptors = 2
-    async with running(listeners=[listener]) as server:
+async def test_oldest_idle_client_is_evicted_without_descriptors(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "acceptor", Exhausted(descriptors=2).acceptor)
+    async with running() as server:
         first, second = await server.connect(), await server.connect()
         await settle()
         start = trio.current_time()

@@ -6,7 +6,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from sidecar.serving.container_credentials import Response
-from sidecar.serving.server import Limits
+from sidecar.serving.limits import Limits
+from sidecar.serving.server import STOP_HEAD_SECONDS
 from tests.unit.serving.running_server import GET, NOT_YET, OK, Server, read_all, running, settle, status_of
 
 
@@ -16,6 +17,7 @@ async def test_stop_completes_held_requests_and_accepts_no_more(clock: MockClock
         await held.send_all(GET)
         await settle()
         server.stop.set()
+        await trio.sleep(STOP_HEAD_SECONDS)
         await settle()
         with pytest.raises(OSError, match="all attempts to connect"):
             await server.connect()
