@@ -30,7 +30,7 @@ from sidecar.audit.inventory import (
 from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, EKS_AUDIENCE, EKS_ROLE_ARN, ROLE_ARN
 from sidecar.injection.options import DEFAULT_AUDIENCE
-from sidecar.local.readable_policy import readable_policy
+from sidecar.local.readable_policy import NETWORK_KEYS, SESSION_NAME_KEYS, readable_policy
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, Decision, Principal, Statement, TrustPolicy
 from sidecar.oidc.verification import issuer_key
@@ -133,7 +133,8 @@ class Relations:
     @cached_property
     def policies(self) -> Mapping[str, TrustPolicy]:
         """The trust policy of each role that trusts the cluster's OIDC provider, by the role's ARN."""
-        found = ((role.arn, readable_policy(role.trust_policy)) for role in self.account.roles)
+        assumed = NETWORK_KEYS | SESSION_NAME_KEYS
+        found = ((role.arn, readable_policy(role.trust_policy, assumed)) for role in self.account.roles)
         return {arn: policy for arn, policy in found if self.trusts(policy)}
 
     @cached_property

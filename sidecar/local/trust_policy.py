@@ -39,20 +39,23 @@ class Decision(NamedTuple):
     A decision about one call. `reason` is the complete reason for the operator. The caller never sees it.
 
     `unknown` lists the statements that decide the result but cannot be evaluated, each with its reason. `compared`
-    contains each statement whose action and principal match the call, with the results of its conditions.
+    contains each statement whose action and principal match the call, with the results of its conditions. `assumed` are
+    the conditions that were assumed to be true for this result, or None.
     """
 
     is_allowed: bool
     reason: str
     unknown: tuple[str, ...] = ()
     compared: tuple[ComparedStatement, ...] = ()
+    assumed: str | None = None
 
 
 class Statement(NamedTuple):
     """
     One statement. `names_actions` is false for NotAction, which covers every action except `actions`.
 
-    `unknown` is the reason why the statement cannot be evaluated here, or None.
+    `unknown` is the reason why the statement cannot be evaluated here, or None. `assumed` are the conditions that are
+    assumed to be true (readable_policy.py), or None.
     """
 
     label: str
@@ -62,6 +65,7 @@ class Statement(NamedTuple):
     conditions: tuple[Condition, ...]
     names_actions: bool = True
     unknown: str | None = None
+    assumed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,16 @@ def _decision(mismatches: Mapping[Statement, str | None], unmet: Mapping[Stateme
         reasons = (unmet if any(s.is_allow for s in unmet) else mismatches).items()
         return _denial(_known(denies), [f"{s.label}: {reason}" for s, reason in reasons if s.is_allow and reason])
     if not denies and _known(allows):
-        return Decision(is_allowed=True, reason=f"{_known(allows)[0].label} allows it")
+        return _permission(_known(allows))
     unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
     return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
+
+
+def _permission(allows: list[Statement]) -> Decision:
+    """Return the decision of these statements, if possible without an assumption."""
+    statement = next((each for each in allows if each.assumed is None), allows[0])
+    condition = "" if statement.assumed is None else f" if {statement.assumed}"
+    return Decision(is_allowed=True, reason=f"{statement.label} allows it{condition}", assumed=statement.assumed)
 
 
 def _known(statements: list[Statement]) -> list[Statement]:

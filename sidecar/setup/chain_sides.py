@@ -104,7 +104,8 @@ def read_chain(args: argparse.Namespace, source_arn: str, account: Account) -> C
         )
     change = Change.REMOVE if args.remove else Change.ADD
     grant = ChainGrant(source_arn, target, args.external_id, args.chain_tags)
-    return ChainChange(grant, change, overwrite_edits=args.overwrite_edits)
+    drops_external_id = "external-id" in args.drop_condition
+    return ChainChange(grant, change, drops_external_id, args.overwrite_edits)
 
 
 def find_other_side(

@@ -7,10 +7,21 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS
 from sidecar.setup.plan import Call, Plan
+from sidecar.setup.request_conditions import session_name_remarks
 from sidecar.setup.resources import DEFAULT_SESSION_SECONDS, Account, IamRole, tag_list
 from sidecar.setup.role_chain import ChainChange, with_permission
-from sidecar.setup.trust_policy import REMOVES, Change, TrustGrant, check_size, compact, summary, with_grant
-from sidecar.setup.trust_remarks import remarks_on, still_allowed
+from sidecar.setup.trust_policy import (
+    REMOVES,
+    Change,
+    TrustGrant,
+    check_size,
+    compact,
+    own_conditions,
+    own_subjects,
+    summary,
+    with_grant,
+)
+from sidecar.setup.trust_remarks import remarks_on, still_allowed, without_conditions
 
 ATTACHED_POLICIES = 10
 """IAM's default quota for managed policies on one role. AWS can raise this quota to 20."""
@@ -180,6 +191,9 @@ def _notes(current: IamRole | None, planned: IamRole, grant: TrustGrant | None) 
         yield from still_allowed(current.trust_policy, planned.trust_policy, grant)
     if grant is not None:
         yield from remarks_on(planned.trust_policy, grant)
+        yield from without_conditions(planned.trust_policy, grant)
+        conditions = own_conditions(planned.trust_policy, grant)
+        yield from session_name_remarks(conditions, own_subjects(planned.trust_policy, grant))
     if len(planned.policy_arns) > ATTACHED_POLICIES:
         yield (
             f"The role would have {len(planned.policy_arns)} managed policies, and IAM's default quota is "

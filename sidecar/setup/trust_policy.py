@@ -3,7 +3,8 @@ Add service accounts to a role's trust policy, and remove them. Pure.
 
 Rule: a statement is ours if its Sid is exactly our Sid for this issuer and its Effect is Allow. All other statements
 keep their content and their position, also our statements for other issuers. So several clusters and several tools can
-share a role. If a person edited our statement, this command changes it only with --overwrite-edits.
+share a role. If a person edited our statement, this command changes it only with --overwrite-edits. Conditions that
+this command wrote do not count as edits, and stay until a flag changes them.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 from sidecar.local.trust_policy import ASSUME_ROLE_WITH_WEB_IDENTITY, MAX_POLICY_CHARACTERS, as_list
 from sidecar.oidc.verification import issuer_key
+from sidecar.setup.request_conditions import UNCHANGED, RequestConditions, changes, read_conditions
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
 
 REMOVES = "removes"
@@ -35,12 +37,17 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TrustGrant:
-    """The permission for these subjects of this issuer to assume the role, with tokens for this audience."""
+    """
+    The permission for these subjects of this issuer to assume the role, with tokens for this audience.
+
+    `conditions` restrict the requests in which the tokens are accepted.
+    """
 
     provider_arn: str
     issuer: str
     audience: str
     subjects: tuple[str, ...]
+    conditions: RequestConditions = UNCHANGED
 
     @property
     def key(self) -> str:
@@ -55,14 +62,13 @@ class TrustGrant:
         """
         Return the statement in AWS's IRSA guide, with a Sid.
 
-        If any subject has a wildcard, all subjects are under StringLike. A subject without a wildcard still matches
-        only itself.
+        If any value of a key has a wildcard, all its values are under StringLike. A value without a wildcard still
+        matches only itself.
         """
-        audience = {f"{self.key}:aud": self.audience}
-        subjects = {f"{self.key}:sub": self.subjects[0] if len(self.subjects) == 1 else list(self.subjects)}
-        condition: dict[str, Any] = {"StringEquals": audience | subjects}
-        if any(has_wildcard(subject) for subject in self.subjects):
-            condition = {"StringEquals": audience, "StringLike": subjects}
+        condition: dict[str, Any] = {"StringEquals": {f"{self.key}:aud": self.audience}}
+        for key, values in ((f"{self.key}:sub", self.subjects), *self.conditions.by_key()):
+            operator = "StringLike" if any(map(has_wildcard, values)) else "StringEquals"
+            condition.setdefault(operator, {})[key] = values[0] if len(values) == 1 else list(values)
         return {
             "Sid": self.sid,
             "Effect": "Allow",
@@ -78,7 +84,8 @@ def with_grant(
     """
     Return the trust policy with the subjects of `grant` added, as the only subjects, or removed.
 
-    Every other statement keeps its position. An equal statement from another tool is sufficient.
+    The conditions of our statement stay, except those that `grant` sets or removes. Every other statement keeps its
+    position. An equal statement from another tool is sufficient.
 
     Raises ConfigurationError if our statement was edited, if our Sid is taken, or if no statement would remain.
     """
@@ -90,14 +97,16 @@ def with_grant(
     edited = [statements[index] for index in own if is_edited(statements[index], grant)]
     if edited and not overwrite_edits:
         raise ConfigurationError(_edit_problem(edited[0], grant))
-    before = own_subjects(document, grant)
+    before, conditions = own_subjects(document, grant), own_conditions(document, grant)
     subjects = _changed(before, grant.subjects, change)
+    wanted = replace(grant, subjects=subjects, conditions=grant.conditions.over(conditions))
     is_granted_elsewhere = (
         not own and change is not Change.REMOVE and any(_grants_the_same(statement, grant) for statement in statements)
     )
-    if is_granted_elsewhere or (before == subjects and not edited and len(own) <= 1):
+    is_same = before == subjects and conditions == wanted.conditions
+    if is_granted_elsewhere or (is_same and not edited and len(own) <= 1):
         return dict(document)
-    return {**document, "Statement": _replaced(statements, own, replace(grant, subjects=subjects))}
+    return {**document, "Statement": _replaced(statements, own, wanted)}
 
 
 def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) -> tuple[str, ...]:
@@ -135,10 +144,21 @@ def own_subjects(document: Mapping[str, Any], grant: TrustGrant) -> tuple[str, .
     return tuple(sorted({subject for statement in own for subject in _subjects(statement, grant)}))
 
 
+def own_conditions(document: Mapping[str, Any], grant: TrustGrant) -> RequestConditions:
+    """Return the conditions of our statement for this issuer. Without such a statement, each is empty."""
+    own = [statement for statement in statements_of(document) if is_own(statement, grant)]
+    return read_conditions(own[0] if own else {})
+
+
 def is_edited(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
-    """Return whether our statement has edits in other parts than its subjects."""
-    subjects = _subjects(statement, grant)
-    return not subjects or not _grants_the_same(statement, replace(grant, subjects=subjects))
+    """Return whether our statement has edits in other parts than its subjects and conditions."""
+    return not _subjects(statement, grant) or not _grants_the_same(statement, _as_written(statement, grant))
+
+
+def _as_written(statement: Mapping[str, Any], grant: TrustGrant) -> TrustGrant:
+    """Return the grant with the subjects and the conditions of our statement."""
+    subjects = _subjects(statement, grant) or grant.subjects
+    return replace(grant, subjects=subjects, conditions=read_conditions(statement))
 
 
 def _subjects(statement: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...]:
@@ -160,7 +180,7 @@ def _subjects(statement: Mapping[str, Any], grant: TrustGrant) -> tuple[str, ...
 
 
 def _edit_problem(statement: Mapping[str, Any], grant: TrustGrant) -> str:
-    ours = replace(grant, subjects=_subjects(statement, grant) or grant.subjects).statement()
+    ours = _as_written(statement, grant).statement()
     differing = {name: statement.get(name) for name in {**ours, **statement} if statement.get(name) != ours.get(name)}
     return (
         f"Statement {grant.sid} of the trust policy was edited: it has {compact(differing)}, and this command writes "
@@ -215,6 +235,8 @@ def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: T
     ):
         if subjects and previous != current:
             yield f"{verb} {', '.join(shown(subject) for subject in sorted(subjects))}"
+    if current:
+        yield from changes(own_conditions(before or {}, grant), own_conditions(after, grant), REMOVES)
     if before != after:
         yield f"the trust policy has {len(compact(after))} of {limit} characters"
 

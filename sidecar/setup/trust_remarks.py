@@ -16,6 +16,7 @@ from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.strangers import STRANGER
 from sidecar.local.trust_policy import (
     ASSUME_ROLE_WITH_WEB_IDENTITY,
+    Decision,
     Principal,
     Statement,
     TrustPolicy,
@@ -24,7 +25,7 @@ from sidecar.local.trust_policy import (
     statement_label,
 )
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
-from sidecar.setup.trust_policy import TrustGrant, as_mapping, is_own, own_subjects, statements_of
+from sidecar.setup.trust_policy import TrustGrant, as_mapping, is_own, own_conditions, own_subjects, statements_of
 
 _EQUALS, _LIKE = ("stringequals", "stringequalsignorecase", "arnequals"), ("stringlike", "arnlike")
 _QUALIFIERS = re.compile(r"^(forallvalues:|foranyvalue:)|ifexists$")
@@ -60,10 +61,28 @@ def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: Tr
     for subject in own_subjects(before, grant):
         if subject in own_subjects(after, grant):
             continue
-        context = {f"{grant.key}:sub".lower(): (subject,), f"{grant.key}:aud".lower(): (grant.audience,)}
-        decision = policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((grant.provider_arn,), None), context)
+        decision = _decide(policy, grant, subject)
         if decision.is_allowed:
             yield f"{shown(subject)} may still assume the role, because {decision.reason}. Change that statement too."
+
+
+def without_conditions(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
+    """Yield a remark about each service account that another statement allows without our statement's conditions."""
+    keys = [key for key, _ in own_conditions(document, grant).by_key()]
+    others = [each for each in statements_of(document) if not is_own(each, grant)]
+    policy = TrustPolicy(tuple(_readable(others)))
+    for subject in own_subjects(document, grant) if keys else ():
+        decision = _decide(policy, grant, subject)
+        if decision.is_allowed:
+            yield (
+                f"{shown(subject)} may also assume the role without the condition on {' and '.join(keys)}, because "
+                f"{decision.reason}. Change that statement too."
+            )
+
+
+def _decide(policy: TrustPolicy, grant: TrustGrant, subject: str) -> Decision:
+    context = {f"{grant.key}:sub".lower(): (subject,), f"{grant.key}:aud".lower(): (grant.audience,)}
+    return policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((grant.provider_arn,), None), context)
 
 
 def _readable(statements: list[Any]) -> Iterator[Statement]:

@@ -60,12 +60,18 @@ def provider_arn(facts: TrustFacts) -> str:
 
 
 def policy_mismatch(facts: TrustFacts) -> str | None:
-    """Return the reason why the policy rejects the token, or None if it accepts the token or is not known."""
+    """
+    Return the reason why the policy rejects the token, or None if it accepts the token or is not known.
+
+    A condition on the network is also a reason, because only STS knows the network of a request.
+    """
     if not facts.has_role:
         return f"the role {facts.role.role_arn} does not exist"
     if facts.policy is None:
         return None
     decision = decide(facts)
+    if decision.is_allowed and decision.assumed is not None:
+        return f"the trust policy allows this only if {decision.assumed}"
     if decision.is_allowed or decision.unknown:
         return None
     return f"the trust policy does not allow this: {decision.reason}"
@@ -100,7 +106,7 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
         return skipped(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
     decision = decide(facts)
     if decision.is_allowed:
-        return ok(f"{decision.reason}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}")
+        return _accepted(facts, decision)
     if decision.unknown:
         return skipped(f"a part of the trust policy cannot be evaluated here: {'; '.join(decision.unknown)}")
     observed = f"the trust policy does not accept sub {facts.token.subject}: {decision.reason}"
@@ -108,6 +114,16 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
     if facts.exchange_succeeded:
         return warning(f"{observed}. STS does not use this change yet", fix)
     return failed(observed, fix)
+
+
+def _accepted(facts: TrustFacts, decision: Decision) -> Finding:
+    observed = f"{decision.reason}: sub {facts.token.subject}, {facts.token.audience_claim} {facts.token.audience}"
+    if decision.assumed is None or facts.exchange_succeeded:
+        return ok(observed)
+    return warning(
+        observed,
+        "Check that the Pod calls STS through that VPC endpoint, so that the name of STS resolves to its addresses",
+    )
 
 
 def _breadth(facts: TrustFacts) -> Finding | None:

@@ -35,6 +35,7 @@ from sidecar.setup.chain_sides import (
     is_chain_only,
     read_chain,
 )
+from sidecar.setup.condition_flags import add_condition_arguments, check_condition_arguments, find_conditions
 from sidecar.setup.issuer_choice import Issuer, add_issuer_arguments, find_issuer
 from sidecar.setup.outcome import check_outcome_arguments, command
 from sidecar.setup.plan_role import WantedRole, plan_role
@@ -63,7 +64,9 @@ examples:
       --policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess --dry-run
   irsa-sidecar setup role cart --token-file token --account-id 111122223333 --output json
   irsa-sidecar setup role cart --chain-to arn:aws:iam::444455556666:role/data \\
-      --external-id agreed-with-them --chain-profile data"""
+      --external-id agreed-with-them --chain-profile data
+  irsa-sidecar setup role cart --cluster shop --service-account shop/cart \\
+      --session-name 'shop.*' --source-vpce vpce-0123456789abcdef0"""
 
 MAX_SESSION_SECONDS = 43_200
 """Maximum session duration that IAM accepts."""
@@ -112,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_POLICY_CHARACTERS,
         help=f"your quota for the size of trust policies, if it was raised [{DEFAULT_POLICY_CHARACTERS}]",
     )
+    add_condition_arguments(parser)
     add_chain_arguments(parser)
     add_aws_arguments(parser, "role")
 
@@ -120,6 +124,7 @@ def main(args: argparse.Namespace) -> int:
     _check_shape(args)
     check_outcome_arguments(args)
     check_chain_arguments(args)
+    check_condition_arguments(args)
     tags = read_tags(args.tag)
     with ExitStack() as stack:
         aws = stack.enter_context(open_aws(args))
@@ -213,7 +218,7 @@ def _grant(args: argparse.Namespace, issuer: Issuer, account: Account) -> TrustG
     audience, subjects = _audience(args, issuer.token), _subjects(args, issuer)
     if issuer.token is not None:
         check_token(issuer.token, args.token_file, os.environ)
-    return TrustGrant(provider_arn(account, issuer.url), issuer.url, audience, subjects)
+    return TrustGrant(provider_arn(account, issuer.url), issuer.url, audience, subjects, find_conditions(args))
 
 
 def _audience(args: argparse.Namespace, token: Token | None) -> str:

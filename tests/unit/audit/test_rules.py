@@ -141,11 +141,42 @@ def test_trust_policy_with_unknown_condition_is_not_a_finding() -> None:
     assert not findings(changed, "broken.trust")
 
 
-def _with_condition(policy: dict[str, object], condition: dict[str, object]) -> dict[str, object]:
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringLike": {"sts:RoleSessionName": "shop.*"}},
+        {"StringLike": {"aws:SourceVpce": ["vpce-1", "vpce-2"]}},
+        {"IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}},
+    ],
+)
+def test_condition_on_the_request_changes_no_finding(world: Inventory, condition: dict[str, dict[str, object]]) -> None:
+    """The caller's network and session name do not change which ServiceAccounts a role accepts."""
+    roles = tuple(
+        replace(role, trust_policy=_with_condition(role.trust_policy, condition, effects=("Allow",)))
+        for role in world.account.roles
+    )
+    changed = replace(world, account=replace(world.account, roles=roles))
+    for rule in ("broken.trust", "wide.any-subject", "wide.pattern", "wide.no-audience"):
+        subjects = [each.subject for each in findings(world, rule)]
+        assert subjects
+        assert [each.subject for each in findings(changed, rule)] == subjects
+
+
+def _with_condition(
+    policy: dict[str, object], condition: dict[str, dict[str, object]], effects: Sequence[str] = ("Allow", "Deny")
+) -> dict[str, object]:
+    """Return the policy with the condition in all statements with these effects."""
     statements = policy["Statement"]
     assert isinstance(statements, list)
-    changed = [each | {"Condition": each.get("Condition", {}) | condition} for each in statements]
+    changed = [
+        each | {"Condition": _merged(each.get("Condition", {}), condition)} if each["Effect"] in effects else each
+        for each in statements
+    ]
     return policy | {"Statement": changed}
+
+
+def _merged(one: dict[str, dict[str, object]], other: dict[str, dict[str, object]]) -> dict[str, object]:
+    return {operator: one.get(operator, {}) | other.get(operator, {}) for operator in {**one, **other}}
 
 
 def test_fix_of_a_denied_account_is_not_another_statement(world: Inventory) -> None:

@@ -134,6 +134,66 @@ def test_unevaluated_statement_is_reported_if_it_decides() -> None:
         assert finding.observed.count("Statement ") == 1
 
 
+def _in_vpc(effect: str = "Allow", operator: str = "StringEquals") -> dict[str, object]:
+    statement = CART["Statement"][0]
+    condition = {"StringEquals": {**statement["Condition"]["StringEquals"]}}
+    condition.setdefault(operator, {})["aws:SourceVpce"] = "vpce-1"
+    return {"Version": "2012-10-17", "Statement": [{**statement, "Effect": effect, "Condition": condition}]}
+
+
+def test_condition_on_the_network_is_not_a_rejection() -> None:
+    facts = trust_facts(policy=_in_vpc(), exchange_succeeded=True)
+    found = by_name(trust.CHECKS, facts)
+    assert {found["policy"].status, found["breadth"].status} == {Status.OK}
+    assert "allows it if aws:SourceVpce is vpce-1" in found["policy"].observed
+
+
+def test_failed_exchange_names_the_condition_on_the_network() -> None:
+    facts = trust_facts(policy=_in_vpc())
+    finding = by_name(trust.CHECKS, facts)["policy"]
+    assert finding.status is Status.WARNING
+    assert "VPC endpoint" in (finding.next_step or "")
+    assert trust.policy_mismatch(facts) == "the trust policy allows this only if aws:SourceVpce is vpce-1"
+
+
+def test_statement_without_the_condition_is_preferred() -> None:
+    document = {"Version": "2012-10-17", "Statement": [*_in_vpc()["Statement"], *CART["Statement"]]}  # type: ignore[misc]
+    facts = trust_facts(policy=document)
+    assert by_name(trust.CHECKS, facts)["policy"].status is Status.OK
+    assert trust.policy_mismatch(facts) is None
+
+
+def test_deny_by_network_stays_unknown() -> None:
+    deny = _in_vpc("Deny", "StringNotEquals")["Statement"]
+    facts = trust_facts(policy={"Version": "2012-10-17", "Statement": [*CART["Statement"], *deny]})  # type: ignore[misc]
+    assert by_name(trust.CHECKS, facts)["policy"].status is Status.SKIPPED
+
+
+def test_wide_pattern_is_found_behind_a_condition_on_the_network() -> None:
+    statement = statement_of(
+        {"Federated": PROVIDER},
+        "sts:AssumeRoleWithWebIdentity",
+        {
+            "StringLike": {"oidc.example.com/id/A:sub": "system:serviceaccount:*"},
+            "StringEquals": {"aws:SourceVpc": "vpc-1"},
+        },
+    )
+    facts = trust_facts(policy={"Version": "2012-10-17", "Statement": [statement]})
+    assert by_name(trust.CHECKS, facts)["breadth"].status is Status.WARNING
+
+
+@pytest.mark.parametrize(("pattern", "status"), [("shop.*", Status.OK), ("till.*", Status.FAILED)])
+def test_session_name_is_compared_with_the_condition(pattern: str, status: Status) -> None:
+    statement = {**CART["Statement"][0]}
+    statement["Condition"] = {**statement["Condition"], "StringLike": {"sts:RoleSessionName": pattern}}
+    facts = trust_facts(policy={"Version": "2012-10-17", "Statement": [statement]}, session_name="shop.cart-0")
+    finding = by_name(trust.CHECKS, facts)["policy"]
+    assert finding.status is status
+    assert ("sts:RoleSessionName wants till.*, the request has shop.cart-0" in finding.observed) is (
+        status is Status.FAILED
+    )
+
+
 def test_session_longer_than_the_role_allows_is_a_failure() -> None:
     longer = trust_facts(role=ROLE._replace(duration_seconds=7200))
     assert by_name(trust.CHECKS, longer)["session"].status is Status.FAILED

@@ -216,6 +216,7 @@ UNKNOWN_CONDITIONS: dict[str, Any] = {
     "operator": {"Bool": {"aws:MultiFactorAuthPresent": "true"}},
     "Arn operator": {"ArnLike": {"aws:SourceArn": "arn:aws:eks:*"}},
     "address": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}},
+    "VPC endpoint": {"StringEquals": {"aws:SourceVpce": "vpce-1"}},
     "date": {"DateLessThanIfExists": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}},
     "quantified": {"ForAllValues:ArnEquals": {"aws:SourceArn": ["arn:aws:eks:eu-west-1:111122223333:cluster/shop"]}},
     "key": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}},
@@ -256,10 +257,10 @@ def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any]
     """Vary the conditions and the position of the statement, which do not matter."""
     ignored = {**other, "Condition": condition}
     for order in ((IRSA, ignored), (ignored, IRSA)):
-        assert policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+        assert policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0:3:2] == (True, ())
     for order in ((WRONG, ignored), (ignored, WRONG)):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
-        assert decision[0::2] == (False, ())
+        assert decision[0:3:2] == (False, ())
         assert decision.reason.startswith("Statement Irsa: Condition StringEquals oidc.test/id/A:sub wants")
         assert ";" not in decision.reason
 
@@ -267,7 +268,7 @@ def test_statement_that_does_not_match_the_call_is_ignored(other: dict[str, Any]
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
 def test_unevaluated_allow_matters_only_without_another_allow(condition: Any) -> None:
     maybe = statement(condition, Sid="Maybe")
-    assert policy(maybe, IRSA).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+    assert policy(maybe, IRSA).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0:3:2] == (True, ())
     decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
     assert [reason.partition(":")[0] for reason in decision.unknown] == ["Statement Maybe"]
@@ -286,9 +287,9 @@ def test_deny_with_an_unknown_condition_overrides_allows(condition: Any) -> None
 def test_one_false_condition_decides_the_whole_statement() -> None:
     unmet = {"oidc.test/id/A:sub": "system:serviceaccount:shop:till", "aws:RequestTag/x": "y"}
     deny = statement({"StringEquals": unmet}, Effect="Deny")
-    assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0::2] == (True, ())
+    assert policy(IRSA, deny).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)[0:3:2] == (True, ())
     decision = policy(statement({"StringEquals": unmet})).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
-    assert decision[0::2] == (False, ())
+    assert decision[0:3:2] == (False, ())
 
 
 def test_evaluated_deny_overrides_unevaluated_statements() -> None:
