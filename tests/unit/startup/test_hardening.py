@@ -137,8 +137,9 @@ async def test_probe_hides_files_below_its_root(tmp_path: Path, hide: str, found
         await listener.bind(("127.0.0.1", 0))
         listener.listen()
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        command = [*our_program(WITHOUT_CAPABILITIES + hide), "probe", "--admin-listen", address]
-        async with started(command, {}) as running:
+        # With --wait, the probe still runs when the neighbour reads, even if the neighbour takes a second to start.
+        probe = ("probe", "--admin-listen", address, "--wait", "60")
+        async with started([*our_program(WITHOUT_CAPABILITIES + hide), *probe], {}) as running:
             accepted, _ = await listener.accept()
             with accepted:
                 seen = await neighbour_reads(running.process.pid, f"root{tmp_path}/token")
