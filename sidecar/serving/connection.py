@@ -55,7 +55,7 @@ def defer_accept(listener: socket.socket, seconds: int) -> None:
     """
     Let the kernel hold each connection until its first bytes arrive, for about this time (tcp(7)).
 
-    The kernel counts the time in retransmissions of the handshake. Other systems than Linux lack this option.
+    The kernel counts the time in retransmissions of the handshake. Systems other than Linux lack this option.
     """
     if _DEFER_ACCEPT is not None:
         with suppress(OSError):  # a sandbox without this option

@@ -16,23 +16,18 @@ from tests.unit.audit.conftest import inventory_of
 from tests.unit.audit.documents import NOW
 from tests.unit.audit.test_reports import HOSTILE, hostile_inventory
 from tests.unit.audit.world import CASES
+from tests.website.browser import WatchedPage
 from tests.website.conftest import SCREENSHOTS
 from tests.website.test_browser import SCHEMES, WIDTHS
 
 WORLDS = {"world": lambda: inventory_of(CASES), "hostile": hostile_inventory}
 
 
-class Report:
-    """An open page, its requests and its messages on the console, which include violations of its policy."""
+class Report(WatchedPage):
+    """The open page of a report."""
 
     def __init__(self, page: Page, path: Path) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.messages: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.messages.append(message.text))
-        page.on("pageerror", lambda error: self.messages.append(str(error)))
-        page.on("dialog", lambda dialog: self.messages.append(dialog.message))
+        super().__init__(page)
         self.address = path.as_uri()
         page.goto(self.address)
 

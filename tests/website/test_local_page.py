@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from sidecar.local.controls import CONTROLS
+from tests.website.browser import WatchedPage
 from tests.website.conftest import SCREENSHOTS
 from tests.website.local_process import Local
 from tests.website.local_screenshots import FOLDER, MAX_BYTES, take
@@ -40,17 +41,11 @@ def local() -> Iterator[Local]:
     running.stop()
 
 
-class Opened:
-    """The open page, its requests, and its messages on the console, which include violations of its policy."""
+class Opened(WatchedPage):
+    """The open page of `local`."""
 
     def __init__(self, page: Page, local: Local) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.messages: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.messages.append(message.text))
-        page.on("pageerror", lambda error: self.messages.append(str(error)))
-        page.on("dialog", lambda dialog: self.messages.append(dialog.message))
+        super().__init__(page)
         page.goto(local.url)
         expect(page.locator(".condition").first).to_be_visible()
 
