@@ -41,7 +41,7 @@ def test_wrong_flag_exits_with_2(
     assert words in capsys.readouterr().err
 
 
-def test_missing_mounted_certificate_ends_the_start(tmp_path: Path) -> None:
+def test_missing_or_empty_mounted_certificate_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name, words in (("none", "cannot be read"), ("empty", "not a file with a certificate")):
         path = str(tmp_path / name)
@@ -50,7 +50,7 @@ def test_missing_mounted_certificate_ends_the_start(tmp_path: Path) -> None:
 
 
 def as_a_process(prelude: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Return a command with correct arguments. `prelude` is Python code that runs first."""
+    """Run the command with correct arguments, and return the result. `prelude` is Python code that runs first."""
     ending = "sys.exit(cli.main(['webhook', '--image', 'x', '--region', 'eu-west-1']))"
     command = [sys.executable, "-c", f"import sys; from sidecar import cli; {prelude}; {ending}"]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)

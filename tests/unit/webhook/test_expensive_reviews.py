@@ -28,7 +28,7 @@ from tests.unit.webhook.cluster import (
 
 
 async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path: Path) -> None:
-    """Use Pods of 3 MiB. A parsed Pod uses 65 MiB while the webhook requests its ServiceAccount."""
+    """Use Pods of 200 kB. A parsed Pod of 3 MiB uses 65 MiB while the webhook requests its ServiceAccount."""
     large = admission_review(pod(tolerations=[{}] * LARGE_BYTES))
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
         await hook.until_ready()
@@ -51,7 +51,7 @@ async def test_one_large_review_is_parsed_at_a_time(api: FakeApiServer, tmp_path
 
 def test_queue_of_the_listener_is_short() -> None:
     """
-    Read the length of the queue, which is the eighth number in tcp_info.
+    Read the length of the queue, which is the sixth number of 32 bits in tcp_info.
 
     An honest connection waits behind the whole queue.
     """
@@ -126,7 +126,7 @@ async def test_unexpected_exception_denies_the_pod_with_a_message(
     is_list: bool,  # noqa: FBT001  a column of the table
 ) -> None:
     def raises(*_: object) -> NoReturn:
-        raise OverflowError("what the Pod says of itself")
+        raise OverflowError("a value of the Pod")
 
     review = with_roles("[]") if is_list else admission_review()
     async with webhook(api, tmp_path) as hook:
@@ -136,7 +136,7 @@ async def test_unexpected_exception_denies_the_pod_with_a_message(
             response = (await hook.ask(review)).json()["response"]
         assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 500)
         assert "OverflowError" in response["status"]["message"]
-        assert "what the Pod says" not in response["status"]["message"]
+        assert "a value of the Pod" not in response["status"]["message"]
         await hook.events.logged("request_failed")
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
 

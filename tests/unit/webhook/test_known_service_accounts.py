@@ -47,7 +47,7 @@ def test_service_account_is_kept_only_if_injection_can_use_it(annotations: dict[
     assert known.beyond == (not usable)
 
 
-def test_unread_annotation_names_are_limited_and_counted() -> None:
+def test_kept_names_of_unread_annotations_are_limited() -> None:
     """Check the kept names of misspelt annotations. The rejection of a Pod shows these names."""
     names = ["a", "eks.amazon.com/role-arn", *(f"role-{number}" for number in range(1000)), "role" * 1000]
     found = read_service_account(
@@ -60,7 +60,7 @@ def test_unread_annotation_names_are_limited_and_counted() -> None:
 
 
 def test_counted_size_is_at_least_the_real_size() -> None:
-    """Compare with CPython's sizes, for the largest ServiceAccounts and for those with the shortest names."""
+    """Compare the counted size with CPython's sizes, for ServiceAccounts from the smallest to the largest."""
     values = {ROLE: ARN, AUDIENCE: "a" * 255, EXPIRATION: "86400", REGIONAL: "true"}
     for annotations in ({}, {ROLE: ARN}, values):
         for unread in ((), ("role",), tuple(f"role{number}" for number in range(4)), ("x" * 100,) * 4):

@@ -129,7 +129,7 @@ def test_unrelated_review_is_allowed_unchanged(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
-def test_wrong_value_of_the_label_is_denied(value: str) -> None:
+def test_pod_with_a_wrong_label_value_is_denied(value: str) -> None:
     document = pod()
     document["metadata"]["labels"] = {"irsa-sidecar.io/inject": value}
     result = decide(parsed(admission_review(document)), ACCOUNT, SETTINGS)
@@ -184,7 +184,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_any_labelled_object_gets_a_response(found: Any) -> None:
+def test_any_labelled_object_gets_a_response_or_an_error(found: Any) -> None:
     document = admission_review()
     found = found if isinstance(found, dict) else {"spec": found}
     found["metadata"] = {"labels": {"irsa-sidecar.io/inject": "true"}}
@@ -200,7 +200,7 @@ def test_any_labelled_object_gets_a_response(found: Any) -> None:
 
 @pytest.mark.parametrize("text", RAISING.values(), ids=RAISING)
 def test_annotation_that_breaks_a_parser_is_denied(text: str) -> None:
-    """Use the texts that the tests of the roles file use for the daemon."""
+    """Use the texts with which the tests of the roles file make the parser raise."""
     document = admission_review()
     document["request"]["object"]["metadata"].setdefault("annotations", {})[ROLES] = text
     result = decide(parsed(document), ACCOUNT, SETTINGS)

@@ -1,4 +1,4 @@
-"""Test the webhook without one permission of k8s/webhook/rbac.yaml. It reports the permission and continues."""
+"""Test the webhook without one permission of k8s/webhook/rbac.yaml. The webhook reports the permission and continues."""
 
 import base64
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CONFIGURATIONS = "mutatingwebhookconfigurations"
 
 
 class Without(NamedTuple):
-    """The expected result without a permission: the log event, the readiness, and the message of rejections."""
+    """The expected result without a permission: the log event, the readiness, and whether the Pod is allowed."""
 
     event: str
     is_ready: bool = True
@@ -92,7 +92,7 @@ def put_due_certificate(api: FakeApiServer) -> None:
 
 
 def pod_that_causes_an_event() -> dict[str, object]:
-    """Return a Pod that causes an Event."""
+    """Return a Pod with an owner, whose container sets a variable that causes a warning."""
     own = {"name": "own", "image": "i", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]}
     found = pod({"name": "app", "image": "i"}, own)
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-1", "uid": "u", "controller": True}

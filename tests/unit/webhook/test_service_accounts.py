@@ -180,7 +180,7 @@ async def test_wait_for_a_request_has_a_deadline(
         nursery.cancel_scope.cancel()
 
 
-async def test_watch_of_an_expired_version_restarts_at_once(
+async def test_watch_of_an_expired_version_restarts_with_a_list(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
@@ -332,7 +332,7 @@ async def test_number_of_remembered_owners_is_limited(api: KubernetesApi, monkey
 
 @pytest.mark.parametrize("field", ["apiVersion", "kind", "name", "uid"])
 async def test_malformed_owner_gets_no_event(api: KubernetesApi, field: str) -> None:
-    """Use fields of any length, because the API server validates ownerReferences only after the webhook."""
+    """Use wrong values, because the API server validates ownerReferences only after the webhook."""
     events = PodEvents(api, Events().log, WebhookMetrics(), lambda: 0.0, "here")
     wrong: list[Any] = ["x" * 254, "", None, {}]
     for value in wrong:

@@ -108,7 +108,7 @@ async def test_burst_of_one_namespace_is_served() -> None:
     assert await order_of(Turns(), ["shop"] * 8) == ["shop"] * 8
 
 
-async def test_turn_of_a_cancelled_wait_goes_to_the_next() -> None:
+async def test_turn_of_a_cancelled_wait_goes_to_the_next_wait() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery:
         async with turns.turn("first"):

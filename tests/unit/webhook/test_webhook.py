@@ -118,7 +118,7 @@ async def test_misspelt_service_account_annotation_is_reported(api: FakeApiServe
         )
 
 
-async def test_pod_is_denied_while_the_api_server_is_silent(api: FakeApiServer, tmp_path: Path) -> None:
+async def test_pod_is_denied_if_the_api_server_returns_an_error(api: FakeApiServer, tmp_path: Path) -> None:
     async with webhook(api, tmp_path) as hook:
         await hook.until_ready()
         await hook.events.logged("service_accounts_listed")

@@ -21,7 +21,7 @@ from sidecar.webhook.certificate.issue import renewed
 OLD, NEW, OTHER = b"old", b"new", b"other"
 
 
-def test_certificate_of_a_new_authority_is_not_served_at_once() -> None:
+def test_new_authority_waits_until_the_api_server_trusts_it() -> None:
     trust = updated_trust(Trust(), [(OLD,)], (NEW, OLD), now=0.0)
     assert authorities_to_trust(trust, (NEW, OLD), now=0.0) == (NEW, OLD)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=1.0)
@@ -48,7 +48,7 @@ def test_unneeded_authority_stays_for_an_hour() -> None:
     trust = updated_trust(Trust(), [(NEW, OLD)], (NEW,), now=0.0)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS - 1) == (NEW, OLD)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS) == (NEW,)
-    # If the authority was needed in between, the hour starts again.
+    # If the authority is needed again for a while, the hour starts again.
     trust = updated_trust(trust, [(NEW, OLD)], (NEW, OLD), now=KEPT_SECONDS - 1)
     trust = updated_trust(trust, [(NEW, OLD)], (NEW,), now=KEPT_SECONDS)
     assert authorities_to_trust(trust, (NEW,), now=KEPT_SECONDS + 1) == (NEW, OLD)

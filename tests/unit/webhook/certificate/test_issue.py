@@ -28,7 +28,7 @@ def signer_of(bundle: CertificateBundle) -> int:
     for index, authority in enumerate(bundle.authorities):
         if x509.load_pem_x509_certificate(authority.certificate).subject == serving.issuer:
             return index
-    raise AssertionError("none of them")
+    raise AssertionError("no authority of the bundle signed the certificate")
 
 
 def test_first_authority_signs_at_once_for_every_name() -> None:
@@ -54,7 +54,7 @@ def test_changed_names_need_a_new_certificate() -> None:
     assert renewed(first, NAMES[:1], START).serving != first.serving
 
 
-def test_new_authority_is_trusted_for_a_day_before_it_signs() -> None:
+def test_new_authority_is_added_before_it_signs() -> None:
     bundle = renewed(None, NAMES, START)
     changed_at: list[int] = []
     for day in range(0, AUTHORITY_LIFETIME.days + 400, 5):
@@ -64,7 +64,7 @@ def test_new_authority_is_trusted_for_a_day_before_it_signs() -> None:
         if following.authorities != bundle.authorities:
             changed_at.append(day)
             if len(following.authorities) > len(bundle.authorities):
-                # The certificate and the trusted authorities never change at the same time.
+                # If the certificate changes at the same time, the old authority still signs it.
                 assert following.serving == bundle.serving or signer_of(following) == 0
         if following.serving != bundle.serving:
             signer = following.authorities[signer_of(following)]
@@ -77,7 +77,7 @@ def test_new_authority_is_trusted_for_a_day_before_it_signs() -> None:
     assert signer_of(bundle) == 0
 
 
-def test_previous_authority_signs_during_the_first_day() -> None:
+def test_old_authority_signs_on_the_first_day_of_the_new_one() -> None:
     began_at = START + AUTHORITY_LIFETIME - timedelta(days=364)
     bundle = renewed(renewed(None, NAMES, START), NAMES, began_at)
     assert (len(bundle.authorities), signer_of(bundle)) == (2, 0)

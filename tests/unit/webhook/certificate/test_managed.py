@@ -107,7 +107,7 @@ async def test_secret_that_openssl_rejects_is_replaced(
     assert found.serving != serving
 
 
-async def test_second_replica_uses_the_secret_of_the_first(fake: FakeApiServer, certificate: OwnCertificate) -> None:
+async def test_next_reconciliation_succeeds_after_a_conflict(fake: FakeApiServer, certificate: OwnCertificate) -> None:
     configuration = fake.documents[CONFIGURATION]
     # Both replicas see no Secret, and the other replica creates the Secret first.
     fake.faults += [(200, configuration), (404, {}), (409, {"message": "already exists"})]
@@ -149,7 +149,7 @@ class Replica:
         self.certificate = own_certificate(api)
 
     async def reconcile(self) -> float | None:
-        """Return the seconds until the next check, or None if the other replica wrote the Secret first."""
+        """Return the seconds until the next check, or None if another replica wrote the Secret first."""
         with suppress(KubernetesError):
             return await self.certificate.reconcile()
         return None
@@ -256,7 +256,7 @@ async def test_restored_ca_bundle_has_the_served_authority(
 async def test_replicas_serve_only_trusted_certificates(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
-    """Check against the current configuration, and against the configuration of some seconds ago."""
+    """Compare the served certificates with the current configuration, and with the configuration some seconds before."""
     seed = 7
     print("seed", seed)
     chance = random.Random(seed)

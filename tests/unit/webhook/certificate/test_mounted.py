@@ -31,7 +31,7 @@ class Mounted:
         self.certificate = MountedCertificate(paths[0], paths[1], self.tls, self.events.log, self.metrics)
 
     def write(self, found: CertificateBundle) -> None:
-        """Replace the files, as a volume does. Two writes to one file could have the same time and size."""
+        """Replace the files, as a volume does. A second write to the same file could keep its time and size."""
         for name in ("tls.crt", "tls.key"):
             draft = self.folder / f"{name}.draft"
             draft.write_bytes(to_secret(found)[name])
