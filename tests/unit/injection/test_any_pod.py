@@ -92,7 +92,7 @@ def test_parts_that_a_user_wrote_stay_unchanged(pod: Document, settings: Setting
 
 
 def is_amazons(item: Document, container: Document) -> bool:
-    """Return whether Amazon's webhook added the item. The generator always adds all parts of its changes."""
+    """Return whether Amazon's webhook added the item. The generator always adds all parts of the webhook's changes."""
     volumes = {mount["name"] for mount in container.get("volumeMounts", [])}
     web, pod = "aws-iam-token" in volumes, "eks-pod-identity-token" in volumes
     names = ({"aws-iam-token", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"} if web else set()) | (
@@ -119,7 +119,7 @@ def assert_begins_with(after: list[Document], kept: list[Document]) -> None:
 
 @fewer
 @given(pods(), settings_of_both_kinds)
-def test_annotations_and_volumes_of_others_stay_unchanged(pod: Document, settings: Settings) -> None:
+def test_annotations_and_volumes_of_others_are_kept(pod: Document, settings: Settings) -> None:
     result = injected(pod, settings).pod
     before, after = pod["metadata"].get("annotations", {}), result["metadata"]["annotations"]
     theirs = "eks.amazonaws.com/skip-containers"
@@ -277,7 +277,7 @@ def test_generator_creates_each_important_case() -> None:
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Yield the path of every value in the document."""
+    """Return the path of every value in the document."""
     items = (
         document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     )

@@ -50,7 +50,7 @@ def test_variable_that_a_user_set_stays_unchanged() -> None:
 @pytest.mark.parametrize(
     ("name", "other"), [("AWS_REGION", "AWS_DEFAULT_REGION"), ("AWS_DEFAULT_REGION", "AWS_REGION")]
 )
-def test_empty_region_stays_and_its_other_variable_is_set(name: str, other: str, empty: str) -> None:
+def test_empty_region_stays_and_the_other_variable_is_set(name: str, other: str, empty: str) -> None:
     original = pod(app() | {"env": [{"name": name, **EMPTY[empty]}]})
     result = injected(original)
     assert container(result, "app")["env"][0] == {"name": name, **EMPTY[empty]}

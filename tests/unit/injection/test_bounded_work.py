@@ -15,7 +15,7 @@ from sidecar.injection.similar_names import MAX_NAME_CHARACTERS
 from tests.unit.injection.pods import ACCOUNT, ARN, SETTINGS, pod
 
 CALLS = 700_000
-"""The limit for the number of calls. PyYAML makes about 80 per character of the worst text, which takes 0.25 s."""
+"""The limit for the number of calls. PyYAML makes about 80 calls per character of the worst text, in 0.25 s."""
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -39,7 +39,7 @@ def filled(unit: str, before: str = "", after: str = "", length: int = MAX_ROLES
 
 
 SHAPES = {
-    "lists that nest as deep as they may": filled("[" * 8 + "a" + "]" * 8 + ",", "[", "a]"),
+    "lists of the maximum depth": filled("[" * 8 + "a" + "]" * 8 + ",", "[", "a]"),
     "short items at the deepest level": filled("a,", "[" * 9, "a" + "]" * 9),
     "lists that are never closed": filled("a,", "[" * 9),
     "brackets alone": filled("["),
@@ -110,7 +110,7 @@ def test_work_for_mounts_of_the_eks_webhook_is_limited() -> None:
 
 
 @given(st.lists(st.text("ab/", max_size=5)), st.lists(st.text("ab/", max_size=8), max_size=3))
-def test_file_below_a_mount_path_is_in_the_mount(directories: list[str], files: list[str]) -> None:
+def test_variable_with_a_file_in_the_mount_is_removed(directories: list[str], files: list[str]) -> None:
     container = {
         "name": "a",
         "volumeMounts": [{"name": "aws-iam-token", "mountPath": each} for each in directories],

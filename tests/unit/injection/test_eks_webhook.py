@@ -106,7 +106,7 @@ def test_pod_identity_label_stays_while_a_container_uses_it(annotation: str, is_
 
 @pytest.mark.parametrize("value", ["enabled", "disabled", "x"])
 def test_pod_identity_label_that_a_user_set_stays(value: str) -> None:
-    """Keep a label without the volume, because a user set it and a selector may need it."""
+    """Use a label without the volume. A user set this label, and a selector may need it."""
     original = pod()
     original["metadata"]["labels"] = {POD_IDENTITY: value}
     assert labels_of(injected(original)) == {POD_IDENTITY: value}

@@ -113,7 +113,7 @@ def test_second_injection_keeps_only_additions_of_others() -> None:
 
 def test_sidecar_has_no_token_for_the_kubernetes_api() -> None:
     mounts = {mount["mountPath"]: mount for mount in container(injected(pod()), "irsa-sidecar")["volumeMounts"]}
-    # The API server mounts its token only if nothing is mounted at this path.
+    # The API server adds a token only if nothing else is mounted at this path.
     mount = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
     assert mount["name"] == "irsa-sidecar-authorization"
     assert mount["readOnly"]

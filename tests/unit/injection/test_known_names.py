@@ -170,7 +170,7 @@ def test_rejection_names_no_unrelated_annotation(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["eks.amazonaws.com/role-arn", "iam.amazonaws.com/role-arn", "role-arn", "role_arn"])
 def test_rejection_names_the_misspelt_pod_annotation(name: str) -> None:
-    """Use Amazon's annotation on a Pod. It has an effect only on a ServiceAccount."""
+    """Use names such as Amazon's annotation, which has an effect only on a ServiceAccount."""
     hint = f"The Pod has {name}, which is not read. Did you mean {ROLE_ARN}?"
     assert without_role(name).endswith(hint)
     assert without_role(name, service_account=ACCOUNT._replace(annotations={})).endswith(hint)

@@ -205,7 +205,7 @@ def test_rejection_without_a_role_names_both_annotations() -> None:
     )
 
 
-def test_job_without_native_sidecars_is_rejected() -> None:
+def test_pod_that_needs_native_sidecars_is_rejected() -> None:
     assert "irsa-sidecar exec" in rejection(pod(restartPolicy="Never"), PLAIN)
     assert "credentials for container migrate, but the container runs before" in rejection(
         pod(initContainers=[{"name": "migrate", "image": "i"}], annotations={f"{P}containers": "migrate"}), PLAIN

@@ -151,7 +151,7 @@ def test_any_text_is_accepted_or_rejected_with_a_message(text: str) -> None:
 
 
 def qos(original: Document) -> str:
-    """Return the QoS class as the API server does (Kubernetes, pkg/apis/core/v1/helper/qos), with all requests set."""
+    """Return the QoS class as in pkg/apis/core/v1/helper/qos of Kubernetes. Missing requests equal the limits."""
     containers = [*original["spec"].get("initContainers", ()), *original["spec"]["containers"]]
     parts = [each.get("resources", {}) for each in containers]
     amounts = [
@@ -201,7 +201,7 @@ NOT_GUARANTEED: list[Any] = [
 
 @pytest.mark.parametrize("resources", NOT_GUARANTEED)
 @pytest.mark.parametrize("place", ["containers", "initContainers"])
-def test_sidecar_has_no_cpu_limit_in_other_pods(place: str, resources: Any) -> None:
+def test_sidecar_has_no_cpu_limit_if_pod_is_not_guaranteed(place: str, resources: Any) -> None:
     original = pod(GUARANTEED, initContainers=[])
     original["spec"][place] = [*original["spec"][place], {"name": "other", "image": "o", "resources": resources}]
     assert resources_of(original) == RESOURCES

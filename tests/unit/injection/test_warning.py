@@ -82,7 +82,7 @@ def test_skipped_container_that_reads_the_token_causes_a_warning() -> None:
     assert [reason_of(warning) for warning in inject(original, ACCOUNT, SETTINGS).warnings] == [SHARED]
 
 
-def test_init_container_before_plain_sidecar_causes_no_warning() -> None:
+def test_init_container_before_sidecar_cannot_read_the_token() -> None:
     original = pod(app() | user(7), initContainers=[{"name": "setup", "image": "i"}], shareProcessNamespace=True)
     assert SHARED not in [reason_of(warning) for warning in inject(original, ACCOUNT, PLAIN).warnings]
 

@@ -1,4 +1,4 @@
-"""Test the webhook without one permission of k8s/webhook/rbac.yaml. The webhook reports the permission and continues."""
+"""Test the webhook without one permission of k8s/webhook/rbac.yaml: it reports the permission and continues."""
 
 import base64
 from collections.abc import Iterator

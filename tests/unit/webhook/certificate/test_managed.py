@@ -256,7 +256,7 @@ async def test_restored_ca_bundle_has_the_served_authority(
 async def test_replicas_serve_only_trusted_certificates(
     fake: FakeApiServer, api: KubernetesApi, mock_clock: MockClock
 ) -> None:
-    """Compare the served certificates with the current configuration, and with the configuration some seconds before."""
+    """Compare the served certificates with the configuration, as it is now and as it was some seconds before."""
     seed = 7
     print("seed", seed)
     chance = random.Random(seed)
