@@ -161,7 +161,7 @@ def http_date(seconds: float = 0.0) -> str:
 
 
 async def clock_is_two_hours_behind(at: SetUp) -> Environ:
-    """Set the clocks of STS and the token two hours ahead, which has the same effect as a slow clock here."""
+    """Set the clocks of STS and the token two hours ahead, so that the clock of this machine is behind."""
     ahead = 7200
     expiration = datetime.now(UTC) + timedelta(seconds=ahead + 3600)
     reply = good_reply(expiration=expiration.strftime("%Y-%m-%dT%H:%M:%SZ"), date=http_date(ahead))

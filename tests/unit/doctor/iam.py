@@ -28,7 +28,7 @@ _ERROR = """\
 
 @dataclass
 class Iam:
-    """A fake IAM, with trust policies by role name and client IDs by provider. `denies` denies all calls."""
+    """A fake IAM, with trust policies by role name and client IDs by provider. If `denies` is set, all calls fail."""
 
     url: str = ""
     roles: dict[str, Any] = field(default_factory=dict)

@@ -219,7 +219,7 @@ async def test_unreachable_fallback_region_is_a_warning(tmp_path: Path, monkeypa
     assert "sts.eu-central-1.amazonaws.com (name: " in found(report, "sts.fallback")[1]
 
 
-async def test_role_that_trusts_every_service_account_is_a_warning(tmp_path: Path) -> None:
+async def test_suspicious_trust_policy_is_not_a_failure(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at, served_iam() as iam:
         provider = f"arn:aws:iam::111122223333:oidc-provider/{at.issuer_key}"
         iam.client_ids[provider] = ["sts.amazonaws.com"]
@@ -256,7 +256,7 @@ async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
     assert signers.pop().startswith("ASIA")
 
 
-async def test_unreachable_iam_is_called_only_once(tmp_path: Path) -> None:
+async def test_unreachable_iam_skips_the_trust_checks(tmp_path: Path) -> None:
     async with set_up(tmp_path) as at:
         report = await examine(at.but(AWS_ENDPOINT_URL_IAM=UNREACHABLE))
     status, observed = found(report, "trust.policy")
@@ -362,7 +362,7 @@ async def test_closed_pipe_causes_no_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare(1)")
 async def test_token_mounted_by_sub_path_is_found(tmp_path: Path) -> None:
-    """Mount the file without its volume, as the kubelet does, in a new mount namespace."""
+    """Mount the file without its volume, as the kubelet does for a subPath, in a new mount namespace."""
     async with set_up(tmp_path) as at:
         mounted = tmp_path / "mounted-token"
         mounted.touch()

@@ -1,4 +1,4 @@
-"""Test the explanations of STS's response by the exchange checks."""
+"""Test how the exchange checks explain the response of STS."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -308,7 +308,7 @@ async def not_injected(api: FakeApiServer, environ: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("installed", INSTALLED)
-async def test_pod_without_sidecar_names_the_installed_injector(
+async def test_finding_names_the_installed_injector(
     api: FakeApiServer, environ: dict[str, str], installed: str
 ) -> None:
     kinds, problem = INSTALLED[installed]
@@ -317,8 +317,6 @@ async def test_pod_without_sidecar_names_the_installed_injector(
     assert problem in await not_injected(api, environ)
 
 
-async def test_pod_without_sidecar_names_both_if_neither_is_readable(
-    api: FakeApiServer, environ: dict[str, str]
-) -> None:
+async def test_finding_names_both_injectors_if_one_is_forbidden(api: FakeApiServer, environ: dict[str, str]) -> None:
     api.broken[f"{CONFIGURATIONS}/mutatingwebhookconfigurations/irsa-sidecar"] = (403, {"message": "forbidden"})
     assert "the webhook or the policies did not process it" in await not_injected(api, environ)

@@ -72,7 +72,7 @@ async def test_failed_readiness_shows_the_next_step_from_inside(
 
 
 LIFETIMES = [
-    # the document's lifetimes, whether the lifetime is a warning, whether the grace period is one
+    # the token lifetimes in the document, the status of the lifetime, the status of the grace period
     ({TOKEN_FILE: 3600.0}, Status.WARNING, Status.WARNING),
     ({TOKEN_FILE: 86400.0}, Status.OK, Status.OK),
     ({TOKEN_FILE: 86395.0}, Status.OK, Status.OK),
@@ -82,14 +82,14 @@ LIFETIMES = [
 
 
 @pytest.mark.parametrize("row", LIFETIMES)
-async def test_token_shorter_than_requested_is_a_warning(
+async def test_shorter_token_lifetime_than_requested_is_a_warning(
     tmp_path: Path,
     api: FakeApiServer,
     environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     row: tuple[dict[str, float] | None, Status | None, Status],
 ) -> None:
-    """The grace period is longer than a fifth of an hour plus a session, and shorter than a fifth of a day."""
+    """Use a grace period of 2 hours. With tokens of an hour, a terminating Pod has credentials for 72 minutes."""
     lifetimes, lifetime, termination = row
     pod = deepcopy(POD)
     pod["spec"]["terminationGracePeriodSeconds"] = 7200

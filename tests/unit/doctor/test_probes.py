@@ -95,7 +95,7 @@ async def test_server_that_is_not_imds_yields_no_role(raw: bytes) -> None:
     assert facts.role is None
 
 
-async def test_silent_metadata_service_times_out_after_a_second(autojump_clock: object) -> None:
+async def test_silent_metadata_service_times_out_within_3_seconds(autojump_clock: object) -> None:
     began = trio.current_time()
     async with scripted(RawReply(delay_seconds=999.0)) as server:
         facts = await metadata.collect(server.url.rstrip("/"))

@@ -29,7 +29,7 @@ def test_report_shows_the_id_of_each_check() -> None:
     assert "sts.name" in text
 
 
-def test_report_colours_only_the_status_words() -> None:
+def test_report_colours_the_status_words_on_request() -> None:
     rows = (Row("token", "file", failed("it is gone", "Bring it back"), "default"), Row("sts", "name", skipped("no")))
     report = Report(Side.SIDECAR, rows, {})
     coloured = as_text(report, width=80, colours=True)

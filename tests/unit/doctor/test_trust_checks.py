@@ -156,7 +156,7 @@ def test_failed_exchange_names_the_condition_on_the_network() -> None:
     assert trust.policy_mismatch(facts) == "the trust policy allows this only if aws:SourceVpce is vpce-1"
 
 
-def test_statement_without_the_condition_is_preferred() -> None:
+def test_statement_without_a_network_condition_is_preferred() -> None:
     document = {"Version": "2012-10-17", "Statement": [*_in_vpc()["Statement"], *CART["Statement"]]}  # type: ignore[misc]
     facts = trust_facts(policy=document)
     assert by_name(trust.CHECKS, facts)["policy"].status is Status.OK
