@@ -143,7 +143,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_proxies:
 
 
 class Authorities:
-    """A public authority, and a private one with an intermediate. Only `private_file` has the private one."""
+    """A public authority, and a private authority with an intermediate. Each has a file with its certificate."""
 
     def __init__(self, directory: Path) -> None:
         self.public, self.private = trustme.CA(), trustme.CA()

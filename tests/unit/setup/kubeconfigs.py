@@ -1,4 +1,4 @@
-"""Provide kubeconfig files, and send a request with each of these files."""
+"""Write kubeconfig files, and send requests with them."""
 
 import json
 import sys

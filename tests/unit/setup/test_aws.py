@@ -1,4 +1,4 @@
-"""Test that each error from AWS or botocore becomes one sentence with a fix."""
+"""Test that each error from AWS or botocore becomes one line with a fix."""
 
 import json
 from collections.abc import Iterator

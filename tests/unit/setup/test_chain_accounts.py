@@ -111,7 +111,7 @@ def test_without_profile_the_statement_is_printed(accounts: Accounts) -> None:
 
 
 @pytest.mark.parametrize(("allowed", "changed"), [("sts:*", 1), ("iam:GetRole", 2)])
-def test_missing_rights_there_are_a_partial_result(accounts: Accounts, allowed: str, changed: int) -> None:
+def test_missing_rights_in_one_account_are_a_partial_result(accounts: Accounts, allowed: str, changed: int) -> None:
     accounts.create_data()
     accounts.own.setup(*CREATE)
     accounts.use_profile(*accounts.user(accounts.iam, allowed))
@@ -221,7 +221,7 @@ def test_output_has_the_permission_and_changes_nothing(accounts: Accounts) -> No
 
 
 @pytest.mark.parametrize(("failures", "status"), [(2, 0), (chain_apply.ATTEMPTS, 1)])
-def test_new_role_is_named_again_until_iam_knows_it(
+def test_trust_update_is_retried_until_iam_knows_a_new_role(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch, failures: int, status: int
 ) -> None:
     """IAM rejects a principal that was created a moment before (MalformedPolicyDocument)."""

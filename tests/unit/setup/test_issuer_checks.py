@@ -146,5 +146,5 @@ def test_every_concern_is_a_sentence(keys: Any, document: Any) -> None:
     st.text(max_size=20)
     | st.text(st.sampled_from("htps:/[]@?#.%a1\\"), max_size=20).map(lambda text: f"https://{text}")
 )
-def test_any_url_has_at_most_one_reason(url: str) -> None:
+def test_any_url_has_at_most_one_fatal_reason(url: str) -> None:
     assert len(fatal(url_concerns(url))) <= 1

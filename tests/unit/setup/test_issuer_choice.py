@@ -65,7 +65,7 @@ def test_issuer_comes_from_the_kubeconfig_by_default(offline: Offline, cluster: 
     assert "oidc-provider/oidc.example.com/clusters/shop" in done.out
 
 
-def test_step_continues_if_the_cluster_names_its_issuer(
+def test_unreachable_issuer_of_the_cluster_is_a_warning(
     offline: Offline, cluster: FakeApiServer, net: Internet
 ) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"

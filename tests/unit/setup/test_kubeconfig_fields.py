@@ -83,7 +83,9 @@ def test_unusable_proxy_url_is_named_in_the_error(url: str, tmp_path: Path, monk
     assert "secret" not in str(raised.value)
 
 
-def test_client_certificate_data_is_sent(authorities: Authorities, tmp_path: Path, no_proxies: None) -> None:
+def test_client_certificate_from_each_source_is_sent(
+    authorities: Authorities, tmp_path: Path, no_proxies: None
+) -> None:
     tls = authorities.server(authorities.private, NAME)
     authorities.private.configure_trust(tls)
     tls.verify_mode = ssl.CERT_REQUIRED

@@ -1,4 +1,4 @@
-"""Test `setup oidc-provider` with an account of moto and an issuer behind TLS."""
+"""Test `setup oidc-provider` with an account in moto and an issuer behind TLS."""
 
 import hashlib
 import socket
@@ -84,7 +84,7 @@ def test_cluster_flag_reads_the_issuer_from_eks(account: Account, net: Internet,
     assert net.requested_urls == [f"{issuer}/.well-known/openid-configuration", f"{issuer}/keys"]
 
 
-def test_step_continues_if_eks_names_the_issuer(account: Account, net: Internet) -> None:
+def test_unreachable_issuer_that_eks_names_is_a_warning(account: Account, net: Internet) -> None:
     create_cluster(account)
     done = account.setup("oidc-provider", "--cluster", "shop")
     assert done.status == 0
@@ -254,7 +254,7 @@ async def test_silent_issuer_is_reported_as_unreachable(  # the virtual clock ad
         nursery.cancel_scope.cancel()
 
 
-def test_colours_need_a_terminal_without_no_color(
+def test_no_color_disables_the_colours_of_a_terminal(
     account: Account, issuer: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)

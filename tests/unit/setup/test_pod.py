@@ -138,7 +138,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "a:\n  ? [b]\n  : c\n",
         ["m.yaml, line 2: ", "(a mapping key is itself a mapping or a list)."],
     ),
-    "the second document": ("a: b\n---\nc: [\n", ["m.yaml, line 4: ", "(did not find expected node content)."]),
+    "an error in the second document": (
+        "a: b\n---\nc: [\n",
+        ["m.yaml, line 4: ", "(did not find expected node content)."],
+    ),
     "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", ["Deployment b/a has no spec.template"]),
     "a Pod that is rejected": (
         "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
@@ -227,7 +230,7 @@ def test_all_errors_are_reported_together() -> None:
     ],
 )
 def test_service_account_is_read_as_the_api_server_does(spec: dict[str, str]) -> None:
-    """Do the same as the API server: its conversion from v1 copies the old field into an empty new field."""
+    """The API server's conversion from v1 copies the value of the old field into an empty new field."""
     assert ARN in change_pods(with_service_account("", **spec), "m.yaml", change).text.split("---")[0]
 
 
@@ -295,7 +298,7 @@ def test_misspelt_label_is_an_error_next_to_other_pods(name: str) -> None:
 
 
 @pytest.mark.parametrize(("namespace", "own_namespace"), [("shop", ""), ("", "shop"), ("", ""), ("shop", "shop")])
-def test_namespace_flag_applies_to_objects_without_one(namespace: str, own_namespace: str) -> None:
+def test_namespace_flag_applies_to_objects_without_namespace(namespace: str, own_namespace: str) -> None:
     text = with_service_account(namespace, own_namespace, serviceAccountName="cart")
     assert ARN in change_pods(text, "m.yaml", change, Options("shop")).text.split("---")[0]
 

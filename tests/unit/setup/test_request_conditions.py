@@ -61,7 +61,7 @@ def test_conditions_stay_when_service_accounts_change(change: Change) -> None:
     assert own_conditions(changed, grant()) == SHOP
 
 
-def test_statement_compares_each_value() -> None:
+def test_statement_contains_each_condition() -> None:
     (statement,) = with_grant(None, restricted(SHOP))["Statement"]
     assert statement["Condition"] == {
         "StringEquals": {
@@ -147,7 +147,7 @@ def test_pattern_that_rejects_the_default_name_causes_a_remark(pattern: str, fit
         assert "irsa-sidecar.io/session-name" in remarks[0]
 
 
-def test_pattern_longer_than_the_kept_head_causes_a_remark() -> None:
+def test_pattern_longer_than_the_kept_part_causes_a_remark() -> None:
     """The sidecar replaces the middle of a long name, so the pattern does not match the names of all Pods."""
     namespace = "team-checkout-production-eu-west-1"
     pattern, name = f"{namespace}.*", session_name(namespace, "checkout-service-7d9f8b6c5d-x2x4z")

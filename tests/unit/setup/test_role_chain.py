@@ -99,7 +99,7 @@ def test_tags_are_added_to_an_existing_permission() -> None:
 
 
 def test_statement_of_a_deleted_role_is_written_again() -> None:
-    """IAM replaces the ARN of a deleted role by its unique ID, and a new role with the same name has another ID."""
+    """IAM replaces the ARN of a deleted role with its unique ID, and a new role with the same name has another ID."""
     old = policy(THEIRS, GRANT.statement() | {"Principal": {"AWS": "AROAEXAMPLE1234567890"}})
     assert with_trust(old, ADD) == policy(THEIRS, GRANT.statement())
 

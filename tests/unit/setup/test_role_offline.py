@@ -65,7 +65,9 @@ def test_azp_of_the_token_is_the_audience(
         ({"iss": ISSUER, "aud": ["a"]}, "--service-account is not set"),
     ],
 )
-def test_token_with_missing_claims_is_rejected(offline: Offline, tmp_path: Path, claims: Any, word: str) -> None:
+def test_token_with_missing_or_unclear_claims_is_rejected(
+    offline: Offline, tmp_path: Path, claims: Any, word: str
+) -> None:
     token = tmp_path / "token"
     token.write_text(jwt_of(claims))
     done = offline("role", "cart", "--token-file", str(token))
@@ -93,7 +95,7 @@ HOSTILE = [
 @pytest.mark.parametrize("claims", HOSTILE, ids=str)
 @pytest.mark.parametrize("output", ["json", "yaml", "terraform", "cloudformation"])
 @pytest.mark.parametrize("flag", [(), ("--replace",)], ids=str)
-def test_token_with_a_wildcard_is_rejected(
+def test_token_with_hostile_claims_is_rejected(
     offline: Offline, tmp_path: Path, claims: Any, output: str, flag: tuple[str, ...]
 ) -> None:
     token = tmp_path / "token"

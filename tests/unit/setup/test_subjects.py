@@ -38,7 +38,7 @@ def test_wildcard_is_accepted_only_with_the_flag(text: str) -> None:
         "system:node:a", "shop/cart", "${aws:username}", f"${{{KEY}:sub}}", "system:serviceaccount:shop:${a}",
     ],
 )  # fmt: skip
-def test_subject_from_kubernetes_is_one_service_account(subject: str) -> None:
+def test_subject_from_kubernetes_must_be_one_service_account(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=True, allow_wildcards=False)
 
@@ -47,7 +47,7 @@ def test_subject_from_kubernetes_is_one_service_account(subject: str) -> None:
     "subject",
     ["repo:acme/*", "repo:acme/shop:*", "*", "project?", "${x}", "a\nb", "a" * 256, "system:serviceaccount:*"],
 )
-def test_subject_from_a_ci_system_has_no_wildcard(subject: str) -> None:
+def test_invalid_subject_from_a_ci_system_is_rejected(subject: str) -> None:
     with pytest.raises(ConfigurationError, match="--token-file is 't': its sub is "):
         subject_of_token(subject, "t", is_kubernetes=False, allow_wildcards=False)
 

@@ -93,7 +93,7 @@ class Writer:
         return self._random.choice([" ", " ", " ", "  "])
 
     def _with_comment(self, lines: list[str]) -> list[str]:
-        """Return the lines with blank lines or a comment at the end, if YAML allows these there."""
+        """Return the lines. A single line may get white space or a comment at its end."""
         if len(lines) == 1 and self._chance(0.15):
             return [lines[0] + self._random.choice([" # c", "  # it's: a", " ", "\t", "\t# t"])]
         return lines

@@ -109,7 +109,7 @@ def in_a_workload(pod: dict[str, Any], kind: str) -> Any:
 def test_result_has_the_value_of_the_injected_object(
     pod: dict[str, Any], kind: str, seed: int, allowed: tuple[bool, bool]
 ) -> None:
-    """Read the result with PyYAML, as YAML 1.1. Without aliases and braces, all other lines also stay unchanged."""
+    """Read the result with PyYAML, as YAML 1.1. Without aliases, the text is always edited in place, without a note."""
     has_aliases, has_flow = allowed
     value = json.loads(json.dumps(in_a_workload(pod, kind)))
     text = Writer(Random(seed), has_aliases=has_aliases, has_flow=has_flow).document(value)
@@ -196,7 +196,7 @@ def test_surrogate_pairs_stay_in_json_that_is_rewritten() -> None:
 
 
 IN_PLACE: dict[str, tuple[str, Any, str]] = {
-    "a key is added behind the last": (
+    "a key is added after the last key": (
         "a:\n  b: c # d\n\n# e\n",
         {"a": {"b": "c", "f": [1]}},
         "a:\n  b: c # d\n  f:\n  - 1\n\n# e\n",
@@ -237,7 +237,7 @@ def test_edit_changes_the_text_in_place(what: str) -> None:
 
 
 def test_pod_that_cannot_be_edited_is_written_as_new_text() -> None:
-    """Use a block scalar in a file without a final line break. New lines after it add a line break to the scalar."""
+    """Use a block scalar at the end of a file without a final line break. A new line would add a line break to it."""
     text = "kind: Pod # kept\nspec:\n  containers:\n  - name: app\n    args:\n    - |\n      run"
     result = written(text)
     assert equal(value_of(result.text), injected(value_of(text)))

@@ -69,7 +69,7 @@ SCALARS: dict[str, Any] = {
 DOCUMENTS: dict[str, Any] = {
     "a: b\na: c\n": {"a": "c"},
     "labels: {app: a, app: b}\n": {"labels": {"app": "b"}},
-    # A tab after a value.
+    # Tabs before and after a value.
     "a: x\t\n": {"a": "x"},
     "a:\tx\n": {"a": "x"},
     'a: ["x"]\t# c\n': {"a": ["x"]},
@@ -158,7 +158,7 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n ---\nc: d\n": [{"a": "b ---", "c": "d"}],
     "---": [],
     "": [],
-    # kubectl does not read all of the last two streams: a document on its marker's line, and a lone CR.
+    # kubectl skips parts of these streams. They have a document on the line of its marker, and CRs as line breaks.
     "--- {a: b}\n": [{"a": "b"}],
     "a: b\r---\rc: d\r": [{"a": "b"}, {"c": "d"}],
 }
