@@ -71,7 +71,7 @@ class World:
     """
     An issuer, an account and an STS with the same clock.
 
-    The role `next` trusts sessions of `app` with an external id. The role `last` trusts them without an external id.
+    The role `next` trusts sessions of `app` with an external id. The role `last` trusts all sessions of the account.
     """
 
     def __init__(self, wall: StillClock, private_key: RSAPrivateKey) -> None:

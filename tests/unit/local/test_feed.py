@@ -119,7 +119,7 @@ def test_log_has_no_fields_that_are_only_for_the_feed(tmp_path: Path) -> None:
     assert feed.history[0].fields == {"kid": "k", "exchange": "x", "level": "info"}
 
 
-def test_daemon_log_writes_the_same_lines_as_before(tmp_path: Path) -> None:
+def test_feed_does_not_change_the_lines_of_the_daemon_log(tmp_path: Path) -> None:
     plain, observed, feed = tmp_path / "plain", tmp_path / "observed", a_feed()
     for path in (plain, observed):
         with path.open("wb") as file:

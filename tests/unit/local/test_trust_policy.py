@@ -115,7 +115,7 @@ def test_all_conditions_of_a_statement_must_be_true() -> None:
     assert not read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed
 
 
-def test_explicit_deny_overrides_in_any_order() -> None:
+def test_explicit_deny_overrides_an_allow_in_any_order() -> None:
     deny = statement(Effect="Deny", Principal="*", Action="sts:*", Sid="Never")
     for order in ([deny, statement()], [statement(), deny]):
         decision = policy(*order).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
@@ -245,7 +245,7 @@ ASIDE: dict[str, dict[str, Any]] = {
         "Action": "sts:AssumeRoleWithSAML",
     },
     "deny of another action": {"Effect": "Deny", "Principal": "*", "Action": ["sts:AssumeRole", "sts:TagSession"]},
-    "deny of all but": {"Effect": "Deny", "NotPrincipal": {"AWS": ROLE}, "Action": "sts:AssumeRole"},
+    "deny by NotPrincipal": {"Effect": "Deny", "NotPrincipal": {"AWS": ROLE}, "Action": "sts:AssumeRole"},
     "NotAction": {"Effect": "Deny", "Principal": "*", "NotAction": ["sts:AssumeRoleWithWeb*", "sts:TagSession"]},
     "deleted principal": {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLE123456789A"}, "Action": "*"},
 }
@@ -281,7 +281,7 @@ def test_deny_with_an_unknown_condition_overrides_allows(condition: Any) -> None
     decision = policy(IRSA, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
     assert decision.unknown
-    assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "nothing allows it anyway"
+    assert policy(WRONG, maybe).evaluate(WEB_IDENTITY, TOKEN, CONTEXT).unknown == (), "no statement allows the call"
 
 
 def test_one_false_condition_decides_the_whole_statement() -> None:
@@ -311,7 +311,7 @@ def test_not_action_covers_every_other_action(not_action: Any, *, expected: bool
     assert read.evaluate(WEB_IDENTITY, TOKEN, CONTEXT).is_allowed is expected
 
 
-def test_policy_with_the_length_of_the_quota_is_accepted() -> None:
+def test_policy_just_below_the_quota_is_accepted() -> None:
     text = "y" * 7900
     assert policy(statement({"StringEquals": {"oidc.test/id/A:sub": text}})).statements
 

@@ -179,7 +179,7 @@ _RECORD = st.tuples(
 def test_every_response_is_logged_once_within_the_budget(
     steps: list[tuple[str, Snapshot, float, int] | None],
 ) -> None:
-    """A step is a number of responses after a pause, or None for a flush. Before a flush, a wake is pending."""
+    """A step is a number of responses after a pause, or None for a flush. Counted responses wait for the flush."""
     lines, recorded, now = Lines(), Counter[tuple[str, str]](), 100.0
     singles: Counter[int] = Counter()
     flushes_due = 0

@@ -53,7 +53,9 @@ def test_kernel_holds_a_silent_client(listener: socket.socket) -> None:
             assert accepted.recv(4096) == GET
 
 
-def test_listener_without_the_option_accepts_at_once(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listener_without_defer_accept_accepts_at_once(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection_module, "_DEFER_ACCEPT", None)
     defer_accept(listener, 1)
     with socket.create_connection(listener.getsockname()[:2]):

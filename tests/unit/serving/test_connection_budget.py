@@ -110,7 +110,7 @@ async def test_listeners_share_one_budget_of_connections(monkeypatch: pytest.Mon
 
 
 async def test_connection_after_a_complete_request_is_closed_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the API server's connections. Its client does not repeat a POST when a connection is closed."""
+    """The server keeps such connections longest, because the API server does not repeat a POST after a close."""
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as known:
         await known.send_all(POST)

@@ -66,7 +66,7 @@ def send(
     now: Instant = NOW,
     uid: Callable[[], int | None] = no_lookup,
 ) -> Response:
-    """Send a valid request for the role. `headers` adds or replaces headers; None removes one."""
+    """Send a valid request for the role. `headers` adds or replaces headers. The value None removes a header."""
     sent = {name: value for name, value in {**GOOD, **(headers or {})}.items() if value is not None}
     return respond(Request(path, b"1.1", sent, 100), {PATH: role}, LOOPBACK, now, uid)
 
@@ -225,7 +225,7 @@ def test_allow_uids_denies_other_and_unknown_users() -> None:
         assert (denied.status, denied.role_name, denied.snapshot, denied.hold) == (403, "default", None, None)
         assert ("User id " + str(uid) in body_of(denied)["message"]) is (uid is not None)
         assert "allow_uids" in body_of(denied)["message"]
-        assert "1001" not in body_of(denied)["message"], "who is allowed is nobody else's business"
+        assert "1001" not in body_of(denied)["message"], "the message does not list the allowed users"
     assert send(Role(allow_uids=frozenset()), uid=is_user(0)).status == 403
 
 

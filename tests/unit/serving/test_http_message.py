@@ -66,7 +66,7 @@ def test_head_above_the_limit_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("value", ["two\r\nlines", "two\nlines", "a\0b", "é"])
-def test_header_of_several_lines_is_not_sent(value: str) -> None:
+def test_malformed_header_value_is_not_sent(value: str) -> None:
     for response in (Response(200, b"", headers=(("X-Reply", value),)), Response(200, b"", value)):
         with pytest.raises(ValueError, match="not one line"):
             response_bytes(response, has_body=True, is_last=False)

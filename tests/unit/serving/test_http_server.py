@@ -283,7 +283,7 @@ async def test_request_with_a_forbidden_body_is_rejected_at_once(head: bytes) ->
 
 @pytest.mark.parametrize("sent", [b"a" * 4000, b"POST / HTTP/1.1\r\nX: " + b"a" * 4000], ids=["body", "head"])
 async def test_request_in_too_many_pieces_is_rejected(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    """Each piece has one byte, in the head or in the body. The number of pieces limits the work per request."""
+    """Each piece has one byte, in the head or in the body. A limit for pieces also limits the work per request."""
     head = b"" if sent.startswith(b"POST") else b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
     monkeypatch.setattr(server, "CLOSE_SECONDS", 0.0)
     count = 0

@@ -71,7 +71,7 @@ def test_half_closed_client_has_a_user(connect: Connect, peers: Peers) -> None:
 
 
 def test_closed_client_is_unknown_and_not_root(connect: Connect, peers: Peers) -> None:
-    """Kernels report user 0 for abandoned sockets: before 6.17 at once, and later in TIME_WAIT."""
+    """Kernels report user 0 for abandoned sockets: kernels before 6.17 at once, and newer kernels in TIME_WAIT."""
     client, accepted = connect()
     client.sendall(b"GET")
     client.close()
@@ -104,7 +104,7 @@ def test_later_client_on_the_same_port_is_not_returned(connect: Connect, find: F
     found: list[Owner | None] = []
 
     def find_after_the_change(key: ConnectionKey) -> Owner | None:
-        """Find the owner after the old client has reset and a client of another user has the same key."""
+        """Find the owner after the old client has reset its connection and another user's client has the same key."""
         first.setsockopt(*RESET_ON_CLOSE)
         first.close()
         late = socket_of(OTHER)

@@ -26,7 +26,7 @@ def client_process(address: tuple[str, int], prelude: str = "") -> Iterator[int]
     with child:
         assert child.stdout is not None
         assert child.stdin is not None
-        assert child.stdout.readline(), "it could not connect"
+        assert child.stdout.readline(), "the process could not connect"
         yield child.pid
         child.stdin.close()
 

@@ -40,7 +40,7 @@ def by_host(request: Request, _now: Instant) -> Response:
     return FOR_ALL if request.headers[b"host"] == b"127.0.0.1" else Response(403, b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
 
-async def test_other_requests_get_their_own_decision() -> None:
+async def test_alternating_requests_get_their_own_decisions() -> None:
     server = Server(decide=by_host)
     received = await send_together(server, GET, OTHER, GET, OTHER)
     assert [whole.split()[1] for whole in received] == [b"200", b"403", b"200", b"403"]

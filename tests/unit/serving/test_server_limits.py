@@ -59,7 +59,7 @@ async def test_rejected_client_that_stays_connected_is_evicted(clock: MockClock)
         assert await read_all(late) == OK.content
 
 
-async def test_connection_over_the_limit_of_held_requests_is_dropped(clock: MockClock) -> None:
+async def test_connection_over_the_limit_of_held_requests_gets_503(clock: MockClock) -> None:
     async with running(decide=lambda _request, _now: NOT_YET, limits=Limits(connections=1)) as server:
         held = await server.connect()
         await held.send_all(GET)
@@ -72,7 +72,7 @@ async def test_connection_over_the_limit_of_held_requests_is_dropped(clock: Mock
 
 
 class Exhausted:
-    """Accepts of which the first ones fail, or that have only `descriptors` free for open connections."""
+    """A source of acceptors whose first calls raise `errors`, or that allow only `descriptors` open connections."""
 
     def __init__(self, *errors: int, descriptors: int | None = None) -> None:
         self.errors = list(errors)

@@ -39,7 +39,7 @@ async def test_stop_ends_an_endless_response() -> None:
 
 
 async def test_client_that_leaves_ends_the_response() -> None:
-    """The function that writes the body is cancelled at once, so that it frees its place."""
+    """The function that writes the body is cancelled at once, and another response can take its place."""
     ended = trio.Event()
 
     async def write(send: Send) -> None:
@@ -65,7 +65,7 @@ async def test_client_that_leaves_ends_the_response() -> None:
     assert reported == []
 
 
-async def test_client_that_does_not_read_pieces_is_closed(autojump_clock: MockClock) -> None:
+async def test_client_that_does_not_read_pieces_is_disconnected(autojump_clock: MockClock) -> None:
     reported: list[Exception] = []
     ended = trio.Event()
 
@@ -91,7 +91,7 @@ async def test_client_that_does_not_read_pieces_is_closed(autojump_clock: MockCl
     assert budget.waiting_bytes == 0
 
 
-async def test_error_in_a_body_is_reported_and_ends_it() -> None:
+async def test_error_in_a_body_is_reported_and_ends_the_body() -> None:
     reported: list[Exception] = []
 
     async def write(send: Send) -> None:
@@ -113,7 +113,7 @@ async def test_error_in_a_body_is_reported_and_ends_it() -> None:
 
 
 async def test_burst_of_silent_connections_does_not_block_a_client() -> None:
-    """All connections are accepted in one turn, so none of them is silent when the others arrive."""
+    """All connections are accepted in one turn, so none of them counts as silent when the others arrive."""
     async with serving(budget=Budget(2)) as served:
         sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(50)]
         client = await served.connect()
@@ -127,7 +127,7 @@ async def test_burst_of_silent_connections_does_not_block_a_client() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_budget_limits_the_connections(count: int) -> None:
-    """Each connection above the limit closes the one that has waited longest."""
+    """Each connection above the limit closes the connection that has waited longest."""
     async with serving(budget=Budget(count)) as served:
         streams = [await served.connect() for _ in range(count + 1)]
         assert await streams[0].receive_some() == b""

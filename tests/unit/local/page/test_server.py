@@ -23,7 +23,7 @@ SECRET = "s3cret-path"
 
 
 class Site:
-    """A page on loopback. `started` lists the effects that began, and `events` the events."""
+    """A page on loopback. `started` lists the controls that began, and `events` the names of the log events."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -19,7 +19,7 @@ from tests.support.fakes.clock import EPOCH
 
 
 class Terminal:
-    """A pseudo-terminal. `fd` is the end of the program. Its other end shows what the program wrote."""
+    """A pseudo-terminal. The program writes to `fd`, and the test reads its text from `screen`."""
 
     def __init__(self) -> None:
         self.screen, self.fd = pty.openpty()
@@ -137,7 +137,7 @@ async def test_event_is_shown_before_publish_returns(terminal: Terminal) -> None
 
 
 async def test_stopped_terminal_delays_events_without_blocking(terminal: Terminal) -> None:
-    """A terminal that nobody reads is full after some KiB. The events after that wait for a reader."""
+    """A terminal that nobody reads is full after some KiB. Later events then wait for a reader."""
     feed, count = a_feed(), 400
 
     async def command() -> int:
@@ -152,7 +152,7 @@ async def test_stopped_terminal_delays_events_without_blocking(terminal: Termina
     assert events.lost == 0
 
 
-async def test_terminal_that_stays_stopped_does_not_delay_the_end(
+async def test_terminal_that_stays_stopped_delays_the_end_briefly(
     terminal: Terminal, autojump_clock: trio.testing.MockClock
 ) -> None:
     started = autojump_clock.current_time()

@@ -157,7 +157,7 @@ NASTY = st.text(st.sampled_from("ab:\n\x1b\x9b\u202e\u200b日\x07\r "), max_size
 @pytest.mark.parametrize("width", [40, 80, 120])
 @given(NASTY, NASTY, NASTY)
 def test_texts_from_outside_cannot_leave_their_lines(width: int, one: str, two: str, three: str) -> None:
-    """The width does not count the header's URLs, which are ours."""
+    """Check the width of each line, and that no line has a control character."""
     style = PLAIN._replace(width=width, config_name=two)
     comparison = Comparison("StringEquals", f"{one}:sub", (two,), (three,), holds=False, line=1)
     claims = TokenClaims(one, two, (three,), None, three)
