@@ -184,7 +184,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Include systems that report no changes, and a second new secret within RECHECK_SECONDS."""
+    """The client comes before the next regular check, and within RECHECK_SECONDS of the last new secret."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)

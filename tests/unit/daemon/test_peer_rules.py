@@ -75,10 +75,10 @@ async def test_served_credentials_are_logged_with_user_and_process(
 
 
 @needs_root
-async def test_denied_clients_do_not_delay_an_allowed_one(
+async def test_denied_clients_do_not_delay_an_allowed_client(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without netlink, 64 denied clients and an allowed one connect at once. The allowed one waits for one read."""
+    """Connect 64 denied clients and an allowed client at once, without netlink. The allowed client waits for a read."""
     readings: list[dict[str, bytes]] = []
     read = proc_net.read_tables
 

@@ -54,7 +54,7 @@ async def test_changed_file_is_used_and_invalid_file_is_logged_once(
 async def test_file_is_used_when_its_hung_volume_responds_again(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, volumes: HangingDirectories
 ) -> None:
-    """Check that neither a change nor SIGHUP affects the roles during the hang, which one log line reports."""
+    """Neither a change nor SIGHUP affects the roles during the hang. Each of them causes one log line."""
     file, metrics = tmp_path / "volume" / "roles.yaml", Metrics()
     file.parent.mkdir()
     file.write_text("good")

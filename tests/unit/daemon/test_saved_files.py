@@ -177,10 +177,10 @@ async def test_state_is_written_only_after_a_change(autojump_clock: MockClock, m
         assert daemon.metrics.state_writes == {"success": len(machine.sts.called_at)}
 
 
-async def test_hung_write_is_abandoned_and_never_applied_late(
+async def test_hung_write_does_not_replace_newer_credentials(
     autojump_clock: MockClock, machine: Machine, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Check that serving continues, one thread waits, and the late write does not replace newer credentials."""
+    """Check that serving continues, that one thread waits, and that the newest credentials are written last."""
     hangs, written = threading.Event(), list[str]()
 
     def replace(path: str, text: str, mode: int) -> None:

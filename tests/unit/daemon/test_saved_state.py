@@ -1,4 +1,4 @@
-"""Test the format of saved credentials. The daemon uses them whole while valid on both clocks, or not at all."""
+"""Test the format of saved credentials. The daemon uses them only if they are complete and valid on both clocks."""
 
 import hashlib
 import json
@@ -157,7 +157,7 @@ def test_credentials_that_are_not_text_are_ignored(field: str, value: Any) -> No
 
 
 def test_refresh_after_the_expiration_is_ignored() -> None:
-    """Check that a far refresh is ignored, because the role would be without credentials until then."""
+    """A state with a refresh long after the expiration is ignored. The role would have no credentials until then."""
     far = SAVED.schedule.due.later(1e9)
     assert "refresh" in reason(saved_bytes(SAVED._replace(schedule=SAVED.schedule._replace(due=far))))
     soon = SAVED._replace(expires=SAVED_AT.later(30), schedule=SAVED.schedule._replace(due=SAVED_AT.later(300)))
@@ -218,7 +218,7 @@ def test_digest_distinguishes_configurations() -> None:
     "change",
     [{"allow_uids": frozenset({1000, 1})}, {"authorization_token_file": "/x"}, {"containers": ("app",)}],
 )
-def test_digest_ignores_the_allowed_users(change: dict[str, Any]) -> None:
+def test_digest_ignores_fields_that_sts_does_not_use(change: dict[str, Any]) -> None:
     assert role_digest(ROLE._replace(**change), STS) == role_digest(ROLE, STS)
 
 

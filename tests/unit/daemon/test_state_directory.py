@@ -191,8 +191,8 @@ async def test_expired_file_is_removed(autojump_clock: MockClock, machine: Machi
         assert list(machine.directory.iterdir()) == []
 
 
-async def test_changed_role_is_saved_with_its_own_credentials(autojump_clock: MockClock, machine: Machine) -> None:
-    """Keep the old credentials in service. They do not count as credentials of the new configuration."""
+async def test_changed_role_does_not_save_its_old_credentials(autojump_clock: MockClock, machine: Machine) -> None:
+    """The daemon still serves the old credentials, but does not save them for the new configuration."""
     async with machine.process() as daemon:
         await trio.sleep(60)
         machine.sts.error = OUT

@@ -120,7 +120,7 @@ async def test_chain_step_sends_its_settings() -> None:
     }
 
 
-async def test_chain_sends_the_policy_of_the_role_with_the_token() -> None:
+async def test_exchange_sends_the_session_policies_of_the_role() -> None:
     async with scripted() as sts, StsClient(sts.url) as client:
         await client.exchange(REQUEST._replace(policy="{}", policy_arns=("arn:aws:iam::aws:policy/ViewOnly",)), TOKEN)
     sent = form(sts.requests[0])

@@ -35,7 +35,7 @@ FLAGS = tuple(itertools.product((False, True), repeat=2))
 
 
 class Botocore:
-    """The endpoints that botocore's client uses: its rule set, and the code that runs before it."""
+    """The endpoints that botocore's client uses, with all rules that botocore applies."""
 
     def __init__(self) -> None:
         self._session = botocore.session.Session()

@@ -26,7 +26,7 @@ STEPS = [
     (400, "IDPCommunicationError", "unreachable", NextStep.RETRY),
     (403, "IDPRejectedClaim", "rejected", NextStep.WAIT),
     (403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", NextStep.WAIT),
-    (403, "AccessDenied", "what MaxSessionDuration says of another code means nothing", NextStep.WAIT),
+    (403, "AccessDenied", "MaxSessionDuration in the message of another code", NextStep.WAIT),
     (403, "RegionDisabledException", "disabled", NextStep.WAIT),
     (400, "MalformedPolicyDocument", "Syntax errors in policy", NextStep.ASK_OPERATOR),
     (400, "PackedPolicyTooLarge", "too large", NextStep.ASK_OPERATOR),
@@ -146,7 +146,13 @@ def test_error_cuts_long_bodies_and_messages() -> None:
         f"<html>{'x' * 150} {JWT * 30}</html>",
         f"<html>{'x' * 1980} {JWT}</html>",
     ],
-    ids=["a proxy's page", "in a message", "the whole message", "across the excerpt's end", "across what is read"],
+    ids=[
+        "a proxy's page",
+        "in a message",
+        "the whole message",
+        "across the end of the excerpt",
+        "across the end of the read bytes",
+    ],
 )
 def test_error_hides_an_echoed_token(body: str) -> None:
     error = refusal(body, 400)

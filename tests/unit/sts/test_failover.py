@@ -22,7 +22,7 @@ from sidecar.sts.failover import (
 
 
 class Outcome(NamedTuple):
-    """The outcome of an attempt after `wait_seconds`. `out` endpoints are down, and others reject it if `refused`."""
+    """The outcome of a request after `wait_seconds`. Endpoints in `out` are down. Others reject it if `refused`."""
 
     wait_seconds: float
     out: frozenset[int]

@@ -248,7 +248,7 @@ async def test_real_clients_fail_over_to_a_healthy_region(
 
 
 async def open_with(settings: StsSettings) -> tuple[Metrics, int]:
-    """Open the regions, and return the text of the metrics and the number of created TLS contexts."""
+    """Open the regions, and return the metrics and the number of created TLS contexts."""
     metrics, before = Metrics(), contexts()
     async with open_regions(settings, monotonic=trio.current_time, log=make_log([]), metrics=metrics):
         return metrics, contexts() - before

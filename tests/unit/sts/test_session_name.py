@@ -80,7 +80,7 @@ def test_session_name_of_invalid_utf8_is_valid() -> None:
         ("checkout-" * 4 + "blue-" + "checkout-" * 4, "checkout-" * 4 + "cyan-" + "checkout-" * 4),
         ("checkout-" * 4 + "/" + "checkout-" * 4, "checkout-" * 4 + ":" + "checkout-" * 4),
     ],
-    ids=["in the tail", "in the middle", "in what is cleaned"],
+    ids=["in the tail", "in the middle", "in replaced characters"],
 )
 def test_long_session_names_stay_different(one: str, other: str) -> None:
     assert session_name("shop", one) != session_name("shop", other)
@@ -104,7 +104,7 @@ def test_valid_session_name_is_not_changed(name: str) -> None:
 
 @steady
 @given(any_text)
-def test_configured_name_is_kept_or_a_valid_one_is_suggested(value: str) -> None:
+def test_configured_name_is_kept_or_a_valid_name_is_suggested(value: str) -> None:
     if VALID.fullmatch(value):
         assert parse_session_name("AWS_ROLE_SESSION_NAME", value) == value
         return
