@@ -18,7 +18,7 @@ class Lines:
         self.text = text
         breaks = list(_BREAK.finditer(text))
         self._starts = [0, *(found.end() for found in breaks)]
-        self.newline = breaks[0][0] if breaks and breaks[0][0] in ("\r\n", "\r") else "\n"
+        self.newline = _newline(breaks[0][0] if breaks else "", text)
 
     def start(self, at: int) -> int:
         """Return the beginning of the line that contains this position."""
@@ -62,6 +62,13 @@ class Lines:
                 break
             start = above
         return start
+
+
+def _newline(first: str, text: str) -> str:
+    """Return the line break for new lines. A lone CR is used only without LF, because Go needs LF before a `---`."""
+    if first == "\r" and "\n" in text:
+        return "\n"
+    return first if first in ("\r\n", "\r") else "\n"
 
 
 def column_of(lines: Lines, node: Mapping) -> int:

@@ -15,6 +15,13 @@ from sidecar.setup.yaml.reader import Node, read_documents
 
 _MARKER = re.compile(r"^(?=---(?:[ \t\r\n]|\Z))", re.MULTILINE)
 _BYTE_ORDER_MARK = "\ufeff"
+_MARK = re.compile(rf"(?:---[ \t]*\r?\n)?{_BYTE_ORDER_MARK}|")
+"""
+Pattern for a byte order mark at the beginning of a document, and for the marker line before it.
+
+kubectl reads the text after a marker line as a document of its own, which may begin with the mark.
+"""
+
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _JSON_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
 _NOT_CONTENT = re.compile(r"(?:---|\.\.\.|[%#][^\r\n]*+|\s)*+")
@@ -25,7 +32,8 @@ class Document(NamedTuple):
     """
     One part of a stream.
 
-    `mark` is the byte order mark before `text`, or empty. `line` is counted from 1. `values` are the values that
+    `mark` is the byte order mark before `text`, with a marker line before the mark, or empty. `line` is the line of
+    `text`, counted from 1. `values` are the values that
     kubectl reads. `roots` are the same values with positions; JSON that is not valid YAML has none. `error` is the
     reason why the rest cannot be read.
     """
@@ -54,13 +62,14 @@ def split_stream(stream: str) -> Iterator[tuple[str, int]]:
 
 def read_document(text: str, line: int = 1) -> Document:
     """Read one document."""
-    mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
-    text = text.removeprefix(_BYTE_ORDER_MARK)
+    found = _MARK.match(text)
+    mark = found[0] if found else ""
+    text = text.removeprefix(mark)
     roots, error = read_documents(_as_yaml(text))
     values = tuple(root.value for root in roots)
     if not roots and text.lstrip().startswith("{") and not isinstance(error, TooDeepError):
         values = tuple(value for value, _ in _decoded(_JSON_ESCAPE.sub(_whole_escape, text)))
-    return Document(mark, text, line, tuple(roots), values, error)
+    return Document(mark, text, line + mark.count("\n"), tuple(roots), values, error)
 
 
 def _as_yaml(text: str) -> str:

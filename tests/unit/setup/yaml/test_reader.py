@@ -150,6 +150,8 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n%YAML 1.1 # c\n---\nc: d\n": [{"a": "b"}, {"c": "d"}],
     "\ufeffa: b\n---\nc: d\n": [{"a": "b"}, {"c": "d"}],
     "\ufeff---\na: b\n": [{"a": "b"}],
+    "a: b\n---\n\ufeffc: d\n": [{"a": "b"}, {"c": "d"}],
+    "a: b\n---\n\ufeff---\nc: d\n--- \t\r\n\ufeff{e: f}\n": [{"a": "b"}, {"c": "d"}, {"e": "f"}],
     "a: b\r\n---\r\nc: d\r\n": [{"a": "b"}, {"c": "d"}],
     '{"a":1}{"b":2}': [{"a": 1}, {"b": 2}],
     '{"a":1}\n{"b":"\\ud83d\\ude00"}\n': [{"a": 1}, {"b": "😀"}],
