@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.injection.known_names import misnamed_label
 from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, PREFIX
 from sidecar.kubernetes.document import Document
 from sidecar.printable import printable
@@ -54,6 +55,10 @@ _MAX_TITLE_CHARACTERS = 600
 """Maximum length of an object's title in a message. Kubernetes allows names of 253 and namespaces of 63 characters."""
 
 _STEP = re.compile(r"([A-Za-z0-9_-]+)(\[\])?")
+
+
+_METADATA_OUTSIDE_PODS: tuple[Path, ...] = ((), ("spec", "jobTemplate"))
+"""The paths to metadata that people mistake for the Pod's: the object, and the Job template of a CronJob."""
 
 
 class PodPlace(NamedTuple):
@@ -130,25 +135,23 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
     native = native_path(owner)
     if native is not None:
         return [PodPlace(owner, native, _template_of(owner, native))]
-    if is_of_kubernetes(owner):
-        return []
     named = {path: pod for steps in paths for path, pod in _at(owner, steps, ()) if _is_template(pod)}
     found = [PodPlace(owner, path, pod) for path, pod in named.items()]
     template = part(owner, _TEMPLATE)
-    if _TEMPLATE not in named and _is_template(template) and _requests_in_metadata(template):
+    if _TEMPLATE not in named and _is_template(template) and _is_marked(template):
         found.append(PodPlace(owner, _TEMPLATE, template, is_requested=True))
     return found
 
 
 def has_unselected_template(owner: Document, pods: list[PodPlace]) -> bool:
     """Return whether a custom resource has a Pod template that is not selected."""
-    is_other = native_path(owner) is None and not is_of_kubernetes(owner)
-    return is_other and not pods and _is_template(part(owner, _TEMPLATE))
+    return native_path(owner) is None and not pods and _is_template(part(owner, _TEMPLATE))
 
 
 def is_of_kubernetes(owner: Document) -> bool:
-    """Return whether the object is one of Kubernetes' own."""
-    return bool(owner.get("apiVersion")) and group_of(owner) in _NATIVE_GROUPS
+    """Return whether the object is one of Kubernetes' own. A `Job` in the group `apps` is not one of them."""
+    is_in_wrong_group = str(owner.get("kind")) in _BY_KIND and native_path(owner) is None
+    return bool(owner.get("apiVersion")) and group_of(owner) in _NATIVE_GROUPS and not is_in_wrong_group
 
 
 def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
@@ -165,8 +168,13 @@ def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
 
 
 def requests_in_own_metadata(owner: Document) -> bool:
-    """Return whether the object's own metadata has our label with a value that requests a sidecar."""
-    return INJECT_LABEL in _requesting(mapping(mapping(owner.get("metadata")).get("labels")))
+    """
+    Return whether metadata outside the Pod has our label, or a misspelt one, with a value that requests a sidecar.
+
+    This is the metadata of the object or of a CronJob's Job template.
+    """
+    labels = [mapping(part(owner, (*path, "metadata", "labels"))) for path in _METADATA_OUTSIDE_PODS]
+    return any(INJECT_LABEL in _requesting(each) or misnamed_label(each) for each in labels)
 
 
 def template_around(owner: Document, path: Path) -> Path | None:
@@ -210,10 +218,11 @@ def _is_template(pod: Any) -> bool:
     return isinstance(mapping(mapping(pod).get("spec")).get("containers"), list)
 
 
-def _requests_in_metadata(pod: Document) -> list[str]:
-    """Return our label and annotations in a Pod's metadata, or nothing if the label opts out."""
+def _is_marked(pod: Document) -> bool:
+    """Return whether a Pod's metadata has our label or annotations, or a misspelt label, which then is an error."""
     metadata = mapping(pod.get("metadata"))
-    return [name for key in ("labels", "annotations") for name in _requesting(mapping(metadata.get(key)))]
+    labels, annotations = (mapping(metadata.get(key)) for key in ("labels", "annotations"))
+    return bool(_requesting(labels) or _requesting(annotations) or misnamed_label(labels))
 
 
 def _requesting(names: Document) -> list[str]:

@@ -41,7 +41,9 @@ def test_document_markers_and_line_ends_stay_unchanged(start: str, line_end: str
     assert written.count("\r\n") == (written.count("\n") if line_end == "\r\n" else 0)
 
 
-@pytest.mark.parametrize("before", ["\ufeff", "---\n\ufeff", "kind: Pod\rspec: {containers: [{name: a}]}\r\n---\n\ufeff"])
+@pytest.mark.parametrize(
+    "before", ["\ufeff", "---\n\ufeff", "kind: Pod\rspec: {containers: [{name: a}]}\r\n---\n\ufeff"]
+)
 def test_joined_files_with_marks_and_mixed_line_ends_are_read(before: str) -> None:
     """Windows editors begin a file with a byte order mark, and `cat` keeps the mark in the middle of a stream."""
     text = f"{before}kind: Pod\nspec:\n  containers:\n    - name: app\n"
@@ -49,7 +51,7 @@ def test_joined_files_with_marks_and_mixed_line_ends_are_read(before: str) -> No
     assert written.text.startswith(before[:1])
     assert len(written.workloads) == before.count("kind") + 1
     documents = list(yaml.safe_load_all(written.text.replace("\ufeff", "")))
-    assert [each["spec"]["initContainers"][0]["name"] for each in documents] == ["irsa-sidecar"] * len(written.workloads)
+    assert all(each["spec"]["initContainers"][0]["name"] == "irsa-sidecar" for each in documents)
 
 
 def test_error_after_a_mark_names_the_line_in_the_file() -> None:

@@ -67,6 +67,9 @@ OTHERS = [
     ("example.com/v1", "Deployment"),
     ("batch.example.com/v1", "Job"),
     ("example.com/v1", "Pod"),
+    ("v1", "DeploymentConfig"),  # OpenShift's old form
+    ("v1", "Deployment"),
+    ("apps/v1", "Job"),
 ]
 
 
@@ -124,6 +127,11 @@ REQUESTS_ELSEWHERE: dict[str, tuple[Any, str, str]] = {
         "--template-path spec.workerGroupSpecs[].template",
     ),
     "the object itself": (resource("example.com/v1", "App", {}, REQUESTING), "metadata.labels", "--template-path"),
+    "a kind in a wrong group": (
+        {"apiVersion": "apps/v1", "kind": "Pod", "metadata": {"name": "x", **REQUESTING}, "spec": template()["spec"]},
+        "metadata.labels",
+        "--template-path",
+    ),
     "a template without containers": (
         resource("example.com/v1", "App", {"template": {"metadata": REQUESTING}}),
         "spec.template.metadata.labels",
@@ -177,12 +185,30 @@ def test_labels_on_all_objects_are_accepted() -> None:
     assert run(service, rollout, monitor).workloads == ("Rollout x",)
 
 
-def test_label_only_on_a_native_object_causes_a_note() -> None:
+@pytest.mark.parametrize("label", [LABEL, "irsa-sidecar.io/injected"])
+def test_label_only_on_a_native_object_causes_a_note(label: str) -> None:
     misplaced = workload("apps/v1", "StatefulSet")
-    misplaced["metadata"] |= copy.deepcopy(REQUESTING)
+    misplaced["metadata"]["labels"] = {label: "true"}
     written = run(misplaced, workload("apps/v1", "Deployment", REQUESTING))
     assert written.workloads == ("Deployment x",)
     assert "StatefulSet x is left unchanged" in written.notes[0]
+
+
+def test_label_on_the_job_template_causes_a_note() -> None:
+    """A CronJob has metadata at three places, and the label counts only in the innermost."""
+    misplaced = resource(
+        "batch/v1", "CronJob", {"jobTemplate": {"metadata": REQUESTING, "spec": {"template": template()}}}
+    )
+    written = run(misplaced, workload("apps/v1", "Deployment", REQUESTING))
+    assert written.workloads == ("Deployment x",)
+    assert "CronJob x is left unchanged: its Pods lack the label" in written.notes[0]
+
+
+@pytest.mark.parametrize(("api_version", "kind"), OTHERS)
+def test_misspelt_label_in_a_custom_resource_is_an_error(api_version: str, kind: str) -> None:
+    misspelt = workload(api_version, kind, {"labels": {"irsa-sidecar.com/inject": "true"}})
+    for other in (PLAIN, workload("apps/v1", "Deployment", REQUESTING)):
+        assert f"Did you mean {LABEL}?" in error_of(other, misspelt)
 
 
 def test_items_of_a_typed_list_have_the_kind_of_the_list() -> None:
