@@ -22,7 +22,7 @@ _CONNECTION_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 
 
 async def accepted(listener: socket.socket) -> list[socket.socket]:
-    """Wait for connections, and return all that are waiting. Neither the listener nor they block."""
+    """Wait for connections, and return up to MAX_AT_ONCE of them. All sockets, also the listener, are non-blocking."""
     while True:
         await trio.lowlevel.wait_readable(listener)
         if found := list(_waiting_connections(listener)):

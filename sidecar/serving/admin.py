@@ -2,7 +2,7 @@
 Decide the responses of the admin listener, which serves probes and metrics but no credentials. Pure.
 
 `/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
-`/readyz/NAME` reports the same for one role; both return the reason if not. `/metrics` has all metrics.
+`/readyz/NAME` reports the same for one role. Each probe returns the reason if not. `/metrics` returns all metrics.
 """
 
 from collections.abc import Iterable, Mapping
@@ -97,7 +97,7 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "Seconds by which the clock of STS is ahead of this machine's clock, from the last response of STS.",
                _gauge(states, "skew_seconds")),
         Family("irsa_sidecar_refreshes_total", "counter",
-               "Attempts to get new credentials, by outcome: success, an error code, or token_ and the token problem.",
+               "Attempts to get new credentials, by outcome: success, an error code, or a token problem after token_.",
                [Sample({"role": role, "outcome": outcome}, count)
                 for (role, outcome), count in sorted(metrics.refreshes.items())]),
         histogram_family("irsa_sidecar_sts_request_duration_seconds", "Duration of exchanges with STS.",

@@ -3,8 +3,8 @@ Log which clients got credentials (`credentials_served`), and which clients were
 
 Rule: a flood of requests does not fill the log, and every response with credentials is in the log. Each second has one
 budget of lines for served credentials and one for denials. Denied clients therefore cannot use up the lines of the
-others. Responses above the budget are counted by role and key, or by role and reason. At the end of the second, one
-line per count reports them.
+others. Responses above the budget are counted by role and access key, or by role and reason. At the end of the second,
+one line reports each count.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """
 Create and read the secrets that clients send as `Authorization`, each in a file that may change.
 
-The secret isolates containers that share the Pod's loopback but not the volume of the secret. Rules. A secret that we
+The secret isolates containers that share the Pod's loopback but not the volume of the secret. Rule: a secret that we
 created is replaced at every start, because another program may have listened on the port and received it. A secret that
 an operator created is kept. The file contains only the secret, without a line ending, because botocore and Go reject a
 token that ends in one. The module imports little, because the daemon imports it before it binds the listener.
@@ -81,7 +81,7 @@ def new_secret() -> str:
     """
     Return a new secret: PREFIX and 256 random bits in base64url.
 
-    The module `secrets` would import OpenSSL.
+    The standard module `secrets` is not used, because it imports OpenSSL.
     """
     digits = b2a_base64(os.urandom(SECRET_BYTES), newline=False).rstrip(b"=")
     return PREFIX + digits.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")

@@ -19,7 +19,7 @@ class Connection(socket.SocketType):
     """
     An accepted socket, without the Python class that the standard library adds.
 
-    Its creation needs no conversion of the address family and the type to enums, which takes a third of an accept.
+    It is created without a conversion of address family and type to enums, which takes a third of an accept's time.
     """
 
     __slots__ = ("__weakref__",)

@@ -1,7 +1,8 @@
 """
 Limit the connections and the waiting bytes of all HTTP servers together, by closing connections above the limits.
 
-Rule: connections that never completed a request are closed first, and among them the one that has waited longest.
+Rule: connections that never completed a request are closed first. In both groups, those that have sent nothing come
+first, then those whose request is incomplete, then those that do not read. Of equal ones, the longest wait comes first.
 Before its first request, no client can be distinguished from the API server, so every client may connect.
 """
 
@@ -50,7 +51,7 @@ class Budget:
         """
         Close one connection if others wait for a place. Call this before a wait for a client that has sent nothing.
 
-        Many connections that arrive at once find no silent connection to close, because none of them waits yet.
+        When many connections arrive at once, `make_room` finds none to close, because none of them waits yet.
         """
         if not self.connections.available_tokens and self.connections.statistics().tasks_waiting:
             _close_one(self.silent)
@@ -59,8 +60,8 @@ class Budget:
         """
         Count received bytes of a body, or the bytes of a response.
 
-        Above the limit, close the connection that has waited longest to send its response. If there is none, close the
-        one that has waited longest for the rest of its body.
+        Above the limit, close one connection. A connection that waits to send its response is closed before one that
+        waits for the rest of its body. Connections that never completed a request come before both.
         """
         self.waiting_bytes += count
         if self.waiting_bytes > MAX_WAITING_BYTES:
@@ -69,9 +70,9 @@ class Budget:
 
 class waiting:  # noqa: N801  it is used as a function, as in contextlib
     """
-    A wait for a client of at most `seconds`, or until the budget closes the connection.
+    A wait for a client, which ends after `seconds`, or when the budget closes the connection.
 
-    A class needs half of the CPU of a generator with contextlib.
+    A class needs half of the CPU time of a generator with contextlib.
     """
 
     __slots__ = ("_is_known", "_scope", "_tables")
@@ -95,7 +96,7 @@ class waiting:  # noqa: N801  it is used as a function, as in contextlib
 
 
 def _close_one(*tables: Waits) -> None:
-    """Cancel the oldest wait for a client that never completed a request, or else the oldest wait."""
+    """Cancel the first wait for a client that never completed a request, or else the first wait, in table order."""
     candidates = [scope for waits in tables for scope, is_known in waits.items() if not is_known]
     candidates += [scope for waits in tables for scope in waits]
     if candidates:

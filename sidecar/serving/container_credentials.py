@@ -54,9 +54,9 @@ class Response(NamedTuple):
     An HTTP response, with the facts that metrics and the audit log need.
 
     `content` is the whole response in bytes. `snapshot` are the credentials in it, if any. `denial` is the reason for
-    denying them. With `hold`, the server waits for that event and decides again; it sends this response if the event
-    does not happen in time. `peer` is set if the audit log reserved a line for this response. `is_for_all` is True if
-    every client that sends the same request at this time gets this response.
+    denying them. With `hold`, the server waits for that event for a limited time, and then decides again. `peer` is set
+    if the audit log reserved a line for this response. `is_for_all` is True if every client that sends the same request
+    at this time gets this response.
     """
 
     status: int
@@ -77,9 +77,9 @@ class Hold(Enum):
     """The event that a request waits for."""
 
     CREDENTIALS = "credentials"
-    """The event that the role's first credentials arrived, for which the request waits."""
-    SECRET = "secret"  # noqa: S105  the name of a kind
-    """The event that a check of the secret's file ended, because the client may have read a newer secret there."""
+    """The arrival of the role's first credentials."""
+    SECRET = "secret"  # noqa: S105  the name of an event
+    """The end of a check of the secret's file, because the client may have read a newer secret there."""
     USER = "user"
     """The next time at which the kernel's tables may be read, to find the client's user."""
 

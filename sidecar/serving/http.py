@@ -146,7 +146,7 @@ def error_response(
     status: int, message: str, *, code: str | None = None, headers: Iterable[tuple[str, str]] = ()
 ) -> bytes:
     """
-    Return a response whose message an SDK shows to a person. The code defaults to the status's reason phrase.
+    Return a response whose message an SDK shows to a person. The default code is the reason phrase without spaces.
 
     Both spellings are in the body: Go, Java and Python read `code` and `message`, JavaScript and Kotlin `Code` and
     `Message`.
@@ -251,7 +251,7 @@ def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Rejection | Non
 
 parse: Parse = Grammar("GET").parse
 """
-The grammar of every listener that needs no other method.
+The parser of every listener that accepts only GET.
 
 Rule: no result is kept between requests, because a head may contain a secret (`Authorization`).
 """

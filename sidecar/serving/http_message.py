@@ -125,7 +125,7 @@ def head_end(buffer: bytearray, searched: int, limit: int) -> int | None:
     """
     Return the length of the head at the start of the buffer, or None if more bytes are needed.
 
-    The first `searched` bytes had no end.
+    An earlier search found no end in the first `searched` bytes.
 
     Raises RejectedError if the head exceeds the limit, or cannot become valid.
     """

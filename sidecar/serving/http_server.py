@@ -54,7 +54,7 @@ connection that we close."""
 CLOSE_SECONDS = 1.0
 
 RESPONSE_COPIES = 2
-"""Number of copies of a response in memory during the send: the original, and as HTTP. TLS copies one record only."""
+"""Number of copies of a body in memory during the send: the original, and in the HTTP message. TLS adds one record."""
 
 LINGER_BYTES = 256 * 1024
 """Maximum number of bytes of an unread body that are discarded before a connection is closed."""
@@ -197,7 +197,7 @@ class _Connection:
             self._count(0)
 
     def _count(self, size: int) -> None:
-        """Count this number of bytes of a body instead of the number so far."""
+        """Set the number of bytes that the budget counts for this connection's body."""
         if size > self._counted:
             self._server.budget.add(size - self._counted)
         else:
@@ -242,7 +242,7 @@ class _Connection:
         """
         Return the request when it is complete, or None after the deadline.
 
-        Raises RejectedError.
+        Raises RejectedError if it is invalid, or the client closes the connection before it is complete.
         """
         with waiting(READ_SECONDS, self._server.budget.reading, is_known=self._is_known):
             while (request := self._complete()) is None:
@@ -272,7 +272,7 @@ class _Connection:
         """
         Return the request in the buffer, or None if more bytes are needed.
 
-        Raises RejectedError.
+        Raises RejectedError if the request is invalid or too long.
         """
         if self._head is None:
             self._head = self._complete_head()
@@ -299,7 +299,11 @@ class _Connection:
         return head
 
     async def _send(self, response: Response, *, is_last: bool) -> None:
-        """Raise TooSlowError if the client does not read, or if other connections need the memory."""
+        """
+        Send the response, and then the pieces of `write_body`.
+
+        Raises TooSlowError if the client does not read, or if other connections need the memory.
+        """
         has_body = self._head is None or self._head.method != "HEAD"
         data = response_bytes(response, has_body=has_body, is_last=is_last)
         if not self._stream.send_now(data):

@@ -33,7 +33,7 @@ MAX_SESSION_SECONDS = 21_600
 """Maximum duration of a session in EC2's service (6 hours)."""
 
 parse = http.Grammar("GET", "PUT").parse
-"""The grammar of GET and PUT. A PUT has no body either: EC2's clients send the session's length in a header."""
+"""The parser of GET and PUT. A PUT has no body either: EC2's clients send the session's length in a header."""
 
 
 class ImdsRole(endpoint.Route, Protocol):
@@ -87,7 +87,7 @@ _RECORD_DIGITS = 16
 
 def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> Response:
     """
-    Return a token for the requested number of seconds. A header repeats that number for Go's and Rust's SDKs.
+    Return a token for the requested number of seconds, or a rejection. A header repeats that number for Go and Rust.
 
     After a 403, 404 or 405, most SDKs would use version 1 from then on. After a 400 they stop.
     """
@@ -133,7 +133,7 @@ _INFO = b"latest/meta-data/iam/info"
 
 def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> Response:
     """
-    Return the document at the path, or a 503 with the reason if there are no valid credentials.
+    Return the document at the path, a 404 if there is none, or a 503 with the reason why credentials are missing.
 
     EC2 would return 200 with a `Code` other than Success. No SDK accepts either response as credentials. But only a 503
     makes Go, Rust and the older JavaScript retry, and Java shows the message of a 503.

@@ -58,7 +58,11 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
 
 
 def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
-    """Bind the sockets for `listen`. The kernel refuses connections until `start_listening`."""
+    """
+    Bind the sockets for `listen`. The kernel refuses connections until `start_listening`.
+
+    Raises ConfigurationError if a socket cannot be bound.
+    """
     host, port = address
     hosts = [host, OTHER_FAMILY[host]] if host in OTHER_FAMILY else [host]
     tries = _FREE_PORT_TRIES if port == 0 else 1
@@ -73,9 +77,9 @@ def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
 
 def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
     """
-    Accept connections on bound sockets.
+    Let the kernel accept connections on these bound sockets.
 
-    Raises ConfigurationError if another process now listens on the port.
+    Raises ConfigurationError if another process now listens on the port. All sockets are then closed.
     """
     for listener in listeners:
         try:

@@ -18,7 +18,7 @@ class Handler(Protocol):
 
     @property
     def parse(self) -> http.Parse:
-        """The grammar of requests."""
+        """The parser of requests."""
 
     def now(self) -> Instant:
         """Return the current time on both clocks."""

@@ -142,7 +142,7 @@ def connection_key(sock: socket.SocketType) -> ConnectionKey:
     """
     Return the key of the client's side of this accepted socket.
 
-    Raises OSError when it is no longer connected.
+    Raises OSError if the socket is no longer connected, or an address is link-local.
     """
     (host, port), (our_host, our_port) = sock.getpeername()[:2], sock.getsockname()[:2]
     source, destination = packed(host), packed(our_host)

@@ -31,7 +31,7 @@ class ProcessLookup:
         self._last_found: int | None = None
 
     def find(self, owner: Owner, second: int, *, is_denial: bool) -> int | None:
-        """Return the id of a process that has the owner's socket open, or None if the budget does not suffice."""
+        """Return the id of a process that has the owner's socket open, or None if none is found within the budget."""
         if second != self._second:
             self._second, self._left = second, {False: CHECKS_A_SECOND, True: DENIAL_CHECKS_A_SECOND}
         wanted = f"socket:[{owner.inode}]"

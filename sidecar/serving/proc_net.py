@@ -74,7 +74,7 @@ def find_in_proc(key: ConnectionKey) -> Owner | None:
 
 
 def owner_in_tables(tables: dict[str, bytes], key: ConnectionKey) -> Owner | None:
-    """Return the owner in the tables, or None if there are several."""
+    """Return the owner in the tables, or None if there is none or more than one."""
     found = {owner for path, wanted in _wanted_lines(key) for owner in owners_in(tables[path], wanted)}
     return found.pop() if len(found) == 1 else None
 

@@ -49,7 +49,7 @@ STOP_HEAD_SECONDS = 0.2
 """Time for a request to arrive after the server begins to stop. The kernel may still hold the request's connection."""
 
 _MAX_HOLDS = 2
-"""Maximum number of times that one request is held: for a newer secret, and then for the lookup of its user."""
+"""Maximum number of times that one request is held: for a newer secret, and then for the client's user."""
 
 CLIENT_GONE = 499
 """The observed status for a client that disconnected before the end of its response. It is never sent; nginx also logs
@@ -192,7 +192,7 @@ class _Server:
         """
         Respond at once if exactly one complete request has arrived. Otherwise start a task for the connection.
 
-        Return the decision that the next identical request of this pass gets too.
+        Return the decision that the next identical request of this pass gets too, or None.
         """
         try:
             buffer = sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
@@ -256,7 +256,7 @@ class _Server:
         return self.tasks < self.limits.connections or bool(self.idle)
 
     def _start_reading(self, sock: Connection, address: Any, buffer: bytes) -> None:
-        """Start a task that reads the rest. The connection is idle from now on, so a pass keeps its newest clients."""
+        """Start a task that reads the rest. The connection counts as idle at once, so later ones can evict it."""
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
         if self._start(self._serve_connection, sock, address, buffer, waiting):
             self.idle[waiting] = None
@@ -304,7 +304,7 @@ class _Server:
     async def _read(
         self, sock: Connection, buffer: bytes, waiting: trio.CancelScope
     ) -> tuple[Request | Rejection | None, int]:
-        """Return the request or its rejection, and the received bytes. Return None if the client sent nothing."""
+        """Return the request, its rejection, or None if the client sent nothing, and the number of received bytes."""
         with self._evictable(waiting):
             while (request := self.handler.parse(buffer)) is None:
                 chunk = await _receive(sock)

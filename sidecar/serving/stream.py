@@ -1,9 +1,10 @@
 """
 Read and write a non-blocking socket, plain or within TLS.
 
-TLS runs on buffers in memory, as in trio.SSLStream, but with less work per record. ssl.SSLSocket would need no buffers,
-but with them, requests to the API server failed in the image (`Broken pipe`), probably because OpenSSL keeps the errors
-of sockets in one queue for each thread (docs/decisions/0023-own-parser-for-the-webhook.md).
+TLS runs on buffers in memory, as in trio.SSLStream, but with less work per record. ssl.SSLSocket would need no buffers.
+But while connections used ssl.SSLSocket, requests to the API server failed in the image (`Broken pipe`). A probable
+cause is that OpenSSL keeps the errors of sockets in one queue for each thread
+(docs/decisions/0023-own-parser-for-the-webhook.md).
 
 Rule: every `receive` lets other tasks run once, and `send_now` never waits.
 """
@@ -38,7 +39,7 @@ class Stream:
         """
         Switch the connection to TLS, in the role of the server.
 
-        Raises ssl.SSLError if the client does not use TLS.
+        Raises ssl.SSLError if the handshake fails, for example because the client does not use TLS.
         """
         tls = context.wrap_bio(self._received, self._encrypted, server_side=True)
         while True:
@@ -119,7 +120,7 @@ class Stream:
 
     def end_sending(self) -> None:
         """
-        Tell the client that nothing follows. `receive` then returns bytes without decryption.
+        Signal to the client that nothing follows. `receive` then returns bytes without decryption.
 
         TLS's close_notify does not wait for the client's (RFC 8446, 6.1).
         """

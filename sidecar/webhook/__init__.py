@@ -1,5 +1,5 @@
 """
-Respond to admission reviews. The response to an AdmissionReview has a patch or a rejection.
+Respond to admission reviews of Pods. A response contains a patch or a rejection, or allows the Pod unchanged.
 
     run.py                     create the parts, and stop them in order
     service.py                 the routes, and the tree of tasks
@@ -8,7 +8,7 @@ Respond to admission reviews. The response to an AdmissionReview has a patch or 
     known_service_accounts.py  the bounded memory of the watch (pure)
     turns.py                   let namespaces take turns with expensive reviews
     events.py                  send warnings to the owners of Pods
-    metrics.py                 count, and write the metrics
+    metrics.py                 count reviews, lookups and Events, and write the metrics
     tls.py                     the active TLS context
     certificate/issue.py       create and renew authorities and certificates (pure)
     certificate/ca_rollover.py decide which authorities the API server trusts (pure)

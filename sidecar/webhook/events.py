@@ -51,7 +51,7 @@ class Events:
         self._emitted_at: dict[tuple[str, str], float] = {}
 
     def emit(self, review: Review, result: ReviewResult) -> None:
-        """Queue an Event for each warning if the Pod has an owner. The Event belongs to the owner."""
+        """Queue an Event about the Pod's owner, if it has one, for each new warning. Drop it if the queue is full."""
         owner = _owner(review)
         if owner is None or review.is_dry_run:
             return

@@ -2,8 +2,8 @@
 Keep ServiceAccounts in memory, with a limit for each namespace and a limit for all of them. Pure.
 
 Rule: only annotations that injection can use are kept: a valid ARN for the role, and values that are not too long.
-ServiceAccounts beyond the limit of their namespace, or beyond the limit for all, are not kept. The webhook requests
-them from the API server.
+A ServiceAccount with another value, or beyond the limit of its namespace or the limit for all, is not kept. The webhook
+requests it from the API server.
 """
 
 import re
@@ -36,7 +36,7 @@ MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
 """Limit for one namespace, about 5,000 ServiceAccounts with a role each."""
 
 MAX_UNREAD = 4
-"""The most names of other annotations per ServiceAccount. A message uses them to suggest the right name."""
+"""Limit for the names of other annotations that are kept per ServiceAccount. A message suggests the right name."""
 
 _MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
@@ -84,7 +84,7 @@ class KnownServiceAccounts:
         self._bytes: Counter[str] = Counter()
         self._total = 0
         self.beyond = 0
-        """The number of ServiceAccounts that were not kept because of a limit."""
+        """The number of ServiceAccounts that were not kept, because of a limit or an unusable annotation."""
 
     def __len__(self) -> int:
         return len(self._accounts)

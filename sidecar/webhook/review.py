@@ -32,7 +32,7 @@ if it consists of short variables.
 """
 
 MAX_PATCH_BYTES = 1024 * 1024
-"""Limit for the change to a Pod. etcd accepts objects of 1.5 MiB."""
+"""Limit for the change to a Pod. etcd accepts objects of at most 1.5 MiB."""
 
 MAX_REASON_CHARACTERS = 2000
 """Longest text of a rejection, which is logged and shown to the Pod's author. The text may quote the Pod."""
@@ -52,7 +52,7 @@ class Outcome(Enum):
 
 
 class Review(NamedTuple):
-    """A valid review. `service_account` is a name. `pod` is None if it does not request a sidecar."""
+    """A valid review. `service_account` is a name. `pod` is None unless the review is of a Pod that needs a sidecar."""
 
     uid: str
     namespace: str
@@ -62,19 +62,19 @@ class Review(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the Pod's name, or its prefix: the API server completes a generated name after the webhooks."""
+        """Return the Pod's name, or its prefix and `*` because the API server completes a name after the webhooks."""
         metadata = (self.pod or {}).get("metadata") or {}
         return str(metadata.get("name") or f"{metadata.get('generateName') or ''}*")
 
     @property
     def names_role(self) -> bool:
-        """Return whether the Pod names its own role."""
+        """Return whether an annotation of the Pod names its role or roles."""
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and (ROLE_ARN in annotations or ROLES in annotations)
 
     @property
     def lists_roles(self) -> bool:
-        """Return whether the Pod has a list of roles, which needs a parser."""
+        """Return whether the Pod has an annotation with a list of roles, which takes long to parse."""
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and ROLES in annotations
 
@@ -93,7 +93,7 @@ def read_review(body: bytes) -> Review:
     """
     Parse a review.
 
-    Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size.
+    Raises ConfigurationError unless it is an AdmissionReview v1 of an acceptable size, with valid names.
     """
     if parts_in(body) > MAX_PARTS:
         raise ConfigurationError(
@@ -139,7 +139,7 @@ def _is_pod(request: Document) -> bool:
 
 def decide(review: Review, service_account: ServiceAccount | None, settings: Settings) -> ReviewResult:
     """
-    Return the result of a review of a Pod with this ServiceAccount. Never raises.
+    Return the result of a review. `service_account` is None if it does not exist, or is not necessary. Never raises.
 
     A Pod that causes an unexpected exception is rejected with a message. Without a response, the API server would show
     the author only that the webhook failed.

@@ -55,7 +55,7 @@ async def run(options: Options) -> None:
     """
     Serve until a signal.
 
-    Raises ConfigurationError if the cluster's configuration is not usable, or an address cannot be used.
+    Raises ConfigurationError if the cluster's configuration, the mounted certificate or an address cannot be used.
     """
     log, writer = make_logger(options.log_format, options.log_level)
     async with open_api(find_cluster(os.environ, options.context)) as api:
@@ -74,7 +74,7 @@ async def run(options: Options) -> None:
 
 def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.socket]]:
     """
-    Return the sockets of both ports.
+    Return the listening sockets for reviews, and those for probes and metrics.
 
     Raises ConfigurationError if an address cannot be used.
     """
@@ -83,7 +83,7 @@ def open_listeners(options: Options) -> tuple[list[socket.socket], list[socket.s
 
 def make_service(options: Options, api: KubernetesApi, log: Logger) -> Service:
     """
-    Create the service.
+    Create the service and its parts from the options.
 
     Raises ConfigurationError if the mounted certificate cannot be used.
     """

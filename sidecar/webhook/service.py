@@ -46,13 +46,13 @@ VERSION_SECONDS = 3600.0
 """Interval between checks of the API server's version, which may change while the webhook runs."""
 
 LARGE_BYTES = 64 * 1024
-"""Size from which a review is large. Parsed, it can use 24 times that memory while it waits for a ServiceAccount."""
+"""Size above which a review is large. A parsed review can use 24 times its size while it waits for a ServiceAccount."""
 
 LONG_PARTS = 2000
-"""Number of values from which a review takes long, 20 ms or more. The reviews of most Pods have 200 to 600 values."""
+"""Number of values above which a review takes long, 20 ms or more. The reviews of most Pods have 200 to 600 values."""
 
 MAX_LARGE_WAITING = 6
-"""Limit for waiting large reviews, of 4 MiB each. With the parsed one, they leave 4 MiB for the bodies of others."""
+"""Limit for waiting large reviews. They and the parsed one, of 4 MiB each, leave 4 MiB for the bodies of others."""
 
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -78,7 +78,7 @@ class Service:
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
-    """Held while a large review is parsed, so that only one is parsed at a time."""
+    """The lock that a large review holds from parsing to its response, so that only one is in memory as objects."""
     roles: Turns = field(default_factory=Turns)
     """The queue of reviews that take long, such as reviews with a list of roles.
 
@@ -131,7 +131,7 @@ class Service:
     async def respond(self, request: Request) -> Response:
         """Respond to an AdmissionReview from the API server."""
         if request.path != PATH:
-            return text_response(404, f"Here is {PATH}.")
+            return text_response(404, f"The only path is {PATH}.")
         if request.method != "POST":
             return text_response(405, f"POST an AdmissionReview to {PATH}.", ("Allow", "POST"))
         if len(request.body) <= LARGE_BYTES:
@@ -209,14 +209,14 @@ class Service:
                 dropped_lines=self.dropped_lines(),
             )
             return Response(200, body, _METRICS)
-        return text_response(404, "Here are /livez, /readyz and /metrics.")
+        return text_response(404, "The paths are /livez, /readyz and /metrics.")
 
     def problems(self) -> list[str]:
         """
         Return the reasons why the webhook is not ready.
 
-        A broken watch is not a reason, because the webhook then requests each ServiceAccount. An unreachable API server
-        is not a reason either, because it creates no Pods in that time.
+        A broken watch is not a reason, because the webhook then requests each ServiceAccount. An API server that
+        becomes unreachable after the start is not a reason either, because it creates no Pods in that time.
         """
         found = [] if self.tls.context else [getattr(self.certificate, "last_error", None) or "no certificate yet"]
         if self.version is None:

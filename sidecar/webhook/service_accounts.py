@@ -4,7 +4,7 @@ Find ServiceAccounts by name, from a watch or by a request to the API server.
 A Pod is often created a moment after its ServiceAccount, when the watch may not have reported it yet. So the webhook
 requests a ServiceAccount that the watch does not know, or that has no role although the Pod needs one. While no watch
 is running, the webhook requests every ServiceAccount. It also requests those that known_service_accounts.py does not
-keep: a client of one namespace must not be able to use the memory for all namespaces.
+keep, because the ServiceAccounts of one namespace must not fill the memory for all namespaces.
 """
 
 import random
@@ -59,7 +59,7 @@ class ServiceAccounts:
         """
         Return the ServiceAccount, or None if it does not exist.
 
-        Raises KubernetesError if a request fails.
+        Raises KubernetesError if a request fails, or cannot begin in time.
         """
         known = self._known.get(namespace, name) if self.is_live else None
         if known is not None and (not needs_role or EKS_ROLE_ARN in known.annotations):
@@ -79,7 +79,7 @@ class ServiceAccounts:
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         """
-        Wait for one of REQUESTS_AT_ONCE slots.
+        Wait for one of REQUESTS_AT_ONCE slots, and hold it for the block.
 
         Raises KubernetesError if no slot is free in time.
         """

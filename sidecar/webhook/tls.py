@@ -32,7 +32,7 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
     """
     Return a context with this certificate.
 
-    Raises ConfigurationError if OpenSSL rejects it, such as a short key.
+    Raises ConfigurationError if OpenSSL rejects the certificate or the key, for example a short key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -50,7 +50,7 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """Yield the path of a file in memory for OpenSSL. A key is never on a disk, and the Pod's disk may be read-only."""
+    """Yield the path of a file in memory, because a key must not be on a disk, and the Pod's disk may be read-only."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         os.write(fd, content)

@@ -46,7 +46,7 @@ class Turns:
         """
         Wait for a turn and hold it for the block.
 
-        Raises FullError if too many are waiting.
+        Raises FullError if too many are waiting, or a place of another namespace replaced this one.
         """
         if self._is_taken:
             await self._wait(namespace)
@@ -73,7 +73,7 @@ class Turns:
 
     def _make_room(self, namespace: str) -> None:
         """
-        Free a place by removing one of another namespace if necessary.
+        Make sure that the queue has a free place. If the queue is full, remove a place of the namespace with most.
 
         Raises FullError if that is not possible.
         """

@@ -1,1 +1,1 @@
-"""Manage the webhook's certificate: issue and renew one automatically, or read one from mounted files."""
+"""Manage the webhook's certificate: issue and renew it automatically, or read it from mounted files."""

@@ -3,11 +3,11 @@ Decide which authorities the API server trusts, and when a replica may serve a n
 
 Rule: the API server trusts an authority before a replica serves a certificate that the authority signed. A replica
 serves such a certificate only when the authority has been in the configuration for some seconds. By then every API
-server has seen the authority. An authority that is not in the Secret stays in the configuration for an hour. Another
-replica may still serve a certificate that this authority signed.
+server has seen the authority. An authority that this replica no longer needs stays in the configuration for an hour,
+because another replica may still serve a certificate that this authority signed.
 
-So no Pod is rejected if the Secret is deleted, damaged or restored from a backup while the webhook runs. The API server
-trusts the previous certificate until no replica serves it.
+The API server therefore trusts the previous certificate until no replica serves it. No Pod is rejected if the Secret is
+deleted, damaged or restored from a backup while the webhook runs.
 """
 
 import base64
@@ -18,10 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 SETTLED_SECONDS = 10.0
-"""Delay before a certificate of a new authority is served. A watch event arrives in much less than 1 s."""
+"""Delay before a certificate of a new authority is served. A change reaches every API server in much less than 1 s."""
 
 KEPT_SECONDS = 3600.0
-"""Time for which an unneeded authority stays. A replica may be disconnected from the API server for less than this."""
+"""Time for which an unneeded authority stays, because another replica may be disconnected from the API server."""
 
 MAX_KEPT = 8
 """Limit for unneeded authorities, so that repeated damage to the Secret does not grow the configuration."""

@@ -79,7 +79,7 @@ def validity_of(pair: KeyPair) -> Validity:
 
 
 def renewed(bundle: CertificateBundle | None, names: Sequence[str], now: datetime) -> CertificateBundle:
-    """Return the bundle for these DNS names and addresses, renewed if it is due. Otherwise return it unchanged."""
+    """Return a bundle for these DNS names and addresses. Keep each part of `bundle` that exists and is not due."""
     authorities = tuple(a for a in (bundle.authorities if bundle else ()) if _read(a).not_valid_after_utc > now)
     if not authorities or _read(authorities[-1]).not_valid_after_utc - now < AUTHORITY_RENEWAL:
         authorities = (*authorities, _new_authority(now))
@@ -91,13 +91,13 @@ def renewed(bundle: CertificateBundle | None, names: Sequence[str], now: datetim
 
 
 def signer_of(bundle: CertificateBundle) -> KeyPair | None:
-    """Return the authority that signed the certificate, or None."""
+    """Return the authority that signed the certificate, or None if the bundle does not contain this authority."""
     serving = _read(bundle.serving)
     return next((each for each in bundle.authorities if _has_signed(_read(each), serving)), None)
 
 
 def is_usable(bundle: CertificateBundle, names: Iterable[str], now: datetime) -> bool:
-    """Return whether the certificate may be served for these names, even if it is due."""
+    """Return whether the certificate may be served for these names, even if it is due for renewal."""
     certificate = _read(bundle.serving)
     is_now = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
     return is_now and _names_of(certificate) == set(names) and signer_of(bundle) is not None

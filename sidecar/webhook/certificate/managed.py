@@ -1,12 +1,12 @@
 """
 Issue and renew the webhook's certificate, and keep it in a Secret that the replicas share.
 
-The content of the Secret is always the one to use. If the Secret is missing, unusable or due for renewal, a replica
+Every replica uses the certificate in the Secret. If this certificate is missing, unusable or due for renewal, a replica
 writes a new one. If two replicas write at the same time, the API server accepts only one write (by resourceVersion, or
-because the name exists). The other replica reads again. Every replica adds all authorities in the Secret to the
-MutatingWebhookConfiguration, even after an operator applied a manifest without them. It serves the certificate in the
-Secret when the API server trusts its authority (ca_rollover.py has the order). The certificate is for the host names in
-that configuration, because the API server calls these hosts.
+because the name exists). The other replica reads the Secret again. Every replica adds all authorities in the Secret to
+the MutatingWebhookConfiguration, even after an operator applied a manifest without them. A replica serves the
+certificate in the Secret after the API server trusts its authority (ca_rollover.py contains the order). The certificate
+is for the host names in the configuration, because the API server calls these hosts.
 """
 
 import base64
@@ -56,7 +56,7 @@ _Jitter = Callable[[], float]
 
 @dataclass(eq=False, repr=False)
 class OwnCertificate:
-    """The certificate in the Secret, in `tls` and in the configuration. `last_error` is the reason if it is missing."""
+    """The certificate in the Secret, which `run` keeps active in `tls`. `last_error` explains why none is active."""
 
     api: KubernetesApi
     configuration: str
@@ -102,7 +102,7 @@ class OwnCertificate:
         """
         Bring the certificate up to date, and return the seconds until the next check.
 
-        Raises KubernetesError if the webhook's configuration is missing, or a request fails.
+        Raises KubernetesError if the webhook's configuration is missing or names no host, or if a request fails.
         """
         configuration = await self.api.get(f"{CONFIGURATIONS}/{self.configuration}")
         if configuration is None:
@@ -118,7 +118,13 @@ class OwnCertificate:
         return CHECK_SECONDS
 
     async def _shared_bundle(self, names: Sequence[str]) -> CertificateBundle:
-        """Return the bundle in the Secret, and renew it first if it is due."""
+        """
+        Return the bundle in the Secret. If it is missing or due, first write a new one to the Secret.
+
+        If that write fails, return the existing bundle if it is usable.
+
+        Raises KubernetesError if it is not usable, or another replica wrote the Secret.
+        """
         path = f"{self._secrets}/{self.secret}"
         secret = await self.api.get(path)
         existing = _bundle_in(secret) if secret else None
@@ -129,7 +135,7 @@ class OwnCertificate:
         try:
             await (self.api.replace(path, document) if secret else self.api.create(self._secrets, document))
         except KubernetesError as error:
-            # A conflict means that another replica wrote the Secret. The caller tries again soon, and reads that one.
+            # A conflict means that another replica wrote the Secret. The caller soon tries again and reads that Secret.
             if existing is None or error.status == CONFLICT or not is_usable(existing, names, now_utc(self.now())):
                 raise
             expires_at = existing.expires_at.isoformat()
@@ -164,7 +170,7 @@ class OwnCertificate:
             self.log.info("ca_bundle_updated", configuration=self.configuration, authorities=len(authorities))
 
     def _seconds_until_usable(self, bundle: CertificateBundle) -> float:
-        """Return the seconds until the new certificate may be used, or 0 if no valid certificate is active."""
+        """Return the seconds until the new certificate may be used, which is 0 if no valid certificate is active."""
         signer = signer_of(bundle)
         if signer is None or self._active is None or self._active.expires_at <= now_utc(self.now()):
             return 0.0
@@ -187,7 +193,7 @@ class OwnCertificate:
         self._changed.set()
 
     def _lost(self, error: KubernetesError) -> None:
-        """Log the end of a watch. Hourly checks continue. Only a missing permission needs the operator."""
+        """Log the end of a watch, as a warning only if the operator must add a permission. Hourly checks continue."""
         log = self.log.warning if error.status == FORBIDDEN else self.log.debug
         log("certificate_watch_ended", reason=str(error))
 
@@ -202,7 +208,7 @@ def names_of(configuration: Document) -> list[str]:
     for webhook in configuration.get("webhooks") or ():
         client = webhook["clientConfig"]
         if service := client.get("service"):
-            # Reference, WebhookClientConfig: the certificate must be for <name>.<namespace>.svc.
+            # Kubernetes API reference, WebhookClientConfig: the certificate must be for <name>.<namespace>.svc.
             found.add(f"{service['name']}.{service['namespace']}.svc")
         elif host := urlsplit(client.get("url") or "").hostname:
             found.add(host)
@@ -215,14 +221,14 @@ def names_of(configuration: Document) -> list[str]:
 
 
 def ca_bundles_of(configuration: Document) -> list[Authorities]:
-    """Return the authorities that each webhook of the configuration trusts."""
+    """Return the authorities in the caBundle of each webhook in the configuration."""
     return [
         authorities_in(webhook["clientConfig"].get("caBundle") or "") for webhook in configuration.get("webhooks") or ()
     ]
 
 
 def _bundle_in(secret: Document) -> CertificateBundle | None:
-    """Return the bundle in the Secret, or None if it cannot be served."""
+    """Return the bundle in the Secret, or None if there is none that can be served."""
     bundle = from_secret(_decoded(secret))
     try:
         if bundle is not None:

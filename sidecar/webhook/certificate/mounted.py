@@ -1,5 +1,5 @@
 """
-Use a certificate of another issuer, such as cert-manager's in a mounted Secret, and read it again after a change.
+Use a certificate of another issuer, such as cert-manager, from a mounted Secret, and read it again after a change.
 
 Rule: if a new certificate is unusable, the previous one stays active. The issuer of the certificate also updates the
 caBundle of the webhook's configuration. cert-manager uses the annotation cert-manager.io/inject-ca-from for this.
@@ -22,9 +22,9 @@ _Versions = tuple[tuple[int, int, int] | None, ...]
 
 class MountedCertificate:
     """
-    The certificate in two files, which is active in `tls`.
+    A certificate and its key in two files. The certificate is active in `tls`.
 
-    Raises ConfigurationError if it is unusable at start.
+    Raises ConfigurationError if the certificate is unusable at the start.
     """
 
     def __init__(self, certificate_file: str, key_file: str, tls: Tls, log: Logger, metrics: WebhookMetrics) -> None:

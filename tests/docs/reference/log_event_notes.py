@@ -371,7 +371,7 @@ FIELDS: Mapping[str, str] = {
     "namespace": "The namespace of the Pod.",
     "native_sidecars": "True if Pods get a native sidecar.",
     "next_step": f"The daemon's next action: one of {codes(step.value for step in NextStep)}.",
-    "not_cached": "The number of ServiceAccounts beyond the limit of the cache.",
+    "not_cached": "The number of ServiceAccounts beyond the limit of the cache, or with an unusable annotation.",
     "operation": "The operation of STS.",
     "packages": "The packages with unchecked versions.",
     "path": "The path of the file, or of the webhook's URL.",
