@@ -60,7 +60,7 @@ def pod(namespace: str, *containers: Document, name: str = "app-1", **fields: An
 
 
 def container(name: str = "app", **variables: Any) -> Document:
-    """Return a container. A variable that is not text is its `valueFrom`."""
+    """Return a container. Each variable is a text, or the content of `valueFrom`."""
     env = [
         {"name": key, "value": value} if isinstance(value, str) else {"name": key, "valueFrom": value}
         for key, value in variables.items()
@@ -101,7 +101,7 @@ def statement(sub: Any, *, operator: str = "StringEquals", aud: str | None = AUD
 
 
 def role(name: str, *statements: Document, **fields: Any) -> Document:
-    """Return the role of GetRole, used yesterday and created long ago."""
+    """Return a role as in the response of GetRole. The role was created long ago, and used yesterday."""
     return {
         "RoleName": name,
         "Arn": role_arn(name),

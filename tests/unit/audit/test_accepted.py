@@ -1,4 +1,4 @@
-"""Test the file of accepted findings, the baseline and saved inventories: valid files, and messages about others."""
+"""Test the file of accepted findings, the baseline and saved inventories: valid files, and errors for other files."""
 
 import os
 import stat

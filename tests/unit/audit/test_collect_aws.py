@@ -28,7 +28,7 @@ def denied(action: str) -> Answer:
 
 
 class FakeAws:
-    """An account whose responses are functions by operation. It records the calls."""
+    """An account with a function for the response to each operation. The account records the calls."""
 
     def __init__(self, **answers: Answer) -> None:
         self.answers: dict[str, Any] = {

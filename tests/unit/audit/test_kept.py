@@ -1,4 +1,4 @@
-"""Test the reduction of documents from the API server and from AWS."""
+"""Test which parts of the documents from the API server and from AWS are kept."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ ALL = {"cidr": "0.0.0.0/0"}
         ({"ports": [{"port": "http"}]}, False),
     ],
 )
-def test_egress_rule_allows_metadata_service(rule: dict[str, Any], allows: bool) -> None:  # noqa: FBT001
+def test_egress_rule_allows_or_blocks_the_metadata_service(rule: dict[str, Any], allows: bool) -> None:  # noqa: FBT001
     policy = kubernetes_kept.egress_policy(network_policy("shop", rule))
     assert policy is not None
     assert policy.allows_metadata is allows
@@ -114,7 +114,7 @@ def test_roles_of_aws_services_are_recognised() -> None:
 
 
 def test_size_of_names_that_a_tenant_chooses_is_limited() -> None:
-    """The names of owners, variables and Secrets in a Pod are any text of its author."""
+    """The author of a Pod can choose any text for the names of owners, variables and Secrets."""
     long = "x" * 10_000
     variables: dict[str, Any] = {f"AWS_{long}": "", "AWS_ACCESS_KEY_ID": {"secretKeyRef": {"name": long}}}
     document = pod("shop", container(**variables))

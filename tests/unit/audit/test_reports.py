@@ -83,7 +83,7 @@ def test_text_cuts_long_lists_without_verbose(report: AuditReport) -> None:
     assert "more (--verbose" not in as_text(many, width=100, colours=False, is_verbose=True)
 
 
-def test_text_without_findings_says_so(report: AuditReport) -> None:
+def test_text_states_that_there_are_no_findings(report: AuditReport) -> None:
     clean = report._replace(findings=(), known=(), accepted=(), calls=())
     assert "Findings: none" in as_text(clean, width=100, colours=False)
 
@@ -185,7 +185,7 @@ def test_prometheus_has_one_series_for_each_rule(hostile: AuditReport) -> None:
 
 
 class Page(HTMLParser):
-    """The elements, texts and addresses of a page."""
+    """The elements and texts of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ def test_graph_of_a_large_cluster_is_limited() -> None:
     assert text.count("<rect") <= 3 * 400
 
 
-# What counts
+# Acceptances, the threshold and the order of findings
 
 
 def test_accepted_findings_do_not_fail(world: Inventory, report: AuditReport) -> None:

@@ -109,7 +109,7 @@ def test_pattern_names_the_other_service_accounts(world: Inventory) -> None:
         (ASSOCIATIONS, {"broken.association-role"}),
     ],
 )
-def test_unread_part_causes_no_finding_but_the_report_of_it(world: Inventory, part: str, rules: set[str]) -> None:
+def test_unread_part_is_reported_and_causes_no_false_finding(world: Inventory, part: str, rules: set[str]) -> None:
     report = judge(with_problem(world, part), NOW.timestamp(), Options())
     found = {finding.rule for finding in report.findings}
     assert found.isdisjoint(rules)
@@ -203,7 +203,7 @@ def test_restart_names_the_workload_and_quotes_it(world: Inventory, owner: str, 
 
 
 @pytest.mark.parametrize("duration", ["\u00b2", "9" * 2048, "-1", "0", "1e9", ""])
-def test_duration_that_is_not_one_does_not_stop_the_audit(duration: str) -> None:
+def test_invalid_duration_does_not_stop_the_audit(duration: str) -> None:
     """Anybody who can create a Pod chooses this text. Python's isdigit() accepts a superscript."""
     name = "right-sidecar"
     parts = Parts((service_account(name, role=role_arn(name)), sidecar_pod(name, role_arn(name), duration)))

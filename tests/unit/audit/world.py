@@ -1,7 +1,7 @@
 """
 Describe a cluster of more than forty ServiceAccounts, each of which is right or wrong in one way.
 
-Each case has a namespace of its own with its name. `rules` are the rules that must find something in that namespace or
+Each case has its own namespace with the name of the case. `rules` are the rules that must find something there or
 at the roles of the case. An empty `rules` means that the case is right and that no rule may find anything.
 """
 

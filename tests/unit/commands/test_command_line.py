@@ -159,7 +159,7 @@ PRINTING = [["--help"], [], ["help"], ["setup", "role", "--help"], ["--version"]
 
 @needs_linux
 @pytest.mark.parametrize("arguments", PRINTING, ids=str)
-def test_full_disk_is_reported_in_a_sentence(arguments: list[str]) -> None:
+def test_full_disk_is_reported_on_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "sidecar", *arguments]
         done = subprocess.run(command, stdout=full, stderr=-1, text=True, check=False)
@@ -253,7 +253,7 @@ def test_ctrl_c_causes_no_traceback(arguments: list[str]) -> None:
     ids=str,
 )
 def test_colours_depend_on_the_terminal_and_no_color(environ: dict[str, str], has_colours: bool) -> None:  # noqa: FBT001
-    """Check the daemon's console log and doctor's report on a pseudo-terminal."""
+    """Check the console log, and the function that decides about colours in reports, on a pseudo-terminal."""
     for module, code in {
         "log": "from sidecar.log import make_logger; make_logger('console', 'info', fd=1)[0].info('a', b=1)",
         "terminal": "from sidecar.terminal import wants_colours; print('\\x1b' if wants_colours() else 'plain')",
@@ -267,7 +267,7 @@ def test_colours_depend_on_the_terminal_and_no_color(environ: dict[str, str], ha
         assert (b"\x1b" in shown) is has_colours, module
 
 
-# Correct suggestions
+# Instructions for the installation
 
 
 def test_no_text_suggests_an_unpublished_package() -> None:

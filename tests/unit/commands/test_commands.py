@@ -133,7 +133,7 @@ def test_help_and_version_exit_with_zero(capsys: pytest.CaptureFixture[str]) -> 
 
 
 class _Interrupting:
-    """A command that raises the exception from the constructor when it runs."""
+    """A command that raises the given exception when it runs."""
 
     EXAMPLE = ""
 

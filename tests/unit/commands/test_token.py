@@ -168,7 +168,7 @@ def test_https_url_is_requested(url: str, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == f"irsa-sidecar: requesting {url}/keys\n"
 
 
-def test_error_names_a_key_set_url_on_another_host(capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_set_url_on_another_host_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
     announce_request("https://issuer.example", "https://10.0.0.1/admin", allow_http=False)
     assert "on another host than the issuer's, issuer.example" in capsys.readouterr().err
 

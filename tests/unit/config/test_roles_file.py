@@ -125,24 +125,24 @@ LONG_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 STEP = {"role_arn": OTHER_ARN}
 
 BAD: dict[str, tuple[str, int, str]] = {
-    "a key by another name": (one(role_arm=ARN), 4, "Did you mean role_arn?"),
-    "a key like none": (one(xyzzy=1), 4, "Use one of name, role_arn"),
+    "a misspelt key": (one(role_arm=ARN), 4, "Did you mean role_arn?"),
+    "an unknown key": (one(xyzzy=1), 4, "Use one of name, role_arn"),
     "a key twice": (one() + "\n    name: b", 4, "the key 'name' appears twice"),
     "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
     "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
     "a name that is not a path": (one(name="a/b"), 2, "'a/b'"),
-    "a name of nothing but dots": (one(name=".."), 2, "'..'"),
-    "two roles of one name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "Change the name of one"),
+    "a name of dots only": (one(name=".."), 2, "'..'"),
+    "two roles with the same name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "Change the name of one"),
     "a duration in words": (one(duration="1h"), 4, "whole seconds from 900 to 43200, or max"),
-    "a duration too long": (one(duration=43_201), 4, "43201"),
-    "a template of another field": (one(session_name="{podd}"), 4, "the fields {namespace}"),
-    "a template around what STS takes not": (one(session_name="a b {pod}"), 4, "not accept ' '"),
-    "a session name too long": (one(session_name="x" * 65), 4, "2 to 64"),
-    "a policy too long": (one(policy=LONG_POLICY), 4, "2048"),
+    "a too long duration": (one(duration=43_201), 4, "43201"),
+    "a template with an unknown field": (one(session_name="{podd}"), 4, "the fields {namespace}"),
+    "a template with a character that STS does not accept": (one(session_name="a b {pod}"), 4, "not accept ' '"),
+    "a too long session name": (one(session_name="x" * 65), 4, "2 to 64"),
+    "a too long policy": (one(policy=LONG_POLICY), 4, "2048"),
     "a policy that is a list": (one(policy=[]), 4, "Version and Statement"),
     "a policy that is not JSON": (one(policy="{"), 4, "policy, in its text, line 1: this is not valid YAML"),
-    "a policy's ARN of another kind": (one(policy_arns=[ARN]), 4, ARN),
+    "an ARN that is not a policy's": (one(policy_arns=[ARN]), 4, ARN),
     "too many policy ARNs": (
         one(policy_arns=[f"arn:aws:iam::aws:policy/P{n}" for n in range(11)]),
         4,
@@ -161,23 +161,31 @@ BAD: dict[str, tuple[str, int, str]] = {
     "an external id without a chain": (one(external_id="x1"), 4, "step of `chain`"),
     "max with a chain": (one(duration="max", chain=[STEP]), 2, "an hour at most"),
     "a step without a role": (one(chain=[{"external_id": "ab"}]), 4, "no role_arn"),
-    "a step's key by another name": (one(chain=[STEP | {"externalid": "ab"}]), 4, "Did you mean external_id?"),
-    "a step too long": (one(chain=[STEP | {"duration": 3601}]), 4, "900 to 3600, the most that IAM gives"),
-    "more steps than a turn of the loop has time for": (one(chain=[STEP] * 11), 4, "11 steps. Use at most 10"),
-    "a transitive tag that is none": (one(chain=[STEP | {"transitive_tags": ["a"]}]), 4, "which is not in `tags`"),
+    "a misspelt key of a step": (one(chain=[STEP | {"externalid": "ab"}]), 4, "Did you mean external_id?"),
+    "a too long duration of a step": (
+        one(chain=[STEP | {"duration": 3601}]),
+        4,
+        "900 to 3600, the most that IAM gives",
+    ),
+    "too many steps": (one(chain=[STEP] * 11), 4, "11 steps. Use at most 10"),
+    "a transitive tag that is not in the tags": (
+        one(chain=[STEP | {"transitive_tags": ["a"]}]),
+        4,
+        "which is not in `tags`",
+    ),
     "a tag without a key": (one(chain=[STEP | {"tags": {"": "a"}}]), 4, "1 to 128"),
     "a tag in two cases": (one(chain=[STEP | {"tags": {"a": "1", "A": "2"}}]), 4, "two keys that are equal for STS"),
     "a source identity with a space": (one(chain=[STEP | {"source_identity": "a b"}]), 4, "'a b'"),
-    "what is not YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
-    "a tab for a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
+    "text that is not YAML": ("roles:\n  - name: [", 2, "this is not valid YAML"),
+    "a tab instead of a space": ("roles:\n\t- name: a", 2, "this is not valid YAML"),
     "a word instead of a mapping": ("roles", 1, "not a mapping. Write `roles:`"),
-    "two roles of one name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "Change the name of one"),
+    "two roles with the same name in a bare list": (f"- name: a\n  role_arn: {ARN}\n" * 2, 3, "Change the name of one"),
     "containers not in a list": (one(containers="app"), 4, "not a list"),
     "another key at the top": ("role:\n  - name: a", 1, "Did you mean roles?"),
     "a mapping instead of the list": (f"roles:\n  default:\n    role_arn: {ARN}", 1, "not a list"),
-    "a role in one word": ("roles: [app]", 1, "not a mapping. Write `name:`"),
+    "a role that is only a word": ("roles: [app]", 1, "not a mapping. Write `name:`"),
     "a key that is a list": ("roles:\n  - [a]: b", 2, "not a word"),
-    "nothing for a name": ("roles:\n  - name:\n", 2, "not text"),
+    "an empty name": ("roles:\n  - name:\n", 2, "not text"),
 }
 
 
@@ -222,7 +230,7 @@ def test_aliases_that_expand_to_a_million_steps_are_rejected() -> None:
     assert "1001 steps. Use at most 10" in refusal(text.replace(", *r", ""))
 
 
-def test_roles_file_is_read_or_reported_as_missing(tmp_path: Path) -> None:
+def test_roles_file_is_read_or_reported_as_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "roles.yaml"
     for content in (None, "x" * (MAX_FILE_BYTES + 1)):
         if content:
@@ -239,7 +247,7 @@ TWICE = {
     "the statements": '{"Statement": [{"Effect": "Deny"}], "Statement": [' + ALLOW_ALL + "]}",
     "an operator": '{"Statement": [{"Condition": {"Bool": {"a": "b"}, "Bool": {"c": "d"}}}]}',
     "a condition key": '{"Statement": [{"Condition": {"Bool": {"a": "b", "a": "d"}}}]}',
-    "a key by escapes": '{"Statement": [{"Effect": "Deny", "\\u0045ffect": "Allow"}]}',
+    "a key with an escape": '{"Statement": [{"Effect": "Deny", "\\u0045ffect": "Allow"}]}',
 }
 
 

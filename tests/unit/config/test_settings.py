@@ -151,7 +151,7 @@ def test_absent_flag_does_not_replace_its_variable() -> None:
     assert read_config(environ, flags).log_level == "debug"
 
 
-def test_default_settings_listen_only_on_loopback() -> None:
+def test_default_settings_serve_credentials_on_loopback() -> None:
     assert read() == Config(
         listen=("127.0.0.1", 4772),
         admin_listen=("0.0.0.0", 4773),
@@ -290,7 +290,7 @@ def test_configured_session_name_is_used() -> None:
         ("IRSA_SIDECAR_AUTHORIZATION_TOKEN", "IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"),
     ],
 )
-def test_warning_of_an_unknown_variable_suggests_a_name(name: str, nearest: str) -> None:
+def test_warning_about_an_unknown_variable_suggests_a_name(name: str, nearest: str) -> None:
     (warning,) = unknown_variables({name: "x", "PATH": "/bin"})
     assert warning.problem.startswith(f"{name} is not a setting")
     assert warning.problem.endswith(f"(did you mean {nearest}?)")

@@ -1,4 +1,4 @@
-"""Check the names of programs that are built from Go modules, and the selection of Kubernetes' version."""
+"""Test the names of programs that are built from Go modules, and the selection of a version of Kubernetes."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def test_program_is_named_after_its_folder() -> None:
     assert HELM_4.name == "helm4"
 
 
-def test_program_of_a_version_has_the_programs_name_too() -> None:
+def test_versioned_program_is_named_after_both_folders() -> None:
     assert GoProgram(Path("tests/cluster/kubelab/v1.37")).name == "kubelab-v1.37"
 
 
@@ -28,7 +28,7 @@ def test_newest_kubernetes_is_the_default(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_variable_selects_the_kubernetes(monkeypatch: pytest.MonkeyPatch, minor: str) -> None:
+def test_variable_selects_the_version_of_kubernetes(monkeypatch: pytest.MonkeyPatch, minor: str) -> None:
     monkeypatch.setenv("KUBERNETES", minor)
     assert minor_version() == minor
 
