@@ -1,4 +1,4 @@
-"""Create log lines by the daemon's own logger, and CloudTrail records in the form of AWS's documentation."""
+"""Create log lines with the daemon's own logger, and CloudTrail records in the form of AWS's documentation."""
 
 import json
 import os

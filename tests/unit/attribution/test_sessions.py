@@ -35,7 +35,7 @@ def found(target: str, *trail: dict[str, Any], logs: tuple[str, ...] = (), path:
     return find_sessions(parse_target(target), read_log(logs, path).records, list(records(trail)))
 
 
-# What a person asks about
+# The target of the search
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_calls_alone_name_role_and_session() -> None:
     assert (session.role_arn, session.session_name, session.pod) == (ROLE, SESSION, None)
 
 
-def test_session_of_a_chain_brings_the_session_before_it() -> None:
+def test_chained_session_is_found_with_the_first_session() -> None:
     first, second = found(CHAINED_KEY, exchange(), chain_step(), call(key=CHAINED_KEY))
     assert (first.access_key_id, first.pod) == (KEY, POD)
     assert (second.access_key_id, second.role_arn, second.chain) == (CHAINED_KEY, CHAINED_ROLE, KEY)
@@ -197,7 +197,7 @@ def test_json_has_every_fact_of_a_session() -> None:
     assert document["clients"][0]["uid"] == 1000
 
 
-def test_text_escapes_what_others_wrote() -> None:
+def test_text_escapes_control_characters() -> None:
     text = as_text(found(KEY, exchange(userAgent="\x1b[31m\u202eevil")))
     assert "\x1b" not in text
     assert "\u202e" not in text

@@ -60,7 +60,7 @@ def test_files_of_powershell_are_read(who: Who, tmp_path: Path, encoding: str) -
     assert "valid            2026-" in result.out
 
 
-def test_file_that_grows_too_much_is_rejected(who: Who, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_file_is_rejected(who: Who, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gzip file of 10 MiB can grow to 10 GiB."""
     monkeypatch.setattr(command, "MAX_FILE_BYTES", 100_000)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(200_000)))
@@ -115,7 +115,7 @@ def test_event_history_is_looked_up(
 
 
 @pytest.mark.parametrize("response", [{}, {"Events": []}, {"Events": [{}, {"CloudTrailEvent": "{"}]}])
-def test_event_history_without_records_is_reported(
+def test_event_history_without_records_is_an_error(
     who: Who, monkeypatch: pytest.MonkeyPatch, response: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(aws.Aws, "call", lambda *_args, **_parameters: response)

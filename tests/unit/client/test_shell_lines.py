@@ -89,7 +89,7 @@ def test_aws_cli_names_the_failed_command(tmp_path: Path) -> None:
     "command", ["local --config /nowhere -- true", "credentials --no-daemon", "token", "local --help"]
 )
 def test_other_outputs_have_no_lines_for_a_shell(command: str, tmp_path: Path) -> None:
-    """Check outputs that belong to another command or go to a program, and the output of a command that succeeds."""
+    """Check outputs that no shell evaluates, and the output of a command that succeeds."""
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", *command.split()],
         env=home(tmp_path),

@@ -127,10 +127,10 @@ def test_first_kubeconfig_has_priority(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str, str]] = {
-    "no YAML": ("{", "it is not YAML"),
+    "text that is not YAML": ("{", "it is not YAML"),
     "not a mapping": ("[]", "not a mapping"),
     "a character beyond Unicode": (r'clusters: "\UFFFFFFFF"', "it is not YAML"),
-    "nesting": ("[" * 3000, "it is not YAML"),
+    "deep nesting": ("[" * 3000, "it is not YAML"),
     "malformed number": ("clusters: !!int x", "it is not YAML"),
     "text instead of clusters": ("clusters: lab", "kubectl config view"),
     "text instead of a cluster": ("clusters: [{name: lab, cluster: here}]", "kubectl config view"),

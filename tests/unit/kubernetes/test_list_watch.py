@@ -22,7 +22,7 @@ class ScriptedResponse(NamedTuple):
 
 
 class ScriptedApi(KubernetesApi):
-    """An API server that responds to lists and watches in order, and records their times. Then it hangs."""
+    """An API server that responds to lists and watches in order, and records their times. At the end, it hangs."""
 
     def __init__(self, lists: list[ScriptedResponse], watches: list[ScriptedResponse]) -> None:
         self._responses = {"list": lists, "watch": watches}
@@ -62,7 +62,7 @@ class ScriptedApi(KubernetesApi):
 async def requests(
     lists: list[ScriptedResponse], watches: list[ScriptedResponse], seconds: float = 1000
 ) -> ScriptedApi:
-    """Return an API server with the requests of this time. The pauses have the longest possible jitter."""
+    """Return an API server that got requests for this time. The pauses have the longest possible jitter."""
     api = ScriptedApi(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
     with trio.move_on_after(seconds):

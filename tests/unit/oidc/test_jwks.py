@@ -1,4 +1,4 @@
-"""Test the fetch of an issuer's keys from a real server, and its errors."""
+"""Test the fetch of an issuer's keys from a real server, and the errors of the fetch."""
 
 from collections.abc import Mapping
 

@@ -149,7 +149,7 @@ async def test_probe_hides_files_below_its_root(tmp_path: Path, hide: str, found
 
 @linux_only
 @needs_ipv6
-async def test_credentials_are_served_only_on_loopback(tmp_path: Path) -> None:
+async def test_credentials_are_served_only_on_two_addresses(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
         for host in ("127.0.0.1", "[::1]"):

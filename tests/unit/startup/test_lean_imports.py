@@ -51,7 +51,7 @@ def test_each_skipped_part_saves_a_tenth_of_a_mebibyte() -> None:
 
 
 def test_checked_versions_equal_the_locked_versions() -> None:
-    """After `make lock`, run the tests, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
+    """If this fails after `make lock`, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
     pins = [line.split()[0] for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
     locked = dict(pin.split("==") for pin in pins)
     assert {name: locked[name] for name in CHECKED_VERSIONS} == dict(CHECKED_VERSIONS)
@@ -126,7 +126,7 @@ def test_lazy_module_is_loaded_at_its_first_use(name: str) -> None:
     code = f"""
 import importlib
 early = sys.modules[{name!r}]
-assert "Lazy" in type(early).__name__, "it was imported after all"
+assert "Lazy" in type(early).__name__, "the module was imported before its first use"
 thing = early.{used}
 assert thing is getattr(importlib.import_module({name!r}), thing.__name__)
 print(type(sys.modules[{name!r}]).__name__)
@@ -181,7 +181,7 @@ COMPILED = ("/cryptography/", "/_cffi_backend.")
 IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptography')"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process has mapped")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system has no /proc")
 async def test_run_does_not_load_installed_cryptography(tmp_path: Path, authority: Authority) -> None:
     """Use TLS and a chain. For the chain, the daemon imports botocore's signer long after the start."""
     chain = [{"role_arn": "arn:aws:iam::777788889999:role/data"}]
