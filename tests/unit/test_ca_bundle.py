@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 class Rotation:
-    """Two authorities, a file with the first one, and a server for each authority."""
+    """Two authorities, and a file with the certificate of the first authority."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "old").mkdir()
@@ -205,7 +205,7 @@ def test_unreadable_bundle_at_the_start_is_an_error(tmp_path: Path) -> None:
 async def hanging(
     rotation: Rotation, real_file_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[threading.Event]:
-    """Block like a hung volume until the event is set."""
+    """Block the read of the bundle until the event is set, as a hung volume does."""
     answers = threading.Event()
 
     def hang(path: str, before: object) -> None:

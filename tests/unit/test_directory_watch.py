@@ -26,7 +26,7 @@ from sidecar.file_thread import DEADLINE_SECONDS, TURN_SECONDS
 from tests.support.fakes.hanging_volume import HangingDirectories
 from tests.support.fakes.kubelet import FakeVolume
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify is Linux's")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="inotify exists only on Linux")
 
 
 class Watch:

@@ -36,7 +36,7 @@ def test_unusable_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("content", ["from sidecar.errors import no_such_name", "import sidecar.no_such_module"])
-def test_mistake_of_ours_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_mistake_in_our_code_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     name = modules_in(tmp_path, monkeypatch, "has_a_bug", content)
     monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ImportError):

@@ -336,9 +336,9 @@ async def test_missing_file_is_checked_in_a_thread_until_it_exists(
     assert threads.count == 4
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/mountinfo"), reason="Linux")
+@pytest.mark.skipif(not os.path.exists("/proc/self/mountinfo"), reason="this system has no /proc")
 def test_is_in_memory_follows_links_to_the_file(tmp_path: Path) -> None:
-    """Use links to /proc, which counts as not in memory, and to /dev/shm, which is always a tmpfs."""
+    """Use a link to /proc, which does not count as memory, and /dev/shm, which is always a tmpfs."""
     (tmp_path / "link").symlink_to("/proc/self/status")
     assert not mounts.is_in_memory(str(tmp_path / "link"))
     assert not mounts.is_in_memory(str(tmp_path / "missing"))

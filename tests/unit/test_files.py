@@ -1,4 +1,4 @@
-"""Test the files that hold secrets: which paths they may replace."""
+"""Test which existing files and devices a file with a secret may replace."""
 
 import os
 import pty
@@ -10,7 +10,7 @@ from sidecar.files import replace_secret_file
 
 
 def test_device_is_never_replaced() -> None:
-    """Root could replace /dev/null by a file, and every program on the machine would write into it."""
+    """Root could replace /dev/null with a file, and every program on the machine would then write into the file."""
     primary, secondary = pty.openpty()
     try:
         with pytest.raises(OSError, match="it is a device"):

@@ -85,7 +85,7 @@ COSTLY = {
 """The modules with the highest memory cost that `run` must not import. MAX_OWN_MODULES limits all other modules."""
 
 COSTLY_WITH_A_CHAIN = COSTLY - {"cryptography", "multiprocessing"}
-"""The modules of COSTLY, except the modules that PyYAML and botocore's signer need for a roles file with a chain."""
+"""The modules of COSTLY that PyYAML and botocore's signer may import for a roles file with a chain."""
 
 MAX_OWN_MODULES = 61
 """The limit for the number of our modules that `run` imports."""

@@ -230,7 +230,7 @@ def test_plan_of_setup_is_printable(
 
 
 def test_stderr_is_written_in_two_modules_only() -> None:
-    """Check that only two modules write: the one that escapes messages, and `cli`, which writes tracebacks."""
+    """Check that only `console`, which escapes messages, and `cli`, which writes tracebacks, write to stderr."""
     found = {
         path.relative_to(SIDECAR).as_posix()
         for path in SIDECAR.rglob("*.py")

@@ -33,16 +33,16 @@ URLS = {
     "a slash": "https://user:a/hunter2@sts.example.com",
     "a hash": "https://user:a#hunter2@sts.example.com",
     "a question mark": "https://user:a?hunter2@sts.example.com",
-    "two ats": "https://user:hunter2@hunter2@sts.example.com",
+    "two at signs": "https://user:hunter2@hunter2@sts.example.com",
     "a space": "https://user:a hunter2@sts.example.com",
     "a bracket": "https://user:[hunter2@sts.example.com",
     "letters beyond ASCII": "https://user:é-hunter2@sts.example.com",
     "no host": "https://user:hunter2@",
     "another scheme": "ftp://user:hunter2@sts.example.com",
     "no scheme": "user:hunter2@sts.example.com",
-    "an encoded at": "https://user:hunter2%40sts.example.com",
-    "a full-width at": "https://user:hunter2\uff20sts.example.com",
-    "a query with an at": "https://sts.example.com/?password=a@hunter2",
+    "an encoded at sign": "https://user:hunter2%40sts.example.com",
+    "a full-width at sign": "https://user:hunter2\uff20sts.example.com",
+    "a query with an at sign": "https://sts.example.com/?password=a@hunter2",
 }
 
 FLAGS: dict[str, dict[str, str]] = {
@@ -77,14 +77,14 @@ def test_rejected_url_with_a_user_is_not_shown(url: str, flags: dict[str, str], 
 
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_settings_are_checked_before_the_first_output(url: str) -> None:
+def test_error_of_an_endpoint_does_not_show_a_password(url: str) -> None:
     settings = read_sts_settings(environment())._replace(endpoint_url=url, use_fips=True)
     with pytest.raises(ConfigurationError) as caught:
         endpoint_of(settings)
     assert PASSWORD not in str(caught.value)
 
 
-SHOWN = [text for name, text in URLS.items() if name not in {"a space", "no scheme", "a query with an at"}]
+SHOWN = [text for name, text in URLS.items() if name not in {"a space", "no scheme", "a query with an at sign"}]
 
 
 @pytest.mark.parametrize("url", SHOWN)

@@ -1,4 +1,4 @@
-"""Test the decoding of tokens, their claims, and the warnings about them."""
+"""Test the decoding of tokens, the claims, and the warnings about the claims."""
 
 import base64
 import json

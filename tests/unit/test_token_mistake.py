@@ -145,7 +145,7 @@ def test_unusual_member_name_is_not_shown() -> None:
 
 @pytest.mark.parametrize("end", range(1, TOKEN.rindex("."), 7))
 def test_truncated_token_is_not_a_mistake(end: int) -> None:
-    """Accept that the writer may not have finished, so that the next read may succeed."""
+    """The writer may not have finished, so the next read may succeed."""
     error = refusal_of(RAW[:end])
     assert (error.reason, error.mistake) == ("malformed", None)
 
