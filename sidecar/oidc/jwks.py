@@ -104,11 +104,11 @@ async def fetch(
     before_request: Callable[[str], None] = allow_any_url,
 ) -> Published:
     """
-    Fetch the key set of `issuer`, whose documents are at `address` (by default at its own URL).
+    Fetch the key set of `issuer`. The discovery document is below `address`, or else below the issuer's URL.
 
     `before_request` is called with each URL before the request, and may raise IssuerError to prevent it.
 
-    Raises IssuerError, and ConfigurationError if the CA bundle or proxy cannot be used.
+    Raises IssuerError if the keys cannot be fetched, and ConfigurationError if the CA bundle or proxy cannot be used.
     """
     url = (address or issuer).rstrip("/") + DISCOVERY_PATH
     with trio.move_on_after(FETCH_SECONDS) as scope:
@@ -180,7 +180,7 @@ def _algorithms(document: Any) -> tuple[str, ...]:
 
 
 def _freshness(headers: httpx.Headers) -> tuple[float | None, bool]:
-    """Return how long the response may be used, and whether it may be stored (RFC 9111, 5.2.2 and 4.2.3)."""
+    """Return the seconds or None of `max_age_seconds`, and whether storing is allowed (RFC 9111, 5.2.2 and 4.2.3)."""
     directives = {item.strip().lower() for item in headers.get("cache-control", "").split(",")}
     may_store = "no-store" not in directives
     if not may_store or "no-cache" in directives:

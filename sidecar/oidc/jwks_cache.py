@@ -1,8 +1,8 @@
 """
 Keep an issuer's keys on disk between commands.
 
-Rules. Keys are used for as long as the issuer's Cache-Control allows. If they do not include the required key id, they
-are fetched again. If the issuer does not respond, the stored keys are still used, and the result contains the error. A
+Rules. Keys are used for as long as the issuer's Cache-Control allows, and for a day at most. If they do not include the
+required key id, they are fetched again. If that fails, the stored keys are still used, and the result has the error. A
 cache that cannot be read or written is ignored, so it never causes an error.
 """
 
@@ -28,11 +28,11 @@ MAX_FILE_BYTES = 1024 * 1024
 """Maximum size of a stored file."""
 
 Fetch = Callable[[str], Awaitable[Published]]
-"""The type of a function that fetches the issuer's keys. It raises IssuerError."""
+"""The type of a function that fetches an issuer's keys. It raises IssuerError if the keys cannot be fetched."""
 
 
 class CachedKeys(NamedTuple):
-    """The keys of an issuer. Instants are Unix seconds. `first_seen` has the first instant of each key id."""
+    """The keys of an issuer. Instants are Unix seconds. `first_seen` maps each key id to its first fetch."""
 
     issuer: str
     keys: list[Jwk]
@@ -41,7 +41,7 @@ class CachedKeys(NamedTuple):
     first_seen: Mapping[str, float]
 
     def is_fresh(self, now: float) -> bool:
-        """Return whether the keys may be used. They must not be used if the clock was set back to before the fetch."""
+        """Return whether the keys need no new fetch. They need one if the clock was set back to before this fetch."""
         return self.fetched_at <= now < self.fresh_until
 
 
@@ -104,9 +104,11 @@ def user_cache(environ: Mapping[str, str], name: str = "keys") -> KeyCache:
 
 async def find_keys(issuer: str, kid: str | None, cache: KeyCache, fetch: Fetch, now: float) -> Found:
     """
-    Return the issuer's keys. Fetch them again if `kid` is not among them.
+    Return the stored keys of the issuer if they are fresh and include `kid`. Otherwise fetch them again.
 
-    Raises IssuerError if no keys are available.
+    If the fetch fails, return the stored keys with the error.
+
+    Raises IssuerError if the fetch fails and no keys are stored.
     """
     kept = cache.load(issuer)
     if kept is not None and kept.is_fresh(now) and has_key(kept.keys, kid):

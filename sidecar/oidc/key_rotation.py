@@ -20,7 +20,7 @@ EKS_MAX_TOKEN_SECONDS = timedelta(days=1).total_seconds()
 
 
 def rotation_outlook(token: Token, kid: str, kept: CachedKeys) -> str:
-    """Return a sentence with the time until which the issuer will publish the key `kid`."""
+    """Return a clause about the time until which the issuer will publish the key `kid`, which may be unknown."""
     newer = _newer_key(kid, kept)
     if newer is not None:
         return (
@@ -41,7 +41,7 @@ def rotation_outlook(token: Token, kid: str, kept: CachedKeys) -> str:
 
 
 def _newer_key(kid: str, kept: CachedKeys) -> str | None:
-    """Return the newest key that was first seen after the key `kid`, or None."""
+    """Return the id of the newest key that was first seen after the key `kid`, or None if there is none."""
     own = kept.first_seen.get(kid)
     later = {other: at for other, at in kept.first_seen.items() if own is not None and at > own}
     return max(later, key=lambda other: later[other], default=None)

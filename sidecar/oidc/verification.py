@@ -140,7 +140,7 @@ def verify_token(token: UnverifiedToken, provider: Provider, keys: Sequence[Jwk]
 
 def _verify_signature(token: UnverifiedToken, keys: Sequence[Jwk]) -> None:
     if token.algorithm not in ALGORITHMS:
-        raise _invalid(_NOT_VALIDATED, f"alg is {token.algorithm}: STS takes {', '.join(ALGORITHMS)}")
+        raise _invalid(_NOT_VALIDATED, f"alg is {token.algorithm}: STS accepts {', '.join(ALGORITHMS)}")
     key = _usable_key(token, keys)
     try:
         jwt.api_jws.decode(
@@ -162,7 +162,7 @@ def _usable_key(token: UnverifiedToken, keys: Sequence[Jwk]) -> Jwk:
         raise _invalid(NO_KEY, f"the token's kid is {token.kid}; the issuer publishes {published}")
     key = named[-1]
     if key.get("use", "sig") != "sig" or "key_ops" in key:
-        raise _invalid(NO_KEY, f"the key {token.kid} has key_ops or a use other than sig, which STS does not take")
+        raise _invalid(NO_KEY, f"the key {token.kid} has key_ops or a use other than sig, which STS does not accept")
     if key.get("kty") == "RSA" and sum(other.get("kty") == "RSA" for other in keys) > MAX_RSA_KEYS:
         raise _invalid(NO_KEY, f"the issuer publishes more than {MAX_RSA_KEYS} RSA keys")
     return key
@@ -186,7 +186,7 @@ def _audience(claims: Mapping[str, Any], provider: Provider) -> str:
 def _check_times(claims: Mapping[str, Any], now: int) -> None:
     for name in ("exp", "iat", "nbf"):
         if type(claims.get(name, 0)) is not int:
-            raise _invalid(_NOT_VALIDATED, f"{name} is {claims[name]!r}: STS takes whole seconds only")
+            raise _invalid(_NOT_VALIDATED, f"{name} is {claims[name]!r}: STS accepts only whole seconds")
     if now - TOLERANCE_SECONDS >= claims["exp"]:
         raise StsRejection(
             "ExpiredTokenException",

@@ -49,7 +49,8 @@ async def verify_token(token: Token, environ: Mapping[str, str], command: str, *
     """
     Check the signature and the times of the token with its issuer's keys. The audience is not checked.
 
-    Raises NotVerifiedError, and ConfigurationError if a package that `command` needs is missing.
+    Raises NotVerifiedError if a check fails or the keys are not available, and ConfigurationError if a package that
+    `command` needs is missing.
     """
     import_extra("cryptography", command, "local")  # without cryptography, PyJWT would only report a wrong signature
     from sidecar.oidc import verification as web_identity  # noqa: PLC0415
@@ -79,7 +80,7 @@ async def _find_keys(
     """
     Return the issuer's keys, stored or fetched.
 
-    Raises SidecarError for a URL that STS never requests.
+    Raises NotVerifiedError for a URL that STS never requests, and IssuerError if no keys are available.
     """
     check_url(issuer, allow_http=allow_http)  # even if the keys are already stored
     cache = user_cache(environ, "keys-over-http" if allow_http else "keys")

@@ -1,8 +1,8 @@
 """
 Keep the credentials of one role fresh: read the token, exchange it at STS, store the result, and plan the next attempt.
 
-The loop uses token.py, sts/client.py, schedule.py and store.py, and keeps the state of their work. Rule: no error ends
-the loop or changes the credentials in service.
+The loop uses token.py, sts/client.py, schedule.py and store.py, and keeps the state between their calls. Rule: no error
+ends the loop or changes the credentials in service.
 """
 
 import os.path
@@ -62,7 +62,7 @@ class Health(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The plan and the knowledge of a loop, for the loop that replaces it. They contain no secret."""
+    """The state that a loop passes to the loop that replaces it. The state contains no secret."""
 
     schedule: schedule.Schedule
     health: Health
@@ -72,14 +72,14 @@ class Progress(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The sources of time and randomness. `jitter` returns numbers from 0 to 1."""
+    """The sources of time and randomness. `jitter` returns numbers uniform in [0, 1)."""
 
     clock: Clock
     jitter: Callable[[], float] = random.random
 
 
 class Refresher:
-    """The refresh loop that keeps `store` filled for `role`. `jitter` returns numbers uniform in [0, 1)."""
+    """The refresh loop that keeps valid credentials of `role` in `store`."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Refresher:
         return 0.0
 
     def refresh_now(self) -> None:
-        """Make the next attempt due at once, as at the refresh point. `local` calls this for a person who watches."""
+        """Make the next attempt due at once, as at the refresh point. `local` calls this for its user."""
         now = self._clock.now()
         self._schedule = self._schedule._replace(due=now, decided=now)
         self._wake()
@@ -209,7 +209,7 @@ class Refresher:
             self._record_error(HUNG_VOLUME, str(error))
 
     def _forget_hung_volume(self) -> None:
-        """Withdraw the report if credentials are in service. Without them, the next attempt withdraws it."""
+        """Remove the report if valid credentials are in service. Otherwise the next attempt removes the report."""
         if self.health.last_error_code == HUNG_VOLUME and self.store.valid_snapshot(self._clock.now()):
             self.health = self.health._replace(last_error=None, last_error_code=None)
 
@@ -217,7 +217,7 @@ class Refresher:
         """
         Read the token in a thread, because its volume may hang.
 
-        Raises TokenError if the file has no valid token, or cannot be read in time.
+        Raises TokenError if the file has no valid token, or cannot be read at all or in time.
         """
         path = self.role.token_file
         try:

@@ -12,7 +12,7 @@ from sidecar.clock import Instant
 from sidecar.errors import NextStep
 
 CHECK_SECONDS = 10.0
-"""Maximum sleep. Within this time the loop notices a moved wall clock, or a token that changed unseen by inotify."""
+"""Maximum sleep. Within this time the loop notices a step of the wall clock, or a new token that inotify missed."""
 
 EARLIEST_SDK_WINDOW_SECONDS = 15 * 60
 """Remaining lifetime below which botocore, the Java SDKs and .NET request credentials on every use."""
@@ -21,7 +21,7 @@ MARGIN_SECONDS = EARLIEST_SDK_WINDOW_SECONDS + 5 * 60
 """Remaining lifetime at which a refresh should start: the SDKs' window, and five minutes for retries before it."""
 
 SHORTEST_WITH_MARGIN_SECONDS = 1500
-"""Lifetime below which sessions are refreshed at half of it, because most of it is in the SDKs' windows in any case."""
+"""Session lifetime below which MARGIN_SECONDS does not apply, because SDKs' windows fill most of it anyway."""
 
 SHORTEST_REFRESH_SECONDS = 2.0
 """Minimum time between two refreshes, however short the session is."""
@@ -199,7 +199,7 @@ def after_token_error(before: Schedule, now: Instant) -> Schedule:
 
 
 def after_token_change(before: Schedule, now: Instant) -> Schedule:
-    """Plan an attempt at once if the last token was rejected or missing; otherwise keep the plan."""
+    """Plan an attempt as soon as possible if the last token was rejected or missing. Otherwise keep the plan."""
     if not before.wants_new_token:
         return before
     earliest = now.monotonic
@@ -221,9 +221,9 @@ def after_role_change(before: Schedule, now: Instant) -> Schedule:
     """
     Return the schedule of a role whose configuration changed, while its IAM roles and token file stay the same.
 
-    The next attempt is due at once. During an outage of STS the time does not change, because a file that changes often
-    must not cancel a back-off or Retry-After. Attempts are never closer than the pause after a changed token. If the
-    change interrupted an attempt, the next one comes after the same back-off as before.
+    The next attempt is due at once. During an outage of STS its time does not change, because a file that changes often
+    must not cancel a back-off or Retry-After. The pause after a changed token applies too. If the change interrupted an
+    attempt, the next attempt comes after the same back-off as before.
     """
     earliest, back_off = now.monotonic, before.due.monotonic - before.decided.monotonic if before.failures else 0.0
     if before.attempted_at is not None:

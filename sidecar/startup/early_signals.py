@@ -11,7 +11,7 @@ import signal
 
 
 def end_as_any_process_would() -> None:
-    """End with status 143 on SIGTERM, also as process 1. Every command of an image is process 1."""
+    """Let SIGTERM end process 1 with status 143, as it ends other processes. The command of an image is process 1."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 

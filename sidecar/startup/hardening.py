@@ -44,11 +44,11 @@ def give_way() -> None:
 
 def harden() -> list[str]:
     """
-    Take all steps of GUARDS. Return a sentence for each step that this system denied.
+    Take all steps of GUARDS. Return `NAME: REASON` for each step that this system denied.
 
     The process becomes not dumpable (PR_SET_DUMPABLE(2const)): /proc/PID/mem, environ and fd then belong to root, and
-    ptrace needs CAP_SYS_PTRACE. This protects it from a container of the same user in a shared process namespace. The
-    process writes no core files, whatever the image or node sets. It cannot gain new privileges
+    ptrace needs CAP_SYS_PTRACE. This protects the process from a container of the same user in a shared process
+    namespace. The process writes no core files, whatever the image or node sets. It cannot gain new privileges
     (PR_SET_NO_NEW_PRIVS(2const)), even if the Pod does not forbid them.
     """
     if not sys.platform.startswith("linux"):

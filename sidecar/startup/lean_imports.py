@@ -49,7 +49,7 @@ CHECKED_PYTHONS = ((3, 11), (3, 12), (3, 13))
 """Versions of Python with which the parts below were checked. Python's own modules import some of them."""
 
 PYTHON = "python"
-"""The importer of a part that Python's own modules import."""
+"""The value in `importers` for a part that Python's own modules import."""
 
 
 class Part(NamedTuple):
@@ -89,8 +89,8 @@ STUBBED = (
 """Parts that contain no name that `run` uses."""
 
 LAZY = (
-    # httpx imports certifi with each client. httpx reads the authorities only without a TLS context, and authorities.py
-    # sets one.
+    # httpx imports certifi when it creates a client. httpx uses certifi's authorities only without a TLS context, and
+    # authorities.py sets a TLS context.
     Part(("certifi",), ("httpx",), 0.52),
     # httpx parses charsets, which `run` does not use.
     Part(("email.message",), ("httpx",), 0.51),
@@ -144,7 +144,7 @@ def _applicable(parts: tuple[Part, ...], unchecked: list[str]) -> list[str]:
 
 
 def _put(module: ModuleType) -> ModuleType:
-    """Put the module into sys.modules, and into its package if that is small or already imported."""
+    """Put the module into sys.modules, and into its package if that is one of the packages that are cheap to import."""
     sys.modules[module.__name__] = module
     package, _, name = module.__name__.rpartition(".")
     if package in {"email", "urllib", "ctypes"}:

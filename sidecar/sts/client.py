@@ -120,7 +120,7 @@ class StsClient:
         return reply
 
     async def _use_new_authorities(self) -> None:
-        """Replace the transport if the authorities changed. A running exchange keeps the old transport."""
+        """Replace the transport if the authorities changed. Calls in progress keep the old transport."""
         if self.authorities is None:
             return
         await self.authorities.refresh()

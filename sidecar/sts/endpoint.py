@@ -164,7 +164,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
 
 
 def _without_user_info(value: str) -> str:
-    """Return the URL after the last `@`, without user name and password, or `***` if a query may contain one."""
+    """Return the URL after the last `@`, or `***` if a password may also be in a query or fragment."""
     *before, shown = _AT.split(value)
     return "***" if before and ("?" in value or "#" in value) else shown
 

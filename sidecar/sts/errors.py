@@ -93,8 +93,8 @@ HINTS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(_THROTTLING, "STS is throttling: a longer IRSA_SIDECAR_DURATION means fewer calls to it."),
         "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or role and "
         "provider are new and not yet propagated: `irsa-sidecar doctor` compares the two.",
-        "ExpiredTokenException": "The token file was not renewed in time: it must be a projected volume's, and not "
-        "mounted by subPath. Kubelets renew no token of a Pod that terminates.",
+        "ExpiredTokenException": "The token file was not renewed in time: it must be in a projected volume, and not "
+        "mounted by subPath. The kubelet does not renew the token of a Pod that terminates.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "
         "public; `irsa-sidecar token --verify` tries them.",
         "IDPRejectedClaim": "The identity provider reports that the token was rejected or revoked: get a new token.",
@@ -168,7 +168,8 @@ _OF_WEB_IDENTITY = (
         "InvalidIdentityToken",
         "Incorrect token audience",
         NextStep.WAIT,
-        "The token's audience is not among the IAM OIDC provider's client IDs: add it there, or correct the volume's.",
+        "The token's audience is not among the IAM OIDC provider's client IDs: add it there, or correct it in the "
+        "token's volume.",
     ),
     _Refinement(
         "InvalidIdentityToken",
@@ -292,7 +293,7 @@ def next_step(code: str, message: str, status: int, operation: Operation = _WEB_
 
 def is_too_long(error: ExchangeError) -> bool:
     """
-    Return whether STS rejected the session's duration, and would grant a shorter one.
+    Return whether STS rejected the duration of the first session, and would grant a shorter one.
 
     AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators use other names for the parameter.
     """

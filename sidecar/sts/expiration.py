@@ -39,11 +39,11 @@ def place_expiration(
     """
     Return STS's Expiration on our clocks.
 
-    Raises ExchangeError if it is in the past or absurd.
+    Raises ExchangeError if it is in the past, or later than the longest session could expire.
 
     `sent` is the instant of the request and `now` that of the response. STS set `Date` between the two and truncated it
     to whole seconds. The lifetime therefore starts at `sent` and is a second shorter, so any error makes the expiration
-    earlier. If `Date` is absurd, for example because a proxy set it, our wall clock is used instead. STS never grants
+    earlier. If `Date` contradicts the Expiration, perhaps because of a proxy, our wall clock is used. STS never grants
     more than the requested `duration_seconds`, so a longer lifetime means that a clock is wrong.
     """
     lifetime, skew_seconds = _lifetime_and_skew(expires_at, sts_date, sent, now)

@@ -28,8 +28,8 @@ a single region."""
 
 _NOT_ACTIVE = frozenset({"OptInRequired", "RegionDisabledException"})
 """Error codes of a region that is not active for the account (STS API reference). In the primary region, an operator
-has to fix the error. A fallback that returns one is skipped, because the daemon would use the fallback until the
-failback."""
+has to fix the error. A fallback that returns such a code is skipped. Otherwise the daemon would call the fallback until
+the failback."""
 
 
 class Failover(NamedTuple):

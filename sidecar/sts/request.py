@@ -35,7 +35,7 @@ def endpoint_of(settings: StsSettings) -> str:
     """
     Return the configured URL of STS, or else that of the region.
 
-    Raises ConfigurationError if neither is valid.
+    Raises ConfigurationError if the URL or region is missing or invalid, or a flag is set together with the URL.
     """
     if settings.endpoint_url is not None:
         url = parse_endpoint_url("AWS_ENDPOINT_URL_STS", settings.endpoint_url)
@@ -70,7 +70,7 @@ def fallbacks_of(settings: StsSettings) -> list[str]:
     """
     Return the URLs of STS in the fallback regions, in order.
 
-    Raises ConfigurationError if a region is invalid.
+    Raises ConfigurationError if a region is invalid, or AWS_ENDPOINT_URL_STS is set too.
     """
     if not settings.fallback_regions:
         return []
@@ -96,7 +96,7 @@ def request_for(role: Role, token: Token, duration_seconds: int) -> ExchangeRequ
 
 
 def _session_name(template: str | None, role: Role, token: Token) -> str | None:
-    """Return the configured session name. Its fields come from the signed token, or else from the Downward API."""
+    """Return the template filled from the token, or else from the Downward API. Return None without a template."""
     if template is None:
         return None
     pod = role.pod_names

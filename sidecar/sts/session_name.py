@@ -36,7 +36,7 @@ DIGEST_LENGTH = 8
 HEAD_LENGTH = MAX_LENGTH - TAIL_LENGTH - DIGEST_LENGTH - 2
 
 ALLOWED = "A-Za-z0-9_+=,.@-"
-"""The characters of a name, as in a class of a pattern."""
+"""The characters that a name may contain, as the content of a character class in a regular expression."""
 
 _FORBIDDEN = re.compile(f"[^{ALLOWED}]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -66,9 +66,9 @@ def from_template(template: str, values: Mapping[str, str | None]) -> str:
 
 def parse_session_name(setting: str, value: str) -> str:
     """
-    Return a valid name or template.
+    Return the value, which is a name or a template.
 
-    Raises ConfigurationError instead of changing an invalid one silently.
+    Raises ConfigurationError if the value is invalid, instead of changing it silently.
     """
     if _FIELD.search(value):
         return _check_template(setting, value)

@@ -46,9 +46,9 @@ def read_sts_settings(environ: Mapping[str, str], *, fallback_regions: tuple[str
 
 def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
     """
-    Return the URL of STS as the SDKs do: from AWS_ENDPOINT_URL_STS, or else from AWS_ENDPOINT_URL.
+    Return AWS_ENDPOINT_URL_STS, or else AWS_ENDPOINT_URL, or None if neither is set or the SDKs would ignore them.
 
-    Raises ConfigurationError if the URL contains a user name.
+    Raises ConfigurationError if the URL has a user name, or is invalid in a way that may hide one.
     """
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
@@ -60,9 +60,9 @@ def read_endpoint_url(environ: Mapping[str, str]) -> str | None:
 
 def _without_password(name: str, url: str) -> str:
     """
-    Return the URL.
+    Return the URL unchanged. Check it first if it may contain a password, because messages show the URL.
 
-    Raises ConfigurationError if it may contain a password, because messages show the URL.
+    Raises ConfigurationError if the check fails.
     """
     if not url.isascii() or any(character in url for character in "@%"):
         from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the listener is bound

@@ -32,7 +32,11 @@ def short_session_warning(role: Role) -> Explanation | None:
 
 
 def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[Explanation]:
-    """Return warnings about settings that work but are probably not intended."""
+    """
+    Return warnings about settings that work but are probably not intended.
+
+    Raises ConfigurationError if the settings lead to no URL of STS.
+    """
     found = []
     if settings.region is not None and settings.endpoint_url is None:
         arns = [arn for role in roles for arn in (role.role_arn, *(step.role_arn for step in role.chain))]

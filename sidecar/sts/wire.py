@@ -303,7 +303,7 @@ def _read_xml(body: bytes, leaves: Iterable[_Path]) -> tuple[str, Mapping[_Path,
     """
     Return the root's name, and the texts of those `leaves` that occur once and contain only text.
 
-    Raises ValueError if the body is not well-formed XML, declares a document type, or nests too deep.
+    Raises ValueError if the body is not well-formed XML, declares a document type, or is nested too deeply.
     """
     reading = _Reading(leaves)
     # botocore also reads UTF-8, whatever encoding the document declares. Expat recognises UTF-16 by its zero bytes.
