@@ -1,4 +1,4 @@
-"""Provide Helm 3 and Helm 4, built from their Go modules. Not part of `make test`: see `make test-chart`."""
+"""Provide Helm 3 and Helm 4, built from their Go modules. Only `make test-chart` runs these tests."""
 
 import faulthandler
 
@@ -20,6 +20,6 @@ def helm_4() -> Helm:
 
 
 def _helm(program: GoProgram) -> Helm:
-    """Return a Helm without a cluster. A test that builds it first takes minutes, so it has no time limit."""
+    """Return a Helm without a cluster. The first test waits minutes for the build, so the tests have no time limit."""
     faulthandler.cancel_dump_traceback_later()
     return Helm(built(program))

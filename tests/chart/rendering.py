@@ -11,7 +11,7 @@ from tests.support.manifests import K8S, documents
 CHART, NAMESPACE = str(K8S / "chart"), "irsa-sidecar"
 
 VERSION = "1.34.0"
-"""The version of Kubernetes that a Helm without a cluster assumes."""
+"""The version of Kubernetes for which Helm renders the chart by default, because Helm has no cluster."""
 
 REGION = "eu-west-1"
 

@@ -21,7 +21,7 @@ def test_packaged_chart_renders_the_same_objects(helm: Helm, tmp_path: Path) -> 
 
 
 def documented_commands() -> list[str]:
-    """Return the commands of the documentation that install the chart of a checkout."""
+    """Return the arguments of each documented `helm install` that installs the chart from a checkout."""
     pages = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in sorted((ROOT / "docs").glob("*.md"))]
     return [
         found
@@ -45,8 +45,8 @@ def test_documented_command_sets_the_users_images(helm: Helm, command: str) -> N
         assert (container["image"], container["args"][1]) == (f"{image}-tools", f"--image={image}")
 
 
-def test_chart_contains_no_link() -> None:
-    """Check this because Flux and some registries drop symbolic links."""
+def test_chart_contains_no_symbolic_link() -> None:
+    """Flux and some registries drop symbolic links."""
     assert [path for path in Path(CHART).rglob("*") if path.is_symlink()] == []
 
 

@@ -53,7 +53,7 @@ def rendered(helm: Helm, **values: Any) -> list[dict[str, Any]]:
 def test_chart_has_the_objects_of_the_command(helm: Helm, values: dict[str, Any], settings: Settings) -> None:
     found = {each["kind"]: each["spec"] for each in rendered(helm, **values)}
     expected = {each["kind"]: each["spec"] for each in policy_objects(settings)}
-    if "A" in str(values):  # Helm escapes more characters, which CEL reads as the same text
+    if "A" in str(values):  # Helm escapes more characters than the command, but CEL reads the same text
         for specs in (found, expected):
             (text,) = (v for v in specs["MutatingAdmissionPolicy"]["variables"] if v["name"] == "environment")
             text["expression"] = yaml.safe_load(text["expression"])
@@ -64,7 +64,7 @@ def test_policies_need_no_other_object(helm: Helm) -> None:
     assert {each["kind"] for each in rendered(helm)} == KINDS
 
 
-def test_names_labels_and_selectors_are_in_the_policies(helm: Helm) -> None:
+def test_policies_have_the_configured_names_and_labels(helm: Helm) -> None:
     objects = by_name(rendered(helm, **OPTIONS["names"], **OPTIONS["labels"]))
     assert {name for _, name in objects} == {"injector"}
     for found in objects.values():
@@ -73,7 +73,7 @@ def test_names_labels_and_selectors_are_in_the_policies(helm: Helm) -> None:
         assert found["spec"].get("policyName", "injector") == "injector"
 
 
-def test_selectors_choose_among_labelled_pods(helm: Helm) -> None:
+def test_configured_selectors_are_added_to_the_inject_label_rule(helm: Helm) -> None:
     chosen = {name: OPTIONS["admission"][name] for name in ("objectSelector", "namespaceSelector")}
     objects = by_name(rendered(helm, **chosen))
     for kind in ("MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"):
@@ -86,7 +86,7 @@ def test_selectors_choose_among_labelled_pods(helm: Helm) -> None:
         ]
 
 
-def test_monitoring_is_that_of_the_sidecars(helm: Helm) -> None:
+def test_policy_chart_monitors_only_the_sidecars(helm: Helm) -> None:
     names = {name for _, name in by_name(rendered(helm, **OPTIONS["monitoring"]))}
     assert names == {"irsa-sidecar", "irsa-sidecar-dashboard"}
 
@@ -100,7 +100,9 @@ def test_monitoring_is_that_of_the_sidecars(helm: Helm) -> None:
         ({"injection": "both"}, VERSION, "at '/injection': value must be one of 'webhook', 'policy'"),
     ],
 )
-def test_values_that_policies_do_not_support_fail(helm: Helm, values: dict[str, Any], flag: str, message: str) -> None:
+def test_values_that_policies_do_not_support_are_rejected(
+    helm: Helm, values: dict[str, Any], flag: str, message: str
+) -> None:
     done = helm.template({"injection": "policy"} | values, flag, check=False)
     assert done.returncode != 0
     assert message in done.stderr

@@ -142,7 +142,7 @@ def test_pod_without_a_user_id_leaves_the_choice_to_the_cluster(helm: Helm) -> N
     assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
-def test_selectors_are_added_to_the_required_ones(helm: Helm) -> None:
+def test_webhook_keeps_the_required_selectors(helm: Helm) -> None:
     found = by_name(helm.render(**OPTIONS["admission"]))["MutatingWebhookConfiguration", "irsa-sidecar"]
     (webhook,) = found["webhooks"]
     wanted = [
@@ -169,7 +169,7 @@ def test_release_namespace_is_used_everywhere(helm: Helm) -> None:
     assert by_name(objects)["Certificate", "webhook"]["spec"]["dnsNames"][0] == "webhook.aws.svc"
 
 
-def test_monitoring_values_change_only_their_objects(helm: Helm) -> None:
+def test_monitoring_values_are_in_the_monitoring_objects(helm: Helm) -> None:
     found = by_name(helm.render(**OPTIONS["monitoring"]))
     for name in ("irsa-sidecar", "irsa-sidecar-webhook"):
         monitor = found["PodMonitor", name]
@@ -191,7 +191,7 @@ def test_each_monitoring_part_is_enabled_separately(helm: Helm, part: str) -> No
     }
 
 
-def test_external_certificate_needs_no_write_permission(helm: Helm) -> None:
+def test_external_certificate_limits_creation_to_events(helm: Helm) -> None:
     for name in ("cert-manager", "existingSecret"):
         found = by_name(helm.render(**OPTIONS[name]))
         rules = found["ClusterRole", "irsa-sidecar-webhook"]["rules"]
@@ -200,7 +200,7 @@ def test_external_certificate_needs_no_write_permission(helm: Helm) -> None:
         assert not {("Role", "irsa-sidecar-webhook"), ("RoleBinding", "irsa-sidecar-webhook")} & found.keys()
 
 
-def test_monitor_of_the_webhook_selects_its_pods(helm: Helm) -> None:
+def test_webhook_monitor_selects_the_webhook_pods(helm: Helm) -> None:
     found = by_name(helm.render(**OPTIONS["names"], **OPTIONS["monitoring"]))
     labels = found["Deployment", "injector"]["spec"]["template"]["metadata"]["labels"]
     assert found["PodMonitor", "irsa-sidecar-webhook"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
@@ -229,7 +229,7 @@ def test_interval_may_have_several_units(helm: Helm, interval: str) -> None:
 
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_parent_chart_may_use_a_condition(helm: Helm, tmp_path: Path, *, is_enabled: bool) -> None:
-    """Check this value, because Helm passes a parent chart's condition `irsa-sidecar.enabled` to the chart."""
+    """Helm passes the value of the parent chart's condition `irsa-sidecar.enabled` to this chart as `enabled`."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "irsa-sidecar").symlink_to(CHART)
     dependency = {"name": "irsa-sidecar", "version": "0.1.0", "condition": "irsa-sidecar.enabled"}

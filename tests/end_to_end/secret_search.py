@@ -47,7 +47,7 @@ SECRETS = {
 
 
 def _in_base64(encode: Callable[[bytes], bytes]) -> Callable[[str], Iterator[str]]:
-    """Return the base64 of a secret at each of three offsets, without the characters that depend on adjacent text."""
+    """Return a function that encodes a secret at three offsets, without the characters that depend on adjacent text."""
 
     def forms(text: str) -> Iterator[str]:
         for skipped in range(3):
@@ -101,7 +101,7 @@ REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebI
 
 
 def _damaged(**changes: str) -> Reply:
-    """Return a response with status 200 that contains all secrets, and that has renamed elements."""
+    """Return the successful response with the secret credentials, with some of its elements renamed."""
     body = granted().body.decode()
     for old, new in changes.items():
         body = body.replace(f"<{old}>", f"<{new}>").replace(f"</{old}>", f"</{new}>")
@@ -110,8 +110,8 @@ def _damaged(**changes: str) -> Reply:
 
 BAD_REPLIES = {
     "an error that quotes the token": error_reply(400, "InvalidIdentityToken", f"The token {TOKEN} is not valid"),
-    "an error that quotes its signature": error_reply(403, "AccessDenied", f"signature {SIGNATURE} by nobody"),
-    "an error that quotes half of it": error_reply(400, "ExpiredTokenException", TOKEN[: len(TOKEN) // 2]),
+    "an error that quotes the token's signature": error_reply(403, "AccessDenied", f"signature {SIGNATURE} by nobody"),
+    "an error that quotes half of the token": error_reply(400, "ExpiredTokenException", TOKEN[: len(TOKEN) // 2]),
     "an error whose code is the token": error_reply(400, TOKEN, "see the code"),
     "a proxy's page": Reply(502, f"<html><h1>Bad</h1><pre>{REQUEST_ECHOED}</pre></html>".encode()),
     "a proxy's page with base64": Reply(500, base64.b64encode(REQUEST_ECHOED.encode())),
@@ -128,7 +128,7 @@ BAD_REPLIES = {
     "credentials cut off in transit": Reply(200, granted().body, cut_after=len(granted().wire) - 300),
     "credentials without an expiration": _damaged(Expiration="Expires"),
     "credentials without an ARN": _damaged(Arn="Name"),
-    "credentials as a session token": Reply(200, granted().body.replace(b"</SessionToken>", b" </SessionToken>")),
+    "a session token with a final space": Reply(200, granted().body.replace(b"</SessionToken>", b" </SessionToken>")),
     "credentials as an error": Reply(400, granted().body),
     "credentials as JSON": Reply(200, json.dumps({"SecretAccessKey": SECRET_ACCESS_KEY, "t": SESSION_TOKEN}).encode()),
 }  # fmt: skip
@@ -139,7 +139,7 @@ def files_below(directory: Path) -> dict[str, bytes]:
 
 
 class Pod:
-    """A directory for all files that a process may write, and the environment that makes the process use it."""
+    """A directory for all files that a process may write, and the environment of a process that uses the directory."""
 
     def __init__(self, directory: Path, sts_url: str) -> None:
         self.directory = directory
@@ -176,7 +176,7 @@ class Pod:
 
 STARTS_THAT_FAIL: Mapping[str, Mapping[str, str]] = {
     "a token instead of its path": {"AWS_WEB_IDENTITY_TOKEN_FILE": TOKEN},
-    "an STS with a password": {"AWS_ENDPOINT_URL_STS": f"https://user:{PROXY_PASSWORD}@127.0.0.1:1"},
+    "an STS address with a password": {"AWS_ENDPOINT_URL_STS": f"https://user:{PROXY_PASSWORD}@127.0.0.1:1"},
     "an invalid proxy": {
         "AWS_ENDPOINT_URL_STS": "https://sts.example",
         "HTTPS_PROXY": f"gopher://user:{PROXY_PASSWORD}@127.0.0.1:1",

@@ -56,7 +56,7 @@ AWS = LocalConfig(
 
 
 def roles_file(directory: Path, external_id: str = "agreed") -> Path:
-    """Return a roles file with a default role, and with a role in another account that needs two steps."""
+    """Write a roles file with a default role and a chain of two steps to another account, and return its path."""
     steps = [
         {"role_arn": PARTNER, "external_id": external_id, "tags": {"team": "data"}, "transitive_tags": ["team"]},
         {"role_arn": DATA, "session_name": "{role}-{pod}", "duration": 900, "source_identity": "alice"},
@@ -155,8 +155,8 @@ async def test_chain_works_with_a_clock_that_is_one_hour_off(tmp_path: Path) -> 
     async with pod(tmp_path, stss_clock_ahead=3600) as (_, running):
         assert (await running.logged("credentials_refreshed", role_name="reports"))["role_arn"] == DATA
         skew = (await running.logged("clock_skew_detected", role_name="reports"))["seconds"]
-    # STS's Date header has whole seconds and is as old as the duration of the request. The virtual-time tests check the
-    # correction.
+    # The Date header of STS has whole seconds, and is up to the duration of the request old when the response arrives.
+    # The virtual-time tests check the correction.
     assert -3600 <= skew <= -3600 + math.ceil(time.monotonic() - began_at)
 
 

@@ -49,9 +49,9 @@ async def test_doctor_hides_secrets_in_bad_sts_responses(
 
 
 ECHOES = {
-    "an error with it": Reply(403, json.dumps({"message": f"not {AUTHORIZATION}"}).encode()),
-    "an error with half of it": Reply(403, json.dumps({"Message": f"not {AUTHORIZATION[:20]}"}).encode()),
-    "an error with its name": Reply(403, json.dumps({AUTHORIZATION: AUTHORIZATION}).encode()),
+    "an error with the secret": Reply(403, json.dumps({"message": f"not {AUTHORIZATION}"}).encode()),
+    "an error with half of the secret": Reply(403, json.dumps({"Message": f"not {AUTHORIZATION[:20]}"}).encode()),
+    "an error with the secret as a name": Reply(403, json.dumps({AUTHORIZATION: AUTHORIZATION}).encode()),
     "credentials": Reply(
         200,
         json.dumps(

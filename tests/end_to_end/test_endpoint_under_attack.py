@@ -3,7 +3,7 @@ Test the endpoint under attack: smuggling, floods, slow and disconnecting client
 
 Each client gets one whole response, or the daemon closes the connection. The daemon never reads a second request from
 the bytes of the first request. Honest clients are always served. The process does not exit, and its memory does not
-grow.
+grow by more than a few MiB.
 """
 
 import os
@@ -125,7 +125,7 @@ IMDS_SMUGGLING = {
     for name, (status, shape) in SMUGGLING.items()
     if shape.startswith(ASKED) and not name.startswith("two Authorizations")
 }
-"""The same requests as SMUGGLING, but with the PUT request that starts a session."""
+"""The requests of SMUGGLING that add headers to a valid request, as the PUT request that starts a session."""
 
 
 @pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
@@ -138,7 +138,7 @@ async def test_smuggling_put_gets_one_response(
     assert served.statuses == {}
 
 
-async def test_each_listener_rejects_requests_of_the_other_form(autojump_clock: MockClock, served: Served) -> None:
+async def test_each_listener_rejects_requests_of_the_other_api(autojump_clock: MockClock, served: Served) -> None:
     assert status_of(await served.send(PUT)) == 405
     assert status_of(await served.send(GET, imds=True)) == 401
 
@@ -294,7 +294,7 @@ async def test_process_without_free_descriptors_recovers(tmp_path: Path, descrip
         assert [(await get(running.url))[0] for _ in range(20)] == [200] * 20
 
 
-async def test_idle_connections_do_not_delay_honest_clients(tmp_path: Path) -> None:
+async def test_honest_clients_are_served_beside_idle_connections(tmp_path: Path) -> None:
     took: list[float] = []
     async with daemon_process(tmp_path) as running:
         with idle_connections(running.address) as opened:

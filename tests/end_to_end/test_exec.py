@@ -39,7 +39,7 @@ async def run_exec(
         )
 
 
-async def test_command_uses_only_our_credentials(tmp_path: Path) -> None:
+async def test_command_has_only_our_credential_variables(tmp_path: Path) -> None:
     shadows = {"AWS_PROFILE": "x", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url, **shadows)
@@ -78,7 +78,7 @@ async def test_error_shows_the_command_that_cannot_start(tmp_path: Path, command
     assert f"cannot start {command!r}" in done.stderr.decode()
 
 
-async def test_signals_are_forwarded_to_the_command(tmp_path: Path) -> None:
+async def test_sigterm_is_forwarded_to_the_command(tmp_path: Path) -> None:
     # The program uses `sigwait`. A handler with `pause` would miss a signal between Python's last check and the call.
     program = (
         "import signal\n"

@@ -56,7 +56,7 @@ def is_there(pid):
     except ProcessLookupError:
         return False
     return True
-while any(map(is_there, orphans)):  # a zombie is there until its parent reaps it
+while any(map(is_there, orphans)):  # a zombie exists until its parent reaps it
     time.sleep(0.01)
 raise SystemExit(7 if os.getppid() == 1 else 8)
 """
@@ -162,7 +162,7 @@ def _pty() -> Iterator[tuple[int, int]]:
 async def _on_terminal(
     command: list[str], tmp_path: Path, sts_url: str, numbers: Sequence[int]
 ) -> AsyncIterator[Terminal]:
-    """Run `exec` in the terminal's foreground. Its command prints each of these signals that it receives."""
+    """Run `exec` in the terminal's foreground, with a command that prints each signal of `numbers` that arrives."""
     program = WAITING.format(numbers=[int(number) for number in numbers])
     with _pty() as (master, slave):
         async with trio.open_nursery() as nursery:
@@ -242,7 +242,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
 
 
 async def test_new_terminal_size_does_not_end_a_wait() -> None:
-    """SIGWINCH arrives while no command runs, for example during the wait for credentials."""
+    """SIGWINCH or SIGURG arrives while no command runs, for example during the wait for credentials."""
 
     async def body() -> int:
         for number in (signal.SIGWINCH, signal.SIGURG, signal.SIGALRM):

@@ -1,4 +1,4 @@
-"""Test a daemon that emulates EC2's metadata service, with boto3 and the AWS CLI. Their timeouts are longer."""
+"""Test a daemon that emulates EC2's metadata service, with boto3 and the AWS CLI."""
 
 import os
 import subprocess

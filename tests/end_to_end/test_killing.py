@@ -2,10 +2,10 @@
 Kill the daemon at random moments, and check that it leaves no broken files and serves only valid credentials.
 
 A round starts a daemon and ends it with SIGKILL or SIGTERM. The signal is sent after a random number of log lines and
-responses. While the daemon starts and has no output yet, the signal is sent after a short random wait. The next round
-starts in the same directory. In half of the rounds, STS is down before a daemon with credentials is killed. The next
-daemon must then serve the same credentials without a gap, from the state directory. `make kill-loop` runs hundreds of
-rounds (KILL_ROUNDS). To repeat a failed run, set KILL_SEED to the seed that it printed.
+responses, or after a short random wait. The next round starts in the same directory. In half of the rounds, STS goes
+down before a daemon with credentials is killed. The next daemon must then serve the same credentials without a gap,
+from the state directory. `make kill-loop` runs hundreds of rounds (KILL_ROUNDS). To repeat a failed run, set KILL_SEED
+to the seed that the failed run printed.
 """
 
 import configparser
@@ -78,7 +78,7 @@ class Counts:
 
 
 class Place:
-    """A directory with a token and a secret, and an STS that returns different credentials to each caller."""
+    """A directory with a token and a secret, and an STS that returns different credentials in each round."""
 
     def __init__(self, directory: Path, sts: ScriptedSts, name: str) -> None:
         self.directory = directory
@@ -106,7 +106,7 @@ class Place:
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(ours)}
 
     def check_file(self) -> None:
-        """Check that the file does not exist, is empty, or contains complete credentials from STS."""
+        """Check that the credentials file does not exist, is empty, or contains complete credentials from STS."""
         file = configparser.RawConfigParser()
         file.read(self.directory / "credentials")
         assert file.sections() in ([], ["default"])
@@ -140,8 +140,8 @@ class Place:
         return sum(parse_qs(request.body.decode())["RoleSessionName"] == session for request in self.sts.requests)
 
     def check(self, body: dict[str, Any]) -> None:
-        """Check that each response with status 200 contains complete and valid credentials from STS."""
-        assert body.items() >= self.given[body["AccessKeyId"]].items(), f"no set that was given: {body}"
+        """Check that the body of a response with status 200 contains complete and valid credentials from STS."""
+        assert body.items() >= self.given[body["AccessKeyId"]].items(), f"not credentials from STS: {body}"
         assert datetime.fromisoformat(body["Expiration"]) > datetime.now(UTC)
 
 
@@ -211,7 +211,7 @@ async def round_in_outage(place: Place, end: RoundEnd, counts: Counts) -> None:
         assert "credentials_restored" in running.errors or not end.steps
     assert status == (0 if end.signal_number == signal.SIGTERM else -signal.SIGKILL), running.errors
     assert "Traceback" not in running.errors
-    assert place.calls() == 1, "the saved schedule says later"
+    assert place.calls() == 1, "the daemon called STS before the time in the saved schedule"
     place.check_file()
     counts.restarted_in_an_outage += 1
 
@@ -254,7 +254,7 @@ def round_ends(dice: random.Random) -> Iterator[RoundEnd]:
 
 
 async def rounds(directory: Path, name: str, number: int, dice: random.Random, counts: Counts) -> None:
-    """Run `number` daemons in one directory, one after another, and then a daemon that is not killed."""
+    """Run `number` rounds in one directory, one after another, and then a daemon that is not killed."""
     directory.mkdir()
     async with trio.open_nursery() as nursery:
         sts = ScriptedSts()
@@ -289,7 +289,7 @@ async def test_daemon_killed_at_any_moment_serves_valid_credentials(tmp_path: Pa
 @pytest.mark.parametrize(
     ("owner", "name"),
     [("trio", "run"), ("trio._core._run.Runner", "spawn_impl"), ("trio", "open_signal_receiver")],
-    ids=["the imports are done", "trio makes its first task", "nothing listens for it yet"],
+    ids=["the imports are done", "trio creates its first task", "the signal has no receiver yet"],
 )
 async def test_signal_before_a_handler_exists_ends_with_status_zero(
     tmp_path: Path, owner: str, name: str, signal_name: str
@@ -311,7 +311,7 @@ async def test_check_finds_mixed_and_expired_credentials(tmp_path: Path) -> None
     place.script(2, 0)
     first, second = ({"AccessKeyId": name, **rest} for name, rest in place.given.items())
     place.check(first)
-    with pytest.raises(AssertionError, match="no set that was given"):
+    with pytest.raises(AssertionError, match="not credentials from STS"):
         place.check({**first, "Token": second["Token"]})
     place.given["ASIAX0001"]["Expiration"] = "2026-01-02T03:04:05Z"
     with pytest.raises(AssertionError):

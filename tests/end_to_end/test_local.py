@@ -1,8 +1,8 @@
 """
 Test `irsa-sidecar local -- CMD` with all parts of IRSA, and with real AWS SDKs in other processes.
 
-The SDK knows only the container endpoint. STS issued its credentials for a service account token
-(AssumeRoleWithWebIdentity). STS checks the signature that the SDK creates with these credentials.
+The SDK gets its credentials only from the container endpoint. STS issues these credentials for a service account token
+(AssumeRoleWithWebIdentity), and checks the signature that the SDK creates with the credentials.
 """
 
 import json
@@ -79,7 +79,7 @@ def test_boto3_has_the_identity_of_the_role() -> None:
 
 
 @pytest.mark.parametrize("client", [WHO_AM_I, [sys.executable, "-c", BOTO3]])
-def test_untrusted_service_account_shows_the_sts_error_in_boto3(tmp_path: Path, client: list[str]) -> None:
+def test_sdk_shows_the_sts_error_for_an_untrusted_account(tmp_path: Path, client: list[str]) -> None:
     other = json.loads(json.dumps(TRUST).replace("default:app", "default:other"))
     done = run_local(*client, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": other}]))
     assert done.returncode != 0
@@ -137,8 +137,8 @@ def test_local_uses_the_configured_address_and_secret(tmp_path: Path) -> None:
     assert done.stdout.split() == [f"http://127.0.0.1:{port}/v1/credentials", secret_file.read_text()]
 
 
-def test_local_replaces_no_file_of_a_person(tmp_path: Path) -> None:
-    """With a wrong path, `local` must not destroy a key or a device."""
+def test_local_does_not_replace_a_users_file(tmp_path: Path) -> None:
+    """With a wrong path, `local` must not destroy a user's file."""
     for content in ("-----BEGIN KEY-----\nline\n", ""):
         (tmp_path / "mine").write_text(content)
         done = run_local("true", flags=[f"--authorization-token-file={tmp_path / 'mine'}"])
@@ -147,7 +147,7 @@ def test_local_replaces_no_file_of_a_person(tmp_path: Path) -> None:
         assert (tmp_path / "mine").read_text() == content
 
 
-def test_local_keeps_the_secret_of_a_person(tmp_path: Path) -> None:
+def test_local_uses_and_keeps_an_existing_secret(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("my-own-secret\n")
     done = run_local(sys.executable, "-c", TELL_OFFER, flags=[f"--authorization-token-file={tmp_path / 'mine'}"])
     assert done.stdout.split()[1] == "my-own-secret"

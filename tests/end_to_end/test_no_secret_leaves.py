@@ -124,8 +124,8 @@ def seen_in_proc(pid: int) -> bytes:
     return seen
 
 
-# The hook writes each line with one system call, because it runs in a second thread. The parts of a `print` could mix
-# with log lines.
+# The hook writes each line with one system call, because the hook may run in another thread than the log. The parts of
+# a `print` could mix with log lines.
 REPORT_WRITES = """
 import os, sys
 os.chdir(os.environ["TMPDIR"])
@@ -136,7 +136,7 @@ sys.addaudithook(report)
 """
 
 
-async def test_run_leaks_no_secret_to_requests_logs_metrics_or_files(tmp_path: Path) -> None:
+async def test_run_leaks_no_secret_in_responses_logs_or_files(tmp_path: Path) -> None:
     outage = error_reply(503, "ServiceUnavailable", f"The token {TOKEN} has to wait")
     async with scripted_sts(outage) as sts:
         pod = Pod(tmp_path, sts.url)
@@ -320,7 +320,7 @@ async def test_error_does_not_show_the_proxy_password(tmp_path: Path) -> None:
     assert not leaks(done.stderr)
 
 
-# The daemon of `exec` and `local` creates its own secrets, so the command writes them to a file for the test.
+# The daemon of `exec` and `local` creates its own secrets. The command writes these secrets to a file for the test.
 
 
 PRINT_SECRETS = """

@@ -2,7 +2,7 @@
 Test rare cases in a real `irsa-sidecar run` with real servers.
 
 Only a separate process has the stubs of lean_imports.py. The test's own interpreter imports every package completely,
-so it would not find a stub that a rare case needs.
+so a test in this interpreter would not fail if a rare case needs a module that is a stub.
 """
 
 import json

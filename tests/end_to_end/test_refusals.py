@@ -64,7 +64,7 @@ def by_an_unknown_issuer(_services: LocalServices) -> str:
 
 
 def ignore_event(_event: str, /, **_fields: Any) -> None:
-    """Ignore the event."""
+    """Discard an event of the local services."""
 
 
 async def boto3_output(tmp_path: Path, make_token: Callable[[LocalServices], str]) -> str:

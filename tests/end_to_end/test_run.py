@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar run` as a process, from the outside, as a Pod uses it."""
+"""Test `irsa-sidecar run` as a process, from the outside, as in a Pod."""
 
 import os
 import signal
@@ -153,7 +153,7 @@ async def test_unread_or_closed_stderr_does_not_stop_the_daemon(tmp_path: Path) 
 
 @needs_linux
 async def test_closed_stderr_gets_no_socket(tmp_path: Path) -> None:
-    """Log lines would go into the socket with the number 2, such as the connection of a client or to STS."""
+    """Otherwise, a socket could get descriptor 2, and log lines would go to a client or to STS."""
     url, admin = f"http://127.0.0.1:{free_port()}/v1/credentials", f"127.0.0.1:{free_port()}"
     flags = ["--listen", urlsplit(url).netloc, "--admin-listen", admin, "--log-format", "json"]
     async with scripted_sts() as sts:
@@ -216,7 +216,7 @@ def test_wrong_usage_exits_with_status_two() -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "local", "exec", "credentials", "token", "probe"])
-def test_every_command_has_help_with_an_example(command: str) -> None:
+def test_help_of_a_command_has_an_example(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", command, "--help"], capture_output=True, text=True, check=True
     )
@@ -231,7 +231,7 @@ atexit.register(tell)
 """
 
 
-@pytest.mark.skipif(bool(unchecked_importers()), reason="stubs need the checked versions")
+@pytest.mark.skipif(bool(unchecked_importers()), reason="the stubs need the package versions that were checked")
 async def test_run_imports_only_modules_within_its_budget(tmp_path: Path) -> None:
     environment = pod_environment(tmp_path / "token", "")
     for name in [name for name in environment if name.startswith("COVERAGE_")]:

@@ -18,9 +18,9 @@ async def retries_after(
     """
     Return the delays between attempts while each refresh fails with this error, in seconds.
 
-    At the start, the served credentials are valid for `remaining_seconds`. The function checks that they are served
-    until they expire, that the daemon logs the error as a warning and counts it, and that a refresh succeeds within the
-    maximum delay after the last error.
+    At the start, the served credentials are valid for `remaining_seconds`. The function checks that the refresher
+    serves these credentials until they expire, and that it counts the error and logs it as a warning. After the last
+    error, a refresh must succeed within the maximum delay.
     """
     scene.write_token()
     async with running(scene):

@@ -52,7 +52,7 @@ async def test_request_above_the_size_limit_gets_a_431(autojump_clock: MockClock
     """
     A client sends a very long line, 100,000 headers, or a target of 10 MiB.
 
-    The client gets a 431 as soon as the size limit is exceeded. The daemon does not wait for the rest.
+    The client gets a 431 as soon as the request exceeds the size limit. The daemon does not wait for the whole request.
     """
     for flood in (LINE + b"A: b\r\n" * 100_000, LINE + b"A: " + b"b" * 20_000, b"GET /" + b"a" * 10 * 1024 * 1024):
         assert status_of(await served.send(flood)) == 431
@@ -91,9 +91,9 @@ async def test_foreign_host_or_absolute_target_is_denied(autojump_clock: MockClo
 
 async def test_request_of_a_proxy_or_a_web_page_gets_a_403(autojump_clock: MockClock, served: Served) -> None:
     """
-    A proxy forwards a request, or a web page sends it.
+    A proxy forwards a request, or a web page sends a request.
 
-    The client gets a 403 even with the right secret, because no AWS client sends these headers.
+    The client gets a 403 even with the right secret. The headers of proxies and browsers show such a request.
     """
     for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
         assert status_of(await served.send(with_header(header + b"\r\n"))) == 403
@@ -103,7 +103,7 @@ async def test_invalid_authorization_is_denied_without_the_secret(autojump_clock
     """
     Authorization is missing, wrong, sent twice, or not ASCII.
 
-    The client gets a 401, 403 or 400 in the JSON that every SDK reads. The response contains no part of the secret.
+    The client gets a 401, 403 or 400 with JSON that every SDK can read. The response does not contain the secret.
     """
     wrong = {
         b"": 401,
@@ -139,7 +139,7 @@ async def test_other_method_version_or_tls_is_rejected(autojump_clock: MockClock
 
 async def test_only_the_first_pipelined_request_gets_a_response(autojump_clock: MockClock, served: Served) -> None:
     """
-    A client pipelines requests or requests keep-alive.
+    A client pipelines requests, or sends `Connection: keep-alive`.
 
     The daemon responds to the first request, closes the connection, and does not read the rest as a request.
     """
@@ -152,7 +152,7 @@ async def test_failing_client_does_not_affect_other_clients(autojump_clock: Mock
     """
     A client half-closes or resets its connection, or never reads.
 
-    The daemon responds after a half-close. It counts a reset, or 5 s without reading, and serves other clients.
+    The daemon responds after a half-close. It counts clients that reset the connection or do not read for 5 s.
     """
     assert status_of(await served.send(GET, ends=True)) == 200
     await _leave_at_once(served)
@@ -185,7 +185,7 @@ def _grow_response(served: Served) -> None:
 
 async def test_connection_flood_does_not_stop_service(tmp_path: Path) -> None:
     """
-    10,000 connections are open, or no file descriptor is free.
+    Clients open more connections than the daemon has file descriptors.
 
     The daemon closes the connection with the longest idle time, serves honest clients, and continues to run.
     """
@@ -220,7 +220,7 @@ async def test_early_sdk_request_waits_and_then_gets_a_503(
 
 async def test_burst_of_requests_causes_no_call_to_sts(autojump_clock: MockClock, served: Served) -> None:
     """
-    A thousand requests arrive at once.
+    A thousand requests arrive in bursts.
 
     The daemon responds to each request from memory, without a call to STS.
     """

@@ -1,7 +1,7 @@
 """
 Test faults of the network path to STS, one test for each fault.
 
-On loopback, the real client gets a real connection error. The refresher then gets the result, with fake clocks.
+The real STS client gets a real connection error on loopback. A refresher with fake clocks then gets the same error.
 """
 
 import socket
@@ -57,7 +57,7 @@ async def test_refused_or_broken_connection_is_retried(autojump_clock: MockClock
 
 async def test_attempt_without_a_connection_ends_at_its_deadline(autojump_clock: MockClock, scene: Scene) -> None:
     """
-    Packets to STS are dropped, its name is unknown, or the resolver hangs.
+    Packets to STS are dropped, the name of STS is unknown, or the resolver hangs.
 
     An attempt ends within 3 s if no connection is made, and within 10 s if no response arrives.
     """
@@ -132,7 +132,7 @@ async def test_sts_with_an_invalid_certificate_gets_no_token(
     """
     The certificate of STS has another name, is expired, or is not trusted.
 
-    STS gets no token. The reason shows the failed check and the setting to correct, and never suggests disabling TLS.
+    STS gets no token. The error shows the failed check, and the setting or the clock to correct.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     now = datetime.now(UTC)
@@ -157,7 +157,7 @@ async def test_replaced_ca_bundle_is_used_by_the_next_exchange(tmp_path: Path) -
     """
     The CA bundle is replaced while the daemon runs.
 
-    The next exchange uses the changed AWS_CA_BUNDLE. If the daemon cannot read it, it uses the old bundle.
+    The next exchange uses the changed AWS_CA_BUNDLE. If the new bundle is unusable, the daemon uses the old bundle.
     """
     trio.socket.set_custom_hostname_resolver(Resolver(STS_HOST))
     (tmp_path / "new").mkdir()

@@ -122,11 +122,11 @@ async def test_saved_credentials_are_served_after_sigkill(tmp_path: Path) -> Non
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-async def test_damaged_or_expired_saved_credentials_are_ignored(tmp_path: Path) -> None:
+async def test_damaged_saved_credentials_are_ignored(tmp_path: Path) -> None:
     """
-    Saved credentials are damaged or expired.
+    Saved credentials are damaged.
 
-    The daemon ignores them, logs the reason, and calls STS at once.
+    The daemon ignores the saved credentials, logs the reason, and calls STS at once.
     """
     state = tmp_path / "state"
     async with scripted_sts() as sts:
@@ -207,7 +207,7 @@ proc_net.MAX_TABLE_BYTES *= 100
 """
 A prelude that disables netlink, as in gVisor or with a strict seccomp profile.
 
-It also raises the size limit of the tables, because this machine may have many open sockets.
+The prelude also raises the size limit of the tables in /proc/net, because this machine may have many open sockets.
 """
 
 WITHOUT_PROC_NET = "proc_net.find_in_proc = peer.lookup_unavailable"
@@ -333,8 +333,8 @@ async def test_bug_in_one_task_does_not_end_the_others(
     """
     A bug raises an exception in one task.
 
-    In a connection, the client gets a 500. In a refresher, the daemon logs, counts and restarts it, and serves
-    credentials.
+    If the bug is in a connection, the client gets a 500. If the bug is in a refresher, the daemon logs and counts the
+    error, restarts the refresher, and serves credentials.
     """
     with monkeypatch.context() as patch:
         patch.setattr(served.daemon.role.store, "_snapshot", "a bug")

@@ -62,7 +62,8 @@ async def test_invalid_identity_token_is_retried_quickly_then_slowly(autojump_cl
     """
     STS returns 400 InvalidIdentityToken.
 
-    The daemon retries quickly, because a new provider needs seconds, and then once a minute. The message has advice.
+    The daemon retries within seconds at first, because IAM needs seconds to activate a new OIDC provider, and then
+    about once a minute. The message shows the fix.
     """
     message = "No OpenIDConnect provider found in your account for https://oidc.example"
     delays = await retries_after(
@@ -121,8 +122,8 @@ async def test_throttling_doubles_the_delay_from_5_s(
     """
     STS throttles with status 400 or 429.
 
-    The first delay is at most 5 s, or at most 1 min while credentials are valid. It doubles with each failure.
-    The daemon respects Retry-After.
+    The first delay is at most 5 s, or at most 1 min while credentials are valid for 15 min or longer. The delay
+    doubles with each failure. The daemon respects Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
@@ -177,7 +178,7 @@ async def test_malformed_200_is_rejected_and_not_logged(autojump_clock: MockCloc
     """
     STS returns 200 with HTML, partial XML, wrong types, or no body.
 
-    The daemon rejects the response, logs none of its text, and serves its credentials.
+    The daemon rejects the response, logs no part of it, and continues to serve the stored credentials.
     """
     errors = [await failure_of(Reply(200, body)) for body in NO_CREDENTIALS.values()]
     for error in errors:
@@ -237,7 +238,7 @@ async def test_older_credentials_do_not_replace_newer_ones(autojump_clock: MockC
     """
     Older credentials arrive after newer credentials.
 
-    The daemon logs and ignores them. Only credentials that expire later replace the served credentials.
+    The daemon logs and ignores the older credentials. Only credentials that expire later replace the stored ones.
     """
     scene.write_token()
     async with running(scene):
@@ -256,7 +257,7 @@ SEED, PODS = 30, 40
 
 class ThrottledSts(FakeExchange):
     """
-    A fake STS that accepts a number of requests per second and throttles the rest.
+    A fake STS that accepts `A_SECOND` requests per second and throttles the rest.
 
     `most_in_flight` is the maximum number of concurrent requests with the same token, and therefore from the same Pod.
     """

@@ -39,7 +39,8 @@ async def test_missing_token_is_polled_and_then_used(
     """
     The token file is missing at the start.
 
-    The daemon polls every second, logs the path and the variable once, returns 503, and serves once the token appears.
+    The daemon polls every second, logs the path and the variable once, and returns 503. It serves credentials as soon
+    as the token appears.
     """
     async with serving(autojump_clock, wall, volume, FakeExchange(wall.time), has_token=False) as served:
         await trio.sleep(30)
@@ -203,7 +204,7 @@ async def test_unrenewed_token_is_logged_and_retried_each_minute(autojump_clock:
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.write_token(lifetime_seconds=3600)
     async with running(scene):
-        await trio.sleep(3000)  # the served credentials are half an hour old
+        await trio.sleep(3000)  # the served credentials are 20 minutes old
 
         scene.sts.error = expired
         await trio.sleep(2300)
@@ -266,7 +267,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "was not renewed": {"exp": -1e308},
     "": {"iss": "https://elsewhere.example"},
 }
-"""The warnings about suspicious claims. The daemon sends the token anyway, because only IAM knows the valid issuer."""
+"""Words of the warning about each suspicious claim. A wrong issuer has no warning: only IAM knows the valid issuer."""
 
 
 async def test_token_with_wrong_claims_is_sent_after_one_warning(
@@ -320,13 +321,13 @@ async def test_unreadable_token_is_reported_with_a_fix(tmp_path: Path) -> None:
             assert (await get(running.url))[0] == 200
 
 
-async def test_fifo_directory_or_huge_token_does_not_block(
+async def test_fifo_link_loop_or_huge_token_does_not_block(
     autojump_clock: MockClock, wall: FakeWall, tmp_path: Path
 ) -> None:
     """
-    The token path is a FIFO, a directory, or a file of 10 MiB.
+    The token path is a FIFO, a link to itself, or a file of 10 MiB.
 
-    The daemon reads at most the size limit and does not wait. It uses a valid token that replaces this path.
+    The daemon reads at most the size limit and does not wait. It uses a valid token as soon as one is at this path.
     """
     path = tmp_path / "token"
     kinds: dict[str, Callable[[], object]] = {

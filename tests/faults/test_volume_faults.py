@@ -106,7 +106,7 @@ async def test_file_is_used_when_its_volume_responds_again(tmp_path: Path) -> No
         assert (await get(running.url, {"Authorization": "the-next-one"}))[0] == 200
 
 
-async def test_hung_token_volume_is_reported_with_one_thread(
+async def test_hung_token_volume_is_reported_and_blocks_one_thread(
     autojump_clock: MockClock, scene: Scene, volumes: HangingDirectories
 ) -> None:
     """
@@ -134,13 +134,13 @@ async def test_hung_token_volume_is_reported_with_one_thread(
         assert scene.refresher.health.last_error is None
 
 
-async def test_token_volume_hung_at_the_start_causes_a_503(
+async def test_token_volume_that_hangs_at_the_start_causes_a_503(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
     """
     The token's volume hangs at the start.
 
-    The daemon returns 503 with the volume's path after 5 s, and serves once the volume responds.
+    After 5 s, the daemon returns 503 with the path of the token.
     """
     with volumes.hang(volume.path):
         async with serving(autojump_clock, wall, volume, FakeExchange(wall.time)) as served:

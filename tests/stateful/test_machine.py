@@ -11,7 +11,7 @@ The real endpoint parses real request bytes and responds to them. After each ste
   exchange, and a forward step of the wall clock until the next refresh. The daemon cannot distinguish that step from a
   suspend.
 - All parts of a response belong to the same credentials.
-- The daemon never calls STS more often than the backoff tables allow.
+- The daemon never calls STS more often than the back-off tables allow.
 
 `make stateful` runs many more steps than the normal test run.
 """
@@ -67,7 +67,7 @@ SHORTEST_SLEEP_SECONDS = 0.001
 """The minimum sleep, so that time advances despite the rounding of floats."""
 
 RAMP = 7
-"""The number of consecutive failures after which no backoff in the table increases, with the lowest jitter."""
+"""The number of consecutive failures after which no delay of the back-off table increases."""
 
 STEADY_SECONDS = min(
     schedule.CHANGED_TOKEN_PAUSE_SECONDS,
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
     # Rules for STS
 
     @rule(latency=latencies, date_error=st.sampled_from([0.0, None]))
-    def sts_is_well(self, latency: float, date_error: float | None) -> None:
+    def sts_is_healthy(self, latency: float, date_error: float | None) -> None:
         self.sts.behaviour = Behaviour(latency_seconds=latency, date_error=date_error)
 
     @rule(seconds=sts_clock_errors)
@@ -229,7 +229,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def all_faults_end(self) -> None:
-        """Remove all faults, and check that there are valid credentials within one backoff."""
+        """Remove all faults, and check that there are valid credentials within one back-off."""
         self.sts.behaviour = GOOD
         self.token_is_rotated()
         self._turn()
@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert response.status == 503
             assert self.in_service is None or not self.in_service.must_be_served(self.world), (
-                "valid credentials are hidden"
+                "valid credentials are not served"
             )
 
     @invariant()
@@ -296,12 +296,12 @@ class Machine(RuleBasedStateMachine):
         self.in_service = None if snapshot is None else self.sts.grants[snapshot.credentials.access_key_id]
         if self.in_service is not before and before is not None and self.in_service is not None:
             covers = self.in_service.latest_expiration(self.world) >= before.earliest_expiration(self.world)
-            assert covers or not was_valid, "older credentials replaced newer ones"
+            assert covers or not was_valid, "older credentials replaced newer credentials"
         if isinstance(grant, Grant) and grant.must_be_served(self.world):
             assert self.in_service is grant or self._send(PATH, SECRET).status == 200
             assert self.in_service is not None
             covers = self.in_service.latest_expiration(self.world) >= grant.earliest_expiration(self.world)
-            assert covers, "later credentials did not win"
+            assert covers, "credentials that expire later are not in service"
 
     async def _exchange(self, request: ExchangeRequest, token: Token) -> ExchangeResult:
         self._check_attempts()
@@ -325,13 +325,13 @@ class Machine(RuleBasedStateMachine):
         assert attempts <= most, f"{attempts} attempts within an hour, more than {most:.0f}"
 
     def _longest_wait_seconds(self) -> float:
-        """Return the maximum backoff that may be in progress."""
+        """Return the maximum back-off that may be in progress."""
         code, error = self.refresher.health.last_error_code, self.sts.refused
         if code is None:
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
-        # The backoff is at most the backoff for the longest lifetime that the credentials may have had at the last
+        # The back-off is at most the back-off for the longest lifetime that the credentials may have had at the last
         # failure.
         if error is None or error.code != code:  # the response was valid, but its times were absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds

@@ -1,4 +1,4 @@
-"""Start the headless Chromium of this machine, and record what its pages do."""
+"""Start the headless Chromium of this machine, and record the requests and messages of its pages."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def launched(playwright: Playwright) -> Iterator[Browser]:
 
 
 class WatchedPage:
-    """A page with its requests, and its messages on the console, which include violations of its policy."""
+    """A page with its requests, errors, dialogs and console messages. The console shows policy violations."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

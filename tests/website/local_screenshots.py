@@ -17,7 +17,7 @@ FOLDER = ROOT / "docs" / "screenshots"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 MAX_BYTES = 150_000
-"""The most bytes of one screenshot, because each checkout contains them."""
+"""The maximum size of one screenshot in bytes, because each checkout contains the screenshots."""
 
 
 def take(browser: Browser, folder: Path) -> list[Path]:

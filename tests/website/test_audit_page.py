@@ -1,4 +1,4 @@
-"""Open the HTML report of `irsa-sidecar audit` as a file, as people do, with the world of the audit's tests."""
+"""Open the HTML report of `irsa-sidecar audit` as a file, as people do, with the inventories of the audit's tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,7 +129,7 @@ def test_page_without_scripts_shows_all_findings(browser: Browser, tmp_path: Pat
 
 
 def test_policy_of_the_page_blocks_injected_scripts(browser: Browser, tmp_path: Path) -> None:
-    """Show that the console would report a violation, on which the other tests rely."""
+    """The console must report the violation, because the other tests rely on such messages."""
     context = browser.new_context()
     path = written(inventory_of(CASES), tmp_path)
     path.write_text(path.read_text().replace("<main>", "<main><script>document.title = 'x'</script>"))

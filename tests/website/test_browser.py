@@ -18,7 +18,7 @@ SCHEMES: list[Literal["light", "dark"]] = ["light", "dark"]
 
 
 class Visit:
-    """A page of a browser, and the requests of the page that left this machine. These requests are not sent."""
+    """A page of a browser. `foreign` lists the requests for other sites, which the browser does not send."""
 
     def __init__(self, page: Page, site: str) -> None:
         self.page = page
@@ -86,7 +86,7 @@ def test_search_finds_a_setting(browser: Browser, site: str) -> None:
 
 
 def test_version_selector_lists_versions(browser: Browser, site: str) -> None:
-    """Serve the list of versions that `website.versions` writes."""
+    """Serve a list of versions in the format that `website.versions` writes."""
     listed = [
         {"version": "0.2", "title": "0.2", "aliases": ["latest"]},
         {"version": "0.1", "title": "0.1", "aliases": []},

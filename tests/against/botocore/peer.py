@@ -1,4 +1,4 @@
-"""Run botocore's whole client without its socket, and write XML in every spelling that both parsers accept."""
+"""Run botocore's client without its socket, and write XML in every form that botocore's parser and ours accept."""
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,7 +111,7 @@ SPELLINGS: Sequence[Callable[[str], str]] = (escape, _cdata, _references, _with_
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A variant of a document. XML allows all of these variants, and they do not change the meaning."""
+    """One way to write a document. XML allows all of these ways, and they do not change the meaning."""
 
     prefix: str = ""
     namespace: str = STS
@@ -153,7 +153,7 @@ def render(
     is_reversed: bool = False,
     operation: Operation = WEB_IDENTITY,
 ) -> bytes:
-    """Write a response like STS, with the elements in one of two orders and `more` unknown elements."""
+    """Return a successful response of STS. `more` names unknown elements, and `is_reversed` reverses all elements."""
     xml = rendering or Rendering()
     order = (lambda rows: tuple(reversed(rows))) if is_reversed else tuple
     credentials = [xml.leaf(name, values[name]) for name in list(GOOD)[:4]]

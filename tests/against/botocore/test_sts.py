@@ -1,8 +1,8 @@
 """
-Compare our requests and the parsing of responses with botocore, the authority on STS's protocol.
+Compare our requests and our parser of responses with botocore, which is the reference for the protocol of STS.
 
-The peer is botocore's whole client, without its socket: it returns the request that it would send, and receives the
-response.
+The peer is botocore's client without its socket. The client records the request that it would send, and receives a
+response from the test.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ sessions = {
     "policy": st.none() | st.text(min_size=1, max_size=60),
     "policy_arns": st.lists(any_text, max_size=12),
 }
-"""The optional parameters of a session, in both operations."""
+"""The parameters that AssumeRoleWithWebIdentity and AssumeRole have in common, each with generated values."""
 
 chained = {
     "tags": st.lists(st.tuples(any_text, any_text), max_size=12),
@@ -122,7 +122,7 @@ def test_form_parameters_have_the_order_of_the_model(peer: Botocore, operation: 
 
 
 def as_botocore_has_it(reply: Mapping[str, Any]) -> Credentials:
-    """Return botocore's result as our Credentials. Its credential fetcher derives the account."""
+    """Return botocore's result as our Credentials. The account is a part of the ARN, as in botocore's own code."""
     keys = reply["Credentials"]
     return Credentials(
         access_key_id=keys["AccessKeyId"],
@@ -180,7 +180,7 @@ def test_response_to_the_other_operation_is_rejected() -> None:
 
 
 def differs_from_botocore(peer: Botocore, body: bytes) -> str | None:
-    """Check that we accept no response that botocore reads differently. We may reject more than botocore."""
+    """Return how our result differs from botocore's, or None. We may reject a response that botocore accepts."""
     try:
         got = read_reply(200, body, role_arn=ROLE_ARN)
     except ExchangeError as error:

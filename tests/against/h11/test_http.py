@@ -1,7 +1,7 @@
 """
-Compare our HTTP parser with h11, which accepts all requests that we accept, with the same result.
+Compare our HTTP parser with h11. h11 must accept all requests that our parser accepts, with the same result.
 
-We need not accept everything that h11 accepts: we deliberately reject bare LF, folded headers and bodies.
+Our parser need not accept everything that h11 accepts. It deliberately rejects a bare LF, folded headers and bodies.
 """
 
 import h11
@@ -27,7 +27,7 @@ REAL = {
     b"Connection: keep-alive\r\n\r\n",
     "curl, HTTP/1.0": b"GET / HTTP/1.0\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 }
-"""The real requests of SDKs to the container credentials endpoint."""
+"""The real requests of SDKs to the container credentials endpoint, and a request of curl."""
 
 WITH_PUT = Grammar("GET", "PUT").parse
 
@@ -51,7 +51,7 @@ Head = tuple[bytes, bytes, bytes, dict[bytes, bytes]]
 
 
 def by_h11(data: bytes) -> Head | None:
-    """Return method, target, version and headers as h11 reads them, or None if it rejects the request."""
+    """Return method, target, version and headers as h11 reads them, or None for an invalid or incomplete request."""
     connection = h11.Connection(h11.SERVER)
     try:
         connection.receive_data(data)

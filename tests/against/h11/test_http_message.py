@@ -54,7 +54,11 @@ def by_ours(data: bytes) -> Head | None:
 
 
 def by_h11(data: bytes) -> Head | None:
-    """Return the head as h11 reads it, or None if h11 rejects it. h11 checks that the length is a number."""
+    """
+    Return the head as h11 reads it, or None for an invalid or incomplete head.
+
+    h11 checks that the length is a number.
+    """
     connection = h11.Connection(h11.SERVER)
     try:
         connection.receive_data(data)
