@@ -30,14 +30,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
-# A shell that runs the tests in the background ignores these signals, and processes under test would ignore them too.
+# A shell makes its background processes ignore these signals, and the processes under test would inherit this.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
 
 def _open_files() -> set[str]:
-    """Return the descriptors of this process by target, without the descriptors that Python may open at any time."""
+    """Return each descriptor of this process with its target. On a system without /proc, return nothing."""
     directory = "/proc/self/fd"
     if not os.path.isdir(directory):
         return set()
@@ -56,7 +56,7 @@ def _what_signals_do() -> list[object]:
 
 @pytest.fixture(autouse=True)
 def server_sees_clients_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not let the kernel hold silent clients in tests with a fake clock, which cannot move the kernel's timer."""
+    """In tests with a fake clock, accept silent clients at once, because this clock cannot move the kernel's timer."""
     if "mock_clock" in request.fixturenames or "autojump_clock" in request.fixturenames:
         monkeypatch.setattr(connection, "_DEFER_ACCEPT", None)
 
@@ -64,7 +64,7 @@ def server_sees_clients_at_once(request: pytest.FixtureRequest, monkeypatch: pyt
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """
-    Check that no descriptor or thread is left, and that signal handlers are restored.
+    Check that no socket, pipe, inotify instance or thread is left, and that signal handlers are restored.
 
     The check excludes trio's tasks, because a nursery waits for its tasks.
     """
@@ -72,7 +72,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     assert _what_signals_do() == signals
     if _open_files() - files:
-        gc.collect()  # a traceback or a cycle is not a leak
+        gc.collect()  # an object that only a traceback or a cycle holds is not a leak
     # Trio keeps an idle worker thread for a while, for the next name to resolve.
     left = {thread for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Trio")}
     assert not left, f"threads left behind: {left}"

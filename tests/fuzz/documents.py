@@ -1,7 +1,7 @@
 """
-Mutate the structure of YAML documents: the document stays valid YAML, and values in it become wrong.
+Mutate the structure of YAML documents. Most mutated documents are valid YAML with wrong values.
 
-Mutations of bytes rarely pass the parser. These mutations do, so they test the code that reads the values.
+Random changes of bytes rarely pass the parser. These mutations often do, so they test the code that reads the values.
 """
 
 import json
@@ -29,7 +29,7 @@ def mutated_document(data: bytes, chance: random.Random) -> bytes:
     """Return the document with one to three values or keys changed. Bytes that are not YAML are returned unchanged."""
     try:
         document = yaml.load(data, _LOADER)
-    except Exception:  # noqa: BLE001  PyYAML raises anything, and then there is nothing to mutate
+    except Exception:  # noqa: BLE001  PyYAML raises many exceptions, and then there is nothing to mutate
         return data
     for _ in range(chance.randint(1, 3)):
         document = _changed(document, chance)
@@ -40,7 +40,7 @@ def mutated_document(data: bytes, chance: random.Random) -> bytes:
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
-    """Choose a value at random at any depth, and change it."""
+    """Return the value with a change of a random value or key at any depth."""
     if isinstance(value, dict) and value and chance.random() < 0.8:
         key = chance.choice(list(value))
         return (
@@ -83,7 +83,7 @@ def _plain(text: str, _chance: random.Random) -> str:
 
 
 def _with_key_twice(text: str, chance: random.Random) -> str:
-    """Repeat one entry of a mapping."""
+    """Add the key `Effect` twice to one mapping that is not empty."""
     keys = [index for index, character in enumerate(text) if character == "{"]
     if not keys:
         return text

@@ -26,7 +26,7 @@ def target(data: bytes) -> None:
 
 
 def request_in(data: bytes, parse: Parse) -> Request | None:
-    """Return the request at the start of the data, or None, after every check of the grammar."""
+    """Check the grammar with the data, and return the request at the start of the data, or None."""
     found = parse(data)
     _prefixes_agree(data, found, parse)
     if isinstance(found, Rejection):
@@ -58,7 +58,7 @@ def check_complete_response(response: bytes) -> None:
 
 def _h11_reads_the_same(data: bytes, request: Request) -> None:
     theirs = by_h11(data)
-    assert theirs is not None, "we take what h11 refuses"
+    assert theirs is not None, "we accept a request that h11 rejects"
     method, target, version, headers = theirs
     assert method == request.method
     assert target.partition(b"?")[0] == request.path

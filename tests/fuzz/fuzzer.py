@@ -30,7 +30,7 @@ def main(name: str, seconds: int, seed: int) -> None:
 
 def _by_coverage(name: str, seconds: int, seed: int) -> None:
     """Run libFuzzer, which exits the process at the end."""
-    import atheris  # noqa: PLC0415  there only where it has a wheel
+    import atheris  # noqa: PLC0415  installed only where atheris has a wheel
 
     with atheris.instrument_imports(include=["sidecar"]):
         target = _target(name)
@@ -44,7 +44,7 @@ def _by_mutation(name: str, seconds: int, seed: int) -> None:
     target = _target(name)
     inputs = list(seeds(name).values())
     chance = random.Random(seed)
-    print(f"{name}: atheris is not installed, so by plain mutation, with seed {seed}", flush=True)
+    print(f"{name}: atheris is not installed, so the run mutates the corpus with seed {seed}", flush=True)
     deadline, count = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
         data = mutated(chance.choice(inputs), name, inputs, chance)
@@ -54,7 +54,7 @@ def _by_mutation(name: str, seconds: int, seed: int) -> None:
         except Exception:
             (KEPT / f"{name}-crash-{count}").write_bytes(data)
             raise
-    print(f"{name}: {count} inputs, and nothing found")
+    print(f"{name}: {count} inputs, no failure")
 
 
 def _target(name: str) -> Callable[[bytes], None]:

@@ -4,8 +4,8 @@ Build a base image without an image registry, and print its name, for `make imag
     python -m tests.image.base
     python -m tests.image.base amd64 arm64      prints a name with {arch}, for `make release BASE=…`
 
-Debian's packages come from the package mirror of this machine, and the Python packages from its index. Both are cached.
-If the image exists already, only its name is printed.
+Debian's packages come from the package mirror of this machine, and the Python packages from its index. The Debian
+system and the image are cached. If the image already exists, the command only prints the name.
 """
 
 import hashlib

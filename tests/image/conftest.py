@@ -12,7 +12,7 @@ from tests.image.engine import Engine, find_engine
 def engine() -> Engine:
     image = os.environ.get("IMAGE")
     if image is None:
-        pytest.fail("Which image? `make image` builds it and runs these tests.")
+        pytest.fail("IMAGE is not set. Run `make image`, which builds the image and runs these tests.")
     return Engine(find_engine(), image)
 
 

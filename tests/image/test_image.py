@@ -158,7 +158,7 @@ def test_only_the_packages_of_run_are_installed(listing: dict[str, list[str]]) -
 
 
 @pytest.mark.parametrize("arguments", [("setup", "role", "cart"), ("audit",), ("who", "ASIAIOSFODNN7EXAMPLE")])
-def test_command_of_the_image_for_tools_names_that_image(engine: Engine, arguments: tuple[str, ...]) -> None:
+def test_command_for_tools_explains_that_the_image_lacks_it(engine: Engine, arguments: tuple[str, ...]) -> None:
     flags = ("--cloudtrail-api",) if arguments[0] == "who" else ()
     done = engine.run(*arguments, *flags)
     assert done.returncode == 2

@@ -42,7 +42,7 @@ ONE_ROLE = "- name: default\n  role_arn: arn:aws:iam::111122223333:role/a\n"
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and the expected decision of the rule's policy. `message` has words of a rejection."""
+    """A request, and the expected decision of the rule's policy. `message` has words of the rejection, or is None."""
 
     name: str
     rule: str
@@ -146,12 +146,12 @@ def _pods() -> Iterator[Case]:
 
 
 def _injected(parts: PodParts) -> PodParts:
-    """Return the parts after injection, so that only one rule refuses the Pod."""
+    """Return the parts after injection, so that only one rule rejects the Pod."""
     return replace(parts, sidecar=TRUSTED) if parts.label == "true" and parts.sidecar is None else parts
 
 
 def _workloads() -> Iterator[Case]:
-    """Return one rejected and one accepted workload of each kind for each rule. LABELLED refuses no workload."""
+    """Yield one rejected and one accepted workload of each kind for each rule. LABELLED rejects no workload."""
     for rule, (bad, good, message) in _EXAMPLES.items():
         for kind in API_VERSIONS:
             if kind != "Pod":

@@ -1,4 +1,4 @@
-"""Provide the commands of the policy engines. Not part of `make test`: see `make test-policies`."""
+"""Provide the commands of the policy engines. Only `make test-policies` runs these tests."""
 
 import faulthandler
 from pathlib import Path

@@ -14,7 +14,7 @@ RULES = tuple(dict.fromkeys(case.rule for case in CASES))
 
 CREATED = [case for case in CASES if case.before is None]
 UNCHANGED = [case for case in CASES if case.is_unchanged]
-"""The updates that the command can test. It uses the new object also as the old object."""
+"""The updates that the command can test, because the command uses the new object also as the old object."""
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_tag_instead_of_a_digest_is_rejected(messages: Mapping[str, str | None])
 
 
 def test_unchanged_sample_accepts_pods_without_our_image(kyverno: Path, tmp_path: Path) -> None:
-    """Check that the policy with the release workflow compiles. Its signatures can be verified only on the internet."""
+    """Check that the unchanged policy compiles. It can verify signatures of the release workflow only online."""
     other = workload("Pod", "other", pod(PodParts()))
     found = run_tests(kyverno, tmp_path, SAMPLE, [Expectation(other, "pass")], "enforce")
     assert found == {"other": ACCEPTED}

@@ -1,4 +1,4 @@
-"""Provide the release that `make release` left in dist/, and the keys that signed it. Not part of `make test`."""
+"""Provide the release in dist/, which `make release` built, and its keys. `make test` does not run these tests."""
 
 import faulthandler
 import os

@@ -257,7 +257,7 @@ def test_swapped_checksums_are_rejected(copied: Release) -> None:
 
 
 def test_bundle_with_more_than_a_signature_is_rejected(copied: Release) -> None:
-    """Check this because cosign ignores white space and the key hint. The program compares the bundle byte by byte."""
+    """Cosign ignores white space and the key hint, so our program compares the bundle byte by byte."""
     bundle = copied.path(NAME + SUFFIX)
     write(bundle, bundle.read_bytes() + b"\n")
     with pytest.raises(RejectedError, match="has more than the signature"):

@@ -1,8 +1,8 @@
 """
 Build each client once: `python -m tests.sdk.build [NAME…]`.
 
-A build is in `.sdks/FOLDER-HASH`. The hash covers all inputs: the client's folder, with its lock file, and the recipe.
-A missing toolchain is reported by name, before any build.
+A build is in `.sdks/FOLDER-HASH`. The hash covers all inputs: the client's folder with its lock file, the recipe, and
+the version of Python. Before any build, the program reports the names of missing toolchains.
 """
 
 import hashlib

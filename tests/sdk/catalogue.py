@@ -34,7 +34,7 @@ class Client:
     def version(self) -> str:
         """Return the locked version."""
         found = re.search(self.package, (self.folder / self.lock).read_text(encoding="utf-8"))
-        assert found, f"{self.folder / self.lock} does not say {self.package}"
+        assert found, f"{self.folder / self.lock} does not contain {self.package}"
         return found[1]
 
 

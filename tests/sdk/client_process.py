@@ -69,5 +69,5 @@ class ClientProcess:
     async def error(self) -> str:
         """Return the error text of a failed request. If the request succeeds, the case fails."""
         response = await self.request("get")
-        must("error" in response, "credentials where there are none")
+        must("error" in response, "credentials instead of an error")
         return str(response["error"])

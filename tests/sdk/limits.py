@@ -178,7 +178,7 @@ LIMITS = (
         "proxy set",
         "object_store",
         "the proxy got a request",
-        "Its HTTP client, reqwest, also sends this request to the proxy in the environment. Set `NO_PROXY=127.0.0.1`.",
+        "The HTTP library reqwest also sends this request to the proxy in the environment. Set `NO_PROXY=127.0.0.1`.",
         "https://github.com/apache/arrow-rs-object-store/issues/473",
         {"NO_PROXY": "127.0.0.1"},
     ),

@@ -50,7 +50,7 @@ class Stage:
         return self.directory / "authorization"
 
     def rotate_token(self) -> str:
-        """Replace the service account token."""
+        """Replace the service account token, and return the new token."""
         token = service_account_token(time.time(), jti="rotated")
         draft = self.directory / "token.draft"
         draft.write_text(token)
@@ -125,7 +125,7 @@ async def stage_for(client: Client, directory: Path, more: Remedy) -> AsyncItera
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Remove this machine's settings of AWS, proxies and coverage, because they are not part of a case."""
+    """Return the variables without this machine's settings of AWS, proxies and coverage."""
     return {
         name: value
         for name, value in environ.items()

@@ -47,7 +47,7 @@ async def test_client_passes_the_case_or_shows_its_limit(
     if limit is None:
         assert unmet is None
         return
-    assert unmet is not None, f"{client.title} can do it now: take the limit out of limits.py"
+    assert unmet is not None, f"{client.title} now passes: remove the limit from limits.py"
     assert limit.happens in unmet
     if limit.remedy:
         remedied = tmp_path / "remedied"

@@ -75,7 +75,7 @@ def changed_files(base: str) -> list[str]:
 
 def main() -> int:
     """Run pytest on the tests of the changed files, print the duration, and return pytest's exit status."""
-    parser = argparse.ArgumentParser(description="Run the unit tests of what changed.")
+    parser = argparse.ArgumentParser(description="Run the unit tests of the changed packages.")
     parser.add_argument("--base", default="main", help="branch or commit to compare with [%(default)s]")
     parser.add_argument("--list", action="store_true", help="only print the tests")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Create typical private certificate authorities, each with one deviation from RFC 5280, and their servers."""
+"""Create typical private certificate authorities, which deviate from RFC 5280, and their servers."""
 
 import ssl
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Shape(NamedTuple):
-    """The deviation of a chain. Without a deviation, the strict check of Python 3.13 accepts the chain."""
+    """The deviations of a chain. Without a deviation, the strict check of Python 3.13 accepts the chain."""
 
     basic_constraints_are_critical: bool = True
     path_length: int | None = None

@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.manifests import K8S, read
 
 FOLDERS = {"sidecar": "monitoring", "webhook": "monitoring/webhook"}
-"""The folders with alerts and dashboard, for the sidecar and for the webhook."""
+"""The folders with the alerts and the dashboard, for the sidecar and for the webhook."""
 
 POD_LABELS = {"namespace", "pod"}
 """The labels that a PodMonitor adds to every series."""

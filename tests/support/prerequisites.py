@@ -12,4 +12,6 @@ def require(programs: Mapping[str, str], purpose: str) -> None:
     """
     missing = {package for program, package in programs.items() if shutil.which(program) is None}
     if missing:
-        raise SystemExit(f"{purpose} needs more than this machine has: apt-get install {' '.join(sorted(missing))}")
+        raise SystemExit(
+            f"{purpose} needs programs that this machine lacks: apt-get install {' '.join(sorted(missing))}"
+        )

@@ -174,7 +174,7 @@ def run_to_its_end(environment: Mapping[str, str], *flags: str, prelude: str = "
 
 
 def signalled_before(owner: str, name: str, signal_name: str) -> str:
-    """Return a prelude with which the process gets a signal directly before it calls this function."""
+    """Return a prelude with which the process gets a signal directly before it calls `owner.name`."""
     return f"""
 import signal, trio
 first = {owner}.{name}
@@ -213,7 +213,7 @@ class IdleConnections:
         self.count = 0
 
     def open(self, more: int) -> None:
-        """Open this number of connections, and close the oldest ones if there are more than the limit."""
+        """Open this number of connections, and close the oldest connections above the limit `most`."""
         for _ in range(more):
             self._open.append(socket.create_connection(self._address, timeout=GUARD_SECONDS))
             self.count += 1

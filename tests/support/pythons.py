@@ -41,7 +41,7 @@ class Python(NamedTuple):
 
 
 def candidates() -> Iterator[Path]:
-    """Yield paths that may be a Python: pyenv's versions, then pyenv's shims, then programs in PATH."""
+    """Yield paths that may be a Python: first pyenv's versions, then the programs in PATH."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(pyenv.glob("versions/3.*/bin/python3"), reverse=True)
     for directory in os.get_exec_path():
@@ -49,7 +49,7 @@ def candidates() -> Iterator[Path]:
 
 
 def asked(path: Path) -> Python | None:
-    """Return the interpreter at `path`, or None if it is not an interpreter, such as a broken shim of pyenv."""
+    """Return the interpreter at `path`, or None if no released CPython responds, such as for a broken pyenv shim."""
     code = "import ssl, venv, sys; print(*sys.version_info[:2], sys.version_info.releaselevel, sys.implementation.name)"
     try:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -97,19 +97,21 @@ def passes(python: Python) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--require", default="", help="versions that must be there, as 3.12,3.13")
+    parser.add_argument("--require", default="", help="versions that this machine must have, for example 3.12,3.13")
     required = [version for version in parser.parse_args().require.split(",") if version]
     pythons = found()
     here = ".".join(map(str, sys.version_info[:2]))
     names = [here, *map(str, pythons)]
     others = ", ".join(map(str, pythons)) or "no other is on this machine"
-    print(f"Pythons: {here} runs all tests in `make unit`; the unit tests also on: {others}", flush=True)
+    print(f"Pythons: {here} runs all tests in `make unit`; the unit tests also run on: {others}", flush=True)
     failed = [str(python) for python in pythons if not passes(python)]
     missing = [version for version in required if version not in names]
     for problem, versions in (("failed on", failed), ("are required, and not on this machine:", missing)):
         if versions:
             print(f"tests {problem} {', '.join(versions)}", file=sys.stderr)
-    print(f"Pythons that passed: {', '.join(name for name in names[1:] if name not in failed) or 'none besides this'}")
+    print(
+        f"Pythons that passed: {', '.join(name for name in names[1:] if name not in failed) or 'none except this one'}"
+    )
     return 1 if failed or missing else 0
 
 

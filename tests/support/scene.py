@@ -24,7 +24,7 @@ from tests.support.fakes.tokens import service_account_token
 
 @dataclass
 class Scene:
-    """A refresher, its STS and its events. The clock of STS follows `wall` until a test replaces it."""
+    """A refresher, its STS and its events. STS follows the clock `wall`, unless a test chooses another clock."""
 
     refresher: Refresher
     sts: FakeExchange
@@ -52,7 +52,7 @@ class Scene:
         self.volume.write(service_account_token(self.wall.time(), **changes))
 
     def held_token(self) -> str:
-        """Return the content of the file."""
+        """Return the content of the token file."""
         return Path(self.volume.path).read_text()
 
     def logged(self, event: str) -> list[Any]:

@@ -50,7 +50,7 @@ class Served:
         return [entry for entry in self.events if entry["event"] == event]
 
     async def connect(self, *, imds: bool = False) -> trio.SocketStream:
-        """Open a connection. It is closed with the daemon, or earlier by the test."""
+        """Open a connection, which closes with the daemon unless the test closes it earlier."""
         client = await trio.open_tcp_stream(*(self.imds_address if imds else self.address))
         self.clients.append(client)
         return client
@@ -97,7 +97,7 @@ def status_of(response: bytes) -> int:
     assert headers["Connection"] == "close"
     status = int(line.split()[1])
     is_answer_to_head = status == 405 and not body
-    assert is_answer_to_head or len(body) == int(headers["Content-Length"]), "more than one answer, or half of one"
+    assert is_answer_to_head or len(body) == int(headers["Content-Length"]), "not one complete response"
     return status
 
 
@@ -112,7 +112,7 @@ async def serving(
     **role: Any,
 ) -> AsyncIterator[Served]:
     """
-    Run a daemon that requires SECRET, on free ports. It has credentials, unless the test passes an `sts`.
+    Run a daemon that requires SECRET, on free ports. If the test passes no `sts`, wait for the first credentials.
 
     `role` has further settings of the role.
     """

@@ -41,5 +41,5 @@ def in_namespaces(*flags: str) -> list[str]:
     """Return a command that runs Python as root in its own namespaces."""
     command = ["unshare", *flags, "--map-root-user", sys.executable]
     if subprocess.run([*command, "-c", ""], capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"no namespaces here: {' '.join(command)}")
+        pytest.skip(f"this machine cannot create the namespaces: {' '.join(command)}")
     return command

@@ -1,5 +1,5 @@
 """
-Fake Amazon's EKS Pod identity webhook, for tests that run it together with our webhook.
+Fake Amazon's EKS Pod identity webhook, for tests that run this webhook together with ours.
 
 The fake follows the README and the visible behaviour of that webhook (3bf80a34). `skip-containers` is read as CSV,
 without trimming. A container that has a variable of a web identity keeps its variables but gets the mount. The volume
@@ -34,7 +34,7 @@ URI_OF_AGENT = "http://169.254.170.23/v1/credentials"
 
 
 class Method(NamedTuple):
-    """A way to provide credentials: audience, volume, mount directory, file, and both variables."""
+    """A way to provide credentials: audience, volume, mount directory, file, both variables, and the Pod's label."""
 
     audience: str
     volume: str

@@ -58,7 +58,7 @@ class FakeApiServer:
             self._changed.notify_all()
 
     def forget_history(self) -> None:
-        """Compact the history, so that earlier watches get Gone, as after an hour without an event."""
+        """Compact the history, so that a watch from an older version gets the error 410 Gone."""
         with self._changed:
             self._version += 1
             self._events = [(self._version, "COMPACTED", {})]

@@ -1,8 +1,8 @@
 """
-Run moto's server as a process. It is a fake AWS of another project.
+Run the server of moto, a fake AWS of another project, as a process.
 
 moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
-module adds the action, and another issuer for each cluster, with an id as long as in EKS. Keys from AssumeRole belong
+module adds the action, and gives each cluster its own issuer, with an id as long as in EKS. Keys from AssumeRole belong
 to the account of the assumed role, so a test can use several accounts. Moto's own MOTO_ACCOUNT_ID would prevent this.
 """
 
@@ -76,7 +76,7 @@ class MotoServer:
 
 @contextmanager
 def moto_server(account_id: str = ACCOUNT_ID, **settings: str) -> Iterator[MotoServer]:
-    """Run a server with these environment variables. Unknown keys belong to the account `account_id`."""
+    """Run a server with these environment variables. Unknown access keys belong to the account `account_id`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = kept | {"INITIAL_NO_AUTH_ACTION_COUNT": str(10**9), "DEFAULT_ACCOUNT_ID": account_id}
     command = [sys.executable, "-c", _SERVER]

@@ -1,8 +1,8 @@
 """
 Fake an STS with a script: each connection gets the next `Reply`, and the last reply repeats.
 
-The fake is a real server on a loopback port. It writes HTTP/1.1 itself, so that it can also violate the protocol:
-stall, drip, cut off, reset. It reads one request per connection, and stores the exact bytes of each request in
+The fake is a real server on a loopback port. It writes HTTP/1.1 itself, so that it can also send a response late, byte
+by byte or only in part, or reset the connection. It reads one request per connection, and stores each request in
 `requests`.
 """
 
@@ -101,7 +101,7 @@ def good_reply(
     operation: str = "AssumeRoleWithWebIdentity",
     account_id: str = "111122223333",
 ) -> Reply:
-    """Return credentials until `expiration`. `date` sets the `Date` header, such as `Fri, 15 Jan 2027 08:00:00 GMT`."""
+    """Return a response with credentials. `date` is its `Date` header, such as `Fri, 15 Jan 2027 08:00:00 GMT`."""
     body = good_body(access_key_id, expiration, operation=operation, account_id=account_id)
     return Reply(200, body, {"Date": date} if date is not None else NO_HEADERS)
 

@@ -1,4 +1,4 @@
-"""Use boto3 with one session, as an application does. The release of Debian 12 runs this program too."""
+"""Use boto3 with one session, as an application does. The client with Debian 12's botocore also runs this program."""
 
 import os
 
