@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 def _running() -> Cluster:
     found = cluster.find()
     if found is None:
-        raise SystemExit("There is no cluster: python -m tests.cluster up")
+        raise SystemExit("No cluster is running. Run python -m tests.cluster up.")
     return found
 
 

@@ -41,7 +41,7 @@ def minor_version() -> str:
 
 
 def kubelab(minor: str | None = None) -> Path:
-    """Return the program that contains etcd, kubectl and this or else the selected minor version of Kubernetes."""
+    """Return the program with etcd, kubectl and Kubernetes, in this minor version or else the selected version."""
     selected = minor or minor_version()
     version = kubernetes_version(selected)
     variables = " ".join(f"-X {v.format(version=version, minor=selected[2:])}" for v in VERSION_VARIABLES)

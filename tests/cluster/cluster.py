@@ -121,7 +121,7 @@ def up(mode: Mode) -> Cluster:
     if running is not None:
         assert running.layout is not None
         if running.layout.mode != mode:
-            raise SystemExit(f"The cluster runs in {running.layout.mode} mode: python -m tests.cluster down")
+            raise SystemExit(f"The cluster runs in {running.layout.mode} mode. Run python -m tests.cluster down.")
         return running
     _require(mode)
     down()  # remove the remains of a killed cluster
@@ -141,9 +141,9 @@ def find() -> Cluster | None:
 
 def existing() -> Cluster:
     """Return the cluster that KUBECONFIG selects. It cannot run tests that need the node of this machine."""
-    require({"kubectl": "kubectl"}, "A cluster of yours")
+    require({"kubectl": "kubectl"}, "CLUSTER=existing")
     if "KUBECONFIG" not in os.environ:
-        raise SystemExit("CLUSTER=existing takes the cluster that KUBECONFIG names, and that is not set.")
+        raise SystemExit("CLUSTER is existing, but KUBECONFIG is not set. Set KUBECONFIG to the file of your cluster.")
     return Cluster(["kubectl"], Path(os.environ["KUBECONFIG"]))
 
 
@@ -177,10 +177,10 @@ def _require(mode: Mode) -> None:
     if mode == "full":
         require(NODE_PROGRAMS, "A cluster with a node")
         if os.geteuid() != 0:
-            raise SystemExit("A cluster with a node needs root: its containers are real. CLUSTER=control needs none.")
+            raise SystemExit("A cluster with a node needs root for its containers. CLUSTER=control needs no root.")
         if not Path("/proc/net/if_inet6").exists():
             raise SystemExit(
-                "A cluster with a node needs a kernel with IPv6: its Pods have both. CLUSTER=control does not."
+                "A cluster with a node needs a kernel with IPv6 for its Pods. CLUSTER=control needs no IPv6."
             )
 
 
@@ -223,7 +223,7 @@ def _start(layout: Layout) -> None:
 
 
 def _supervisor(state: Path) -> int | None:
-    """Return the process id of the supervisor, or None if another process has that id now."""
+    """Return the process id of the supervisor, or None if the supervisor is not running."""
     try:
         pid, started_at = (state / "pid").read_text().split()
     except FileNotFoundError:
@@ -308,7 +308,7 @@ def _kernel_settings_of_others(state: Path) -> list[Path]:
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
-    """Yield the running cluster, or a new one that stops after the tests. `wanted` is a mode, or `existing`."""
+    """Yield the running cluster, or a new cluster that stops after the tests. `wanted` is a mode, or `existing`."""
     if wanted == "existing":
         yield existing()
         return

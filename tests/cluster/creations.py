@@ -45,7 +45,12 @@ class Creations:
     def wait_for_more(self, count: int = 40) -> None:
         """Wait until this number of further creations has finished."""
         wanted = len(self.all) + count
-        wait_until(lambda: len(self.all) >= wanted, f"{count} more", pause_seconds=0.1, details=self._output.read_text)
+        wait_until(
+            lambda: len(self.all) >= wanted,
+            f"{count} more creations",
+            pause_seconds=0.1,
+            details=self._output.read_text,
+        )
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def _main(kubeconfig: str, namespace: str) -> None:
 
 def _create_from(kubeconfig: str, path: str, pod: dict[str, Any], stop: threading.Event) -> None:
     """
-    Create Pods in one thread, with its own TLS context.
+    Create Pods in one thread, which has its own TLS context.
 
     With a shared context, one of eight handshakes failed once.
     """

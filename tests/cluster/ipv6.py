@@ -57,7 +57,7 @@ def _endpoints(node: Cluster) -> dict[str, Any]:
 
 
 def _change(webhook: Namespace, service: dict[str, Any], variable: str) -> None:
-    """Replace the Service, because a Service keeps its first family."""
+    """Replace the Service, because a Service cannot change its first family, and set the variable in all replicas."""
     webhook.kubectl("delete", "service", "webhook")
     webhook.apply(service)
     webhook.kubectl("set", "env", "deployment/webhook", variable)

@@ -75,6 +75,6 @@ def reached_by(namespace: Namespace, pod: str, container: str, places: Mapping[s
 
 
 def reached_from(network: Sequence[str], places: Mapping[str, Place]) -> set[str]:
-    """Return the names of the listeners that respond to a network. Commands with the prefix `network` run there."""
+    """Return the names of the listeners that respond to a client in the network of the command prefix `network`."""
     program = [*network, sys.executable, "-c", TRIAL, json.dumps(places)]
     return set(json.loads(subprocess.check_output(program)))

@@ -71,7 +71,7 @@ def delete_policy(cluster: Cluster, text: str) -> None:
 
 
 def _created_by_policy(namespace: Namespace) -> str:
-    """Return the Pod that a dry run creates with this value of the label, or the rejection."""
+    """Return the YAML of a labelled Pod that a dry run creates, or an empty string if the Pod is rejected."""
     pod = yaml.safe_dump(labelled_pod({"containers": [{"name": "app", "image": "app"}]}, annotations=ROLE))
     done = namespace.kubectl("create", "--dry-run=server", "--output=yaml", "--filename=-", stdin=pod, check=False)
     return done.stdout

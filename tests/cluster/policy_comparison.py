@@ -1,5 +1,5 @@
 """
-Compare the Pods that the API server creates with the policy with the Pods that `sidecar.injection` returns.
+Compare the Pods that the API server creates under the policy with the Pods that `sidecar.injection` returns.
 
 Three dry runs create each Pod. With the label "false", the result is the Pod that a webhook would receive. With the
 label "true", the policy changes the Pod. The third Pod is the result of injection into the first Pod, and the policy
@@ -31,10 +31,10 @@ from tests.cluster.cluster import REPOSITORY, Cluster
 from tests.cluster.policy_pods import ACCOUNTS
 
 AT_A_TIME = 4
-"""Number of processes. Threads are not used, because Python 3.11 crashed once with four threads and TLS."""
+"""The number of processes. Threads are not used, because Python 3.11 crashed once with four threads and TLS."""
 
 CHUNK = 20
-"""Number of Pods that a process gets at a time."""
+"""The number of Pods that a process gets at a time."""
 
 OF_A_CREATION = ("uid", "creationTimestamp", "generation", "managedFields")
 """The fields of a Pod's metadata that differ between two creations."""
@@ -45,9 +45,9 @@ class Verdict(Enum):
 
     SAME_POD = "same Pod"
     BOTH_REJECT = "both reject"
-    ONLY_WEBHOOK = "the policy rejects it and names the webhook"
-    INVALID = "the API server rejects it in every way"
-    OTHER_POD = "another Pod"
+    ONLY_WEBHOOK = "the policy rejects the Pod and names the webhook"
+    INVALID = "the API server rejects the Pod even without a sidecar"
+    OTHER_POD = "different Pods"
     ONLY_POLICY_REJECTS = "the policy rejects a Pod of the webhook without naming the webhook"
     ONLY_POLICY_ACCEPTS = "the policy accepts a Pod that the webhook rejects"
 
@@ -93,7 +93,7 @@ def compared(cluster: Cluster, namespace: str, pods: Sequence[Document], setting
 
 
 class Comparison:
-    """Compares Pods in a namespace with ACCOUNTS, with one connection to the API server."""
+    """A comparison of Pods in a namespace with ACCOUNTS, over one connection to the API server."""
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, settings: Settings) -> None:
         self._kubernetes, self.namespace, self._settings = kubernetes, namespace, settings

@@ -59,7 +59,7 @@ class Prometheus:
 @contextmanager
 def prometheus(cluster: Cluster, rules: Path, folder: Path, pods: Mapping[str, dict[str, str]]) -> Iterator[Prometheus]:
     """
-    Run Prometheus.
+    Run Prometheus until the block ends.
 
     `pods` has the labels that a PodMonitor would add to a Pod's metrics, by the Pod's HOST:PORT.
     """

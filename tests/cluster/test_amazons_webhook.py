@@ -2,8 +2,8 @@
 Test Amazon's webhook together with ours, in both orders, as on an EKS cluster.
 
 The API server calls webhooks in the order of their configurations' names. Amazon's configuration is named
-`pod-identity-webhook`, so the API server calls it after ours. Amazon's manifest sets the reinvocation policy Never, and
-some clusters use IfNeeded.
+`pod-identity-webhook`, so the API server calls Amazon's webhook after ours. Amazon's manifest sets the reinvocation
+policy Never, and some clusters use IfNeeded.
 """
 
 import base64
@@ -79,7 +79,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found = results.read_text()
         return found.strip() if found.endswith("\n") else None
 
-    yield Amazons(f"https://{IPV4.node}:{wait_until(port, 'its port')}", authority, results)
+    yield Amazons(f"https://{IPV4.node}:{wait_until(port, 'the port')}", authority, results)
     serving.terminate()
     serving.wait(GUARD_SECONDS)
 
@@ -88,7 +88,7 @@ def amazons(node: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def webhooks_side_by_side(
     namespace: Namespace, sts: ClusterSts, amazons: Amazons, order: str, policy: str = "IfNeeded"
 ) -> Iterator[None]:
-    """Run Amazon's webhook in addition to ours, and yield it when the API server calls it."""
+    """Run Amazon's webhook in addition to ours. Yield when the API server calls Amazon's webhook."""
     configuration = amazons.configuration(ORDERS[order], namespace, policy)
     namespace.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(configuration))
     try:

@@ -1,8 +1,8 @@
 """
-Audit the seeded world on a real API server, with the rights of k8s/audit, and moto's account.
+Audit the objects of all cases on a real API server with the permissions of k8s/audit, and in moto's account.
 
-The command reads the cluster from inside of its network. moto is outside of it, so this test reads the account itself,
-and the command judges both with `--from`.
+The command reads the cluster from inside of the cluster's network, where it cannot connect to moto. The test therefore
+reads the account, and then the command judges the saved inventory with `--from`.
 """
 
 import json

@@ -1,7 +1,8 @@
 """
 Test the webhook with a certificate of cert-manager, as in k8s/webhook/cert-manager.
 
-cert-manager's own code issues and renews the certificate and writes the caBundle. A real kubelet mounts it.
+cert-manager's own code issues and renews the certificate, and writes the caBundle. A real kubelet mounts the
+certificate.
 """
 
 import base64
@@ -35,7 +36,7 @@ def issued(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFact
 def created(
     node: Cluster, issued: Namespace, namespace: Namespace, sts: ClusterSts, tmp_path: Path
 ) -> Iterator[Creations]:
-    """Create Pods all the time."""
+    """Create Pods continuously until the test ends."""
     del issued
     with creations(node, namespace, labelled_pod(authored_spec(sts), annotations=ROLE), tmp_path) as found:
         yield found
@@ -69,7 +70,7 @@ def renew_the_authority_first(issued: Namespace) -> None:
     renew(issued, "webhook-ca")
     wait_until(lambda: in_secret(issued, AUTHORITY, "tls.crt") != before, "another certificate of the authority")
     renew(issued, "webhook")
-    wait_until(lambda: trusted(issued) != known, "trust in it")
+    wait_until(lambda: trusted(issued) != known, "trust in the new authority")
 
 
 @pytest.mark.parametrize("change", [issue_again, delete, renew_the_authority_first])

@@ -35,7 +35,7 @@ def test_doctor_finds_no_failure_in_a_working_pod(annotated: Namespace, sts: Clu
     assert "FAILED" not in output
 
 
-def test_doctor_reports_a_trust_policy_for_another_account(
+def test_doctor_reports_a_role_of_another_service_account(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
     role = {"irsa-sidecar.io/role-arn": role_arn("foreign")}
@@ -72,7 +72,7 @@ def test_doctor_reports_web_identity_settings_of_a_container(
 def test_pod_without_injection_gets_advice_to_recreate_it(
     annotated: Namespace, sts: ClusterSts, person: Person
 ) -> None:
-    """Add the label after the Pod was created, so the webhook never saw it."""
+    """Add the label after the Pod was created, so the API server never called the webhook for this Pod."""
     annotated.apply(labelled_pod(authored_spec(sts), labels={}))
     annotated.kubectl("label", "pod", "web", "irsa-sidecar.io/inject=true")
     found = person.first_failure(f"irsa-sidecar doctor --pod {annotated.name}/web --exec")

@@ -2,8 +2,8 @@
 Follow the tutorials from an empty account to credentials. Their commands run unchanged, except for names.
 
 moto provides IAM, S3 and EKS, and the API server is real. A TLS server has the issuer's name and serves the files that
-the commands upload. STS is the one of `irsa-sidecar local`, because moto's STS accepts any token. It trusts the roles
-that `setup role` created in IAM.
+the commands upload. moto's STS accepts any token, so the test runs the STS of `irsa-sidecar local` with the trust
+policy that `setup role` created in IAM.
 """
 
 import json
@@ -185,7 +185,7 @@ class World:
 @pytest.fixture
 def world(cluster: Cluster, namespace: Namespace, tmp_path: Path) -> Iterator[World]:
     if cluster.layout is None:
-        pytest.skip("needs an issuer whose name can be served here: a cluster of ours")
+        pytest.skip("needs the issuer's name of a cluster that the tests started")
     with moto_server() as moto, internet() as net, proxy(net, listener_inside(cluster)) as inner_proxy_url:
         world = World(cluster, namespace, tmp_path, moto.url, net)
         world.inner_proxy_url = inner_proxy_url

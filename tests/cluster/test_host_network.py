@@ -35,7 +35,7 @@ AS_MANY_AS_NODES = {"replicas": [{"name": "webhook", "count": 1}]}
 
 @pytest.fixture(scope="module")
 def on_its_node(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """Return the webhook's namespace."""
+    """Return the namespace of a webhook on the network of its node."""
     with deployed_webhook(node, sts, tmp_path_factory.mktemp("node"), COMPONENTS, **AS_MANY_AS_NODES) as deployed:
         yield deployed
 

@@ -62,7 +62,7 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "25m",
     ),
 ]
-"""The test data of each alert: series by minute in promtool's notation, and the minutes when the alert is active."""
+"""The test data of each alert: series by minute in promtool's notation, and a minute when the alert is active."""
 
 QUIET = {
     f"irsa_sidecar_credentials_available{{{ROLE}}}": "1x120",
@@ -72,7 +72,7 @@ QUIET = {
     'irsa_sidecar_credentials_expiration_timestamp_seconds{namespace="shop", pod="short", role="default"}': " ".join(
         f"{900 + 480 * n}x7" for n in range(16)
     ),
-    # The first Pod is throttled sometimes, and the second one always.
+    # STS throttles the Pod every minute, but every tenth minute a refresh succeeds.
     f'{REFRESHES}"Throttling"}}': "0+1x120",
     f'{REFRESHES}"success"}}': "0x9 1x9 2x9 3x9 4x9 5x9 6x9 7x9 8x9 9x9 10x9 11x9",
     f"irsa_sidecar_token_expiration_timestamp_seconds{{{ROLE}}}": "86400x120",
@@ -114,7 +114,7 @@ def test_every_alert_is_covered() -> None:
 
 
 @pytest.mark.parametrize(("alert", "series", "at"), FIRING)
-def test_alert_fires_in_its_condition(rules: Path, alert: str, series: dict[str, str], at: str) -> None:
+def test_alert_fires_when_its_condition_is_true(rules: Path, alert: str, series: dict[str, str], at: str) -> None:
     up = {"expr": _UP, "eval_time": at, "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1}]}
     _check(rules, series, [up])
 
@@ -125,7 +125,7 @@ def test_no_alert_fires_for_healthy_series(rules: Path) -> None:
 
 @pytest.mark.parametrize("hours", LIVES)
 def test_certificate_renewed_in_time_fires_no_alert(rules: Path, hours: int) -> None:
-    """Renew at two thirds of a lifetime of one hour, and use the new certificate two minutes later."""
+    """Renew at two thirds of the lifetime, one hour after the start. Use the new certificate two minutes later."""
     life = hours * 3600
     begins_at, renewed_at = 3600 - life * 2 // 3, 3600
     series = {
@@ -137,7 +137,7 @@ def test_certificate_renewed_in_time_fires_no_alert(rules: Path, hours: int) -> 
 
 @pytest.mark.parametrize("hours", LIVES)
 @pytest.mark.parametrize(("alert", "share"), OF_CERTIFICATES.items())
-def test_certificate_not_renewed_fires_by_its_remaining_share(
+def test_alert_fires_when_little_certificate_lifetime_is_left(
     rules: Path, alert: str, share: float, hours: int
 ) -> None:
     """Let the share fall to the limit one hour after the start of the series."""

@@ -94,7 +94,7 @@ def test_pod_with_pod_level_resources_runs_a_sidecar(node: Cluster, annotated: N
 
 
 def test_pod_in_a_user_namespace_has_credentials(node: Cluster, annotated: Namespace, sts: ClusterSts) -> None:
-    """Skip the test if the node's runtime does not support user namespaces. containerd does since version 2."""
+    """Skip the test if the node's runtime has no user namespaces. containerd supports them since version 2."""
     require_version(node, "1.33")
     web = labelled_pod(authored_spec(sts, program=REPORT) | {"hostUsers": False})
     admitted = annotated.apply(web, dry_run=True)

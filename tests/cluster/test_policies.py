@@ -87,7 +87,7 @@ def test_policy_blocks_only_the_metadata_service(
     namespace.apply(*read(METADATA_POLICY))
     wait_until(lambda: "metadata" not in reached_by(namespace, "web", "app", places), "the policy's effect")
     assert reached_by(namespace, "web", "app", places) == set(places) - {"metadata"}
-    assert reached_from(node.inside(), places) == set(places), "what is on the node's network is kept from nothing"
+    assert reached_from(node.inside(), places) == set(places), "the policy must not affect the node's network"
 
 
 def test_pod_without_metadata_service_gets_credentials(
@@ -164,7 +164,7 @@ def _under_its_policy(webhook: Namespace, reached: Callable[[], set[str]], every
     """Return the listeners that respond under the policy. Check first that all respond without the policy."""
     webhook.kubectl("delete", "networkpolicy", "webhook")
     try:
-        wait_until(lambda: reached() == everything, "all, without the policy")
+        wait_until(lambda: reached() == everything, "responses of all listeners without the policy")
     finally:
         webhook.apply(*read(WEBHOOK_POLICY))
     wait_until(lambda: reached() != everything, "the policy's effect")

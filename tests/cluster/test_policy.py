@@ -163,7 +163,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(shop: Namespace) -> None:
         found: list[dict[str, Any]] = shop.get("pods", "--selector=job-name=burst")["items"]
         return found if len(found) == BURST else []
 
-    assert {sidecar_of(each)["image"] for each in wait_until(all_made, "all of the burst")} == {SETTINGS.image}
+    assert {sidecar_of(each)["image"] for each in wait_until(all_made, "all Pods of the burst")} == {SETTINGS.image}
     assert shop.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 

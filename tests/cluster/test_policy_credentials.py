@@ -1,4 +1,4 @@
-"""Test that Pods get credentials by the policies alone, and the move from the webhook to the policies and back."""
+"""Test that Pods get credentials with only the policies, and the move from the policies to the webhook and back."""
 
 import json
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_no_pod_is_rejected_between_webhook_and_policy(
         created.wait_for_more()
         delete_policy(node, text)
         created.wait_for_more(400)
-        assert created.failed == [], "to the webhook"
+        assert created.failed == [], "the move to the webhook rejected Pods"
         apply_policy(node, text)
         # The webhook ignores its own namespace, and the policies do not.
         own = labelled_pod(authored_spec(sts) | {"serviceAccountName": "default"}, annotations=ROLE)
@@ -95,4 +95,4 @@ def test_no_pod_is_rejected_between_webhook_and_policy(
         created.wait_for_more()
         node.kubectl("delete", CONFIGURATION)
         created.wait_for_more(400)
-        assert created.failed == [], "to the policies"
+        assert created.failed == [], "the move to the policies rejected Pods"

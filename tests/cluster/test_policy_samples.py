@@ -107,7 +107,7 @@ def test_page_enables_the_policies(policies: Cluster, tmp_path: Path) -> None:
         reader.run(PAGE, "With the API server")
         wait_until(
             lambda: reader.try_out(PAGE, "Turn the policies on in a namespace").returncode == 0,
-            "the refusal",
+            "the rejection",
             details=lambda: str(reader.try_out(PAGE, "Turn the policies on in a namespace")),
         )
     finally:

@@ -17,7 +17,7 @@ RENEWED_SECONDS = 700.0
 """The deadline for the renewal. It is due at 80 % of 600 seconds, and the kubelet renews when it syncs the Pod."""
 
 GOOD_AT_RENEWAL_SECONDS = 480.0
-"""The least remaining lifetime of a new token when the sidecar finds it. The old token is then still valid."""
+"""The minimum remaining lifetime of a new token when the sidecar finds the token. The old token is still valid then."""
 
 
 @pytest.mark.core

@@ -53,7 +53,7 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-def test_fake_claims_equal_those_of_the_api_server(namespace: Namespace) -> None:
+def test_fake_claims_have_the_shape_of_real_claims(namespace: Namespace) -> None:
     _make_unscheduled_pod(namespace)
     real = claims_of(namespace.token(bound_object_kind="Pod", bound_object_name="idle"))
     made_up = service_account_claims(time.time())

@@ -92,7 +92,7 @@ def test_every_pod_of_a_burst_has_a_sidecar(annotated: Namespace, sts: ClusterSt
         found: list[dict[str, Any]] = annotated.get("pods", "--selector=job-name=burst")["items"]
         return found if len(found) == BURST else []
 
-    assert all(sidecar_of(pod)["image"] == IMAGE for pod in wait_until(all_made, "all of the burst"))
+    assert all(sidecar_of(pod)["image"] == IMAGE for pod in wait_until(all_made, "all Pods of the burst"))
     assert annotated.get("events", "--field-selector=reason=FailedCreate")["items"] == []
 
 
@@ -110,7 +110,7 @@ def test_pods_that_start_together_all_have_credentials(annotated: Namespace, sts
     assert len(ended) == TOGETHER
 
 
-def test_webhook_may_read_only_its_own_secret(node: Cluster, webhook: Namespace) -> None:
+def test_webhook_has_permissions_only_for_its_own_objects(node: Cluster, webhook: Namespace) -> None:
     def may(*what: str) -> bool:
         return node.kubectl("auth", "can-i", *what, f"--as={ACCOUNT}", check=False).stdout.strip() == "yes"
 

@@ -1,4 +1,4 @@
-"""Test changes of the webhook's certificate and of its replicas while Pods are created all the time."""
+"""Test changes of the webhook's certificate and replicas while a program creates Pods continuously."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ NAME = "webhook.irsa-sidecar.svc"
 
 @pytest.fixture
 def created(node: Cluster, annotated: Namespace, sts: ClusterSts, tmp_path: Path) -> Iterator[Creations]:
-    """Create Pods all the time."""
+    """Create Pods continuously until the test ends."""
     with creations(node, annotated, labelled_pod(authored_spec(sts)), tmp_path) as found:
         yield found
 

@@ -46,7 +46,7 @@ class Stream(socketserver.BaseRequestHandler):
 class Datagram(socketserver.BaseRequestHandler):
     def handle(self):
         self.request[1].sendto(b"!", self.client_address)
-socketserver.TCPServer.address_family = socket.AF_INET6  # and of UDP's, and both take IPv4, too
+socketserver.TCPServer.address_family = socket.AF_INET6  # UDPServer inherits this, and both also accept IPv4
 ports = json.loads(sys.argv[1])
 servers = [socketserver.TCPServer(("", port), Stream) for port in ports]
 servers.append(socketserver.UDPServer(("", ports[0]), Datagram))

@@ -67,7 +67,7 @@ def write_kustomization(
     """
     Write a kustomization over k8s/webhook, with these existing components, patches and other fields.
 
-    Returns kubectl's flag for it.
+    Returns kubectl's flag for the kustomization.
     """
     overlay = _overlay(folder, sts, components)
     overlay["patches"] += patches
@@ -76,7 +76,7 @@ def write_kustomization(
 
 
 def _overlay(folder: Path, sts: ClusterSts, components: Sequence[str]) -> dict[str, Any]:
-    """Write the overlay of a user, with the images of this checkout and the STS of the tests."""
+    """Return the overlay of a user, with the images of this checkout and the STS of the tests."""
     base = Path("../" * (len(folder.parts) - 1), *(K8S / "webhook").parts[1:])  # kustomize requires a relative path
     name, _, tag = TOOLS_IMAGE.partition(":")
     endpoint = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-"}]
@@ -115,7 +115,7 @@ def tried(namespace: Namespace, pod: dict[str, Any]) -> str:
 
 
 def pod_of(namespace: Namespace, selector: str) -> dict[str, Any]:
-    """Wait until the Deployment has one Pod, and return it."""
+    """Wait for a Pod that the selector matches, and return the Pod."""
     found: list[dict[str, Any]] = wait_until(
         lambda: namespace.get("pods", f"--selector={selector}")["items"], f"a Pod of {selector}"
     )

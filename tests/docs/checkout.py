@@ -96,7 +96,7 @@ def make_checkout(folder: Path) -> Environment:
 
 @contextmanager
 def account(moto: MotoServer, folder: Path) -> Iterator[Environment]:
-    """Provide an AWS account with EKS clusters, an API server, and the environment of a person who uses both."""
+    """Provide an AWS account with EKS clusters, an API server, and the environment of a person with access to both."""
     moto.reset()
     credentials = {"AWS_ACCESS_KEY_ID": "AKIAFAKE", "AWS_SECRET_ACCESS_KEY": "secret"}
     _create_clusters(moto.url)
@@ -135,6 +135,6 @@ def _write_profile(url: str, home: Path) -> None:
 
 
 def _fill(server: FakeApiServer) -> None:
-    """Store the objects of a new cluster in the API server."""
+    """Store the namespace of the pages in the API server."""
     path = f"/api/v1/namespaces/{NAMESPACE}"
     server.put(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})

@@ -1,5 +1,5 @@
 """
-Record what `irsa-sidecar local` shows on a terminal, as docs/recordings/local-80.txt and local-120.txt.
+Record the terminal output of `irsa-sidecar local` in docs/recordings/local-80.txt and local-120.txt.
 
 Rule: each scene is a real run on a pseudo-terminal. Only values that differ in each run are replaced: times, ports,
 keys and delays. `python -m tests.docs.local_recording` writes the files.
@@ -38,7 +38,7 @@ _STEADY = (
     (r"key \S{12}…", "key NTcxZDY4YTIw…"),
     (r"retries in [\d.]+ s", "retries in 5.0 s"),
 )
-"""Patterns for values that differ in each run, and their replacements. AWS's documentation has the key."""
+"""Patterns for values that differ in each run, and their replacements. The access key is from AWS's documentation."""
 
 
 def path_of(width: int) -> Path:
@@ -58,7 +58,7 @@ def trust_policy() -> Block:
 
 
 def _screen(command: tuple[str, ...], width: int, directory: str) -> str:
-    """Run the command on a pseudo-terminal, and return what it shows."""
+    """Run the command on a pseudo-terminal, and return its output."""
     pid, screen = pty.fork()
     if pid == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))

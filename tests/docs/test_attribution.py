@@ -1,8 +1,8 @@
 """
 Run the queries of docs/attribution.md on sample records.
 
-sqlglot translates Athena's and CloudTrail Lake's SQL, which is Trino's, for DuckDB. The queries of CloudWatch Logs
-Insights have no engine outside of AWS, so a small interpreter runs the commands that they use.
+Athena and CloudTrail Lake use the SQL of Trino, which sqlglot translates for DuckDB. CloudWatch Logs Insights has no
+engine outside of AWS, so a small interpreter runs the commands in these queries.
 """
 
 import json

@@ -35,7 +35,7 @@ def flags(services: Services) -> argparse.Namespace:
 
 @pytest.fixture(scope="module")
 def settings(services: Services, flags: argparse.Namespace) -> LocalConfig:
-    """Return the file that compose.yaml mounts at the path in --config."""
+    """Return the settings in the file that compose.yaml mounts at the path in --config."""
     mounts = dict(volume.split(":")[:2][::-1] for volume in services["irsa-sidecar"]["volumes"])
     return read_config(REPOSITORY / mounts[str(flags.config)])
 

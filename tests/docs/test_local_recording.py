@@ -1,4 +1,4 @@
-"""Test that the recordings of `irsa-sidecar local` show what it shows, and that the tutorial shows the recordings."""
+"""Test that the recordings equal the output of `irsa-sidecar local`, and that the tutorial shows the recordings."""
 
 import pytest
 

@@ -9,7 +9,7 @@ from tests.support.kubernetes_versions import VERSIONS, check, is_builtin, versi
 from tests.support.manifests import K8S, pods, read
 
 FILES = sorted(str(path.relative_to(K8S)) for path in K8S.rglob("*.yaml") if "chart" not in path.parts)
-"""The manifests. `make test-chart` validates the objects of the chart, because it needs Helm."""
+"""The manifests outside of the chart. `make test-chart` validates the objects that Helm renders."""
 
 
 def is_patch(file: str) -> bool:
@@ -17,7 +17,7 @@ def is_patch(file: str) -> bool:
 
 
 def objects(file: str) -> list[dict[str, Any]]:
-    """Return the built-in objects of the file. A patch is a part of a workload, and its Pod template is checked."""
+    """Return the objects of built-in kinds in the file, or the Pods of a patch, which is only a part of a workload."""
     found = read(file)
     if is_patch(file):
         return [pod | {"spec": {"containers": []} | pod["spec"]} for pod in pods(found)]

@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"(?:matches\(r?'|regex\.match\(\s*`)(.*?)(?:'\)|`)", re.D
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(POLICIES)))
-def test_objects_are_valid(path: Path) -> None:
+def test_policy_sample_objects_are_valid(path: Path) -> None:
     found = documents(path.read_text(encoding="utf-8"))
     assert found
     for document in found:

@@ -20,7 +20,7 @@ ENTRIES = [
 
 
 @pytest.mark.parametrize(("entry", "way"), ENTRIES)
-def test_entry_has_the_effect_in_the_table(monkeypatch: pytest.MonkeyPatch, entry: str, way: str) -> None:
+def test_no_proxy_entry_has_the_effect_in_the_table(monkeypatch: pytest.MonkeyPatch, entry: str, way: str) -> None:
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, PROXY)
     for name in ("NO_PROXY", "no_proxy"):

@@ -159,13 +159,13 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
 
 SET_OR_CHECKED: Mapping[str, str] = {
     REJECTION: "Annotation in which a policy (`irsa-sidecar setup policy`) writes why a Pod cannot get a sidecar. "
-    "The API server then rejects the Pod, so no Pod in the cluster has it.",
+    "The API server then rejects the Pod, so no Pod in the cluster has this annotation.",
     EKS_SKIP_CONTAINERS: "Annotation that injection sets on the Pod. It lists the sidecar and the containers with "
     "credentials, so that Amazon's webhook does not change them.",
     DEFAULT_CONTAINER: "Annotation that injection sets before Kubernetes 1.29, so that `kubectl logs` and `kubectl "
     "exec` choose the first container of the application.",
     POD_IDENTITY_LABEL: "Label of Amazon's webhook for EKS Pod Identity. Injection removes this label if no "
     "container of the changed Pod uses Pod Identity.",
-    STATIC: "Annotation of a static Pod. Injection rejects such a Pod, because its node runs it from a local file.",
+    STATIC: "Annotation of a static Pod. Injection rejects such a Pod, because the kubelet runs it from a local file.",
 }
 """The other labels and annotations that injection sets, removes or checks."""

@@ -49,9 +49,9 @@ A warning does not stop the injection.
 """
 
 _VOLUMES = {
-    "irsa-sidecar-token": "The service account token. Only the sidecar mounts it.",
+    "irsa-sidecar-token": "The service account token. Only the sidecar mounts this volume.",
     "irsa-sidecar-authorization": "The secret that clients send. The sidecar writes it, and the containers read it.",
-    "irsa-sidecar-state": "The last valid credentials, for a restart of the sidecar. Only the sidecar mounts it.",
+    "irsa-sidecar-state": "The last valid credentials, for a restart. Only the sidecar mounts this volume.",
 }
 """The purpose of each volume that injection adds."""
 
@@ -59,7 +59,7 @@ _VOLUMES = {
 def page() -> str:
     return markdown.page(
         "Labels and annotations",
-        "This page lists the labels and annotations of irsa-sidecar, what injection adds to a Pod, and its Events.",
+        "This page lists the labels and annotations of irsa-sidecar, and the parts and Events that injection creates.",
         sentences(_INTRODUCTION),
         section(2, "All labels and annotations", table(("name", "on", "default"), _overview())),
         section(2, "Label of the Pod", _section(INJECT_LABEL, INJECT, "labels")),
@@ -67,7 +67,7 @@ def page() -> str:
         section(
             2,
             "Annotations of the ServiceAccount",
-            "Amazon defines these annotations, and its own webhook reads them too.",
+            "Amazon defines these annotations, and Amazon's webhook also reads them.",
             *_sections(OF_THE_SERVICE_ACCOUNT),
         ),
         section(

@@ -1,4 +1,4 @@
-"""Find one example of each audit rule, in the world of tests/unit/audit. Pure."""
+"""Find one example of each audit rule, in the inventories of tests/unit/audit. Pure."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -39,7 +39,7 @@ def examples() -> Mapping[str, Finding]:
 
 
 def _inventories() -> Iterator[tuple[Inventory, Options]]:
-    """Yield the whole world, then worlds for the rules about the account, about a flag, and about missing rights."""
+    """Yield the whole inventory, then inventories for the rules about flags, the account and missing permissions."""
     yield inventory_of(CASES), Options()
     right = inventory_of(RIGHT)
     yield right, Options(requires_boundary=True)

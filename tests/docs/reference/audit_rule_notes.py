@@ -6,7 +6,7 @@ CATEGORIES: Mapping[str, str] = {
     "incomplete": "The audit could not read a part of the cluster or the account.",
     "broken": "An application has no credentials, or will have none after its next restart.",
     "wide": "A trust policy accepts more tokens than the users of the role need.",
-    "exposed": "An application holds credentials that it does not need, or can reach those of the node.",
+    "exposed": "An application holds credentials that it does not need, or can get the credentials of the node.",
     "unused": "Nothing uses the object. It can probably be removed.",
     "cost": "Another setting would save calls to STS.",
 }
@@ -26,13 +26,13 @@ WHAT_TO_DO: Mapping[str, str] = {
     "`eks.amazonaws.com/audience` from the ServiceAccount.",
     "broken.provider-thumbprint": "Run `irsa-sidecar setup oidc-provider --ca-file FILE` with the file of the audit. "
     "The audit checks thumbprints only with `--ca-file`, because STS needs none for a public authority.",
-    "broken.role-arn": "Write the whole ARN of the role into the annotation, not its name. " + _NEW_PODS,
+    "broken.role-arn": "Write the whole ARN of the role into the annotation instead of the role's name. " + _NEW_PODS,
     "broken.role-missing": "Create the role with `irsa-sidecar setup role`, or write the ARN of an existing role into "
     "the annotation. The audit does not report a role of another account, because it cannot read that account.",
     "broken.trust": "The finding names the statement and the condition that do not match. If the ServiceAccount may "
     "use the role, run the command of the finding, which adds the ServiceAccount to the trust policy. If a statement "
-    "denies the token, change that statement: no other statement can allow the token. For a condition that the audit "
-    "cannot evaluate, it reports nothing.",
+    "denies the token, change that statement: no other statement can allow the token. The audit reports nothing about "
+    "a condition that it cannot evaluate.",
     "broken.association-role": "Create the role again, or change the association with `aws eks "
     "update-pod-identity-association`.",
     "broken.misspelt-annotation": "Rename the annotation. " + _NEW_PODS,
@@ -43,10 +43,11 @@ WHAT_TO_DO: Mapping[str, str] = {
     "broken.not-injected": "Check that the webhook runs and that the namespace is not excluded "
     "(docs/troubleshooting.md). Then restart the workload.",
     "broken.no-identity": "Restart the workload. If the finding remains, no webhook changes the Pods: check that "
-    "Amazon's or ours is installed, and that ours has the label `irsa-sidecar.io/inject` in the Pod template.",
-    "wide.any-subject": "Add a condition on `sub` with the ServiceAccounts that use the role. Find out first who does: "
-    "the finding names the ServiceAccounts that can assume the role but do not name it.",
-    "wide.pattern": "Replace the pattern by a list of names with `StringEquals`. If the pattern is intended, accept "
+    "Amazon's webhook or ours is installed. Our webhook also needs the label `irsa-sidecar.io/inject` in the Pod "
+    "template.",
+    "wide.any-subject": "Add a condition on `sub` with the ServiceAccounts that use the role. First check the "
+    "ServiceAccounts in the finding: they can assume the role, but have no annotation for the role.",
+    "wide.pattern": "Replace the pattern with a list of names in `StringEquals`. If the pattern is intended, accept "
     "the finding with a reason.",
     "wide.no-audience": "Add a condition on `aud`. Its value is `sts.amazonaws.com`, unless the ServiceAccounts have "
     "the annotation `eks.amazonaws.com/audience`.",
@@ -63,15 +64,15 @@ WHAT_TO_DO: Mapping[str, str] = {
     "exposed.node-role": "Create a role for the ServiceAccount with `irsa-sidecar setup role`. Afterwards, remove the "
     "permissions from the role of the node.",
     "exposed.static-keys": "Create a role for the ServiceAccount, remove the variables or the Secret, then deactivate "
-    "and delete the keys in IAM. The audit reads no Secrets. It knows a Secret by the names of variables, or by its "
-    "own name.",
+    "and delete the keys in IAM. The audit reads no Secrets. It recognizes a Secret with keys by the names of the "
+    "variables, or by the name of the Secret.",
     "exposed.two-identities": "Remove the annotation to use EKS Pod Identity, or delete the association to use IRSA.",
     "exposed.two-sources": "Remove all sources but one from the Pod template.",
-    "unused.role": "Check in CloudTrail that nobody else uses the role. Then delete it, or remove the cluster from "
-    "its trust policy.",
+    "unused.role": "Check in CloudTrail that nobody else uses the role. Then delete the role, or remove the cluster "
+    "from its trust policy.",
     "unused.service-account": "Remove the annotation or the ServiceAccount. For a CronJob that seldom runs, accept "
     "the finding.",
-    "unused.idle-role": "Ask the owner of the application if it still needs AWS. `--days` sets the time, 90 days by "
+    "unused.idle-role": "Ask the owner whether the application still needs AWS. `--days` sets the time, 90 days by "
     "default.",
     "cost.longer-sessions": "Set the annotation `irsa-sidecar.io/duration` to `max`, or raise the role's longest "
     "session. docs/capacity.md has the figures.",

@@ -44,7 +44,7 @@ MEANINGS: Mapping[str, str] = {
     "metricRelabelings": "Relabelings of samples, in the form of the PodMonitor.",
     "networkPolicy": "The network policy of the webhook.",
     "nodeSelector": "Labels of the nodes on which the webhook may run.",
-    "podDisruptionBudget": "The budget of disruptions of the webhook's Pods.",
+    "podDisruptionBudget": "The PodDisruptionBudget of the webhook.",
     "pullPolicy": "The policy for pulling the image.",
     "rbac": "The roles and bindings of the webhook.",
     "readinessProbe": "The readiness probe of the webhook.",

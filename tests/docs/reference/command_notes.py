@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 COMMON = (
     ("0", "The command succeeded, or SIGTERM or SIGINT stopped it."),
-    ("1", "Any error except a wrong usage or configuration."),
+    ("1", "Any error except wrong usage or a wrong configuration."),
     ("2", "The usage or the configuration is wrong. The message shows the setting, its value and the fix."),
 )
 """The exit status of every command."""
@@ -42,14 +42,14 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "who": (("0", "A session was found."), ("1", "No session was found.")),
     "setup cluster": (
         _OF_A_STEP[0],
-        ("1", f"{_OF_A_STEP[1][1]} Also if a role cannot be changed. The other roles are changed."),
+        ("1", f"{_OF_A_STEP[1][1]} If one role cannot be changed, the command still changes the other roles."),
         _OF_A_STEP[2],
     ),
     "setup service-account": _OF_A_STEP,
     "setup pod": _OF_A_STEP,
     "setup issuer-documents": (
         _OF_A_STEP[0],
-        ("1", f"{_OF_A_STEP[1][1]} With --check, also if the published keys differ from the API server's keys."),
+        ("1", f"{_OF_A_STEP[1][1]} With --check, the published keys differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
 }

@@ -19,7 +19,7 @@ KUBERNETES: tuple[Environment, ...] = (
     ),
     Environment(
         "Kubernetes {oldest_kubernetes}",
-        "The core of these tests runs there: start order, token renewal, Jobs, termination, the webhook and doctor",
+        "The most important tests: start order, token renewal, Jobs, termination, the webhook and doctor",
         "tests/cluster",
     ),
     Environment(
@@ -34,8 +34,8 @@ KUBERNETES: tuple[Environment, ...] = (
     ),
     Environment(
         "restarts of all containers, in-place resize, resources of a Pod",
-        "They run on {kubernetes} with a sidecar. A Pod with `hostUsers: false` is only admitted there, because the "
-        "node's containerd 1.6 has no user namespaces",
+        "Pods with these features run on {kubernetes} with a sidecar. A Pod with `hostUsers: false` is admitted but "
+        "does not run, because containerd 1.6 of the test's node has no user namespaces",
         "tests/cluster/test_newer_pods.py",
     ),
     Environment(
@@ -74,7 +74,7 @@ AWS: tuple[Environment, ...] = (
     ),
     Environment(
         "URLs of STS",
-        "They are compared with botocore's rules for endpoints, in every partition",
+        "The URLs are compared with botocore's rules for endpoints, in every partition",
         "tests/unit/sts/test_endpoint.py",
     ),
     Environment("IAM in `setup`", "The commands run against moto, a public simulation of AWS", "tests/unit/setup"),

@@ -35,7 +35,7 @@ _OF_CONTAINERS = "endpoint"
 _INTRODUCTION = """
 Doctor runs the checks in this order, from the token to the application.
 It skips a check that depends on a failed check, so the first failure is the cause.
-[doctor](../doctor.md) describes how to run it.
+[The page doctor](../doctor.md) describes how to run the command.
 
 - **FAILED**: the application gets no credentials or the credentials of another role, now or later.
 - **warning**: the application gets its credentials now. It may get none later, or another program may get none.

@@ -73,7 +73,8 @@ Version 1 does not work: a request without a session gets a 401.
 
 _SESSION = f"""
 `PUT /latest/api/token` opens a session.
-The header `X-aws-ec2-metadata-token-ttl-seconds` has its lifetime, from 1 to {imds.MAX_SESSION_SECONDS} seconds.
+The header `X-aws-ec2-metadata-token-ttl-seconds` has the lifetime of the session, from 1 to \
+{imds.MAX_SESSION_SECONDS} seconds.
 The body of the response is the token, which each later request sends as `X-aws-ec2-metadata-token`.
 A session is lost when the daemon restarts.
 """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 STATUSES: Mapping[int, str] = {
     200: "The response has what was requested.",
     400: "The request is not valid HTTP.",
-    401: "The client sent no secret. At the metadata service: it sent no valid session token.",
+    401: "The client sent no secret, or sent no valid session token to the metadata service.",
     403: "The client may not have the credentials.",
     404: "The path does not exist.",
     405: "The method is not allowed.",

@@ -1,8 +1,8 @@
 """
-Find every log event in the code by its syntax tree. Pure, except that it reads the files.
+Find every log event in the syntax trees of the code. The module is pure, except that it reads the files.
 
-Rule: each call of a logger or of an `emit` function has a name that can be found, or its function is one of INDIRECT.
-A call of another form fails a test, so no event is missed.
+Rule: each call of a logger or of an `emit` function contains the event's name, or INDIRECT has the function of the
+call. A call of another form fails a test, so no event is missed.
 """
 
 import ast

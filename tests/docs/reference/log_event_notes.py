@@ -24,7 +24,7 @@ class EventNote(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-BUG = "Report it as a bug, with `exception` and `stack`."
+BUG = "Report the error as a bug, with `exception` and `stack`."
 
 TOPICS: Mapping[str, tuple[EventNote, ...]] = {
     "Start and stop": (
@@ -38,12 +38,12 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "hardening_failed",
             "The kernel or a sandbox rejected a measure that protects the process.",
-            "Compare `failed` with what your sandbox allows. The other measures are active.",
+            "Check whether your sandbox can allow the measures in `failed`. The other measures are active.",
         ),
         EventNote(
             "lean_imports_skipped",
             "The daemon imported whole packages, because this version of irsa-sidecar was not checked "
-            "with their versions.",
+            "with the installed versions.",
             "Use the locked versions if you need the memory. The daemon also works with other versions.",
         ),
         EventNote(
@@ -122,7 +122,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "credentials_served",
             f"A client got credentials. At most {LINES_A_SECOND} lines are logged per second. "
-            "For further responses in the same second, one line has their number as `count`.",
+            "For further responses in the same second, one more line has the number of these responses as `count`.",
             level="`info`",
             others=("role_name", "access_key_id", "expiration", "peer", "uid", "pid", "count", "endpoint"),
         ),
@@ -278,8 +278,9 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "certificate_watch_ended",
-            "The watch of the Secret or the configuration ended. The webhook continues its hourly checks.",
-            "With the level `warning`, give the webhook the permission to watch both objects.",
+            "The watch of the Secret or the MutatingWebhookConfiguration ended. The webhook continues to check both "
+            "objects every hour.",
+            "If the level is `warning`, give the webhook the permission to watch both objects.",
             level="`warning` if a permission is missing, else `debug`",
         ),
         EventNote(
@@ -299,15 +300,18 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote("page_served", "The page of `irsa-sidecar local` is available. Its address contains a secret path."),
         EventNote(
             "page_failed",
-            "A task of the page raised an unexpected exception and is started again.",
-            "Report this as a bug.",
+            "A task of the page raised an unexpected exception, and `irsa-sidecar local` starts the task again.",
+            "Report the error as a bug.",
         ),
         EventNote(
             "page_link_rejected",
             "A link of `--open` was used again, or does not exist.",
-            "If you did not load the link again, stop `irsa-sidecar local`, because another user may have used it.",
+            "If you did not load the link twice, stop `irsa-sidecar local`, because another user may have the link.",
         ),
-        EventNote("control_started", "A person started a control on the page. A fault ends after `seconds`."),
+        EventNote(
+            "control_started",
+            "A person used a control on the page. `seconds` is the length of a fault that the control starts.",
+        ),
         EventNote("control_ended", "A fault of a control ended. `reason` is `time`, `person` or `another control`."),
         EventNote(
             "control_failed",
@@ -376,7 +380,7 @@ FIELDS: Mapping[str, str] = {
     "packages": "The packages with unchecked versions.",
     "path": "The path of the file, or of the webhook's URL.",
     "peer": "The address of the client.",
-    "pid": "The process of the client, if the daemon may see it.",
+    "pid": "The process ID of the client, if the daemon may see the process.",
     "pod": "The name of the Pod, or the beginning of the name.",
     "ports": "The ports of the listeners.",
     "profiles": "The profiles in the file.",

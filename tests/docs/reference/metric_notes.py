@@ -17,8 +17,8 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_build_info": "Compare the versions in a cluster during an upgrade.",
     "irsa_sidecar_credentials_available": "Alert on 0. The application gets no credentials.",
     "irsa_sidecar_credentials_expiration_timestamp_seconds": "Alert if less than 300 s are left.",
-    "irsa_sidecar_session_duration_seconds": "Compare it with the maximum session duration of the role.",
-    "irsa_sidecar_session_token_bytes": "Check it before you add session tags or policies.",
+    "irsa_sidecar_session_duration_seconds": "Compare the value with the maximum session duration of the role.",
+    "irsa_sidecar_session_token_bytes": "Check the metric before you add session tags or policies.",
     "irsa_sidecar_session_token_utilization_ratio": "Alert above 0.9. STS rejects a request whose token would be too "
     "large.",
     "irsa_sidecar_token_expiration_timestamp_seconds": (
@@ -29,9 +29,9 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` has the cause.",
     "irsa_sidecar_sts_request_duration_seconds": "Check the 99th percentile. Above 2 s, a proxy or an endpoint is "
     "slow.",
-    "irsa_sidecar_sts_region_active": "Check it after a change of the region.",
+    "irsa_sidecar_sts_region_active": "Check the metric after a change of the region.",
     "irsa_sidecar_sts_endpoint_changes_total": "Alert on an increase, with the severity info.",
-    "irsa_sidecar_configuration_reloads_total": "Check it after a change of the roles file.",
+    "irsa_sidecar_configuration_reloads_total": "Check the metric after a change of the roles file.",
     "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. A restarted Pod could not read its roles.",
     "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. A restarted Pod could not reach STS.",
     "irsa_sidecar_requests_total": "Alert on many responses with 401 or 403. With a 503 there are no credentials.",
@@ -39,20 +39,20 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_credentials_file_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_state_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_task_failures_total": "Alert on any increase, and report it as a bug.",
-    "irsa_sidecar_clock_steps_total": "Check it if signatures are rejected.",
+    "irsa_sidecar_clock_steps_total": "Check the metric if signatures are rejected.",
     "irsa_sidecar_log_lines_dropped_total": "Alert on an increase if you need the log as an audit trail.",
     "irsa_sidecar_webhook_build_info": "Compare the versions in a cluster during an upgrade.",
     "irsa_sidecar_webhook_ready": "Alert if no replica has 1. The API server then rejects Pods that need a sidecar.",
     "irsa_sidecar_webhook_reviews_total": "Alert on `failed`, and on repeated `denied`.",
     "irsa_sidecar_webhook_review_duration_seconds": "Alert if the 90th percentile is above 1 s. The API server waits "
     "10 s.",
-    "irsa_sidecar_webhook_watch_active": "Check it if reviews are slow.",
-    "irsa_sidecar_webhook_service_accounts": "Compare it with the number of ServiceAccounts in the cluster.",
+    "irsa_sidecar_webhook_watch_active": "Check the metric if reviews are slow.",
+    "irsa_sidecar_webhook_service_accounts": "Compare the value with the number of ServiceAccounts in the cluster.",
     "irsa_sidecar_webhook_service_account_lookups_total": "Check `fetched` and `failed` if reviews are slow.",
-    "irsa_sidecar_webhook_watch_restarts_total": "Check it if the API server was restarted.",
+    "irsa_sidecar_webhook_watch_restarts_total": "Check the metric if the API server was restarted.",
     "irsa_sidecar_webhook_events_total": "Check `failed` if the Events are missing.",
-    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use it with the expiration, to alert on a share "
-    "of the lifetime.",
+    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use the metric with the expiration, to alert on "
+    "a share of the lifetime.",
     "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "
     "left.",
 }

@@ -25,7 +25,7 @@ _UNITS = (
 
 _INTRODUCTION = """
 `GET /metrics` returns the text format of Prometheus 0.0.4.
-The daemon serves it on its admin address, port 4773, and the webhook on port 8080.
+The daemon serves this text on its admin address, port 4773, and the webhook serves it on port 8080.
 [Alerts](alerts.md) has the rules that use these metrics.
 
 A sample is missing while its value is unknown.

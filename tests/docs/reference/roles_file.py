@@ -50,7 +50,8 @@ def _overview(kind: str, notes: Mapping[str, KeyNote]) -> list[tuple[str, str, s
 
 def _only_of_a_step() -> str:
     names = [code(name) for name, note in OF_A_ROLE.items() if not note.example]
-    return f"{', '.join(names[:-1])} and {names[-1]} belong to a step of `chain`. STS does not accept them for a token."
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed} belong to a step of `chain`. STS does not accept these keys together with a token."
 
 
 def _sections(kind: str, notes: Mapping[str, KeyNote]) -> Iterator[str]:

@@ -103,7 +103,7 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
         "[app]",
     ),
     "containers": KeyNote(
-        "The containers that get the role. Only injection reads it, from the annotation.",
+        "The containers that get the role. Only injection reads this key, from the annotation.",
         f"a list of at most {MAX_ITEMS} names",
         "all containers that are in no other role",
         "[exporter]",

@@ -29,16 +29,16 @@ NOTES: Mapping[str, SettingNote] = {
         "`HOST:PORT` with an IP address, `:PORT` for every interface, or `off`",
         ("0.0.0.0:4773", ":4773", "127.0.0.1:4773", "off"),
         "4773",
-        "The kubelet and Prometheus call this address from outside of the Pod. The command `irsa-sidecar probe` needs "
-        "it too, so an exec probe does not work with `off`.",
+        "The kubelet and Prometheus call this address from outside of the Pod. The command `irsa-sidecar probe` also "
+        "needs this address, so an exec probe does not work with `off`.",
     ),
     "AUTHORIZATION_TOKEN_FILE": SettingNote(
         "a path; `{role}` in it is replaced by the name of the role",
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
         "",
         "The daemon creates a missing file before it accepts connections. At each start, it replaces a secret that "
-        "irsa-sidecar created. It keeps a secret from another source. It reads the file again when it "
-        "changes. The file holds one line of at most 4096 visible ASCII characters.",
+        "irsa-sidecar created, and keeps a secret from another source. The daemon reads the file again after each "
+        "change. The file holds one line of at most 4096 visible ASCII characters.",
     ),
     "AUTHORIZATION_MODE": SettingNote(
         "`0600`, `0640` or `0644`",
@@ -59,8 +59,8 @@ NOTES: Mapping[str, SettingNote] = {
         "a path of a YAML file",
         ("/etc/irsa-sidecar/roles.yaml",),
         "",
-        "With a file, the daemon ignores AWS_ROLE_ARN. It reads the file again when it changes, and on SIGHUP. "
-        "[The roles file](roles-file.md) describes the keys.",
+        "With a file, the daemon ignores AWS_ROLE_ARN. The daemon reads the file again after each change and on "
+        "SIGHUP. [The roles file](roles-file.md) describes the keys.",
     ),
     "STS_FALLBACK_REGIONS": SettingNote(
         "region names separated by commas, in the partition of AWS_REGION",
@@ -76,7 +76,7 @@ NOTES: Mapping[str, SettingNote] = {
         "on",
         "The daemon serves the role `default`, or the first role of the file if no role has that "
         "name. Every container of the Pod gets that "
-        "role without a secret. [Older clients](../older-clients.md) describes these clients.",
+        "role without a secret. [Older clients](../older-clients.md) describes the clients that need this service.",
     ),
     "CREDENTIALS_FILE": SettingNote(
         "a path",
@@ -161,13 +161,13 @@ OF_STS: tuple[Variable, ...] = (
     Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the dual-stack endpoint is called.", "`false`"),
     Variable(
         "AWS_CA_BUNDLE",
-        "A PEM file with the only authorities to trust, for STS and for an `https://` proxy. `run` reads it again when "
-        "it changes.",
+        "A PEM file with the only authorities to trust, for STS and for an `https://` proxy. `run` reads the file "
+        "again after each change.",
         "public authorities",
     ),
     Variable(
         "AWS_SDK_UA_APP_ID",
-        "A name of the application. The User-Agent contains it as `app/NAME`, so CloudTrail shows it.",
+        "A name of the application. The User-Agent contains `app/NAME`, so CloudTrail shows the name.",
         "none",
     ),
     Variable("POD_NAMESPACE", "The value of `{namespace}` in a session name, if the token lacks it.", "none"),
@@ -180,7 +180,7 @@ OF_STS: tuple[Variable, ...] = (
 OF_THE_NETWORK: tuple[Variable, ...] = (
     Variable(
         "HTTPS_PROXY",
-        "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. Percent-encode its user and password.",
+        "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. Percent-encode the user and the password.",
         "none",
     ),
     Variable(
