@@ -1,10 +1,12 @@
 """
 Authenticate requests to the API server with a token, a password or a login plugin, and with impersonation.
 
-Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them.
+Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them. A value that a header cannot
+hold is an error here, because the HTTP client's own message would show the secret.
 """
 
 import base64
+import re
 import ssl
 import tempfile
 import time
@@ -25,6 +27,8 @@ UNAUTHORIZED = 401
 
 _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
 """Punctuation in a header's name (RFC 9110, section 5.1), except %, which escapes other characters here."""
+
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Login(httpx2.Auth):
@@ -61,7 +65,8 @@ class Login(httpx2.Auth):
 
     def _set_header(self, found: tuple[str | None, float | None]) -> bool:
         """Set the header. Return whether the header differs from the previous header."""
-        before, (self._header, self._expires_at) = self._header, found
+        before, (header, self._expires_at) = self._header, found
+        self._header = None if header is None else _checked(header, "its token or password")
         self._is_read = True
         return self._header != before
 
@@ -103,8 +108,27 @@ def _may_send_secrets(server: str) -> bool:
     return not server.lower().startswith("http://") or is_loopback_host(urlsplit(server).hostname or "")
 
 
-def impersonation_headers(config: SingleConfig) -> list[tuple[str, str]]:
-    """Return the headers for impersonation (client-go, impersonatingRoundTripper)."""
+def _checked(value: str, subject: str) -> str:
+    """
+    Return the value without spaces around it.
+
+    Raises ConfigurationError if a header cannot contain the value.
+    """
+    if _NOT_IN_A_HEADER.search(value):
+        raise ConfigurationError(
+            f"The kubeconfig has no usable login: {subject} has a line break or another control character",
+            fix="Remove the character, for example the line break at the end",
+            setting="KUBECONFIG",
+        )
+    return value.strip(" \t")
+
+
+def impersonation_headers(config: SingleConfig) -> list[tuple[str, bytes]]:
+    """
+    Return the headers for impersonation (client-go, impersonatingRoundTripper). Values are UTF-8, as from kubectl.
+
+    Raises ConfigurationError if a header cannot contain a value.
+    """
     user = config.user
     if not isinstance(user, UserEntry) or not user.impersonate:
         return []
@@ -114,7 +138,7 @@ def impersonation_headers(config: SingleConfig) -> list[tuple[str, str]]:
     headers += [("Impersonate-Group", group) for group in user.impersonate_groups or ()]
     for name, values in (user.impersonate_extra or {}).items():
         headers += [(f"Impersonate-Extra-{quote(name, safe=_HEADER_CHARACTERS)}", value) for value in values]
-    return headers
+    return [(name, _checked(value, "a value of `as`").encode()) for name, value in headers]
 
 
 def _token_in(config: SingleConfig, path: str) -> str:

@@ -7,6 +7,7 @@ names the field.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,30 @@ from sidecar.kubernetes.kubeconfig_entries import (
 
 DEFAULT_FILE = "~/.kube/config"
 
+_VERSIONS, _KINDS = ("v1", "", None), ("Config", "", None)
+"""The values of `apiVersion` and `kind` that kubectl accepts."""
+
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+def _loader() -> Any:
+    """
+    Return a loader of PyYAML that reads scalars as kubectl does.
+
+    In kubectl, dates and numbers in base 60, such as `12:30`, are text. libyaml accepts a tab after a value.
+    """
+    loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+    loader.yaml_implicit_resolvers = {
+        first: [
+            (tag, re.compile(rf"(?!.*:){pattern.pattern}", re.VERBOSE)) for tag, pattern in pairs if tag != _TIMESTAMP
+        ]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return loader
+
+
+_LOADER = _loader()
+
 _PATH_KEYS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
@@ -41,7 +66,7 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
     Raises ConfigurationError if there is none.
     """
     named = [*_files(environ)]
-    files = [path for path in named if path.is_file()]
+    files = [path for path in named if path.exists()]
     if not files and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT).is_dir():
         return _in_cluster(environ)
     if not files:
@@ -66,12 +91,25 @@ def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
     for key, inner in _LISTS.items():
         entries: dict[str, Any] = {}
         for path, content in files:
+            _check_names(path, key, content)
             for entry in content.get(key) or ():
                 found_here = {"name": entry["name"], inner: _resolved(path, entry.get(inner) or {})}
                 entries.setdefault(entry["name"], found_here)
         found[key] = list(entries.values())
     found["current-context"] = next((c["current-context"] for _, c in files if c.get("current-context")), None)
     return found
+
+
+def _check_names(path: Path, key: str, content: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if a name appears twice in one file, as kubectl does."""
+    names = [entry["name"] for entry in content.get(key) or ()]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"The kubeconfig {path} has the name {name} twice in {key}",
+                fix="Remove one of the two entries, as kubectl requires",
+                setting="KUBECONFIG",
+            )
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -102,7 +140,7 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = next(yaml.load_all(path.read_text(), _LOADER), None) or {}
     except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError in addition to its own errors
         # The message omits the parser's error, because that quotes the file, which may contain a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
@@ -115,6 +153,13 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"The kubeconfig {path} is not a mapping",
             fix="Correct the file, or set KUBECONFIG",
         )
+    for field, accepted in (("apiVersion", _VERSIONS), ("kind", _KINDS)):
+        if content.get(field) not in accepted:
+            raise ConfigurationError(
+                f"The kubeconfig {path} has {field} {content[field]}, which kubectl does not read",
+                fix=f"Use {field} {accepted[0]}",
+                setting="KUBECONFIG",
+            )
     return content
 
 

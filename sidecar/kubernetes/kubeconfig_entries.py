@@ -76,9 +76,10 @@ def user_problem(user: UserEntry) -> Explanation | None:
     names = [name for name, value in more.items() if value]
     if names and not user.impersonate:
         return Explanation(f"has {names[0]} without as", fix="Set `as` to the user to impersonate, as kubectl requires")
-    if user.auth_provider and not (user.token or user.token_file or user.exec):
-        fix = "Use a plugin (exec) or a token for the login"
-        return Explanation("has auth-provider, which kubectl has not supported since 1.26", fix)
+    if user.auth_provider:
+        return Explanation("has auth-provider, which is not supported", "Use a plugin (exec) or a token for the login")
+    if (user.token or user.token_file) and (user.username or user.password):
+        return Explanation("has both a token and a password", "Delete one of the two, as kubectl requires")
     return _plugin_problem(user)
 
 

@@ -4,6 +4,7 @@ import base64
 import os
 import ssl
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,34 @@ def test_secret_is_never_sent_unencrypted(
     assert "Authorization" in plain.headers[-1]
 
 
+BREAKS = [
+    ({"token": "secret\n"}, "its token or password"),
+    ({"tokenFile": "token"}, "its token or password"),
+    ({"as": "jane\nsecret"}, "a value of `as`"),
+    ({"as": "jane", "as-groups": ["a\x00"]}, "a value of `as`"),
+]
+
+
+@pytest.mark.parametrize(("user", "words"), BREAKS, ids=str)
+def test_value_that_no_header_can_hold_is_not_shown(
+    user: Any, words: str, plain: FakeApiServer, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("sec\nret")
+    with pytest.raises(ConfigurationError, match=f"{words} has a line break") as raised:
+        get_version(written(tmp_path / "config", plain.url, None, user))
+    assert "sec" not in str(raised.value).removeprefix(str(tmp_path))
+
+
+def test_spaces_around_a_token_are_removed(plain: FakeApiServer, tmp_path: Path) -> None:
+    assert get_version(written(tmp_path / "config", plain.url, None, {"token": "t \t"}))
+    assert plain.headers[-1]["Authorization"] == "Bearer t"
+
+
+def test_name_of_the_impersonated_user_may_be_any_text(plain: FakeApiServer, tmp_path: Path) -> None:
+    assert get_version(written(tmp_path / "config", plain.url, None, {"as": "jané"}))
+    assert plain.headers[-1]["Impersonate-User"].encode("latin-1").decode() == "jané"
+
+
 def test_insecure_flag_with_an_authority_is_rejected(tmp_path: Path) -> None:
     fields = {"insecure-skip-tls-verify": True, "certificate-authority-data": "YQ=="}
     with pytest.raises(ConfigurationError, match="insecure-skip-tls-verify and a certificate-authority"):
@@ -237,6 +266,59 @@ def test_entries_of_several_files_are_merged(plain: FakeApiServer, tmp_path: Pat
     environ = {"KUBECONFIG": os.pathsep.join(["", str(tmp_path / "missing"), *map(str, paths)])}
     assert get_version(environ)
     assert plain.headers[-1]["Authorization"] == "Bearer t"
+
+
+AS_KUBECTL_READS = {
+    "a tab after a value": "me\t",
+    "a tab and a comment": "me\t# c",
+    "a date": "2024-01-01",
+    "a number in base 60": "12:30",
+    "another document": "me\n---\n: : [",
+}
+
+
+@pytest.mark.parametrize("what", AS_KUBECTL_READS)
+def test_kubeconfig_has_the_values_of_kubectl(what: str, plain: FakeApiServer, tmp_path: Path) -> None:
+    """The expected values are those of kubectl 1.32."""
+    written_name = AS_KUBECTL_READS[what]
+    path, name = tmp_path / "config", written_name.split()[0]
+    path.write_text(
+        f"clusters: [{{name: c, cluster: {{server: '{plain.url}'}}}}]\nusers: [{{name: {name}, user: {{token: t}}}}]\n"
+        f"contexts: [{{name: x, context: {{cluster: c, user: {name}}}}}]\ncurrent-context: x\nextra: {written_name}\n"
+    )
+    assert get_version({"KUBECONFIG": str(path)})
+    assert plain.headers[-1]["Authorization"] == "Bearer t"
+
+
+def test_empty_files_and_pipes_are_read(plain: FakeApiServer, tmp_path: Path) -> None:
+    """Read a pipe, because a shell makes one for KUBECONFIG=<(COMMAND)."""
+    environ = written(tmp_path / "config", plain.url, None, {"token": "t"})
+    (tmp_path / "empty").write_text("# nothing\n")
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=((tmp_path / "config").read_text(),))
+    writer.start()
+    names = [str(tmp_path / name) for name in ("empty", "pipe")]
+    assert get_version({**environ, "KUBECONFIG": os.pathsep.join(names)})
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"apiVersion": "v2"}, "has apiVersion v2, which kubectl does not read"),
+        ({"kind": "ConfigMap"}, "has kind ConfigMap"),
+        ({"contexts": [{"name": "lab", "context": {}}] * 2}, "has the name lab twice in contexts"),
+        ({"users": [{"name": "me", "user": {}}] * 2}, "has the name me twice in users"),
+        ({"clusters": [{"name": "lab", "cluster": {}}] * 2}, "has the name lab twice in clusters"),
+    ],
+)
+def test_file_that_kubectl_rejects_is_rejected(tmp_path: Path, changes: Any, words: str) -> None:
+    assert words in str(context_of(tmp_path, **changes))
+
+
+def test_directory_in_kubeconfig_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(Is a directory\)"):
+        find_cluster({"KUBECONFIG": str(tmp_path)})
 
 
 # Requests that the API server rejects
