@@ -78,7 +78,7 @@ def exchange(key: str = KEY, session: str = SESSION, **changes: Any) -> dict[str
 
 
 def chain_step() -> dict[str, Any]:
-    """Return the record of the AssumeRole with which KEY obtained CHAINED_KEY."""
+    """Return the record of the AssumeRole call with which the session of KEY obtained CHAINED_KEY."""
     return {
         "eventTime": time_text(1),
         "eventSource": "sts.amazonaws.com",

@@ -52,7 +52,7 @@ def test_target_is_a_key_an_arn_or_a_session(text: str, target: Target) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "two words", "arn:aws:s3:::bucket", "x" * 200])
-def test_other_targets_are_rejected(text: str) -> None:
+def test_invalid_target_is_rejected(text: str) -> None:
     with pytest.raises(ConfigurationError, match="WHO is"):
         parse_target(text)
 
@@ -113,7 +113,7 @@ def test_session_is_found_by_each_of_its_names(target: str) -> None:
     assert [use.action for use in sessions[0].uses] == ["s3:GetObject", "s3:PutObject"]
 
 
-def test_calls_alone_name_role_and_session() -> None:
+def test_calls_without_an_exchange_name_role_and_session() -> None:
     (session,) = found(KEY, call())
     assert (session.role_arn, session.session_name, session.pod) == (ROLE, SESSION, None)
 
@@ -147,7 +147,7 @@ def test_unknown_key_is_not_found() -> None:
     assert found(OTHER_KEY, exchange(), call(), logs=(refreshed(),)) == ()
 
 
-# CloudTrail's forms
+# Forms of CloudTrail records
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_baseline_that_is_not_a_report_is_rejected(text: bytes) -> None:
         read_baseline(text, "last.json")
 
 
-def test_saved_inventory_is_read_as_it_was(world: Inventory, tmp_path: Path) -> None:
+def test_saved_inventory_is_private_and_equals_the_original(world: Inventory, tmp_path: Path) -> None:
     directory = tmp_path / "new" / "inventory"
     save(world, str(directory))
     assert load(str(directory)) == world

@@ -77,7 +77,7 @@ def audit(seeded: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> Audit:
 
 
 def expected(case: Case) -> set[str]:
-    """Return the case's rules without those that need a date in the past, which moto does not create."""
+    """Return the case's rules, or none if the case needs a date in the past, which moto does not create."""
     return set() if case.is_old else set(case.rules)
 
 

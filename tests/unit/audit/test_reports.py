@@ -96,7 +96,7 @@ def test_text_escapes_hostile_names(hostile: AuditReport) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_text_escapes_the_names_of_the_summary(report: AuditReport, name: str) -> None:
+def test_text_escapes_the_names_in_the_summary(report: AuditReport, name: str) -> None:
     """A saved inventory can come from somebody else."""
     text = as_text(report._replace(context=name, account_id=name), width=100, colours=False)
     assert printable(name) in text
@@ -255,7 +255,7 @@ def test_graph_of_a_large_cluster_is_limited() -> None:
 # Acceptances, the threshold and the order of findings
 
 
-def test_accepted_findings_do_not_fail(world: Inventory, report: AuditReport) -> None:
+def test_accepted_findings_do_not_fail_the_audit(world: Inventory, report: AuditReport) -> None:
     entries = [Acceptance(each.rule, "*", "known", NOW.timestamp() + 1) for each in report.findings]
     accepted = judge(world, NOW.timestamp(), Options(), entries)
     assert not accepted.fails(Severity.NOTE)

@@ -17,7 +17,7 @@ with open({path!r}, "w") as file:
 """
 
 
-def test_browser_gets_the_address_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_browser_gets_only_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     browser, written = tmp_path / "browser", tmp_path / "written"
     browser.write_text(PROGRAM.format(python=sys.executable, path=str(written)))
     browser.chmod(0o700)
@@ -27,7 +27,7 @@ def test_browser_gets_the_address_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert written.read_text().split(" [] ") == ["http://127.0.0.1:1/open/x", f"{os.devnull}\n"]
 
 
-def test_missing_browser_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_browser_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROWSER", "/nonexistent/browser")
     pid = open_browser("http://127.0.0.1:1/", [])
     os.waitpid(pid, 0)

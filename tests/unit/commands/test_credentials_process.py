@@ -1,4 +1,4 @@
-"""Test `irsa-sidecar credentials` in a process of its own."""
+"""Test `irsa-sidecar credentials` in a separate process."""
 
 import json
 import subprocess

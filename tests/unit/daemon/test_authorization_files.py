@@ -184,7 +184,7 @@ def sent(secret: str) -> bytes:
 async def test_client_with_a_new_secret_is_served_at_once(
     autojump_clock: MockClock, served: Served, volume: FakeVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client comes before the next regular check, and within RECHECK_SECONDS of the last new secret."""
+    """The client calls before the next regular check, and within RECHECK_SECONDS of the last new secret."""
     for number in range(20):
         secret = f"secret-{number}"
         (volume.directory / "authorization").write_text(secret)
@@ -247,7 +247,7 @@ async def test_wrong_secrets_over_the_limit_are_rejected_at_once(
 # A volume that hangs
 
 
-async def test_hung_volume_of_the_secret_delays_nobody(
+async def test_hung_volume_of_the_secret_delays_no_client(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, volumes: HangingDirectories
 ) -> None:
     """Clients with the secret in use are served. A wrong secret is rejected within the deadline of a held request."""

@@ -1,4 +1,4 @@
-"""Provide the document of a healthy Pod with a sidecar, functions that change it, and a function that examines it."""
+"""Provide the document of a healthy Pod with a sidecar, functions that return its parts, and one that examines it."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ POD_IDENTITY_MOUNT = {"name": "eks-pod-identity-token", "mountPath": POD_IDENTIT
 
 
 def pod(*containers: Document, annotations: dict[str, Any] | None = None, **spec: Any) -> Document:
-    """Return a Pod with these containers, or only with `app`."""
+    """Return a Pod with these containers, or with the container `app` if none is given."""
     metadata: Document = {"name": "cart-0"} | ({"annotations": annotations} if annotations else {})
     listed = list(containers or [{"name": "app", "image": "app"}])
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": listed, **spec}}

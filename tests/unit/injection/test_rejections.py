@@ -94,7 +94,10 @@ REJECTED: dict[str, tuple[Document, str]] = {
         "irsa-sidecar.io/duration is 900, which is not a string",
     ),
     "token file": (roles(f"{ROLE}, token_file: /x"), "a token_file for role a"),
-    "file of a secret": (roles(f"{ROLE}, authorization_token_file: /x"), "an authorization_token_file for role a"),
+    "secret's file in a role": (
+        roles(f"{ROLE}, authorization_token_file: /x"),
+        "an authorization_token_file for role a",
+    ),
     "role for no container": (roles(f"{ROLE}, containers: []"), "role a to no container"),
     "role for an unknown container": (
         roles(f"{ROLE}, containers: [lgo]"),

@@ -213,7 +213,7 @@ def test_sidecar_has_no_resources_if_the_pod_has_its_own() -> None:
         assert resources_of(pod(GUARANTEED, resources=LIMITS), of_operator) == {}
 
 
-def test_guaranteed_request_equals_the_operators_limit() -> None:
+def test_guaranteed_sidecar_uses_the_operators_resources() -> None:
     of_operator = with_resources("{requests: {cpu: 20m, memory: 40Mi}, limits: {cpu: 250m, memory: 96Mi}}")
     both = {"cpu": "250m", "memory": "96Mi"}
     assert resources_of(pod(GUARANTEED), of_operator) == {"requests": both, "limits": both}

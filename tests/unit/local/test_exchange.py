@@ -96,7 +96,7 @@ async def test_claims_of_odd_types_are_short_texts(world: World) -> None:
     assert [len(text) for text in claims.aud] == [500, 1]
 
 
-def test_lines_of_conditions_are_those_of_the_file() -> None:
+def test_lines_of_conditions_are_the_lines_in_the_file() -> None:
     first, plain, single = role_lines(FILE, "local.yaml")
     assert first == {
         (0, "StringEquals", "{issuer}:aud"): 11,

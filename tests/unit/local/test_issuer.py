@@ -18,7 +18,7 @@ from sidecar.serving.http_message import Request
 from tests.unit.local.conftest import ISSUER, World
 
 
-def test_token_has_the_same_claims_as_from_kube_apiserver(world: World) -> None:
+def test_token_has_the_claims_of_a_kube_apiserver_token(world: World) -> None:
     parts = jwt.decode_complete(world.token(), options={"verify_signature": False})
     claims, now = parts["payload"], int(world.wall.time())
     assert parts["header"] == {"alg": "RS256", "kid": world.issuer.keys.active.kid, "typ": "JWT"}

@@ -217,7 +217,7 @@ async def test_local_issuer_can_use_the_url_of_a_clusters_issuer(
     assert response["Provider"] == "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
 
 
-async def test_tokens_of_another_issuer_are_verified_by_key_file(
+async def test_tokens_of_another_issuer_are_verified_with_a_key_file(
     tmp_path: Path, generate: Callable[[], RSAPrivateKey], private_keys: list[RSAPrivateKey]
 ) -> None:
     issuer, keys = "https://cluster.test", KeySet((signing_key(private_keys[1]),))

@@ -319,7 +319,7 @@ async def test_trust_policy_must_allow_each_requested_action(
         ),
     ],
 )
-async def test_parameters_of_a_chained_role_are_limited(
+async def test_invalid_parameter_of_a_chained_role_is_rejected(
     world: World, sign: Sign, form: dict[str, str], code: str, message: str
 ) -> None:
     request = sign(await keys_of(world), chain(**form))

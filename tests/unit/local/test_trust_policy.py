@@ -81,7 +81,7 @@ def test_default_policy_allows_only_its_service_account() -> None:
         ("StringLike", "oidc.test/id/A:sub", "system.serviceaccount.shop.cart", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:shop:*", False),
         ("StringNotLike", "oidc.test/id/A:sub", "system:serviceaccount:till:*", True),
-        # a key that is missing in the request
+        # a key that is missing from the request
         ("StringEquals", "sts:ExternalId", "x", False),
         ("StringLike", "sts:ExternalId", "*", False),
         ("StringNotEquals", "sts:ExternalId", "x", True),

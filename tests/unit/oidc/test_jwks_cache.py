@@ -92,7 +92,7 @@ async def test_issuer_error_is_raised_without_stored_keys(cache: KeyCache) -> No
         await find(source, cache)
 
 
-async def test_keys_with_no_store_are_not_stored(cache: KeyCache) -> None:
+async def test_keys_with_cache_control_no_store_are_not_stored(cache: KeyCache) -> None:
     source = Source("a", max_age_seconds=0.0, may_store=False)
     await find(source, cache)
     assert cache.load(ISSUER) is None

@@ -74,7 +74,7 @@ def test_common_limit_is_found_by_the_third_refresh(hours: int) -> None:
     assert [role.refresh(0.0) for _ in range(3)][-1][-1] == hours * HOUR
 
 
-def test_tried_durations_are_whole_hours_above_one() -> None:
+def test_tried_durations_are_two_to_twelve_hours() -> None:
     assert sorted(HOURS) == list(range(2, 13))
 
 

@@ -28,7 +28,7 @@ def test_first_exchange_is_due_at_once() -> None:
 @pytest.mark.parametrize(
     ("life", "earliest", "latest"), [(3600, 1620, 1980), (43_200, 19_440, 23_760), (1800, 540, 660), (900, 405, 495)]
 )
-def test_refresh_is_due_at_half_lifetime_or_before_sdks_refresh(life: float, earliest: float, latest: float) -> None:
+def test_refresh_is_due_near_half_of_the_lifetime_or_sooner(life: float, earliest: float, latest: float) -> None:
     assert schedule.refresh_after_seconds(life, 0.0) == pytest.approx(earliest)
     assert schedule.refresh_after_seconds(life, 1.0) == pytest.approx(latest)
 

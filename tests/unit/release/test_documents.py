@@ -87,7 +87,7 @@ def test_links_of_the_package_lead_to_the_repository() -> None:
     assert all(url.startswith(URL) for url in project["urls"].values())
 
 
-def test_files_that_security_insights_links_exist() -> None:
+def test_files_linked_from_security_insights_exist() -> None:
     text = (REPOSITORY / "SECURITY-INSIGHTS.yml").read_text()
     paths = re.findall(rf"{re.escape(URL)}/blob/main/(\S+)", text)
     assert len(paths) > 5

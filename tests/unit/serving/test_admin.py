@@ -120,7 +120,7 @@ def test_one_role_can_be_requested_by_name() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
-def test_other_path_lists_the_paths(path: str) -> None:
+def test_unknown_path_gets_404_with_the_valid_paths(path: str) -> None:
     response = get(path, READY)
     assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
 
@@ -151,7 +151,7 @@ TYPES = {
     "irsa_sidecar_clock_steps": "counter",
     "irsa_sidecar_log_lines_dropped": "counter",
 }
-"""The type of each metric, by the name that the parser returns, which has no `_total` for a counter."""
+"""The type of each metric, by the name from the parser. The names of counters lack `_total`."""
 
 
 def busy() -> Metrics:

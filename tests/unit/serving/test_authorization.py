@@ -71,7 +71,7 @@ def test_new_secrets_differ_and_fit_into_a_header() -> None:
         assert " " not in secret
 
 
-def test_existing_file_stays_unchanged(path: Path) -> None:
+def test_file_of_an_operator_keeps_its_content_and_mode(path: Path) -> None:
     path.write_text("chosen-by-hand")
     path.chmod(0o600)
     assert start(path) == b"chosen-by-hand"

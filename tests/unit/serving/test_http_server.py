@@ -166,7 +166,7 @@ async def test_local_services_close_after_each_response() -> None:
     ids=["no request line", "no Host", "long target", "too long target", "too long body", "incomplete body"],
 )
 async def test_local_services_have_limits_for_requests(sent: bytes, status: bytes) -> None:
-    """Let the client close its side of the stream. An incomplete request then ends."""
+    """Let the client close its side of the stream after the request, so that an incomplete request ends."""
     async with serving(limits=HTTP_LIMITS) as served:
         async with await served.connect() as stream:
             await stream.send_all(sent)

@@ -74,7 +74,7 @@ async def test_next_pass_decides_again() -> None:
     assert len(server.requests) == 2
 
 
-async def test_full_socket_buffer_of_a_shared_response_delays_nobody() -> None:
+async def test_large_shared_response_reaches_both_clients() -> None:
     large = Response(200, b"x" * 16 * 1024 * 1024, is_for_all=True)
     server = Server(decide=lambda _request, _now: large)
     assert await send_together(server, GET, GET) == [large.content] * 2

@@ -37,7 +37,7 @@ class Endpoint(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def responses(aws_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, bytes]]]:
-    """Return the list of responses that the AWS endpoint gives. Botocore does not retry."""
+    """Return the list from which the AWS endpoint takes its responses. Botocore does not retry."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     responses: list[tuple[int, bytes]] = []
     with serving(type("Endpoint", (Endpoint,), {"queue": responses})) as url:

@@ -40,7 +40,7 @@ class Accounts:
         self.iam = boto3.client("iam", aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token)
 
     def use_profile(self, key: str, secret: str, token: str = "") -> None:
-        """Write the profile of the other account, and the profile `own`."""
+        """Write the profile `data` of the other account with these keys, and the profile `own` with other keys."""
         lines = ["[own]", "aws_access_key_id = AKIAFAKE", "aws_secret_access_key = secret"]
         lines += ["[data]", f"aws_access_key_id = {key}", f"aws_secret_access_key = {secret}"]
         self._path.write_text("\n".join([*lines, *([f"aws_session_token = {token}"] if token else [])]))

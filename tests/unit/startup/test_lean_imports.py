@@ -51,7 +51,7 @@ def test_each_skipped_part_saves_a_tenth_of_a_mebibyte() -> None:
 
 
 def test_checked_versions_equal_the_locked_versions() -> None:
-    """If this fails after `make lock`, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
+    """If the versions differ, check the sizes with `benchmarks/imports.py --parts`, and update the table."""
     pins = [line.split()[0] for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
     locked = dict(pin.split("==") for pin in pins)
     assert {name: locked[name] for name in CHECKED_VERSIONS} == dict(CHECKED_VERSIONS)
@@ -176,7 +176,7 @@ def test_certifi_is_loaded_at_its_first_use() -> None:
 
 
 COMPILED = ("/cryptography/", "/_cffi_backend.")
-"""The libraries that PyJWT or botocore load if they are installed, as in the tests: 9 MiB of a Pod's memory."""
+"""Paths of the libraries that PyJWT or botocore load if installed. They take 9 MiB of a Pod's memory."""
 
 IS_INSTALLED = "import importlib.util; assert importlib.util.find_spec('cryptography')"
 

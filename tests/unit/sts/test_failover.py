@@ -22,7 +22,7 @@ from sidecar.sts.failover import (
 
 
 class Outcome(NamedTuple):
-    """The outcome of a request after `wait_seconds`. Endpoints in `out` are down. Others reject it if `refused`."""
+    """An outcome after `wait_seconds`. Endpoints in `out` are down. With `refused`, the others reject the request."""
 
     wait_seconds: float
     out: frozenset[int]

@@ -120,7 +120,7 @@ def test_chained_call_compares_policy_and_request() -> None:
     assert details(exchange(allow(external), claims=None)) == ["✗ sts:ExternalId wants x, request has y"]
 
 
-def test_refreshed_credentials_show_when_they_refresh() -> None:
+def test_event_of_a_refresh_shows_key_and_next_refresh() -> None:
     fields = {"access_key_id": "ASIA1", "expiration": "2026-01-02T04:04:05Z", "refresh_in_seconds": 60}
     assert event_lines(event("credentials_refreshed", "daemon", **fields), WIDE) == [
         "daemon   03:04:05  ✓ has ASIA1, and refreshes at 03:05:05"
@@ -171,7 +171,7 @@ def test_texts_from_outside_cannot_leave_their_lines(width: int, one: str, two: 
 
 @pytest.mark.parametrize("component", ["kubelet", "STS", "daemon", "client"])
 @pytest.mark.parametrize("name", [*SENTENCES, "an_unknown_event"])
-def test_each_event_without_fields_has_one_line_or_a_reason(component: str, name: str) -> None:
+def test_event_without_fields_has_at_most_two_lines(component: str, name: str) -> None:
     lines = event_lines(event(name, component), WIDE)
     assert lines[0].startswith(f"{component:<7}  03:04:05  ")
     assert len(lines) <= 2

@@ -22,7 +22,7 @@ def test_text_is_broken_by_words_and_punctuation(text: str, width: int, lines: l
     assert wrap(text, width) == lines
 
 
-def test_wide_and_combining_characters_have_their_columns() -> None:
+def test_columns_counts_wide_and_combining_characters() -> None:
     assert columns("日本") == 4
     assert columns("e\u0301") == 1
 

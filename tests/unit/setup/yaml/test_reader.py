@@ -160,7 +160,7 @@ STREAMS: dict[str, list[Any]] = {
     "a: b\n ---\nc: d\n": [{"a": "b ---", "c": "d"}],
     "---": [],
     "": [],
-    # kubectl skips parts of these streams. They have a document on the line of its marker, and CRs as line breaks.
+    # The reader also reads what kubectl skips: a document on the line of its marker, and CRs as line breaks.
     "--- {a: b}\n": [{"a": "b"}],
     "a: b\r---\rc: d\r": [{"a": "b"}, {"c": "d"}],
 }
