@@ -60,7 +60,7 @@ def test_any_encoded_password_is_accepted(password: str) -> None:
 
 
 @given(st.text())
-def test_error_for_any_proxy_does_not_show_its_value(value: str) -> None:
+def test_any_proxy_is_accepted_or_rejected_with_its_setting(value: str) -> None:
     try:
         found = checked_proxy("HTTPS_PROXY", value)
     except ConfigurationError as error:

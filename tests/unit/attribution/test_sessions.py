@@ -137,7 +137,7 @@ def test_use_from_another_address_is_foreign() -> None:
     assert NODE_ADDRESS in as_text([session])
 
 
-def test_clients_are_counted() -> None:
+def test_responses_to_a_client_are_counted() -> None:
     (session,) = found(KEY, logs=(refreshed(), served(uid=1000), served(count=5)))
     text = as_text([session])
     assert "served           6 times to user 1000" in text

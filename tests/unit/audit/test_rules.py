@@ -179,7 +179,7 @@ def _merged(one: dict[str, dict[str, object]], other: dict[str, dict[str, object
     return {operator: one.get(operator, {}) | other.get(operator, {}) for operator in {**one, **other}}
 
 
-def test_fix_of_a_denied_account_is_not_another_statement(world: Inventory) -> None:
+def test_fix_of_a_denied_account_adds_no_statement(world: Inventory) -> None:
     found = {each.subject.namespace: each.next_step for each in findings(world, "broken.trust")}
     assert found.pop("trust-deny") == "If the ServiceAccount may use the role, change the statement that denies it"
     assert all("add it: irsa-sidecar setup role" in step for step in found.values())

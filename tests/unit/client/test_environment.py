@@ -9,7 +9,7 @@ from sidecar.client.environment import WINS_OVER_US, Offer, client_environment, 
 OFFER = Offer("http://127.0.0.1:4772/v1/credentials", "s3cret", "/run/irsa-sidecar/token", "eu-west-1")
 
 
-def test_secret_is_the_same_in_variable_and_file() -> None:
+def test_client_gets_url_secret_and_secret_file() -> None:
     variables = client_variables(OFFER)
     assert variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == OFFER.url
     assert variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"] == OFFER.secret

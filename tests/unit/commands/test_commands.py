@@ -246,7 +246,7 @@ def test_sts_endpoint_follows_the_region_unless_a_url_is_set() -> None:
         ({"endpoint_url": "https://sts.example", "use_dualstack": True}, "AWS_USE_DUALSTACK_ENDPOINT"),
     ],
 )
-def test_error_of_a_missing_endpoint_names_the_settings(changes: dict[str, Any], word: str) -> None:
+def test_error_about_the_endpoint_names_the_setting(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
         endpoint_of(PLAIN._replace(**changes))
 

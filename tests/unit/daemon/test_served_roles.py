@@ -143,7 +143,7 @@ async def test_changed_role_is_tried_at_once_while_sts_works(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("change", ["role_arn", "token_file", "chain"])
-async def test_role_with_a_new_arn_or_token_is_tried_at_once(
+async def test_role_with_a_new_arn_token_or_chain_is_tried_at_once(
     autojump_clock: MockClock, pod: Pod, tmp_path: Path, change: str
 ) -> None:
     """Ignore the back-off, because STS's error was about another request."""

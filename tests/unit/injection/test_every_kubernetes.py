@@ -75,7 +75,7 @@ def both_kinds() -> list[Any]:
 
 
 @pytest.mark.parametrize(("version", "kind", "name"), both_kinds())
-def test_injected_pod_is_valid_in_each_kubernetes(version: str, kind: str, name: str) -> None:
+def test_injected_pod_is_valid_in_each_kubernetes_version(version: str, kind: str, name: str) -> None:
     original = CASES[name].pod
     result = inject(original, ACCOUNT, KINDS[kind]).pod
     assert result != original
@@ -85,5 +85,5 @@ def test_injected_pod_is_valid_in_each_kubernetes(version: str, kind: str, name:
 @pytest.mark.parametrize("version", VERSIONS)
 @hypothesis.settings(max_examples=max(1, hypothesis.settings().max_examples // 10))
 @given(pods(), st.sampled_from(list(KINDS.values())))
-def test_any_injected_pod_is_valid_in_each_kubernetes(version: str, pod: Document, settings: Settings) -> None:
+def test_any_injected_pod_is_valid_in_each_kubernetes_version(version: str, pod: Document, settings: Settings) -> None:
     check(inject(pod, ACCOUNT, settings).pod, version)

@@ -62,7 +62,7 @@ class ScriptedApi(KubernetesApi):
 async def requests(
     lists: list[ScriptedResponse], watches: list[ScriptedResponse], seconds: float = 1000
 ) -> ScriptedApi:
-    """Return an API server that got requests for this time. The pauses have the longest possible jitter."""
+    """Follow a collection for this time with the longest pauses, and return the API server with its requests."""
     api = ScriptedApi(lists, watches)
     nothing: Any = lambda *_: None  # noqa: E731
     with trio.move_on_after(seconds):

@@ -120,7 +120,7 @@ def test_session_lasts_an_hour_or_more_under_any_limit(moves: list[tuple[int, fl
     for limit, seconds in moves:
         role.limit, now = limit, now + seconds
         requested = role.refresh(now)
-        assert len(requested) <= 3, "the try, the known duration, and an hour"
+        assert len(requested) <= 3, "a refresh tries a duration, the known duration and an hour"
         assert all(ALWAYS_ALLOWED_SECONDS <= seconds <= 12 * HOUR for seconds in requested)
         assert requested == sorted(requested, reverse=True)
         assert role.bounds.granted_seconds == requested[-1] <= limit

@@ -57,7 +57,9 @@ def test_every_back_off_is_capped_and_never_zero(step: NextStep, failures: int, 
 
 
 @given(step=STEPS, failures=st.integers(0, 10_000), jitter=JITTERS, life=st.floats(0, 43_200))
-def test_delay_is_at_most_a_third_of_the_lifetime(step: NextStep, failures: int, jitter: float, life: float) -> None:
+def test_delay_above_the_cap_is_at_most_a_third_of_the_lifetime(
+    step: NextStep, failures: int, jitter: float, life: float
+) -> None:
     before = Schedule(due=NOW, decided=NOW, failures=failures)
     delay = seconds_until_due(schedule.after_failure(before, NOW, step, jitter, remaining_seconds=life))
     assert delay <= max(BACK_OFFS[step].cap_seconds, min(life / 3, schedule.MAX_SCALED_DELAY_SECONDS)) + ROUNDING

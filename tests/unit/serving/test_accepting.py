@@ -43,7 +43,7 @@ class Listener:
 @pytest.mark.parametrize(
     ("number", "left"), [(errno.ECONNABORTED, 0), (errno.EPERM, 0), (errno.EMFILE, 1), (errno.ENOMEM, 1)]
 )
-def test_error_of_one_connection_does_not_end_the_group(number: int, left: int) -> None:
+def test_group_continues_only_after_an_error_of_a_connection(number: int, left: int) -> None:
     listener = Listener(number, errno.ECONNABORTED)
     assert list(accepting._waiting_connections(listener)) == []  # type: ignore[arg-type]
     assert len(listener._errors) == left

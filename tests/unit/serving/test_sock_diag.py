@@ -77,5 +77,5 @@ def test_reply_about_another_socket_is_ignored() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_reply_of_any_bytes_is_parsed_without_an_error(data: bytes) -> None:
+def test_reply_of_any_bytes_names_no_owner(data: bytes) -> None:
     assert owner_in_reply(data, KEY) is None

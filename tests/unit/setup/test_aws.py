@@ -80,7 +80,7 @@ def test_error_of_a_response_not_from_aws_names_a_setting(
     assert done.err.count("\n") == 1
 
 
-def test_bad_gateway_suggests_a_later_run(
+def test_bad_gateway_is_named_in_the_error(
     responses: list[tuple[int, bytes]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     responses.append((502, b"<html><p>hello"))

@@ -118,7 +118,7 @@ def test_expired_credential_of_a_plugin_is_renewed(plain: FakeApiServer, tmp_pat
         ({"client-certificate": "gone"}, "cannot be used"),
     ],
 )
-def test_unsupported_user_is_named_in_the_error(
+def test_error_about_an_unusable_user_names_the_reason(
     user: Any, words: str, plain: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)

@@ -189,7 +189,7 @@ def test_template_uses_the_names_of_cloudformation() -> None:
     assert set(provider["Properties"]) == {"Url", "ClientIdList", "ThumbprintList", "Tags"}
 
 
-def test_every_format_prints_only_the_document(offline: Offline) -> None:
+def test_every_format_prints_the_document_without_a_message(offline: Offline) -> None:
     for output in FORMATS:
         done = offline("role", "cart", "--issuer", ISSUER, "--service-account", "shop/cart", output=output)
         assert (done.status, done.err) == (0, "")

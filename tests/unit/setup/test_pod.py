@@ -54,7 +54,7 @@ def test_joined_files_with_marks_and_mixed_line_ends_are_read(before: str) -> No
     assert all(each["spec"]["initContainers"][0]["name"] == "irsa-sidecar" for each in documents)
 
 
-def test_error_after_a_mark_names_the_line_in_the_file() -> None:
+def test_error_after_a_byte_order_mark_names_the_line() -> None:
     with pytest.raises(ConfigurationError, match=r"m\.yaml, line 3: "):
         change_pods("kind: A\n---\n\ufeffa: b: c\n", "m.yaml", with_role)
 

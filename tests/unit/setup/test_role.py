@@ -109,7 +109,7 @@ def test_second_run_adds_another_service_account(ready: Account) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--replace", "--remove"])
-def test_service_account_is_removed_by_name(ready: Account, flag: str) -> None:
+def test_replace_and_remove_flags_remove_a_service_account(ready: Account, flag: str) -> None:
     ready.setup(*CART, "--service-account", "shop/till")
     named = {"--replace": "shop/cart", "--remove": "shop/till"}[flag]
     arguments = ("role", "cart", "--issuer", ISSUER, "--service-account", named, flag)

@@ -186,7 +186,7 @@ def test_expired_token_still_names_its_service_account(published: Internet, offl
         ),
     ],
 )
-def test_value_that_iam_rejects_is_reported_in_one_line(offline: Offline, arguments: list[str], word: str) -> None:
+def test_value_that_iam_rejects_is_reported_on_one_line(offline: Offline, arguments: list[str], word: str) -> None:
     done = offline(*arguments, "--issuer", ISSUER)
     assert (done.status, done.out) == (2, "")
     assert word in done.err

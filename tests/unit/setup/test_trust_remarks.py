@@ -1,4 +1,4 @@
-"""Test the remarks about wide statements from other sources in a trust policy."""
+"""Test the remarks about statements from other sources in a trust policy."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ AUDIENCE = {f"{KEY}:aud": "sts.amazonaws.com"}
         ({"Effect": "Deny", "Principal": {"Federated": PROVIDER}}, None),
     ],
 )
-def test_statement_of_another_tool_causes_a_remark(statement: Any, words: str | None) -> None:
+def test_wide_or_incomplete_statement_causes_a_remark(statement: Any, words: str | None) -> None:
     document = with_grant({"Statement": [{"Sid": "Theirs", "Effect": "Allow"} | statement]}, grant())
     remarks = list(remarks_on(document, grant()))
     assert len(remarks) == (words is not None)

@@ -399,6 +399,6 @@ def test_packed_policy_hint_names_policy_tags_and_inherited_tags(operation: Oper
     assert all(word in found for word in ("session policy", "tags", "ransitive tags", "inherits"))
 
 
-def test_hint_is_empty_for_a_clear_message() -> None:
+def test_hint_is_empty_for_a_code_without_advice() -> None:
     assert hint("Timeout", "no complete response within 10 s") == ""
     assert hint("NeverHeardOf", "oops") == ""

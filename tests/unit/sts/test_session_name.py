@@ -30,7 +30,7 @@ any_text = st.text(st.characters(exclude_categories=())) | st.text(max_size=400)
 """A strategy for any text, including lone surrogates, which os.environ contains for bytes that are not UTF-8."""
 
 
-def test_session_name_limits_equal_the_sts_model() -> None:
+def test_session_name_limits_equal_those_of_the_sts_model() -> None:
     model = botocore.session.Session().get_service_data("sts")
     shape = ServiceModel(model).shape_for("roleSessionNameType")
     assert shape.metadata == {"min": MIN_LENGTH, "max": MAX_LENGTH, "pattern": r"[\w+=,.@-]*"}

@@ -1,4 +1,4 @@
-"""Compare AWS_SDK_UA_APP_ID in the User-Agent with botocore's."""
+"""Compare the app ID in our User-Agent with the app ID in botocore's User-Agent."""
 
 import pytest
 from botocore.useragent import sanitize_user_agent_string_component

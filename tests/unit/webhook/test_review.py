@@ -145,7 +145,7 @@ def test_temporarily_denied_pod_gets_a_503() -> None:
     assert result.document["response"]["status"]["message"].startswith("ServiceAccount shop/cart could not be fetched")
 
 
-def test_pod_without_a_name_is_logged_by_its_prefix() -> None:
+def test_pod_without_a_name_gets_its_prefix_as_the_name() -> None:
     found = pod()
     found["metadata"] = {"generateName": "cart-7d4-"}
     assert parsed(admission_review(found)).name == "cart-7d4-*"

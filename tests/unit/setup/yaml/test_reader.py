@@ -192,7 +192,7 @@ def test_document_that_kubectl_rejects_is_rejected(what: str) -> None:
 
 
 @pytest.mark.parametrize("text", STREAMS)
-def test_stream_has_the_documents_that_kubectl_reads(text: str) -> None:
+def test_stream_is_divided_into_its_documents(text: str) -> None:
     parts = list(split_stream(text))
     assert "".join(part for part, _ in parts) == text
     values = [value for part, line in parts for value in read_document(part, line).values]
