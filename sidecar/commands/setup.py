@@ -20,7 +20,8 @@ STEPS = {
     "pod": "add the sidecar to the Pods of a manifest",
     "cluster": "give a new cluster the access of another cluster, or remove a cluster",
     "policy": "write policies with which the API server adds the sidecar to Pods",
-    "issuer-documents": "write the issuer documents of a cluster outside EKS",
+    "issuer-documents": "write or publish the issuer documents of a cluster outside EKS",
+    "rotate": "rotate the signing keys of a cluster outside EKS",
 }
 """Steps of the set-up, in the order in which a person needs them. Each is a module of `sidecar.setup.steps`."""
 

@@ -8,6 +8,7 @@ denied call names the missing IAM action.
 import os
 import threading
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Self
 
 import botocore.exceptions as fault
@@ -19,11 +20,15 @@ from botocore.parsers import ResponseParserError
 from sidecar import __version__
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup.aws_error import AwsError
+from sidecar.setup.issuer_bucket import StoredObject
 from sidecar.setup.plan import Call
 from sidecar.setup.resources import Account
 
 CONNECT_SECONDS, READ_SECONDS = 10, 30
 """Timeouts for each attempt by botocore: to connect, and to read the response."""
+
+MAX_OBJECT_BYTES = 1 << 20
+"""Maximum number of bytes that are read of an object in S3. Documents of issuers have a few kilobytes."""
 
 ANY_REGION = "us-east-1"
 """Region for calls to global services if no region is configured. All regions of the partition aws respond equally."""
@@ -110,6 +115,25 @@ class Aws:
             raise _botocore_error(exc) from exc
         return response
 
+    def read_object(self, bucket: str, key: str) -> StoredObject | None:
+        """
+        Return an object of S3, or None if it does not exist.
+
+        Raises AwsError if S3 rejects the request, which it also does for a missing object without s3:ListBucket.
+        """
+        try:
+            response = self.call("s3", "GetObject", Bucket=bucket, Key=key)
+        except AwsError as exc:
+            if exc.code == "NoSuchKey":
+                return None
+            raise
+        try:
+            content = response["Body"].read(MAX_OBJECT_BYTES)
+        except (fault.BotoCoreError, fault.HTTPClientError, OSError) as exc:
+            raise _botocore_error(exc) from exc
+        read_at = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return StoredObject(content, response["ETag"], response["LastModified"].timestamp(), read_at.timestamp())
+
     def _client(self, service: str) -> Any:
         with self._creation:
             return self._existing_or_new_client(service)
@@ -155,6 +179,11 @@ _ADVICE = {
     ): "Run this again: another person or tool created or changed the resource",
     ("ResourceNotFoundException",): "Check the name, --region and --profile",
     ("NoSuchEntity", "NoSuchEntityException"): "Check the name, and that it is in this account",
+    ("NoSuchBucket",): "Check the bucket's name and --profile",
+    (
+        "PreconditionFailed",
+        "ConditionalRequestConflict",
+    ): "Run this again: another person or tool changed the object",
     ("OpenIdIdpCommunicationError",): "Make the issuer's documents reachable from the internet, then run this again",
     (
         "Throttling",

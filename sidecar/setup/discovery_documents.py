@@ -50,8 +50,8 @@ def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
     uri = jwks_uri or _published_uri(documents, base)
     discovery = {**documents.discovery, "jwks_uri": uri}
     return (
-        File(_relative(uri, base), uri, _text(documents.keys)),
-        File(DISCOVERY_PATH[1:], base + DISCOVERY_PATH, _text(discovery)),
+        File(_relative(uri, base), uri, document_text(documents.keys)),
+        File(DISCOVERY_PATH[1:], base + DISCOVERY_PATH, document_text(discovery)),
     )
 
 
@@ -76,11 +76,16 @@ def key_differences(published: Any, current: Mapping[str, Any]) -> Iterator[str]
 _MATERIAL = ("kty", "crv", "n", "e", "x", "y")
 
 
+def key_material(key: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the public key itself. Members about the key's use, such as `use`, are left out."""
+    return tuple(key.get(part) for part in _MATERIAL)
+
+
 def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the material of each key, by key ID. Members about a key's use, such as `use`, are not compared."""
+    """Return the material of each key, by key ID."""
     keys = document.get("keys") if isinstance(document, Mapping) else None
     return {
-        str(key.get("kid")): tuple(key.get(part) for part in _MATERIAL)
+        str(key.get("kid")): key_material(key)
         for key in (keys if isinstance(keys, list) else [])
         if isinstance(key, Mapping)
     }
@@ -132,5 +137,6 @@ def _object(body: bytes | None, name: str) -> Mapping[str, Any]:
     return document
 
 
-def _text(document: Mapping[str, Any]) -> str:
+def document_text(document: Mapping[str, Any]) -> str:
+    """Return the document as the text of a file."""
     return json.dumps(document, indent=2) + "\n"

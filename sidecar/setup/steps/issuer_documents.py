@@ -1,9 +1,10 @@
 """
-Write the discovery document and the keys of a cluster outside EKS, so that you can publish them for STS.
+Write or publish the discovery document and the keys of a cluster outside EKS for STS.
 
-The command writes both documents from the API server into a directory. Publish the directory at the issuer's URL, for
-example from a bucket or a web server. With --check, the command compares the published keys with the API server's keys,
-and exits with 1 if they differ. Run it after you add a signing key, and before you remove the old key.
+The command writes both documents from the API server into a directory, which you publish at the issuer's URL, or into
+an S3 bucket. It only adds keys to a bucket, because Pods may have tokens of the other keys. With --check, the command
+compares the published keys with the API server's keys, and exits with 1 if they differ. Run it after you add a signing
+key, and before you remove the old key.
 """
 
 import argparse
@@ -20,21 +21,18 @@ from sidecar.console import remark
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.printable import printable
-from sidecar.setup.aws_steps import check_issuer, report_concerns
+from sidecar.setup.aws_steps import check_issuer, open_profile, report_concerns
 from sidecar.setup.discovery_documents import KEYS_PATH, Documents, File, key_differences, read_documents, to_publish
-from sidecar.setup.issuer_checks import (
-    DISCOVERY_PATH,
-    discovery_concerns,
-    key_concerns,
-)
+from sidecar.setup.issuer_bucket import Bucket, changed_documents, read_published
+from sidecar.setup.issuer_checks import DISCOVERY_PATH, discovery_concerns, key_concerns
 from sidecar.setup.issuer_choice import Issuer
 from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
 from sidecar.setup.outcome import Outcome, add_outcome_arguments, check_outcome_arguments, command, finish
 
 EXAMPLE = """\
 examples:
+  irsa-sidecar setup issuer-documents --publish s3://BUCKET
   irsa-sidecar setup issuer-documents --directory public
-  aws s3 cp --recursive --content-type application/json public s3://BUCKET
   irsa-sidecar setup issuer-documents --check"""
 
 
@@ -45,9 +43,14 @@ _BUCKET = re.compile(r"https://([a-z0-9.-]+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--directory", metavar="DIR", type=Path, help="write both documents into this directory")
+    mode.add_argument(
+        "--publish", metavar="s3://BUCKET", help="write both documents into this bucket, or below a prefix"
+    )
     mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
     parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")
     parser.add_argument("--jwks-uri", metavar="URL", help=f"the future URL of the keys [ISSUER{KEYS_PATH}]")
+    parser.add_argument("--profile", metavar="NAME", help="with --publish: a profile of ~/.aws/config [AWS_PROFILE]")
+    parser.add_argument("--region", metavar="NAME", help="with --publish: the bucket's region [AWS_REGION]")
     parser.add_argument("--context", metavar="NAME", help="the kubeconfig context [the current context]")
     parser.add_argument(
         "--ca-file", metavar="FILE", type=Path, help="with --check: the private authority of the issuer's certificate"
@@ -79,29 +82,45 @@ def main(args: argparse.Namespace) -> int:
     files = to_publish(documents, args.jwks_uri)
     report_concerns(discovery_concerns({**documents.discovery, "jwks_uri": files[0].url}, documents.issuer))
     report_concerns(key_concerns(documents.keys, documents.issuer))
-    written = [path for file in files if (path := _write(args.directory, file, args)) is not None]
+    if args.publish:
+        return finish(_outcome(args, documents, _publish(args, documents, files), files), args)
+    written = [str(path) for file in files if (path := _write(args.directory, file, args)) is not None]
     return finish(_outcome(args, documents, written, files), args)
 
 
-def _outcome(args: argparse.Namespace, documents: Documents, written: list[Path], files: Sequence[File]) -> Outcome:
-    changes = tuple(f"write {path}" for path in written)
+def _publish(args: argparse.Namespace, documents: Documents, files: tuple[File, File]) -> list[str]:
+    """Write the documents that changed into the bucket, and return their URLs."""
+    with open_profile(args.profile, args.region) as aws:
+        bucket = Bucket(aws, args.publish, "--publish")
+        changes = changed_documents(files, documents, read_published(bucket, files, documents))
+        for file, stored in changes:
+            if not args.dry_run:
+                bucket.write(file.path, file.content.encode(), stored)
+            _print(args, f"{bucket.url(file.path)}: {'would be written' if args.dry_run else 'written'}")
+    if not changes:
+        _print(args, f"{args.publish}: nothing to change")
+    return [bucket.url(file.path) for file, _ in changes]
+
+
+def _outcome(args: argparse.Namespace, documents: Documents, written: list[str], files: Sequence[File]) -> Outcome:
+    changes = tuple(f"write {place}" for place in written)
     return Outcome(
         "issuer-documents",
         f"documents of {documents.issuer}",
         changes,
         before={},
         after={file.url: json.loads(file.content) for file in files},
-        next_commands=(*_uploads(documents.issuer, args.directory), _provider(args, documents.issuer)),
+        next_commands=(*_uploads(documents.issuer, args), _provider(args, documents.issuer)),
     )
 
 
-def _uploads(issuer: str, directory: Path) -> tuple[str, ...]:
-    """Return the command that publishes the documents, if the issuer's URL is an S3 bucket."""
+def _uploads(issuer: str, args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the command that publishes the directory, if the issuer's URL is an S3 bucket."""
     match = _BUCKET.fullmatch(issuer)
-    if match is None:
+    if match is None or args.publish:
         return ()
-    target = f"s3://{match[1]}{match[2] or ''}"
-    return (command("aws", "s3", "cp", "--recursive", "--content-type", "application/json", str(directory), target),)
+    target, copy = f"s3://{match[1]}{match[2] or ''}", ("aws", "s3", "cp", "--recursive")
+    return (command(*copy, "--content-type", "application/json", str(args.directory), target),)
 
 
 def _provider(args: argparse.Namespace, issuer: str) -> str:

@@ -1,0 +1,184 @@
+"""
+Find the keys with which a cluster's API servers sign tokens.
+
+A token that an API server issues names its key. Clients reach API servers through a load balancer, so each sample uses
+a new connection. The start time in an API server's metrics distinguishes the API servers.
+
+Rule: the token of a sample is never stored or shown. Its audience is unknown to all servers, so nobody accepts it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import jwt
+
+from sidecar.errors import KubernetesError, SidecarError
+from sidecar.kubernetes.open_cluster import open_named_cluster
+from sidecar.setup.discovery_documents import KEYS_PATH, Documents, read_documents
+from sidecar.setup.issuer_checks import DISCOVERY_PATH
+from sidecar.setup.publication import keys_by_id
+
+if TYPE_CHECKING:
+    from sidecar.kubernetes.client import Kubernetes
+
+TOKEN_PATH = "/api/v1/namespaces/default/serviceaccounts/default/token"  # noqa: S105  it is a path
+"""Path of TokenRequest for a ServiceAccount that each cluster has."""
+
+ENDPOINTS_PATH = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+"""Path of the list of API servers, which the API servers maintain."""
+
+PODS_PATH = "/api/v1/pods"
+
+PAGE_ITEMS = 500
+"""Number of Pods of one request."""
+
+METRICS_PATH = "/metrics"
+
+AUDIENCE = "irsa-sidecar-rotation"
+
+TOKEN_SECONDS = 600
+"""Lifetime of a sample's token. TokenRequest accepts no shorter one."""
+
+SAMPLES_PER_SERVER = 8
+"""Maximum number of connections for each API server. With three of them, one run in 300 misses one by chance."""
+
+_STARTED = re.compile(rb"^process_start_time_seconds (\S+)$", re.MULTILINE)
+
+OpenCluster = Callable[[], "AbstractContextManager[Kubernetes]"]
+"""A function that opens a new connection to the cluster."""
+
+
+class Sample(NamedTuple):
+    """One API server: its start, its documents, and the key with which it signs."""
+
+    started_at: float
+    documents: Documents
+    signing: str
+
+
+class Signers(NamedTuple):
+    """The API servers that responded. `expected` is the number of API servers."""
+
+    samples: tuple[Sample, ...]
+    expected: int
+
+    @property
+    def documents(self) -> Documents:
+        """The documents of the first API server, with the keys of all."""
+        first = self.samples[0].documents
+        keys = {kid: key for sample in self.samples for kid, key in keys_by_id(sample.documents.keys).items()}
+        return Documents(first.discovery, {**first.keys, "keys": list(keys.values())})
+
+    @property
+    def signing(self) -> frozenset[str]:
+        return frozenset(sample.signing for sample in self.samples)
+
+    @property
+    def started_at(self) -> float | None:
+        """The start of the newest API server, or None if an API server did not respond."""
+        if len(self.samples) < self.expected:
+            return None
+        return max(sample.started_at for sample in self.samples)
+
+
+def cluster_opener(context: str | None, command: str) -> OpenCluster:
+    return lambda: open_named_cluster(os.environ, context, command)
+
+
+def find_signers(open_cluster: OpenCluster) -> Signers:
+    """
+    Return a sample of each API server that new connections reach.
+
+    Raises KubernetesError if the cluster denies a request.
+    """
+    found: dict[float, Sample] = {}
+    for expected, sample in _samples(open_cluster):
+        found[sample.started_at] = sample
+        if len(found) >= expected:
+            break
+    return Signers(tuple(found.values()), expected)
+
+
+def _samples(open_cluster: OpenCluster) -> Iterator[tuple[int, Sample]]:
+    """Yield the number of API servers, and a sample on each new connection."""
+    with open_cluster() as cluster:
+        expected = max(1, _servers_in(cluster.get(ENDPOINTS_PATH)))
+        yield expected, _sample(cluster)
+    for _ in range(SAMPLES_PER_SERVER * (expected - 1)):
+        with open_cluster() as cluster:
+            yield expected, _sample(cluster)
+
+
+def _sample(cluster: "Kubernetes") -> Sample:
+    return Sample(
+        _start_in(cluster.get_raw(METRICS_PATH)),
+        read_documents(cluster.get_raw(DISCOVERY_PATH), cluster.get_raw(KEYS_PATH)),
+        _signing_key(cluster),
+    )
+
+
+def _servers_in(document: Any) -> int:
+    """Return the number of addresses in the EndpointSlice of the API servers."""
+    endpoints = document.get("endpoints") if document else None
+    return sum(len(endpoint.get("addresses") or ()) for endpoint in endpoints or ())
+
+
+def _start_in(metrics: bytes | None) -> float:
+    match = _STARTED.search(metrics or b"")
+    try:
+        return float(match[1]) if match else _no_start()
+    except ValueError:
+        return _no_start()
+
+
+def _no_start() -> float:
+    raise SidecarError(
+        "The API server's metrics have no process_start_time_seconds",
+        fix="Check whether a proxy changes the responses to /metrics",
+    )
+
+
+def _signing_key(cluster: "Kubernetes") -> str:
+    spec = {"audiences": [AUDIENCE], "expirationSeconds": TOKEN_SECONDS}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec}
+    issued = cluster.create(TOKEN_PATH, request)
+    try:
+        kid = jwt.get_unverified_header(issued["status"]["token"])["kid"]
+    except (jwt.PyJWTError, KeyError, TypeError):
+        kid = None
+    if not isinstance(kid, str) or not kid:
+        raise KubernetesError("The API server issued a token without a key ID", fix="Check its signing key") from None
+    return kid
+
+
+def longest_token_seconds(cluster: "Kubernetes") -> int:
+    """Return the longest lifetime of a projected token in the cluster's Pods, in seconds. It is 0 without such Pods."""
+    return longest_lifetime(_pods(cluster))
+
+
+def _pods(cluster: "Kubernetes") -> Iterator[Any]:
+    following = ""
+    while True:
+        page = cluster.get(f"{PODS_PATH}?limit={PAGE_ITEMS}{following}") or {}
+        yield from page.get("items") or ()
+        token = (page.get("metadata") or {}).get("continue")
+        if not token:
+            return
+        following = f"&continue={quote(str(token), safe='')}"
+
+
+def longest_lifetime(pods: Iterable[Any]) -> int:
+    """Return the longest lifetime of a projected token in these Pods, in seconds, or 0."""
+    return max((seconds for pod in pods for seconds in _lifetimes(pod)), default=0)
+
+
+def _lifetimes(pod: Any) -> Iterator[int]:
+    for volume in pod.get("spec", {}).get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            seconds = (source.get("serviceAccountToken") or {}).get("expirationSeconds")
+            if isinstance(seconds, int):
+                yield seconds
