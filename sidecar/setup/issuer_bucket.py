@@ -68,7 +68,11 @@ class Bucket:
         return f"s3://{self._name}/{self._key(path)}"
 
     def read(self, path: str) -> StoredObject | None:
-        """Return the object, or None if it does not exist. Raises AwsError if S3 rejects the request."""
+        """
+        Return the object, or None if it does not exist.
+
+        Raises AwsError if S3 rejects the request.
+        """
         return self._aws.read_object(self._name, self._key(path))
 
     def write(self, path: str, content: bytes, replaces: StoredObject | None) -> None:

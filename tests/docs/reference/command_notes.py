@@ -52,5 +52,11 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("1", f"{_OF_A_STEP[1][1]} With --check, the published keys differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
+    "setup rotate": (
+        ("0", "Nothing remains, or --step made a step."),
+        ("1", "Any error, or STS rejects tokens because the issuer's URL does not serve their key."),
+        ("2", "The usage is wrong."),
+        ("3", "You have to wait, or to change an API server. With --check, also if a step is possible."),
+    ),
 }
 """The exit statuses that have another meaning for some commands. Every other status has the common meaning."""

@@ -33,9 +33,8 @@ def seen(**changes: Any) -> Observation:
     """Return an observation of a cluster with the key "a", which signs and has been published for a long time."""
     a = frozenset("a")
     settled = Observation(own=a, stored=a, stored_at=0.0, served=a, signing=a, started_at=0.0, now=NOW)
-    return dataclasses.replace(
-        settled, **{name: frozenset(value) if isinstance(value, str) else value for name, value in changes.items()}
-    )
+    values: Any = {name: frozenset(value) if isinstance(value, str) else value for name, value in changes.items()}
+    return dataclasses.replace(settled, **values)
 
 
 def next_step(observation: Observation, history: History) -> Decision:
@@ -218,5 +217,5 @@ class Rotations(RuleBasedStateMachine):
         assert len(json.loads(self.record)["signed"]) <= 3
 
 
-Rotations.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Rotations.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestRotations = Rotations.TestCase
