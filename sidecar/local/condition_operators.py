@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Operator(NamedTuple):
-    """A comparison between a request's value and a policy's value. A negated operator requires that none match."""
+    """A comparison between a request's value and a policy's value. A negated operator is true if no value matches."""
 
     matches: Callable[[str, str], bool]
     is_negated: bool
@@ -22,7 +22,7 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
 
 def is_like(value: str, wanted: str) -> bool:
     """
-    Return whether the value matches, where `*` matches any characters and `?` one. There is no escape character.
+    Return whether the value matches. `*` matches any characters, and `?` matches one. There is no escape character.
 
     The search uses the leftmost match for each part between two `*`. The time is at most proportional to the product of
     both lengths.

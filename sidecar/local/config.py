@@ -91,16 +91,16 @@ def _url(where: str, value: Any) -> str:
     return url
 
 
-_A_URL = "a URL as https://issuer.example.com"
+_A_URL = "a URL such as https://issuer.example.com"
 
 _text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
 _url_text = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", _A_URL)
 _port = _number(0, 65535, "a port (0: a free one)")
-_ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, as 127.0.0.1")
-_role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, as arn:aws:iam::111122223333:role/app")
+_ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, such as 127.0.0.1")
+_role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/app")
 _role_name = _matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
 _label = _matching(NAME, "a Kubernetes name: lower-case letters, digits and -")
-_account = _matching(r"[0-9]{12}", 'a 12-digit account id in quotes, as "111122223333"')
+_account = _matching(r"[0-9]{12}", 'a 12-digit account id in quotes, such as "111122223333"')
 _session_seconds = _number(MIN_SESSION_SECONDS, MAX_SESSION_SECONDS, "seconds")
 
 
@@ -163,7 +163,7 @@ class LocalConfig:
     """
 
     account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
-    region: str = _setting(_matching(r"[a-z]{2}[a-z-]*-[0-9]+", "an AWS region, as us-east-1"), "us-east-1")
+    region: str = _setting(_matching(r"[a-z]{2}[a-z-]*-[0-9]+", "an AWS region, such as us-east-1"), "us-east-1")
     audience: str = _setting(_text, "sts.amazonaws.com")
     namespace: str = _setting(_label, "default")
     service_account: str = _setting(_label, "app")
@@ -182,7 +182,7 @@ class LocalConfig:
         """
         Return the configuration with another issuer from a flag.
 
-        Raises ConfigurationError if it is invalid.
+        Raises ConfigurationError if the issuer's URL is invalid.
         """
         settings = ProviderSettings(_url("--issuer", issuer), (self.audience,), jwks_file)
         return replace(self, providers=(*self.providers, settings))

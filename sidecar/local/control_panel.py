@@ -1,8 +1,8 @@
 """
 Start and end the controls of the running services.
 
-Rule: a fault ends after its time even if nobody watches. If its end fails, because a disk is full, the panel tries the
-end again until it succeeds.
+Rule: a fault ends after its time even if nobody watches. If the panel cannot end a fault, for example because a disk is
+full, it tries again until it succeeds.
 """
 
 import math
@@ -69,7 +69,7 @@ class ControlPanel:
             return await self._end(self.active[control.part], "person")
 
     async def run(self) -> None:
-        """End each fault when its time is over, without end."""
+        """End each fault when its time is over, until cancelled."""
         while True:
             changed = self._changed
             with trio.move_on_at(min((fault.ends_at for fault in self.active.values()), default=math.inf)):

@@ -2,7 +2,7 @@
 List the controls of the local services: actions and faults that a person starts to see how the daemon reacts. Pure.
 
 Rule: every fault ends after a limited time. A part of the services has at most one fault, so a new fault of a part ends
-the fault before.
+the previous one.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ FAULT_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Control:
     """
-    One control. `part` is the part of the services that it changes, and `effect` says how.
+    One control. `part` is the part of the services that it changes, and `effect` describes the change.
 
-    `promise` is what the daemon does then. `seconds` is the duration of a fault, or 0 for an action without duration.
+    `promise` describes the daemon's reaction. `seconds` is the duration of a fault, or 0 for an action.
     """
 
     name: str
@@ -111,7 +111,7 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
 
 
 def with_fault(active: ActiveFaults, control: Control, now: float) -> ActiveFaults:
-    """Return the faults after the start of a fault at `now`. It replaces the fault of the same part."""
+    """Return the faults after a new fault begins at `now`. The new fault replaces the fault of the same part."""
     return {**active, control.part: ActiveFault(control, now + control.seconds)}
 
 

@@ -48,7 +48,7 @@ def service_emit(log: Logger | None, feed: Feed) -> Emit:
 
 
 def _text(value: Any) -> Any:
-    """Return an instant in the format that AWS uses. Other values stay."""
+    """Return an instant in the format that AWS uses. Return other values unchanged."""
     return instant_text(value) if isinstance(value, datetime) else value
 
 
@@ -56,7 +56,8 @@ def daemon_log(log: Logger | None, feed: Feed) -> Logger:
     """
     Return a logger for the daemon.
 
-    It publishes each event, and passes it on to `log`, if any, which has its own level.
+    The logger publishes each event in the feed. If there is a `log`, the logger also passes each event on to `log`,
+    which has its own level.
     """
 
     def publish(_log: Any, level: str, event: MutableMapping[str, Any]) -> Any:

@@ -35,7 +35,7 @@ from sidecar.redaction import without_secrets
 Component = Literal["kubelet", "issuer", "STS", "daemon", "client", "page"]
 
 HISTORY_EVENTS = 200
-"""The number of events that a new subscriber gets. The first minutes of `local` have about ten events."""
+"""Maximum number of past events that a new subscriber gets. The first minutes of `local` have about ten events."""
 
 QUEUE_EVENTS = 500
 """The most events that wait for one subscriber."""
@@ -119,7 +119,7 @@ class Feed:
 
     @contextmanager
     def subscribe(self, max_events: int = QUEUE_EVENTS) -> Iterator[Subscription]:
-        """Return the history and all events from now on, until the block ends."""
+        """Yield a subscription to the history and to all new events until the block ends."""
         subscription = Subscription(iter(self._history), max_events)
         self._subscriptions.append(subscription)
         try:

@@ -67,7 +67,7 @@ class Issuer:
         return self.keys.active.kid
 
     async def respond(self, request: Request) -> Response:
-        """Return one of the two documents for GET and HEAD."""
+        """Return the document at the path, a 404 for another path, or a 405 for another method than GET and HEAD."""
         document = self._documents().get(request.path)
         if document is None:
             return text_response(404, f"Only {DISCOVERY_PATH} and {KEYS_PATH} are served here.")
@@ -103,7 +103,7 @@ def generate_key() -> rsa.RSAPrivateKey:
 async def rotate_keys(
     issuer: Issuer, interval_seconds: float, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key
 ) -> None:
-    """Rotate the keys without end."""
+    """Rotate the keys after each interval until cancelled."""
     while True:
         await trio.sleep(interval_seconds)
         await rotate_once(issuer, emit=emit, generate=generate)

@@ -39,9 +39,9 @@ Source: pkg/kubelet/token/token_manager.go.
 
 CHECK_SECONDS = 5.0
 """
-The interval between two checks of the wall clock. The kubelet checks it about every minute.
+Interval between two checks for a due renewal. The kubelet checks about every minute.
 
-The interval is short because a laptop's wall clock jumps when the laptop wakes up.
+This interval is shorter, because a laptop's wall clock jumps when the laptop wakes up.
 """
 
 Issue = Callable[[], IssuedToken]
@@ -125,7 +125,7 @@ async def keep_fresh(
     volume: TokenVolume, token: IssuedToken, issue: Issue, *, clock: Clock, jitter: Callable[[], float], emit: Emit
 ) -> None:
     """
-    Renew the volume's `token` and each later token, without end.
+    Renew the volume's `token` and each later token until cancelled.
 
     After a failed write, the old token stays and the next check tries again, as in the kubelet.
     """

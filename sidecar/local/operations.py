@@ -50,7 +50,7 @@ def assume_role_with_web_identity(
     """
     Return a session of the requested role for a web identity.
 
-    Raises StsRejection if the call is not allowed.
+    Raises StsRejection if the trust policy does not allow the call, or a parameter is invalid.
     """
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
@@ -162,7 +162,7 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
     """
-    Return the source identity. Once set, it is kept for each later role and cannot change.
+    Return the source identity, or None. Once set, it is kept for each later role and cannot change.
 
     Raises StsRejection if the request would change it.
     """
@@ -252,9 +252,9 @@ def _session_result(session: Session, size: SessionSize, decision: Decision, mem
 
 def _check_tags(parameters: Parameters, caller: Session) -> None:
     """
-    Reject invalid tags.
+    Check the tags, and reject them with messages that were recorded from AWS.
 
-    Raises StsRejection with messages that were recorded from AWS.
+    Raises StsRejection if a key is invalid.
     """
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):

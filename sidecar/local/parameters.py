@@ -41,7 +41,7 @@ def operation_name(form: Mapping[str, str]) -> str:
     """
     Return the name of the requested operation.
 
-    Raises StsRejection (STS API reference, Common Errors).
+    Raises StsRejection if there is no such operation (STS API reference, Common Errors).
     """
     action = form.get("Action")
     if not action:

@@ -75,7 +75,7 @@ async def serve_local(
     task_status: trio.TaskStatus[LocalServices] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
-    Run the issuer, the token volume in `directory` and STS on loopback until cancelled.
+    Run the issuer, the token volume in `directory`, and STS until cancelled.
 
     The task reports LocalServices when the first token is written and both ports respond.
 

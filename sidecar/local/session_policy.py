@@ -69,7 +69,7 @@ class PolicyDecision(NamedTuple):
 
 def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy | None:
     """
-    Return the session policies in a request, or None.
+    Return the session policies in a request, or None if there are none.
 
     Raises StsRejection if a policy is malformed.
     """
@@ -127,7 +127,7 @@ def _covers(statement: Statement, action: str, resource: str) -> bool:
     """
     Return whether the statement applies to the action and the resource.
 
-    A variable in a resource matches any text in a Deny, and no text in an Allow.
+    A variable in a Resource matches any text in a Deny, and no text in an Allow. In a NotResource, it is the opposite.
     """
     is_action = any(is_like(action.lower(), pattern.lower()) for pattern in statement.actions)
     widens = statement.is_allow is not statement.names_resources

@@ -60,7 +60,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
     """
     Return the session whose credentials signed the request.
 
-    Raises StsRejection if the signature is invalid.
+    Raises StsRejection if the signature is invalid, or its credentials are unknown or expired.
     """
     signature = read_signature(request)
     session = find(signature.access_key_id)
@@ -74,7 +74,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
         raise _denied(
             "ExpiredToken",
             "The security token included in the request is expired",
-            f"the credentials {session.access_key_id} ended at {session.expires_at}",
+            f"the credentials {session.access_key_id} expired at {session.expires_at}",
         )
     _check_time(signature.signed_at, now)
     _check_scope(signature, region)

@@ -1,7 +1,7 @@
 """
 Create subjects of other service accounts, to test whether a trust policy also allows them. Pure.
 
-Rule: each stranger has only one part in common with the subject, so an allowed stranger shows which part is too wide.
+Rule: each stranger differs from the subject in certain parts, so an allowed stranger shows which parts are too wide.
 """
 
 from collections.abc import Iterator, Sequence

@@ -74,9 +74,9 @@ class Sts:
             return self._response(200, sts_xml.result(operation, members, request_id), request_id)
         except StsRejection as rejection:
             self._emit_rejection(form, rejection)
-            return self._response(
-                rejection.status, sts_xml.error(rejection.code, str(rejection), request_id), request_id
-            )
+            is_ours = rejection.status >= 500
+            body = sts_xml.error(rejection.code, str(rejection), request_id, is_ours=is_ours)
+            return self._response(rejection.status, body, request_id)
 
     async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
         parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)

@@ -28,7 +28,7 @@ DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 
 
 class Principal(NamedTuple):
-    """The caller: the names that a policy may use for it, the most specific first, and its account."""
+    """The caller: the names that a policy may use for it, of which messages show the first, and its account."""
 
     names: tuple[str, ...]
     account_id: str | None
@@ -75,7 +75,7 @@ class TrustPolicy:
     statements: tuple[Statement, ...]
 
     def evaluate(self, action: str, principal: Principal, context: Context) -> Decision:
-        """Return whether `principal` may do `action`, such as `sts:AssumeRole`, with the role in this context."""
+        """Return the decision whether `principal` may do `action`, such as `sts:AssumeRole`, in this context."""
         mismatches = {statement: _mismatch(statement, action, principal) for statement in self.statements}
         matching = [statement for statement, reason in mismatches.items() if reason is None]
         compared = tuple(_compared(statement, context) for statement in matching)
@@ -107,7 +107,7 @@ def _decision(mismatches: Mapping[Statement, str | None], unmet: Mapping[Stateme
     if not denies and _known(allows):
         return _permission(_known(allows))
     unknown = tuple(f"{statement.label}: {statement.unknown}" for statement in denies or allows)
-    return Decision(is_allowed=False, reason=f"it cannot be judged here: {'; '.join(unknown)}", unknown=unknown)
+    return Decision(is_allowed=False, reason=f"it cannot be evaluated here: {'; '.join(unknown)}", unknown=unknown)
 
 
 def _permission(allows: list[Statement]) -> Decision:
@@ -241,7 +241,7 @@ def read_statement(item: Any, index: int, policy: str) -> Statement:
         label=label,
         is_allow=item["Effect"] == "Allow",
         principals=principals,
-        actions=_matching(_ACTION, item.get(action), f"{name}: {action}", "an action of STS, as sts:AssumeRole"),
+        actions=_matching(_ACTION, item.get(action), f"{name}: {action}", "an action of STS, such as sts:AssumeRole"),
         conditions=tuple(condition for condition in conditions if isinstance(condition, Condition)),
         names_actions=action == "Action",
         unknown="; ".join(unknown) or None,
@@ -276,7 +276,7 @@ def _principals(principal: Any, name: str) -> Iterable[str]:
     return [
         text
         for kind, texts in principal.items()
-        for text in _matching(_PRINCIPALS[kind], texts, f"{name} {kind}", "an ARN or account id, whole")
+        for text in _matching(_PRINCIPALS[kind], texts, f"{name} {kind}", "a complete ARN or account id")
     ]
 
 

@@ -49,7 +49,7 @@ def rejection(request: Request, address: Address) -> Response | None:
 
 
 def path_within(request: Request, address: Address) -> str | None:
-    """Return the path behind the secret, or None if the path does not begin with the secret."""
+    """Return the path after the secret, or None if the path does not begin with the secret."""
     _, secret, *rest = [*request.path.split("/", 2), "", ""][:3]
     is_right = hmac.compare_digest(secret.encode("latin-1", "replace"), address.secret.encode("ascii"))
     return rest[0] if is_right and request.path.startswith(f"/{secret}/") else None

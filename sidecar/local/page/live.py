@@ -37,7 +37,7 @@ class LiveState:
         self._changed = trio.Event()
 
     async def run(self) -> None:
-        """Follow the events without end."""
+        """Update the state after each event until cancelled."""
         self._state = PageState()
         with self._feed.subscribe() as events:
             async for event in events:

@@ -1,5 +1,5 @@
 """
-Respond to the requests to the page: its files, the stream of its state, and its controls.
+Respond to requests for the page: its files, the stream of its state, and its controls.
 
 Rule: a response never depends on a file name in a request. Every response forbids what the page does not need, so that
 a mistake in the page cannot load or send anything elsewhere.
@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 64
 """Maximum number of connections. A browser opens at most 6 to one server, and a process has few file descriptors."""
 
 MAX_STREAMS = 16
-"""Maximum number of open pages. Each stream occupies one of the connections without end."""
+"""Maximum number of open pages. The stream of each page occupies a connection until the page is closed."""
 
 LIMITS = Limits(max_head_bytes=16 * 1024, max_body_bytes=0, respond_seconds=30.0)
 """HTTP limits of the page. A response may wait for a new key, which takes a second on a slow machine."""
@@ -94,7 +94,7 @@ class PageServer:
         return Response(response.status, response.body, response.content_type, headers, response.write_body)
 
     def _opened(self, request: Request) -> Response | None:
-        """Return the redirection to the page if the path is that of the one-time link."""
+        """Return the response to a one-time link, or None for another path. A used link gets a 410."""
         if not request.path.startswith(_LINK_PREFIX) or request.method != "GET":
             return None
         link, self._link = self._link, None

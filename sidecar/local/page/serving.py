@@ -1,7 +1,7 @@
 """
 Serve the page on loopback, beside the local services.
 
-Rule: the page is a window, not a part. If one of its tasks fails, the services and the daemon continue.
+Rule: the services and the daemon do not depend on the page. If one of the page's tasks fails, they continue.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
 """
-Fold the events of the feed into the state that the page shows. Pure.
+Compute the state that the page shows from the events of the feed. Pure.
 
-Rule: the state has a limited size, contains no secret, and all its texts are escaped. The page shows it without any
-knowledge of single events.
+Rule: the state has a limited size, contains no secret, and all its texts are escaped. The page shows the state and
+needs no knowledge of single events.
 """
 
 from collections.abc import Iterable, Mapping
@@ -178,7 +178,7 @@ def _comparison(comparison: Comparison, *, is_checked: bool) -> Mapping[str, Any
 
 
 def shown_claims(claims: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the claims of a token as texts. Claims with members, such as `kubernetes.io`, have a row per member."""
+    """Return up to MAX_CLAIMS rows of a token's claims. A claim such as `kubernetes.io` has one row per member."""
     rows = [row for name, value in claims.items() for row in _rows(str(name), value)]
     return [(escaped(name), escaped(text)) for name, text in rows[:MAX_CLAIMS]]
 

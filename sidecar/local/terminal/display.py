@@ -32,9 +32,10 @@ LEVELS = ("debug", "info", "warning", "error")
 
 class Display:
     """
-    The display of `events` on the descriptor `fd`, which is not in non-blocking mode if it is shared.
+    The display of the events of `level` and above on the descriptor `fd`.
 
-    It shows events of `level` and above. `config_name` is the name of the configuration file, if any.
+    A descriptor that is shared with other processes must be in blocking mode. `config_name` is the name of the
+    configuration file, if any.
     """
 
     def __init__(self, fd: int, events: Subscription, level: str, *, config_name: str | None = None) -> None:
@@ -111,7 +112,7 @@ class Display:
 @contextmanager
 def open_terminal(fd: int) -> Iterator[int]:
     """
-    Open the terminal of `fd` again, in non-blocking mode. Yield `fd` itself if it is not a terminal.
+    Open the terminal of `fd` again, in non-blocking mode, and yield it. Yield `fd` itself if that is not possible.
 
     The command shares `fd`, so the mode of `fd` must not change. A full terminal blocks a write even if it polls as
     writable.

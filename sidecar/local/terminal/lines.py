@@ -158,7 +158,7 @@ def _clauses_of(*texts: str) -> str:
 
 
 def _statements(exchange: Exchange, style: Style) -> Iterator[tuple[str, str]]:
-    """Yield the conditions that decided: those of the statements that allowed or denied, or of all that did not."""
+    """Yield the conditions of the statements that denied or allowed the call, or else of all Allow statements."""
     shown = _deciding(exchange)
     for statement in shown:
         if not statement.is_allow:
@@ -218,7 +218,7 @@ def _time(at: float, style: Style) -> str:
 
 
 def _localized(value: Any, style: Style) -> Any:
-    """Return an instant such as `2026-01-02T03:04:05Z` as a time of day. Other values stay."""
+    """Return an instant such as `2026-01-02T03:04:05Z` as a time of day. Return other values unchanged."""
     if not isinstance(value, str) or len(value) != len("2026-01-02T03:04:05Z") or not value.endswith("Z"):
         return value
     try:

@@ -24,7 +24,7 @@ def _columns_of(character: str) -> int:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return the lines of the text. Each has at most `width` columns, and at least one character."""
+    """Return the lines of the text. Each line has at most `width` columns, or one character that is wider."""
     lines = [""]
     for word in text.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1] else word

@@ -87,6 +87,12 @@ async def test_fault_changes_responses_for_its_duration(
     assert ("control_ended", {"control": name, "reason": "time"}) in lab.world.events
 
 
+@pytest.mark.parametrize(("name", "side"), [("sts-unavailable", "Receiver"), ("sts-throttling", "Sender")])
+async def test_error_of_sts_names_the_side_at_fault(lab: Lab, name: str, side: str) -> None:
+    await lab.start(name)
+    assert (await lab.world.call())["Error"]["Type"] == side
+
+
 async def test_person_can_end_a_fault_early(lab: Lab) -> None:
     await lab.start("sts-unavailable")
     assert await lab.panel.end(CONTROLS["sts-unavailable"])

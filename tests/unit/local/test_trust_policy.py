@@ -272,7 +272,7 @@ def test_unevaluated_allow_matters_only_without_another_allow(condition: Any) ->
     decision = policy(maybe, WRONG).evaluate(WEB_IDENTITY, TOKEN, CONTEXT)
     assert not decision.is_allowed
     assert [reason.partition(":")[0] for reason in decision.unknown] == ["Statement Maybe"]
-    assert "cannot be judged here: Statement Maybe: the condition" in decision.reason
+    assert "cannot be evaluated here: Statement Maybe: the condition" in decision.reason
 
 
 @pytest.mark.parametrize("condition", UNKNOWN_CONDITIONS.values(), ids=UNKNOWN_CONDITIONS)
