@@ -7,7 +7,7 @@ Rule: a part of the inventory that could not be read never makes an object count
 from collections.abc import Iterator
 
 from sidecar.audit.finding import Problem, Rule, Severity, Subject
-from sidecar.audit.inventory import PODS, SERVICE_ACCOUNTS, Role
+from sidecar.audit.inventory import ASSOCIATIONS, PODS, SERVICE_ACCOUNTS, Role
 from sidecar.audit.relations import Relations
 from sidecar.audit.workloads import listed
 
@@ -15,7 +15,7 @@ DAY_SECONDS = 86_400
 
 
 def _role(relations: Relations) -> Iterator[Problem]:
-    if not relations.is_read(SERVICE_ACCOUNTS) or not relations.is_read(PODS):
+    if not _is_each_name_known(relations):
         return
     for arn in relations.policies:
         if arn not in relations.named_roles:
@@ -28,6 +28,12 @@ def _role(relations: Relations) -> Iterator[Problem]:
             )
 
 
+def _is_each_name_known(relations: Relations) -> bool:
+    """Return whether every object that can name a role was read."""
+    are_lists_read = all(map(relations.is_read, (SERVICE_ACCOUNTS, PODS, ASSOCIATIONS)))
+    return are_lists_read and all(relations.associated.values())  # the role is empty if the details are not known
+
+
 def _service_account(relations: Relations) -> Iterator[Problem]:
     if not relations.is_read(PODS):
         return
@@ -35,7 +41,8 @@ def _service_account(relations: Relations) -> Iterator[Problem]:
         if key not in relations.pods_of:
             yield Problem(
                 Subject("ServiceAccount", key[1], key[0]),
-                f"it names the role {role_arn}, but no running Pod uses it. A CronJob may use it at times",
+                f"its annotation names the role {role_arn}, but no running Pod uses the ServiceAccount. A CronJob may "
+                "use the ServiceAccount at times",
                 "Delete the ServiceAccount, or remove its annotation",
             )
 

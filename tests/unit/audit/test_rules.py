@@ -16,6 +16,7 @@ from sidecar.audit.inventory import (
     ROLES,
     SERVICE_ACCOUNTS,
     Account,
+    Association,
     Cluster,
     Inventory,
     OidcProvider,
@@ -106,7 +107,7 @@ def test_pattern_names_the_other_service_accounts(world: Inventory) -> None:
         (ROLES, {"broken.role-missing", "broken.association-role"}),
         (SERVICE_ACCOUNTS, {"unused.role"}),
         (PODS, {"unused.role", "unused.service-account"}),
-        (ASSOCIATIONS, {"broken.association-role"}),
+        (ASSOCIATIONS, {"broken.association-role", "unused.role"}),
     ],
 )
 def test_unread_part_is_reported_and_causes_no_false_finding(world: Inventory, part: str, rules: set[str]) -> None:
@@ -114,6 +115,13 @@ def test_unread_part_is_reported_and_causes_no_false_finding(world: Inventory, p
     found = {finding.rule for finding in report.findings}
     assert found.isdisjoint(rules)
     assert [each.subject.name for each in report.findings if each.rule == "incomplete.unread"] == [part]
+
+
+def test_role_is_not_unused_if_an_association_has_no_details(world: Inventory) -> None:
+    assert findings(world, "unused.role")
+    listed = Association("apps", "app", "a-1", role_arn="")
+    unknown = replace(world, account=replace(world.account, associations=(*world.account.associations, listed)))
+    assert not findings(unknown, "unused.role")
 
 
 def test_inventory_without_an_account_reports_only_the_cluster(world: Inventory) -> None:
