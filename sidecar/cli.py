@@ -1,8 +1,9 @@
 """
-Run one command of the command line. Each command is a module of `sidecar.commands`, and no other one is imported.
+Run one command of the command line. Each command is a module of `sidecar.commands`, and no other command is imported.
 
-Rule: the exit status is 0 after success, SIGTERM or SIGINT. It is 2 for wrong usage or configuration, and the message
-names the setting, its value and the fix. It is 1 for any other error.
+Rule: the exit status is 0 after success, and for `run` and `webhook` also after SIGTERM or SIGINT. It is 2 for wrong
+usage or configuration, and the message names the setting, its value and the fix. It is 1 for any other error. `exec`
+returns the status of its command.
 """
 
 import errno
@@ -33,7 +34,7 @@ COMMANDS = {
 
 NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})
 """
-Commands that run in a container with the token. They hide the memory of their processes. `run` does more than that.
+Commands that run in a container with the token. They hide the memory of their processes. `run` hardens itself further.
 
 `probe` does not read the token, but the /proc/PID/root of its process shows everything that the container mounts.
 """
@@ -73,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _open_standard_descriptors() -> None:
     """
-    Open /dev/null for each closed one of 0, 1 and 2. Otherwise a socket gets the number 2, and receives log lines.
+    Open /dev/null for each of the descriptors 0, 1 and 2 that is closed.
 
-    The file object becomes None, as Python does for a descriptor that is closed at its start.
+    Otherwise a socket could get the number 2 and receive log lines. The file object in `sys` becomes None. Python does
+    the same for a descriptor that is closed when Python starts.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -119,7 +121,11 @@ def _run_command(command: ModuleType, prog: str, arguments: Sequence[str]) -> in
 
 
 def _top_level(arguments: list[str]) -> int:
-    """Print help or the version, or report a command that does not exist."""
+    """
+    Print help or the version.
+
+    Raises ConfigurationError if the command does not exist.
+    """
     from sidecar.commands.parsing import FlagParser, suggestion  # noqa: PLC0415  for people
 
     listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())

@@ -57,7 +57,7 @@ def read_documents(text: str, where: str) -> list[Mapping[str, Any]]:
     """
     Return the records in a CloudTrail log file, in the response of LookupEvents, or in JSON lines.
 
-    Raises ConfigurationError if the text has none of these forms.
+    Raises ConfigurationError if a text that is not empty contains no records.
     """
     try:
         documents = [json.loads(text)]
@@ -150,7 +150,11 @@ def _text(document: Mapping[str, Any], key: str) -> str:
 
 
 def _time(value: Any) -> float | None:
-    """Return the time. CloudTrail writes eventTime in RFC 3339, and the expiration as in `Nov 28, 2026, 1:05:00 PM`."""
+    """
+    Return the time in Unix seconds, or None if it has neither of CloudTrail's forms.
+
+    CloudTrail writes eventTime in RFC 3339, and the expiration in the form `Nov 28, 2026, 1:05:00 PM`.
+    """
     for read in (datetime.fromisoformat, _of_expiration):
         try:
             return read(value).astimezone(UTC).timestamp()

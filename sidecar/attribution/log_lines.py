@@ -1,9 +1,9 @@
 """
-Read the daemon's log lines, as it writes them and as log collectors store them. Pure.
+Read the daemon's log lines, also in the forms in which log collectors store them. Pure.
 
 Rules. A line in another form is counted and skipped, because a log file often has lines of other programs. The Pod's
 name comes from the path of the kubelet's log file, from `kubectl logs --prefix`, or from the collector. A name inside
-the program's own line counts only without these, because an application can write any line.
+the program's own line counts only if none of these names the Pod, because an application can write any line.
 """
 
 import json
@@ -89,7 +89,7 @@ def read_log(lines: Iterable[str], path: str = "") -> LogFile:
 
 
 def _unwrapped(line: str) -> tuple[Mapping[str, Any], PodName | None] | None:
-    """Return the daemon's document and its Pod if the line names it, or None if this is another line."""
+    """Return the daemon's document, and its Pod or None. Return None for a line that is not the daemon's."""
     pod: PodName | None = None
     if match := _PREFIX.fullmatch(line):
         pod, line = PodName(match["pod"]), match["text"]
@@ -163,7 +163,7 @@ def _number(value: Any) -> int | None:
 
 
 def _seconds(value: Any) -> float | None:
-    """Return the time. A time whose year in UTC is before 1 or after 9999 is not known."""
+    """Return the time in Unix seconds, or None if it is invalid, or if its year in UTC is not in 1 to 9999."""
     try:
         return datetime.fromisoformat(value).astimezone(UTC).timestamp()
     except (TypeError, ValueError, OverflowError):

@@ -1,9 +1,9 @@
 """
 Join log records and CloudTrail records to sessions, and name the Pod of each session. Pure.
 
-Rule: the source of each statement is kept, because a session name is chosen by the client, and the subject is signed by
-the cluster. The Pod of a session comes from the log of its sidecar, or else from the session name if its namespace is
-that of the signed subject.
+Rule: a session keeps the source of its Pod's name, because the client chooses the session name, but the cluster signs
+the token's subject. The Pod's name comes from the log of its sidecar. Without a log, it comes from the session name, if
+that name begins with the namespace in the signed subject.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +20,9 @@ class Session(NamedTuple):
     """
     The use of one access key.
 
-    `pod` is the Pod, and `pod_source` is `log` or `session name`. `other_pods` are the other Pods whose logs have the
-    key, because any program can write a line about a key. `service_account` is from the signed subject. `chain` is the
-    access key that assumed this role in a chain, or empty.
+    `pod` is None if the Pod is not known. Otherwise, `pod_source` is `log` or `session name`. `other_pods` are the
+    other Pods whose logs contain the key, because any program can write a line about a key. `service_account` is from
+    the signed subject. `chain` is the access key that assumed this role in a chain, or empty.
     """
 
     access_key_id: str
@@ -43,7 +43,7 @@ class Session(NamedTuple):
 
     @property
     def foreign_uses(self) -> tuple[Used, ...]:
-        """The calls from another IP address than that of the exchange, except calls by AWS services."""
+        """The calls from other IP addresses than that of the exchange, if known. Calls by AWS services do not count."""
         if not self.source_ip:
             return ()
         return tuple(use for use in self.uses if use.source_ip not in {self.source_ip, ""} and not _is_service(use))
@@ -95,7 +95,7 @@ def _session(key: str, own: Sequence[LogRecord], trail: Sequence[Record]) -> Ses
 
 
 def _from_uses(uses: Sequence[Used]) -> tuple[str, str]:
-    """Return the role and the session in the ARN of an assumed role: …:assumed-role/ROLE/SESSION."""
+    """Return the role's ARN and the session name from …:assumed-role/ROLE/SESSION, or empty texts without a call."""
     if not uses:
         return "", ""
     prefix, _, rest = uses[0].session_arn.partition(":assumed-role/")
@@ -130,7 +130,7 @@ def _with_pod(session: Session, logged: Sequence[PodName]) -> Session:
 
 
 def _distinct(pods: Sequence[PodName]) -> list[PodName]:
-    """Return each Pod once, first those with a namespace. A name without a namespace can be one of those."""
+    """Return each Pod once. A Pod without a namespace is omitted if another Pod has the same name and a namespace."""
     complete = list(dict.fromkeys(pod for pod in pods if pod.namespace))
     names = {pod.name for pod in complete}
     return complete + list(dict.fromkeys(pod for pod in pods if not pod.namespace and pod.name not in names))

@@ -1,4 +1,4 @@
-"""Read what a person wants to attribute: an access key ID, an ARN, or a role session name. Pure."""
+"""Parse the argument WHO of `irsa-sidecar who`: an access key ID, an ARN, or a role session name. Pure."""
 
 import re
 from typing import NamedTuple
@@ -24,7 +24,7 @@ def parse_target(text: str) -> Target:
     """
     Return the target that the text names.
 
-    Raises ConfigurationError if it is none of the known forms.
+    Raises ConfigurationError if the text has none of the known forms.
     """
     if match := _ASSUMED_ROLE.fullmatch(text):
         return Target(role_name=match["role"], session_name=match["session"])

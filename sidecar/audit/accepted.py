@@ -1,8 +1,8 @@
 """
 Read the file of accepted findings, `.irsa-sidecar-audit.yaml`, and the baseline. Pure.
 
-Rule: each entry names a rule, an object, a reason and an end date. An entry without them is an error, because nobody
-would remember why the finding was accepted.
+Rule: each entry names a rule, an object, a reason and an end date. An entry that lacks one of them is an error, because
+otherwise nobody would remember why the finding was accepted.
 """
 
 import json
@@ -24,7 +24,7 @@ class Acceptance(NamedTuple):
     """
     An accepted finding. `subject` is the object as the report shows it, and may have `*` as a wildcard.
 
-    `until` is the end in Unix seconds. `line` is the entry's line in the file.
+    `until` is the end of the acceptance's last day, in Unix seconds. `line` is the entry's line in the file.
     """
 
     rule: str

@@ -1,7 +1,7 @@
 """
 Reduce the responses of IAM, EKS and EC2 to the inventory. Pure.
 
-A response that is not in AWS's form raises KeyError, TypeError or AttributeError.
+A response that is not in AWS's form raises KeyError, TypeError, AttributeError or ValueError.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ def is_service_linked(role_arn: str) -> bool:
 
 
 def role(document: Response) -> Role:
-    """Return the role of ListRoles, which reports neither the boundary nor the last use."""
+    """Return the role from an item of ListRoles, which contains neither the boundary nor the last use."""
     return Role(
         arn=document["Arn"],
         trust_policy=_policy(document.get("AssumeRolePolicyDocument")),
@@ -31,7 +31,7 @@ def role(document: Response) -> Role:
 
 
 def detailed_role(document: Response, attached: Iterable[Response], inline: Iterable[str]) -> Role:
-    """Return the role of GetRole with its attached and inline permissions policies."""
+    """Return the role from the response of GetRole, with its attached and inline permissions policies."""
     listed = role(document)
     return Role(
         arn=listed.arn,
@@ -58,7 +58,7 @@ def provider(arn: str, document: Response) -> OidcProvider:
 
 
 def association(document: Response) -> Association:
-    """Return the association of ListPodIdentityAssociations or DescribePodIdentityAssociation."""
+    """Return the association from an item of ListPodIdentityAssociations, or from DescribePodIdentityAssociation."""
     return Association(
         document["namespace"],
         document["serviceAccount"],
@@ -79,7 +79,7 @@ def instance(document: Response) -> Instance:
 
 
 def _policy(document: Any) -> dict[str, Any]:
-    """Return the trust policy. botocore decodes IAM's percent-encoded JSON into a dict."""
+    """Return the trust policy, or an empty one if there is none. botocore decodes IAM's percent-encoded JSON."""
     return dict(document) if isinstance(document, Mapping) else {}
 
 

@@ -1,8 +1,9 @@
 """
 Read the account's roles, OIDC providers and Pod Identity associations, and the nodes' instances.
 
-Rule: every call only reads. A part that cannot be read becomes a problem in the inventory, and the other parts are read
-anyway. At most MAX_CALLS calls run at once, and botocore waits and retries if AWS throttles them.
+Rule: every call only reads. A part that cannot be read becomes a problem in the inventory. The other parts are still
+read, unless the account itself is unknown. At most MAX_CALLS calls run at once, and botocore waits and retries if AWS
+throttles them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sidecar.setup.aws import Aws
 
 MAX_CALLS = 10
-"""Calls at the same time. IAM throttles an account at about 20 read calls per second of one operation."""
+"""Maximum number of concurrent calls. IAM allows about 20 calls of one read operation per second and account."""
 
 INSTANCES_PER_CALL = 100
 
@@ -56,7 +57,7 @@ _Kept = TypeVar("_Kept")
 
 
 async def read_account(aws: "Aws", cluster: Cluster, progress: Progress) -> Account:
-    """Return the account that `aws` has credentials for. Errors become problems in it."""
+    """Return the account of the credentials in `aws`. The account's `problems` contain the errors."""
     reader = _Reader(aws, progress)
     caller = await reader.part(CALLER, aws.account)
     if caller is None:
@@ -96,7 +97,7 @@ class _Reader:
         """
         Return the result of `call` for each item, in order, or None for an item that could not be read.
 
-        Items with the same problem are recorded once, with their number.
+        If several items have the same problem, it is recorded once, with the number of items.
         """
         results: list[_Kept | None] = [None] * len(items)
         before, done = len(self.problems), 0
@@ -114,7 +115,7 @@ class _Reader:
         return results
 
     async def roles(self, cluster: Cluster) -> Iterable[Role]:
-        """Return all roles. The roles that concern the cluster have details."""
+        """Return all roles except service-linked roles. GetRole is called only for roles that concern the cluster."""
         roles = await self.part(ROLES, self._list_roles) or []
         named = _named_roles(cluster)
         concerned = [role for role in roles if role.arn in named or names_issuer(role.trust_policy, cluster.issuer)]
@@ -181,7 +182,7 @@ def _named_roles(cluster: Cluster) -> frozenset[str]:
 
 
 def _joined(problems: Iterable[Problem], total: int) -> list[Problem]:
-    """Return one problem for each fix and error, because one missing permission affects every item."""
+    """Return one problem for each pair of error and fix, because one missing permission affects every item."""
     found: dict[tuple[str, str], list[Problem]] = {}
     for each in problems:
         found.setdefault((each.reason.partition(":")[0], each.fix), []).append(each)

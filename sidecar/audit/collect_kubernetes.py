@@ -33,11 +33,11 @@ PAGE_ITEMS = 500
 """Number of items in one page, as in kubectl's default chunk size."""
 
 Progress = Callable[[str], None]
-"""A function that shows a text such as `1,500 Pods`."""
+"""A function that shows a text such as `1,500 Kubernetes Pods`."""
 
 
 class Kind(NamedTuple):
-    """A kind of object to read: its part of the inventory, its field of Cluster, its path, and its reduction."""
+    """A kind of object to read. `keep` reduces one document, and its results are stored in `field` of Cluster."""
 
     part: str
     field: str

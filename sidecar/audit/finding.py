@@ -16,9 +16,9 @@ class Severity(Enum):
     """The severity of a finding. The names are those of SARIF 2.1.0, section 3.27.10."""
 
     ERROR = "error"
-    """An application has no credentials, or will have none after its next restart. Or the audit could not run."""
+    """An application has no credentials, or will have none after its next restart. Or the audit lacks a source."""
     WARNING = "warning"
-    """A person or a program can obtain credentials that are not meant for it."""
+    """Somebody can obtain credentials that are not meant for them, or a part of the audit is missing."""
     NOTE = "note"
     """Nothing is broken, but the object can be removed or improved."""
 
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     A problem of one object.
 
     `problem` and `next_step` are sentences without the final full stop. They hold no secrets. They quote names that
-    other people chose, so every output escapes them. `path` are the objects from the ServiceAccount to the subject.
+    other people chose, so every output escapes them.
     """
 
     rule: str
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """The rule and the object. The text is not a part, because it changes with the state of other objects."""
+        """The rule and the object, without the problem's text, which changes with the state of other objects."""
         return f"{self.rule} {self.subject}"
 
 

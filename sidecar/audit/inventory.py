@@ -1,8 +1,8 @@
 """
 Define the inventory: the objects of one cluster and one account that the rules use. Pure.
 
-Rule: an inventory holds no secret. It holds the values only of the variables in VALUES_KEPT. Of any other variable it
-holds the name, and the Secret that the variable uses.
+Rule: an inventory holds no secret. It holds values only for the variables in VALUES_KEPT. For other variables of AWS
+and irsa-sidecar, it holds the name, and the name of the Secret with the value.
 
 `audit --save` writes the inventory as JSON, and `audit --from` reads it. A field that is added later needs a default.
 """
@@ -33,7 +33,7 @@ SERVICE_ACCOUNTS, PODS = "Kubernetes ServiceAccounts", "Kubernetes Pods"
 NETWORK_POLICIES, NODES, ISSUER = "Kubernetes NetworkPolicies", "Kubernetes Nodes", "cluster issuer"
 ROLES, PROVIDERS, CALLER = "IAM roles", "IAM OIDC providers", "AWS account"
 ASSOCIATIONS, INSTANCES = "EKS Pod Identity associations", "EC2 instances"
-"""Names of the parts that are read with one list each. A part that could not be read is in `problems`."""
+"""Names of the parts of an inventory. `Problem.part` is one of them, or a text that contains one."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -48,7 +48,8 @@ class ServiceAccount(msgspec.Struct, frozen=True):
     """
     A ServiceAccount of the cluster.
 
-    `annotations` has the values of the annotations that injection reads. The other annotations have empty values.
+    `annotations` has the values of the annotations that irsa-sidecar or Amazon's webhook reads. The other annotations
+    have empty values.
     """
 
     namespace: str
@@ -87,7 +88,7 @@ class Container(msgspec.Struct, frozen=True):
 
 
 class TokenVolume(msgspec.Struct, frozen=True):
-    """A volume with a service account token for another audience than the API server's."""
+    """A volume with a service account token that has an explicit audience."""
 
     name: str
     audience: str
@@ -98,8 +99,8 @@ class Pod(msgspec.Struct, frozen=True):
     """
     A Pod of the cluster.
 
-    `owner` is the kind and name of the workload that created the Pod, or empty. `annotations` has only values of our
-    annotations. `created_at` is in Unix seconds. `is_finished` is true if all containers of the Pod have ended.
+    `owner` is the kind and name of the workload that created the Pod, or empty. `annotations` has values as in
+    ServiceAccount. `created_at` is in Unix seconds. `is_finished` is true if all containers of the Pod have ended.
     """
 
     namespace: str
@@ -125,7 +126,7 @@ class LabelRequirement(msgspec.Struct, frozen=True):
 
 
 class EgressPolicy(msgspec.Struct, frozen=True):
-    """A network policy that restricts outgoing traffic of the Pods that its selector matches."""
+    """A network policy that restricts the outgoing traffic of the Pods that its selector matches."""
 
     namespace: str
     name: str
@@ -146,7 +147,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     The objects of one cluster.
 
     `name` is the name of the EKS cluster, or empty. `issuer_thumbprint` is the thumbprint that the OIDC provider needs,
-    or empty if a public authority issued the certificate of the issuer's server, or if it was not checked.
+    or empty if a public authority issued the certificate of the issuer's server, or if nobody checked the certificate.
     """
 
     version: int = VERSION
@@ -174,8 +175,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     An IAM role. `trust_policy` is the parsed document.
 
     `last_used_at` is None if IAM reports no use in its tracking period of 400 days. `boundary` is the ARN of the
-    permissions boundary, or empty. `is_detailed` is true if GetRole succeeded. Without it, boundary, last use and
-    policies are not known.
+    permissions boundary, or empty. `is_detailed` is true if all calls for the role succeeded. Otherwise, the boundary,
+    the last use and the policies are not known.
     """
 
     arn: str

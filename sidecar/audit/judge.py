@@ -29,9 +29,9 @@ class AuditReport(NamedTuple):
     """
     The result of one audit.
 
-    `findings` are the new findings, `known` are in the baseline, and a person accepted `accepted`. `unused` are the
-    entries of the file that match no finding, and `ended` the entries whose date has passed. `unread` has the parts of
-    the cluster and the account that could not be read.
+    `findings` are the new findings, `known` are the findings in the baseline, and `accepted` are the findings that a
+    person accepted. `unused` has the acceptances that match no finding, and `ended` the acceptances whose date has
+    passed. `unread` has the names of the parts that could not be read.
     """
 
     context: str
@@ -97,7 +97,8 @@ def _findings(rule: Rule, relations: Relations) -> Iterable[Finding]:
     """
     Return the rule's findings.
 
-    Objects come from outside, so a rule may raise. Such an error must not hide the findings of other rules.
+    An object from outside can cause an error in a rule. The error becomes a finding, so that the findings of other
+    rules remain visible.
     """
     try:
         return list(rule.findings(relations))

@@ -2,7 +2,7 @@
 Reduce the API server's documents to the inventory. Pure.
 
 Rule: the result of each function has a bounded size, because names and values in documents are other people's text. A
-document that is not in the API's form raises KeyError, TypeError or AttributeError.
+document that is not in the API's form raises KeyError, TypeError, AttributeError or ValueError.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -110,7 +110,11 @@ def _name(text: Any) -> str:
 
 
 def _owner(metadata: Document) -> str:
-    """Return the kind and name of the workload. A Deployment's Pods belong to a ReplicaSet with a hash in its name."""
+    """
+    Return the kind and name of the workload, or an empty text if the Pod has no controller.
+
+    A Deployment's Pods belong to a ReplicaSet with a hash in its name.
+    """
     controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
     if controller is None:
         return ""
@@ -154,7 +158,7 @@ def _secrets(documents: Iterable[Document]) -> Iterator[str]:
 
 
 def _token_volumes(volumes: Iterable[Document]) -> Iterator[TokenVolume]:
-    """Yield the projected tokens with an audience of their own."""
+    """Yield the projected tokens that have an explicit audience."""
     for volume in volumes:
         for source in (volume.get("projected") or {}).get("sources") or ():
             token = source.get("serviceAccountToken") or {}
@@ -193,5 +197,5 @@ def _is_metadata_port(port: Document) -> bool:
     if first is None:
         return True
     if isinstance(first, str):
-        return False  # a named port is a container's, and the metadata service is not in a container
+        return False  # a named port is a port of a container, and the metadata service does not run in a container
     return bool(first <= METADATA_PORT <= (port.get("endPort") or first))

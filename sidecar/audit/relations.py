@@ -191,14 +191,14 @@ class Relations:
                 yield statement
 
     def decide(self, role_arn: str, token: Token) -> Decision:
-        """Return whether the role's trust policy accepts the token."""
+        """Return the decision of the role's trust policy on the token, with the reason."""
         policy = self.policies.get(role_arn)
         if policy is None:
             return Decision(is_allowed=False, reason=f"no statement allows {self.provider_arn}")
         return self._evaluate(policy, token)
 
     def is_denied(self, role_arn: str, token: Token) -> bool:
-        """Return whether the role's trust policy would accept the token without its Deny statements."""
+        """Return whether the role's trust policy rejects the token only because of its Deny statements."""
         policy = self.policies.get(role_arn)
         if policy is None or self._evaluate(policy, token).is_allowed:
             return False
@@ -219,7 +219,8 @@ class Relations:
         """
         Yield the ServiceAccounts that the role's statements can accept.
 
-        For most roles, these are the few that the policy names. So a large cluster needs no evaluation for each pair.
+        Most policies name a few ServiceAccounts, so a large cluster needs no evaluation of every ServiceAccount with
+        every role.
         """
         named: set[str] = set()
         for statement in self.statements(arn):
@@ -277,7 +278,11 @@ def identities_of(pod: Pod, container: Container) -> frozenset[Identity]:
 
 
 def role_in_use(pod: Pod) -> str | None:
-    """Return the role that the Pod's variables name: the sidecar's, or that of an application with IRSA."""
+    """
+    Return the value of AWS_ROLE_ARN in the Pod, or None if no container has it.
+
+    In a Pod with the sidecar, only the sidecar's variables count.
+    """
     sidecar = sidecar_of(pod)
     for container in [sidecar] if sidecar else pod.containers:
         for variable in container.variables:

@@ -1,7 +1,7 @@
 """
 Run one audit: read or load the inventory, judge it, and format the report.
 
-Rule: the audit changes nothing in the cluster and the account.
+Rule: the audit changes nothing in the cluster or the account.
 """
 
 import os
@@ -69,7 +69,7 @@ def eks_cluster_name(context: str) -> str:
 
 
 async def _with_issuer(cluster: Cluster, sources: Sources) -> Cluster:
-    """Return the cluster with the issuer of --issuer, and with the issuer's thumbprint for --ca-file."""
+    """Return the cluster with the issuer of --issuer, if given. If --ca-file is given, add the issuer's thumbprint."""
     issuer = sources.issuer or cluster.issuer
     thumbprint, problems = "", cluster.problems
     if sources.ca_file and issuer:
@@ -99,9 +99,9 @@ def read_known(accepted_path: str | None, baseline_path: str | None) -> Known:
     """
     Read the files of accepted findings and of the baseline.
 
-    Without a path, the file FILE in the working directory is read if it exists.
+    Without `accepted_path`, the file FILE in the working directory is read if it exists.
 
-    Raises ConfigurationError if a file cannot be read.
+    Raises ConfigurationError if a file cannot be read or is invalid.
     """
     path = accepted_path or (FILE if os.path.exists(FILE) else None)
     acceptances: tuple[Acceptance, ...] = ()

@@ -1,5 +1,5 @@
 """
-Save an inventory in a directory, and read it again, so that an audit can run without access to cluster and account.
+Save an inventory in a directory and load it, so that an audit can run without access to the cluster and the account.
 
 Rule: the files are readable only by their owner, because the inventory lists every weak role of an account.
 """
@@ -23,7 +23,7 @@ _Part = TypeVar("_Part", Cluster, Account)
 
 def save(inventory: Inventory, directory: str) -> None:
     """
-    Write both files into the directory, which is created.
+    Write both files into the directory. A missing directory is created.
 
     Raises ConfigurationError if the directory is not writable.
     """
@@ -68,7 +68,7 @@ def _read(directory: str, name: str, kind: type[_Part]) -> _Part:
         raise ConfigurationError(
             f"--from is {directory}: {name} cannot be read ({exc.strerror or exc})", fix=fix, setting="--from"
         ) from exc
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:  # a ValueError for text that is not UTF-8
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:  # text that is not UTF-8 causes a ValueError
         raise ConfigurationError(
             f"--from is {directory}: {name} is not a saved inventory ({exc})", fix=fix, setting="--from"
         ) from exc

@@ -60,7 +60,7 @@ def private_directory() -> Iterator[str]:
     """
     Create a directory for this user only, and remove it after the block.
 
-    Raises ConfigurationError if that fails.
+    Raises ConfigurationError if the directory cannot be created.
     """
     try:
         directory = tempfile.TemporaryDirectory(prefix="irsa-sidecar-")
@@ -72,8 +72,8 @@ def private_directory() -> Iterator[str]:
 
 def _no_place(exc: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}, and the secret cannot be written there or to the default "
-        f"directories ({exc.strerror or exc})",
+        f"TMPDIR is {os.environ.get('TMPDIR', 'not set')}: no temporary directory can store the secret "
+        f"({exc.strerror or exc})",
         fix="Set TMPDIR to a directory with free space that this user may write",
         setting="TMPDIR",
     )
@@ -101,7 +101,8 @@ async def with_daemon(
 
     The secret is in the configured file, or in a temporary one. `on_start` is called before the daemon runs.
 
-    Raises ConfigurationError for a setting, or SidecarError with the reason if there are no credentials in time.
+    Raises ConfigurationError if a setting is invalid, or SidecarError with the reason if there are no credentials in
+    time.
     """
     with private_directory() as directory:
         secret_file = keep_secret(config.authorization_token_file, directory)
@@ -143,7 +144,7 @@ def keep_secret(path: str | None, directory: str) -> str:
     """
     Create a secret in the file at `path`, or in a new file in `directory`. Return the path.
 
-    As in `run`, a secret that irsa-sidecar did not create is kept, and any other content is never replaced.
+    As in `run`, an existing file at `path` is changed only if it contains an older secret of irsa-sidecar.
 
     Raises ConfigurationError if the file cannot be used.
     """
@@ -162,7 +163,8 @@ async def run_application(command: list[str], offer: Offer, extra: Mapping[str, 
     """
     Run the command with the variables for `offer` in its environment.
 
-    Return its exit status, or 128 plus the number of the signal that ended it.
+    Return its exit status, or 128 plus the number of the signal that ended it. If the command cannot start, return 127
+    or 126, as a shell does.
     """
     environment = client_environment(os.environ, offer) | dict(extra or {})
     async with open_signals(FORWARDED) as signals:

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 _ARGUMENTS = ("-m", "webbrowser")
-"""The module of the standard library that finds the user's browser, as a process of its own."""
+"""Arguments of Python for a process that finds and starts the user's browser, with the standard library's module."""
 
 
 def open_browser(url: str, signal_mask: Sequence[int]) -> int:
     """
-    Start the browser with these blocked signals, and return the process id of its starter.
+    Start a process that opens `url` in the browser, and return the id of this process. `signal_mask` is its mask.
 
     Other users of the machine can see `url` in the list of processes.
 

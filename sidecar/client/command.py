@@ -62,7 +62,7 @@ class Command:
             return False
 
     def _reap(self) -> None:
-        """Reap each child that has ended."""
+        """Reap the command if it has ended. Process 1 reaps every child that has ended."""
         which = -1 if os.getpid() == 1 else self.pid
         while self._status is None or which == -1:
             try:

@@ -71,6 +71,6 @@ def client_environment(environ: Mapping[str, str], offer: Offer) -> dict[str, st
 
 
 def with_loopback(no_proxy: str) -> str:
-    """Return the list with 127.0.0.1. A lone `*` stays alone, because curl and Python read only that as all hosts."""
+    """Return the list with 127.0.0.1. A lone `*` is not changed, because curl and Python ignore a `*` in a list."""
     names = [name.strip() for name in no_proxy.split(",")]
     return no_proxy if names == ["*"] or "127.0.0.1" in names else ",".join(filter(None, [no_proxy, "127.0.0.1"]))

@@ -20,7 +20,7 @@ async def exchange_once(environ: Mapping[str, str]) -> Credentials:
     """
     Return the credentials of one exchange.
 
-    Raises SidecarError, whose message contains the next step.
+    Raises SidecarError with the next step if a setting is invalid, the token is unreadable or the exchange fails.
     """
     from sidecar.daemon.setting_checks import all_reported  # noqa: PLC0415  for one exchange of a command
 

@@ -24,9 +24,10 @@ async def wait_for_credentials(
     roles: ServedRoles, wait_seconds: float = WAIT_SECONDS, *, report: Callable[[str], object] = remark
 ) -> None:
     """
-    Wait until every role has credentials, at least until each role has tried once.
+    Wait until every role has credentials. `report` is called with each new reason for the wait.
 
-    `report` is called with each new reason.
+    The wait can exceed `wait_seconds` while no role has completed its first attempt.
+
     Raises SidecarError with the reason after `wait_seconds`, or earlier if waiting does not help.
     """
     give_up_at = trio.current_time() + wait_seconds
@@ -44,7 +45,7 @@ async def wait_for_credentials(
 
 async def wait_for_attempts(roles: ServedRoles, wait_seconds: float = WAIT_SECONDS) -> None:
     """
-    Wait until every role has tried once, with or without success, to show how an SDK reacts.
+    Wait until the first attempt of every role has succeeded or failed.
 
     Raises SidecarError if an attempt does not end in time.
     """

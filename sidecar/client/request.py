@@ -1,8 +1,8 @@
 """
 Send one GET to a daemon on this machine over a plain socket.
 
-A probe starts a process that sends this request every second, and an SDK starts such a process for each refresh. The
-import of an HTTP library would take most of the run time of these processes.
+The kubelet's probe starts a process with this request every second, and an SDK starts one for each refresh. The import
+of an HTTP library would take most of the run time of these processes.
 """
 
 import re
@@ -50,7 +50,7 @@ def get(address: tuple[str, int], path: str, seconds: float, *, authorization: s
                 raise ConnectionError(f"the response has more than {MAX_RESPONSE_BYTES} bytes")
     head, _, body = received.partition(b"\r\n\r\n")
     if not (status := _STATUS_LINE.match(head)):
-        raise ConnectionError("what listens there does not speak HTTP")
+        raise ConnectionError("the response is not HTTP")
     return Response(int(status[1]), body)
 
 

@@ -72,7 +72,7 @@ class Signals:
 
     @contextmanager
     def listen(self, *, for_command: bool = False) -> Iterator[trio.MemoryReceiveChannel[Received]]:
-        """Receive every signal until the block ends. Signals in IGNORED_BY_DEFAULT arrive only `for_command`."""
+        """Receive signals until the block ends. Those in IGNORED_BY_DEFAULT arrive only if `for_command` is true."""
         send, receive = trio.open_memory_channel[Received](math.inf)
         self._listeners.append((send, for_command))
         try:

@@ -66,7 +66,7 @@ def parse_roles(
 
     The list of roles is under `roles:`, or it is the whole text, as in a Pod's annotation.
 
-    Raises ConfigurationError if the text contains no valid roles.
+    Raises ConfigurationError if the text contains no roles, or if a role is invalid.
     """
     with reading(path):
         root = compose(content, path, max_depth=max_depth)
@@ -90,18 +90,18 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
 
 _policy_arn = matching(
     r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\x21-\x7e]{1,2000}",
-    "the ARN of an IAM policy, as arn:aws:iam::aws:policy/ReadOnlyAccess",
+    "the ARN of an IAM policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess",
 )
 _role_name = matching(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
-    "1 to 64 letters, digits and _.-, because it is in a path, starting with a letter or digit",
+    "1 to 64 letters, digits and _.-, starting with a letter, a digit or _, because the name is part of a path",
 )
 _source_identity = matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits and _+=,.@-")
 _external_id = matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")
 
 
 def _chained_duration(place: Place, node: Node) -> int:
-    limits = f"{MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, the most that IAM gives a chained role"
+    limits = f"{MIN_DURATION_SECONDS} to {MAX_CHAINED_SECONDS}, the maximum of STS for a chained role"
     return parse_whole_number(str(place), read_text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
 
 

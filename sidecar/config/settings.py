@@ -137,7 +137,7 @@ SETTINGS = (
             "YAML file with several roles, each on its own path; read again when it changes"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
             "regions whose STS the daemon calls, in this order, while the STS of AWS_REGION is down; "
-            "that STS then receives the token"),
+            "the STS of the fallback region then receives the token"),
     Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
             "address for clients that support only EC2's metadata service; serves the role default without a secret"),
     Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, parse_path, "FILE",
@@ -246,7 +246,7 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
 
 def _check_signing_region(role: Role, sts: StsSettings) -> None:
     """
-    Raise ConfigurationError if the role has a chain and no signing region is set.
+    Raise ConfigurationError if there is no valid region for the signatures of a role with a chain.
 
     Each AssumeRole in a chain is signed for a region, even if the URL of STS is set.
     """

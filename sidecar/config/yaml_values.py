@@ -72,7 +72,7 @@ def _key(place: Place, node: Node) -> str:
 
 
 def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Reader:
-    """Return a reader of a list. It counts the items before it reads them, because aliases can repeat them often."""
+    """Return a reader of a list. The reader counts the items first, because aliases can repeat an item many times."""
 
     def read(place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -172,7 +172,7 @@ def _plain(place: Place, node: Node, left: list[int]) -> Any:
 
 
 def _whole_number(text: str) -> int | str:
-    """Return the number, or the text unless it has 1 to 18 digits. Other programs may reject longer numbers."""
+    """Return a number for a text of 1 to 18 digits, else the text. Other programs may reject longer numbers."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text
 
 

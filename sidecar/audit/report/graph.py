@@ -17,14 +17,14 @@ MAX_NODES = 400
 """Largest number of nodes of one column. Beyond it, only nodes with findings are drawn, up to this number."""
 
 COLUMN_WIDTH, COLUMN_GAP, ROW, BOX = 300, 90, 30, 22
-"""Sizes in pixels: of a column, between columns, of a row, and the height of a node."""
+"""Sizes in pixels: width of a column, gap between columns, height of a row, and height of a node."""
 
 MAX_LABEL = 44
 """Longest label in characters. A longer label is cut in the middle and is complete in the node's tooltip."""
 
 
 class Node(NamedTuple):
-    """One box: its column from 0 to 2, its full name, and the severity of its worst finding."""
+    """One box: its column from 0 to 2, its full name, and the severity of its worst finding, if it has one."""
 
     column: int
     name: str
@@ -76,7 +76,11 @@ def _limited(edges: set[tuple[Node, Node]]) -> Graph:
 
 
 def _untangled(columns: list[list[Node]], edges: set[tuple[Node, Node]]) -> list[list[Node]]:
-    """Return the columns with the worst findings first, and with each node near the first one that leads to it."""
+    """
+    Return the columns in an order in which few edges cross.
+
+    The first column begins with the worst findings. The other columns follow the order of the column before them.
+    """
     worst: dict[Node, int] = {node: _rank(node) for column in columns for node in column}
     for before, after in edges:
         if before.column == 0:

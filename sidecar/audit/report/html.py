@@ -2,8 +2,8 @@
 Format a report as one HTML page for a browser. Pure.
 
 Rule: the page loads nothing, not even from its own directory, and its Content-Security-Policy allows only the style
-sheet and the script inside it, by their hashes. Every text from the report is escaped for a terminal first and for HTML
-then, so that invisible and reordering characters are visible.
+sheet and the script inside it, by their hashes. Every text from the report is escaped first for a terminal and then for
+HTML, so that invisible and reordering characters are visible.
 """
 
 import base64
@@ -152,7 +152,7 @@ def _subject(subject: Subject) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return the text with a capital letter and a full stop, as a cell has no words before it."""
+    """Return the text with a capital letter and a full stop."""
     return sentences(_text(text[:1].upper() + text[1:]))
 
 

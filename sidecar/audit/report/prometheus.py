@@ -1,7 +1,7 @@
 """
 Format a report as metrics in Prometheus' text format, for the textfile collector or a Pushgateway. Pure.
 
-Rule: labels hold the rule and the severity only, so the number of series does not grow with the cluster.
+Rule: labels hold only rules, severities and kinds of objects, so the number of series does not grow with the cluster.
 """
 
 from collections import Counter

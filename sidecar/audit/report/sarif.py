@@ -2,7 +2,7 @@
 Format a report as SARIF 2.1.0 (OASIS standard). Pure.
 
 Code scanners need a file for each result, and the objects of an audit have none. So each object's name is a logical
-location, and an artificial file name is its physical location, because GitHub rejects a result without one.
+location. An artificial file name is its physical location, because GitHub rejects a result without a file name.
 """
 
 import hashlib

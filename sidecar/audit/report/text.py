@@ -55,9 +55,9 @@ def _summary(report: AuditReport, *, colours: bool) -> Iterator[str]:
     if report.unread:
         yield printable(f"Not read: {', '.join(report.unread)}. Rules that need these parts report nothing.")
     for each in report.ended:
-        yield printable(f"Line {each.line} of the accepted findings has ended: {each.rule} {each.subject}")
+        yield printable(f"The acceptance in line {each.line} has expired: {each.rule} {each.subject}")
     for each in report.unused:
-        yield printable(f"Line {each.line} of the accepted findings matches nothing: {each.rule} {each.subject}")
+        yield printable(f"The acceptance in line {each.line} matches no finding: {each.rule} {each.subject}")
 
 
 def _rule(rule_id: str, findings: list[Finding], width: int, *, colours: bool, is_verbose: bool) -> Iterator[str]:

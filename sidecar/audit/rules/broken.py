@@ -32,9 +32,9 @@ def _provider_missing(relations: Relations) -> Iterator[Problem]:
     if relations.is_read(PROVIDERS) and relations.cluster.issuer and users and relations.provider is None:
         yield Problem(
             Subject("OidcProvider", relations.provider_arn),
-            f"account {relations.account.account_id} has no OIDC provider for the issuer {relations.cluster.issuer}, "
-            f"and {counted(len(users), 'ServiceAccount')} use it: {listed(users)}",
-            f"Create it: irsa-sidecar setup oidc-provider --issuer {relations.cluster.issuer}",
+            f"account {relations.account.account_id} has no OIDC provider for the issuer {relations.cluster.issuer} "
+            f"of {counted(len(users), 'ServiceAccount')}: {listed(users)}",
+            f"Create the provider: irsa-sidecar setup oidc-provider --issuer {relations.cluster.issuer}",
         )
 
 
@@ -58,8 +58,8 @@ def _provider_audience(relations: Relations) -> Iterator[Problem]:
         if audience not in provider.client_ids:
             yield Problem(
                 Subject("OidcProvider", provider.arn),
-                f"the provider does not accept the audience {audience}, which {listed(names)} use; it accepts "
-                f"{listed(provider.client_ids) or 'none'}",
+                f"the provider does not accept the audience {audience} of {listed(names)}. It accepts "
+                f"{listed(provider.client_ids) or 'no audience'}",
                 f"Add {audience} to the provider's client IDs: irsa-sidecar setup oidc-provider",
             )
 
@@ -70,7 +70,7 @@ def _provider_thumbprint(relations: Relations) -> Iterator[Problem]:
         yield Problem(
             Subject("OidcProvider", provider.arn),
             f"no public authority issued the certificate of {relations.cluster.issuer}, and the provider does not have "
-            "the thumbprint of its authority",
+            "the certificate's thumbprint",
             f"Add the thumbprint {wanted} to the provider: irsa-sidecar setup oidc-provider --ca-file",
         )
 
@@ -116,7 +116,8 @@ def _trust_fix(relations: Relations, role_arn: str, key: Key) -> str:
     if relations.is_denied(role_arn, token_of(relations.service_accounts[key])):
         return "If the ServiceAccount may use the role, change the statement that denies it"
     name = relations.roles[role_arn].name
-    return f"If it may use the role, add it: irsa-sidecar setup role {name} --service-account {key[0]}/{key[1]}"
+    command = f"irsa-sidecar setup role {name} --service-account {key[0]}/{key[1]}"
+    return f"If the ServiceAccount may use the role, add it to the trust policy: {command}"
 
 
 def _association_role(relations: Relations) -> Iterator[Problem]:
@@ -163,7 +164,7 @@ def _misnamed(pod: Pod) -> tuple[str, str] | None:
 
 
 def _stale_pod(relations: Relations) -> Iterator[Problem]:
-    """Find Pods that were created before their annotation changed: injection reads the annotation only then."""
+    """Find Pods with an older role than the annotation names. Injection reads the annotation only for a new Pod."""
     stale = [pod for pod in relations.running_pods if _current_role(relations, pod) not in {None, role_in_use(pod)}]
     for workload in workloads(pod for pod in stale if role_in_use(pod)):
         pod = workload.pods[0]
@@ -265,14 +266,14 @@ RULES = (
         "broken.association-role",
         Severity.ERROR,
         "the role of an EKS Pod Identity association does not exist",
-        "EKS accepts an association whose role is later deleted. Its Pods then get no credentials.",
+        "EKS keeps an association whose role was deleted. The Pods of its ServiceAccount get no credentials.",
         _association_role,
     ),
     Rule(
         "broken.misspelt-annotation",
         Severity.ERROR,
         "a ServiceAccount has an annotation that looks like the one for the role",
-        "A misspelt annotation has no effect and causes no error. Its Pods use the node's role.",
+        "A misspelt annotation has no effect and causes no error. The ServiceAccount's Pods use the node's role.",
         _misspelt_annotation,
     ),
     Rule(
@@ -292,7 +293,7 @@ RULES = (
     Rule(
         "broken.not-injected",
         Severity.ERROR,
-        "Pods asked for the sidecar and did not get it",
+        "Pods request the sidecar but do not have it",
         "Pods that were created while no webhook or policy was installed have no sidecar.",
         _not_injected,
     ),

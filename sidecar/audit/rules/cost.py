@@ -28,7 +28,7 @@ SDK_CALLS_PER_DAY = 24
 """Minimum of one SDK's exchanges per day: one for each session of an hour."""
 
 _DURATION = re.compile("[1-9][0-9]{2,5}")
-"""Pattern for a duration in seconds. Anybody who can create a Pod can write any other text there."""
+"""Pattern for a duration in seconds. Anybody who can create a Pod can set the variable to any other text."""
 
 WORTHWHILE_CALLS = 100
 """Smallest saving, in calls per day, that is reported."""
@@ -49,7 +49,7 @@ class RoleCalls(NamedTuple):
 
 
 def calls_by_role(relations: Relations) -> tuple[RoleCalls, ...]:
-    """Return the calls of each role that a running Pod uses, the most calls first."""
+    """Return the calls of each role that a running Pod uses, in descending order of the calls."""
     pods: dict[str, list[Pod]] = {}
     for pod in relations.running_pods:
         role_arn = role_in_use(pod)
@@ -84,8 +84,8 @@ def _longer_sessions(relations: Relations) -> Iterator[Problem]:
         if saved >= WORTHWHILE_CALLS and each.role_arn in relations.roles:
             yield Problem(
                 Subject("Role", each.role_arn),
-                f"{counted(each.pods, 'Pod')} make about {each.calls_per_day} calls to STS per day, and the longest "
-                f"session that the role allows would need {each.longest_sessions_per_day}",
+                f"about {each.calls_per_day} calls to STS per day for {counted(each.pods, 'Pod')}, but only "
+                f"{each.longest_sessions_per_day} with the longest session that the role allows",
                 "Set the annotation irsa-sidecar.io/duration to max",
             )
 

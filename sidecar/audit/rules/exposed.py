@@ -1,8 +1,8 @@
 """
 Find applications that hold tokens or keys that they do not need, or that can reach the node's role. Pure.
 
-Rule: the metadata service counts as reachable only if the instance's options are known, or if the Pod is on the host
-network. A network policy protects only a Pod that is not on the host network.
+Rule: the metadata service counts as reachable only if the instance's options are known. The hop limit and network
+policies protect only a Pod that is not on the host network.
 """
 
 import re
@@ -129,7 +129,7 @@ def _sources_in(container: Container) -> Iterator[str]:
             yield f"{where} of container {container.name}"
     for secret in container.secrets:
         if all(pattern.search(secret) for pattern in _KEY_SECRET):
-            yield f"Secret {secret} of container {container.name}, by its name"
+            yield f"Secret {secret} of container {container.name} (the Secret's name suggests AWS keys)"
 
 
 def _two_identities(relations: Relations) -> Iterator[Problem]:
@@ -150,7 +150,7 @@ def _two_sources(relations: Relations) -> Iterator[Problem]:
         yield Problem(
             workload.subject,
             workload.problem(f"a container has several sources of credentials: {names}. SDKs differ in their order"),
-            "Remove all but one",
+            "Remove all sources except one",
         )
 
 
@@ -186,7 +186,7 @@ RULES = (
         "exposed.node-role",
         Severity.WARNING,
         "an application with an AWS SDK uses the node's role",
-        "All Pods on the node share the node's role, so its permissions are the sum of what any of them needs.",
+        "All Pods on the node share the node's role, so each Pod has the permissions that any of them needs.",
         _node_role,
     ),
     Rule(

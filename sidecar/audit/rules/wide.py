@@ -46,8 +46,8 @@ def _any_subject(relations: Relations) -> Iterator[Problem]:
             key = issuer_key(relations.cluster.issuer)
             yield Problem(
                 _subject(role),
-                f"any ServiceAccount of the cluster can assume the role, because no statement restricts {key}:sub"
-                + _now(_others(relations, role)),
+                "any ServiceAccount of the cluster can assume the role, because a statement does not restrict "
+                f"{key}:sub" + _now(_others(relations, role)),
                 f"Add a condition StringEquals on {key}:sub with the ServiceAccounts that use the role",
             )
 
@@ -109,7 +109,7 @@ def _shared_role(relations: Relations) -> Iterator[Problem]:
             yield Problem(
                 Subject("Role", role_arn),
                 f"{len(distinct)} ServiceAccounts use the role: {listed(distinct)}",
-                "Create a role for each, so that each application has only the permissions that it needs",
+                "Create a role for each ServiceAccount, so that each application has only the permissions it needs",
             )
 
 
@@ -121,7 +121,7 @@ def _boundary(relations: Relations) -> Iterator[Problem]:
             yield Problem(
                 _subject(role),
                 "the role has no permissions boundary",
-                "Set one: aws iam put-role-permissions-boundary",
+                "Set a boundary: aws iam put-role-permissions-boundary",
             )
 
 

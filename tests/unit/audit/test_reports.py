@@ -289,7 +289,7 @@ def test_acceptance_that_ended_is_named(world: Inventory, report: AuditReport) -
     entry = Acceptance(report.findings[0].rule, "*", "known", NOW.timestamp(), line=3)
     result = judge(world, NOW.timestamp(), Options(), [entry])
     assert (result.ended, result.unused) == ((entry,), ())
-    assert "Line 3 of the accepted findings has ended" in as_text(result, width=100, colours=False)
+    assert "The acceptance in line 3 has expired" in as_text(result, width=100, colours=False)
     assert [each["line"] for each in json.loads(as_json(result))["ended_acceptances"]] == [3]
 
 

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "a too long duration of a step": (
         one(chain=[STEP | {"duration": 3601}]),
         4,
-        "900 to 3600, the most that IAM gives",
+        "900 to 3600, the maximum of STS",
     ),
     "too many steps": (one(chain=[STEP] * 11), 4, "11 steps. Use at most 10"),
     "a transitive tag that is not in the tags": (
