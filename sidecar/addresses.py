@@ -33,7 +33,7 @@ def parse_address(setting: str, text: str) -> tuple[str, int]:
 
     `setting` is the name of the setting in messages. Port 0 means that the kernel chooses a free port.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError if the text has another form.
     """
     host, colon, port = text.strip().rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= _MAX_PORT):

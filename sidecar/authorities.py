@@ -1,8 +1,9 @@
 """
 Choose the authorities that a TLS context for another machine trusts.
 
-Rule: every such context is created here, so all connections trust the same authorities. Certificates are always
-verified. This module imports no HTTP client, because the webhook has another one than `run`.
+Rule: contexts for connections to AWS and to issuers are created here, so these connections trust the same authorities.
+Only a context of `unverified` does not verify certificates. This module imports no HTTP client, because the webhook
+uses a different client from `run`.
 """
 
 import os
@@ -61,7 +62,7 @@ def authorities_in(*, file: str | None = None, text: str | None = None) -> ssl.S
     """
     Return a context that trusts only these authorities, in PEM.
 
-    Raises OSError, or its subclass ssl.SSLError.
+    Raises OSError, or its subclass ssl.SSLError, if the certificates cannot be read.
     """
     return accept_named(ssl.create_default_context(cafile=None if file is None else _regular(file), cadata=text))
 
@@ -112,7 +113,7 @@ def unverified() -> ssl.SSLContext:
 
 def _certifi() -> tuple[str | None, str | None]:
     """
-    Return the file or the folder of certifi's authorities.
+    Return the file and the folder of certifi's authorities. At least one of them is None.
 
     certifi is not imported, because its import loads 0.5 MiB of modules. Only the image has the folder. OpenSSL reads
     from the folder only the authority that it needs (`image/authorities.py`).

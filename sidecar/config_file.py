@@ -10,7 +10,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.files import read_regular_file
 
 MAX_FILE_BYTES = 1024 * 1024
-"""Limit for the size of the file: the most bytes that a ConfigMap can hold."""
+"""Limit for the size of the file: the maximum size of a ConfigMap."""
 
 MAX_KEY_CHARACTERS = 100
 """Longest misspelt key, in characters, for which a similar key is suggested."""

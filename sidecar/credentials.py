@@ -14,7 +14,7 @@ from sidecar.clock import instant_text
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """
-    The credentials that STS returned. `expires_at` is aware UTC, truncated to whole seconds.
+    The credentials that STS returned. `expires_at` is in UTC, truncated to whole seconds.
 
     `token_bytes` is the size of the session token, and `token_percent` is that size as a percentage of the maximum. STS
     reports both since September 2026 (SessionTokenSize, SessionTokenUtilization). Without a report they are None.

@@ -42,8 +42,8 @@ async def watch_directory(path: str, changed: Callable[[], None]) -> None:
     """
     Call `changed` after anything in the directory `path` changed, until cancelled.
 
-    Returns at once if the system has no inotify. If the directory is missing or replaced, the watch is tried again.
-    Each new watch calls `changed` once, because the directory may have changed before the watch began.
+    Returns at once on systems other than Linux. If inotify fails, or if the directory is missing or replaced, the watch
+    is tried again. Each new watch calls `changed` once, because the directory may have changed before the watch began.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -103,11 +103,10 @@ class ExchangeError(SidecarError):
     """
     An exchange for which STS returned no credentials.
 
-    `code` is the error code of AWS, or one of irsa-sidecar's own
-    codes. Without a response it is `Timeout`, `Unreachable`, `Tls` or `Proxy`. If the response has no code, `code` is
-    `Http` and the status. If the credentials are unusable, it is `MalformedReply`. `status` is the HTTP status, or
-    None. `retry_after_seconds` is the pause that STS requested. `step` is the failed step of the role's chain, from 1,
-    or 0 for the exchange of the token.
+    `code` is the error code of AWS, or one of irsa-sidecar's own codes. Without a response, `code` is `Timeout`,
+    `Unreachable`, `Tls` or `Proxy`. If the response has no code, `code` is `Http` and the status. If the credentials
+    are unusable, `code` is `MalformedReply`. `status` is the HTTP status, or None. `retry_after_seconds` is the pause
+    that STS requested. `step` is the failed step of the role's chain, from 1, or 0 for the exchange of the token.
     """
 
     def __init__(
@@ -146,15 +145,15 @@ class FileTimeoutError(SidecarError):
     def __init__(self, path: str, deadline_seconds: float) -> None:
         super().__init__(
             f"{path} could not be used within {deadline_seconds:g} s: its volume hangs",
-            fix="Check the driver that mounts it (NFS, FUSE or CSI)",
+            fix="Check the driver that mounts the volume (NFS, FUSE or CSI)",
         )
 
 
 class KubernetesError(SidecarError):
     """
-    A request that failed. `status` is the HTTP status with which the API server rejected it, or None.
+    A request that failed. `status` is the HTTP status of the API server's rejection, or None without a rejection.
 
-    `status` is None if the request did not reach the API server. `reason` is the API server's reason, or empty.
+    `reason` is the API server's reason, or empty.
     """
 
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:

@@ -2,10 +2,10 @@
 Run blocking file operations in a thread, with a deadline, so that a volume that hangs never stops the event loop.
 
 Rule: after start-up the daemon opens, reads, stats and writes files only through this module. A system call on a
-volume that hangs (NFS, FUSE, CSI) does not return for minutes, and nothing can interrupt the call. One thread runs at a
-time and ends with its operation. The thread is a daemon thread, so the process can exit while the thread hangs. An
-operation that exceeds its deadline is abandoned, and no other operation starts in that directory until it returns.
-Operations in other directories continue.
+volume that hangs (NFS, FUSE, CSI) does not return for minutes, and nothing can interrupt the call. Each operation has
+its own daemon thread, so the process can exit while a thread hangs. Usually one thread runs at a time. After
+TURN_SECONDS, an operation no longer delays operations in other directories. An operation that exceeds its deadline is
+abandoned, and no other operation starts in that directory until the abandoned one returns.
 
 Files in memory (tmpfs) cannot hang, so the frequent checks for changes of these files need no thread. In a Pod all
 files that the daemon checks are in memory.

@@ -24,12 +24,12 @@ def read_regular_file(path: str, limit: int) -> bytes | None:
     """
     Return at most `limit` bytes of the file, or None if it is not a regular file. Never waits for a writer.
 
-    Raises OSError, even if the text is not a valid path.
+    Raises OSError if the file cannot be read, also if `path` is not a valid path.
     """
     try:
         fd = os.open(path, _OPEN_FLAGS)
     except ValueError as exc:  # the path has a NUL, or a character that the file system's encoding lacks
-        raise OSError(errno.EINVAL, "the path is not one that a file can have") from exc
+        raise OSError(errno.EINVAL, "the path is not valid") from exc
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
@@ -62,8 +62,7 @@ def replace_secret_file(path: str, text: str, mode: int = SECRET_MODE) -> None:
         mode_before = os.lstat(path).st_mode
         if stat.S_ISCHR(mode_before) or stat.S_ISBLK(mode_before):
             raise OSError(errno.EEXIST, "it is a device")
-    # The name of the temporary file is always the same. A new one therefore replaces the temporary file of a killed
-    # process.
+    # The name of the temporary file is always the same, so the file that a killed process left is replaced too.
     draft = f"{path}.draft"
     with suppress(FileNotFoundError):
         os.unlink(draft)

@@ -1,9 +1,9 @@
 """
 Write structured logs to stderr without ever waiting for their reader.
 
-Rules. A line is written only if the stream accepts the whole line at once. Otherwise the line is dropped and counted.
-That is the same for a slow reader, a reader that has exited, and a missing reader. Events are in the past tense, one
-per change of state, and hold no secret.
+Rules. A line is written only if the stream accepts the whole line at once. Otherwise the line is dropped and counted,
+whether the reader is slow, has exited or is missing. Events are in the past tense, one per change of state, and hold no
+secret.
 """
 
 import os

@@ -14,7 +14,7 @@ MOUNTINFO = "/proc/self/mountinfo"
 
 
 def filesystem_type(mountinfo: str, device: int) -> str | None:
-    """Return the type of the file system with this device number."""
+    """Return the type of the file system with this device number, or None if the table does not contain it."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
         mount, separator, source = line.partition(" - ")

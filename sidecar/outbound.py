@@ -23,7 +23,7 @@ from sidecar.errors import Explanation
 
 
 def no_proxy_warning_for(url: str) -> Explanation | None:
-    """Return a warning about NO_PROXY entries that have no effect, if a proxy is set for this URL."""
+    """Return a warning about NO_PROXY entries without effect, or None. Without a proxy for this URL, return None."""
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):
         return None
@@ -42,11 +42,11 @@ def _may_have_proxy(host: str | None) -> bool:
 
 def proxy_for(url: str) -> str | None:
     """
-    Return the proxy for this URL by botocore's rules: HTTPS_PROXY, unless NO_PROXY has the host.
+    Return the proxy for this URL by botocore's rules: HTTPS_PROXY, or None if it is not set or NO_PROXY has the host.
 
     httpx's own parser of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
 
-    Raises ConfigurationError if the proxy's user or password is not percent-encoded.
+    Raises ConfigurationError if the proxy's URL has no host, or if its user or password is not percent-encoded.
     """
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):

@@ -28,7 +28,7 @@ MAX_CHAINED_SECONDS = 3600
 """The longest session of a role that is assumed with another role's credentials (IAM User Guide, role chaining)."""
 
 MAX_CHAIN_STEPS = 10
-"""The most steps of a chain. Each step has a deadline, and admin.py reports a refresh loop that waits too long."""
+"""Maximum number of steps of a chain. Each step has a deadline, and admin.py reports a loop that waits too long."""
 
 ROLE_ARN = r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,2000}"
 """Pattern of the ARN of an IAM role."""
@@ -43,7 +43,7 @@ MAX_POLICY_CHARACTERS = 2048
 """Limit for the session policy and the policy ARNs together, in plain text."""
 
 MAX_POLICY_ARNS = 10
-"""The most policy ARNs of one session."""
+"""Maximum number of policy ARNs of one session."""
 
 
 class PodNames(NamedTuple):
@@ -195,7 +195,11 @@ def parse_whole_number(setting: str, text: str, low: int, high: int, limits: str
 
 
 def parse_session_policy(setting: str, policy: Any, policy_arns: Sequence[str]) -> str | None:
-    """Return the policy as compact JSON if it and the ARNs are within STS's limits."""
+    """
+    Return the policy as compact JSON, or None if there is no policy.
+
+    Raises ConfigurationError if the policy and the ARNs together exceed STS's limit.
+    """
     text = None if policy is None else json.dumps(policy, separators=(",", ":"))
     length = len(text or "") + sum(map(len, policy_arns))
     if length > MAX_POLICY_CHARACTERS:

@@ -2,8 +2,8 @@
 Store the credentials that the daemon serves: for each role, the last credentials that STS returned.
 
 Rule: no other part of the daemon keeps credentials or their text. A failed refresh cannot change stored credentials.
-Credentials are only replaced as a whole, by newer ones or because they expired. A reader gets the current `Snapshot`
-once and uses no other one.
+Credentials are only replaced as a whole, by newer ones that remain valid for at least as long. A reader gets the
+current `Snapshot` once and uses no other one.
 """
 
 from collections.abc import Callable
@@ -59,12 +59,12 @@ class Store:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The newest credentials so far, even if they have expired."""
+        """The newest credentials so far, even if they have expired, or None."""
         return self._snapshot or self._earlier
 
     @property
     def own_snapshot(self) -> Snapshot | None:
-        """The newest credentials that were requested with the present configuration."""
+        """The newest credentials that were requested with the present configuration, or None."""
         return self._snapshot
 
     def restore(self, credentials: Credentials, expires: Instant, arrived_at: float) -> None:
@@ -72,7 +72,7 @@ class Store:
         self._snapshot = Snapshot(credentials, self._render(credentials), expires, arrived_at)
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
-        """Return the credentials in service if they are valid."""
+        """Return the credentials in service, or None if they are missing or expired."""
         snapshot = self.snapshot
         return snapshot if snapshot is not None and snapshot.is_valid(now) else None
 

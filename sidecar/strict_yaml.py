@@ -18,13 +18,13 @@ import yaml
 from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
-"""The most levels of mappings and lists. A caller may set a lower limit. PyYAML's work per token grows per level."""
+"""Maximum nesting of mappings and lists. A caller may set a lower limit. PyYAML's work per token grows per level."""
 
 MAX_PARTS = 20_000
-"""The most scalars, lists and mappings that `load` returns. A part counts again for each alias that repeats it."""
+"""Maximum number of scalars, lists and mappings for `load`. A part counts again for each alias that repeats it."""
 
 MAX_PROBLEM_CHARACTERS = 200
-"""The most characters of PyYAML's text in a message. PyYAML can quote a tag of any length."""
+"""Maximum length of PyYAML's text in a message, in characters. PyYAML can quote a tag of any length."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -223,7 +223,7 @@ def _with_pairs_joined(node: yaml.ScalarNode) -> str:
 
 
 class _LimitError(yaml.composer.ComposerError):
-    """Valid YAML that exceeds our limits."""
+    """An error for valid YAML that exceeds our limits."""
 
     def __init__(self, problem: str, fix: str, at: Any) -> None:
         super().__init__(None, None, problem, at.start_mark)

@@ -69,7 +69,7 @@ class Token:
         if not self.audiences:
             return "the token has no aud, which STS requires"
         if self.authorized_party == "":
-            return "the token's azp is empty or is not a string, and no client ID of a provider can be"
+            return "the token's azp is empty or is not a string, so it equals no client ID of a provider"
         if self.authorized_party is None and len(self.audiences) > 1:
             return f"the token has several audiences ({', '.join(self.audiences)}) and no azp, so STS cannot choose one"
         return None
@@ -197,7 +197,7 @@ def _no_permission(path: str) -> TokenError:
         status = os.stat(path)
         seen = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid}"
     except OSError:
-        seen = "and neither may its directory be searched"
+        seen = "its directory may not be searched either"
     return TokenError(
         "unreadable",
         f"{path} may not be read by uid {os.geteuid()}, gid {os.getegid()} ({seen})",

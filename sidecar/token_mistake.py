@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Mistake(NamedTuple):
-    """A mistake that only a person can fix. `code` is one of CODES; `problem` follows "the file holds no token: "."""
+    """A mistake that only a person can fix. `code` is one of CODES; `problem` follows "the file holds no JWT: "."""
 
     code: str
     problem: str

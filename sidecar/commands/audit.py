@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_argument(
         "--issuer", metavar="URL", help="the cluster's issuer [the issuer that the API server publishes]"
     )
-    reading.add_argument("--ca-file", metavar="FILE", help="authority of a private issuer, to check the thumbprint")
+    reading.add_argument(
+        "--ca-file", metavar="FILE", help="certificate of a private issuer's authority, to check the thumbprint"
+    )
     reading.add_argument("--profile", metavar="NAME", help="profile of the AWS credentials")
     reading.add_argument("--region", metavar="NAME", help="AWS region of the cluster")
     saved = reading.add_mutually_exclusive_group()
@@ -139,7 +141,7 @@ def _output(text: str) -> tuple[str, str | None]:
     """
     Return the format and the file of one --output.
 
-    Raises ConfigurationError if there is no such format.
+    Raises ConfigurationError if the format is unknown or the file's name is empty.
     """
     name, equals, path = text.partition("=")
     if name not in FORMATS:

@@ -35,7 +35,7 @@ and in a shell:
   eval "$(irsa-sidecar credentials --format env)\""""
 
 TOTAL_SECONDS = 15.0
-"""Deadline for the whole command. SDKs wait for a credential_process for a minute, or without end."""
+"""Deadline for the whole command. SDKs wait for a credential_process for a minute, or without a limit."""
 
 SILENT_DAEMON_SECONDS = 2.0
 """
@@ -125,7 +125,7 @@ def _find_daemon(environ: Mapping[str, str], role_name: str | None) -> _Daemon:
 def _path_of(role_name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", role_name):
         raise ConfigurationError(
-            f"--role is {role_name!r}",
+            f"--role is {role_name!r}, which is not the name of a role",
             fix="Use the name of one of the daemon's roles, such as reporting",
             setting="--role",
         )
@@ -147,7 +147,7 @@ def _loopback_uri(uri: str) -> tuple[tuple[str, int], str] | None:
 
 def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentials | None:
     """
-    Return the daemon's credentials, or None if no daemon is running.
+    Return the daemon's credentials, or None if no daemon responds.
 
     Raises SidecarError with the daemon's message and a fix if the daemon returns an error.
     """
@@ -172,7 +172,7 @@ def _without(secret: str | None, response: Response) -> Response:
 
 def _secret(settings: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     """
-    Return the secret and its setting.
+    Return the setting with the secret, and the secret. Both are None if none of the settings has a value.
 
     Raises ConfigurationError if the secret cannot be read or sent.
     """
@@ -208,7 +208,7 @@ def _credentials_in(
     """
     Return the credentials in the response.
 
-    Raises SidecarError if it contains none.
+    Raises SidecarError if the response contains no credentials.
     """
     body = _object(response.body)
     if response.status == 200:
@@ -242,9 +242,9 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> Credentials:
     """
-    Return the body if it holds credentials of the expected role: the role of AWS_ROLE_ARN, unless --role names one.
+    Return the body if it holds credentials. Without --role, they must be credentials of the role in AWS_ROLE_ARN.
 
-    Raises SidecarError if the body has another form, and ConfigurationError if the role is another one.
+    Raises SidecarError if the body has another form, and ConfigurationError if the credentials are of another role.
     """
     names = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn")
     if not all(isinstance(body.get(name), str) and re.fullmatch("[!-~]+", body[name]) for name in names):
@@ -263,7 +263,7 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
 
 
 def _check_that_sts_may_be_called(daemon: _Daemon, environ: Mapping[str, str]) -> None:
-    """Raise SidecarError unless AWS_ROLE_ARN names the requested role. Only the daemon knows other roles."""
+    """Raise SidecarError if only the daemon may know the requested role, or if no variable names a role or a token."""
     names_the_role = environ.get("AWS_ROLE_ARN") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if daemon.role_name is not None or environ.get(f"{PREFIX}CONFIG") or not names_the_role:
         raise SidecarError(

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="check a Pod from outside, with your kubeconfig")
     parser.add_argument("--context", metavar="NAME", help="with --pod: context of the kubeconfig [the current context]")
     parser.add_argument(
-        "--exec", action="store_true", help="with --pod: also run doctor in its sidecar, with kubectl exec"
+        "--exec", action="store_true", help="with --pod: also run doctor in the Pod's sidecar, with kubectl exec"
     )
     parser.add_argument(
         "--files",

@@ -67,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for probes [{FREE_PORT}]"
     )
-    parser.add_argument("--authorization-token-file", metavar="FILE", help="file for the secret; your own is kept")
+    parser.add_argument(
+        "--authorization-token-file", metavar="FILE", help="file for the secret; your own secret is kept"
+    )
     parser.add_argument("--page-port", metavar="PORT", default="0", help="port of the page on loopback [a free port]")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--no-page", action="store_true", help="serve no page")
@@ -230,7 +232,7 @@ async def _serve(extra: dict[str, str], offer: Offer) -> int:
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
     print(f"unset {' '.join(WINS_OVER_US)}")
-    print(f"# kill {os.getpid()} ends it", flush=True)
+    print(f"# kill {os.getpid()} stops irsa-sidecar local", flush=True)
     _close_stdout()
     async with open_signals((signal.SIGINT, signal.SIGTERM)) as signals:
         with signals.listen() as received:

@@ -78,7 +78,7 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     as_read = file_version(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
     secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
-    # This follows the secrets, because a client that finds the port open also needs the file with the secret.
+    # The secrets come first, because a client that finds the port open also needs the file with the secret.
     start_listening("IRSA_SIDECAR_LISTEN", listeners)
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
@@ -107,7 +107,7 @@ def _log_real_imports(config: Config, unchecked: list[str]) -> None:
     from sidecar.log import default_format, make_logger  # noqa: PLC0415  not before the bind
 
     log, _ = make_logger(config.log_format or default_format(), config.log_level)
-    log.debug("lean_imports_skipped", packages=unchecked, reason="their versions are not the checked ones")
+    log.debug("lean_imports_skipped", packages=unchecked, reason="nobody has checked these versions")
 
 
 def _log_refused_hardening(config: Config, refusals: list[str]) -> None:
@@ -115,5 +115,5 @@ def _log_refused_hardening(config: Config, refusals: list[str]) -> None:
 
     log, _ = make_logger(config.log_format or default_format(), config.log_level)
     log.warning(
-        "hardening_failed", failed=refusals, reason="the kernel or the sandbox rejects it; the other measures work"
+        "hardening_failed", failed=refusals, reason="the kernel or the sandbox rejects them; the other measures work"
     )

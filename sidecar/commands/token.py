@@ -65,11 +65,11 @@ def main(args: argparse.Namespace) -> int:
 
 async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool) -> list[str]:
     """
-    Return sentences about the key that verifies the token, and about the audience.
+    Return sentences about the key that verifies the token, about the audience, and about the next key rotation.
 
     The audience is not checked, because only the account's IAM OIDC provider knows the accepted audiences.
 
-    Raises SidecarError with the response that STS would give, and with the reason.
+    Raises SidecarError if STS would reject the token, with STS's response and the reason.
     """
     verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [

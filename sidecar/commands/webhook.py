@@ -2,9 +2,8 @@
 Serve the mutating admission webhook, which injects the sidecar into Pods with the label irsa-sidecar.io/inject: "true".
 
 Exits with 0 on SIGTERM or SIGINT. Without a mounted certificate, the webhook creates a certificate, stores it in a
-Secret, and writes its authority into the MutatingWebhookConfiguration. docs/injection.md describes the injection and
-the
-permissions that the webhook needs in the cluster.
+Secret, and writes the certificate's authority into the MutatingWebhookConfiguration. docs/injection.md describes the
+injection and the permissions that the webhook needs in the cluster.
 """
 
 import argparse
@@ -52,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--secret",
         default="irsa-sidecar-webhook",
         metavar="NAME",
-        help="Secret for the certificate, in the webhook's namespace",
+        help="Secret for the certificate, in the webhook's namespace [irsa-sidecar-webhook]",
     )
     parser.add_argument(
-        "--certificate-file", metavar="FILE", help="use a mounted certificate, for example of cert-manager"
+        "--certificate-file", metavar="FILE", help="use a mounted certificate, for example from cert-manager"
     )
     parser.add_argument("--key-file", metavar="FILE", help="key of the mounted certificate")
     parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig, outside of a cluster")

@@ -98,7 +98,7 @@ def _trail_files(paths: Iterable[str]) -> Iterator["Record"]:
 
 def _text(setting: str, path: str) -> str:
     """
-    Return the text of a file, which may be compressed with gzip as CloudTrail's files are, or UTF-16 of PowerShell.
+    Return the text of a file. CloudTrail's files are compressed with gzip, and PowerShell writes UTF-16.
 
     Raises ConfigurationError if the file cannot be read.
     """

@@ -108,7 +108,7 @@ class AuthorizationFiles:
         self._wake()
 
     def keep_only(self, paths: Iterable[str]) -> None:
-        """Forget the other files. If a later role uses such a file again, the daemon replaces its secret."""
+        """Forget the other files. If a later role uses such a file, the daemon replaces a secret that it created."""
         kept = set(paths)
         self._by_path = {path: found for path, found in self._by_path.items() if path in kept}
         self._wake()
@@ -167,7 +167,7 @@ class AuthorizationFiles:
             self._log.warning("authorization_check_failed", reason=str(error), still_active="the previous secret")
 
     def _pause_seconds(self) -> float:
-        """Return the seconds to the next check, in the same wake-up as the checks of all roles."""
+        """Return the seconds to the next check, or infinity without files. The checks of all roles share a wake-up."""
         return CHECK_SECONDS - trio.current_time() % CHECK_SECONDS if self._by_path else float("inf")
 
 

@@ -60,7 +60,8 @@ def is_ours(path: str) -> bool:
     """
     Return whether irsa-sidecar wrote the file at `path`; False for a missing or empty file.
 
-    Raises ConfigurationError if another program wrote the file, because the file may contain a person's own keys.
+    Raises ConfigurationError if another program wrote the file, because the file may contain a person's own keys, or if
+    the file cannot be read.
     """
     try:
         start = read_regular_file(path, len(HEADER))
@@ -120,7 +121,7 @@ class CredentialsFile:
                     await self._roles.next_credentials()
 
     async def _update(self) -> bytes:
-        """Write the file if it is outdated. Return the digest of the text that it should have."""
+        """Write the file if it is outdated. Return the digest of the text that the file should have."""
         valid = self._valid()
         text = text_of(valid)
         digest = _digest(text)
@@ -144,7 +145,7 @@ class CredentialsFile:
         return min([CHECK_SECONDS, *(snapshot.remaining_seconds(now) for snapshot in self._valid().values())])
 
     async def _is_changed(self) -> bool:
-        """Return whether anybody changed the file since our write. If its volume hangs, the next write reports that."""
+        """Return whether the file may have changed since our write. If its volume hangs, the next write reports it."""
         try:
             return bool(await self._call(self._path, file_version, self._path) != self._version)
         except (FileTimeoutError, OSError):

@@ -273,7 +273,7 @@ def make_daemon(
 
     Raises ConfigurationError if a setting or file is invalid.
 
-    `secrets` are the secrets of the configured roles by path. Without them, this function reads the secrets.
+    `secrets` are the secrets of the configured roles, by path. Without them, this function creates or reads them.
     """
     clock, counters, peers = sources.clock, metrics or Metrics(), Peers()
     authorization_files = AuthorizationFiles(
@@ -322,7 +322,9 @@ _EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_C
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
     """
-    Restore the credentials that an earlier process saved.
+    Restore the credentials that an earlier process saved. Return the task that saves new credentials.
+
+    Return None if the kernel has no boot id or no clock since boot.
 
     Raises ConfigurationError if the directory is invalid.
     """

@@ -133,7 +133,7 @@ def _log_imds_start(served: ServedRole, listeners: Sequence[socket.socket], log:
         log.warning(
             "suspicious_setting_found",
             reason=f"IRSA_SIDECAR_IMDS_LISTEN serves role {role.name!r} to every container of the Pod, without the "
-            f"secret in {role.authorization_token_file}. Unset it unless all of them may have the role.",
+            f"secret in {role.authorization_token_file}. Unset this setting unless every container may have the role.",
         )
 
 

@@ -50,7 +50,7 @@ class UnusableStateError(SidecarError):
 
 class Saved(NamedTuple):
     """
-    The saved state of one role. The monotonic part of every instant in it is in seconds since boot.
+    The saved state of one role. In a file, the monotonic part of every instant is in seconds since boot.
 
     `health` has the fields of refresher.Health that a restart does not change.
     """
@@ -63,7 +63,7 @@ class Saved(NamedTuple):
     health: Mapping[str, Any]
 
     def shifted(self, seconds: float) -> "Saved":
-        """Return this state with the second clock of every instant moved by `seconds`."""
+        """Return this state with the monotonic part of every instant moved by `seconds`."""
         plan = self.schedule
         return self._replace(
             expires=_shifted(self.expires, seconds),
@@ -83,7 +83,7 @@ class Saved(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """The process and role for which a file is valid: the digest of the role's configuration, and the boot's id."""
+    """The role and the boot for which a file is valid: the digest of the role's configuration, and the boot's id."""
 
     role_digest: str
     boot_id: str
@@ -192,7 +192,7 @@ def _check_time(saved: Saved, saved_at: Instant, now: Instant) -> None:
     """
     Raise UnusableStateError unless the times in the file are possible and the credentials are valid.
 
-    A correction of the wall clock by less than a step is accepted. The monotonic clock never goes back.
+    A correction of the wall clock by at most CLOCK_STEP_SECONDS is accepted. The monotonic clock never goes back.
     """
     if saved_at.monotonic > now.monotonic or saved_at.wall > now.wall + CLOCK_STEP_SECONDS:
         raise UnusableStateError("one of the two clocks is before the time at which the file was written")

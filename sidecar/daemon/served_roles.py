@@ -74,7 +74,7 @@ class ServedRole:
         return self.refresher.progress.schedule.due.monotonic
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
-        """Return the credentials in service if they are valid."""
+        """Return the credentials in service, or None if they are missing or expired."""
         return self.store.valid_snapshot(now)
 
     def now(self) -> Instant:
@@ -116,8 +116,7 @@ class Changes(NamedTuple):
 
 
 ExchangeKey = tuple[tuple[str, ...], str]
-"""The type of a key for STS's failures: they depend on the assumed IAM roles and the token file, not on the role's
-name."""
+"""The assumed IAM roles and the token file of a role. STS's failures depend on these, not on the role's name."""
 
 MAX_ENDED = 100
 """Number of ended loops whose progress is kept, so that removing and adding a role does not reset the back-off."""
@@ -137,7 +136,7 @@ Raises ConfigurationError.
 
 
 class ServedRoles:
-    """All roles in service, and their secrets. `make` builds a role, and `run` runs their loops."""
+    """All roles in service, and their secrets. `make` builds a role, and `run` runs the loops of all roles."""
 
     def __init__(self, roles: Sequence[Role], make: Make, secrets: AuthorizationFiles, log: Logger) -> None:
         self._make = make

@@ -1,8 +1,8 @@
 """
 Report all missing and wrong settings at once, instead of one error per failed start.
 
-Rule: this module runs only if the usual reading of the settings (config.py) has failed. It then reads each setting
-separately and collects the errors. A process with valid settings imports nothing for this.
+Rule: this module reads settings only if the usual reading (config/settings.py) has failed. It then reads each setting
+separately and collects the errors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -128,7 +128,13 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
 
 
 def _check_proxy(environ: Mapping[str, str]) -> None:
-    """Check the proxy of STS. It is the same in every region, so a wrong endpoint or region does not hide its error."""
+    """
+    Check the proxy of STS.
+
+    The proxy is the same in every region, so a wrong endpoint or region does not hide an error of the proxy.
+
+    Raises ConfigurationError if the proxy is invalid.
+    """
     from sidecar.outbound import proxy_for  # noqa: PLC0415  for processes that end
     from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
     from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end

@@ -3,7 +3,8 @@ Save the credentials of each role in IRSA_SIDECAR_STATE_DIR, so that they surviv
 
 Rule: the saved credentials never delay the endpoint. The directory is read once, at the start. A file that cannot be
 used is logged and ignored. A background task writes the files, in a thread because a disk may hang. A failed write
-delays and ends no other part. Credentials are saved only in memory (tmpfs, ramfs), unless the operator allows a disk.
+does not delay or end another part. Credentials are saved only in memory (tmpfs, ramfs), unless the operator allows a
+disk.
 
 The directory may be a volume that other users can list (Kubernetes creates an emptyDir with mode 0777). The files are
 then in our own directory below it. A private directory of ours is used directly.
@@ -76,7 +77,7 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
     """
     Return the private directory for the files. Create it if necessary.
 
-    Raises ConfigurationError if that fails.
+    Raises ConfigurationError if the directory cannot be used, or if it is on a disk and `allow_disk` is false.
     """
     try:
         if not allow_disk:
@@ -134,7 +135,7 @@ def read_own_file(path: str) -> bytes | None:
     """
     Return the bytes of a file that we wrote, or None if it does not exist. Never wait.
 
-    Raises UnusableStateError if we did not write the file.
+    Raises UnusableStateError if we did not write the file, or if it cannot be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -242,7 +243,7 @@ class StateDirectory:
         return self._kept.get(name) != _content(snapshot, served.refresher.progress.schedule)
 
     async def _is_gone(self, name: str) -> bool:
-        """Return whether the file was removed, for example by another daemon with the same directory."""
+        """Return whether the file is known to be missing. Another daemon with the same directory can remove it."""
         path = os.path.join(self._path, name)
         try:
             return await check(path, file_version, path) is None

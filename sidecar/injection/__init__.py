@@ -13,7 +13,7 @@ Add a sidecar to a Pod. The input is a Pod, and the output is the same Pod with 
     resources.py          choose the sidecar's resources by the Pod's QoS class
     warning.py            warn the Pod's author (pod_termination.py, shared_processes.py)
     json_patch.py         compare two documents, for the response to the API server
-    settings.py           the settings for all Pods, and flags.py their command line
+    settings.py           the settings for all Pods (flags.py reads them from the command line)
     names.py              our names in a Pod
 
 `irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only through this package. So the output of one command

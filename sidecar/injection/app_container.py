@@ -72,7 +72,7 @@ def own_credentials(container: Document) -> str | None:
 
 
 def variables_by_name(container: Document) -> dict[str, Document]:
-    """Return the container's variables by name. Of several with one name, the kubelet uses the last one."""
+    """Return the container's variables by name. If several have the same name, the kubelet uses the last one."""
     return {str(variable["name"]): variable for variable in container.get("env") or ()}
 
 
@@ -87,7 +87,7 @@ def _without_misread(variables: Iterable[Document]) -> list[Document]:
 
 
 def without_ours(container: Document) -> Document:
-    """Return the container without the parts that an earlier injection added, or the same object if it has none."""
+    """Return the container without the parts that an earlier injection added."""
     kept = {
         "env": [variable for variable in container.get("env") or () if not _is_ours(variable)],
         "volumeMounts": [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME],
@@ -135,8 +135,8 @@ def _exempt(existing: Mapping[str, Document], *, has_env_from: bool) -> dict[str
     """
     Return the variables that prevent the SDK from sending the request and its secret to a proxy.
 
-    Rust's object_store sends even loopback requests to a proxy. NO_PROXY is added only if the container names a proxy,
-    because it would hide a NO_PROXY from the image or from envFrom.
+    Rust's object_store sends even loopback requests to a proxy. A missing NO_PROXY is added only if the container names
+    a proxy and has no envFrom. Otherwise the new variable could hide a NO_PROXY from the image or from envFrom.
     """
     lists = {name: existing[name] for name in EXEMPTIONS if name in existing}
     if lists:

@@ -63,7 +63,7 @@ def inject(pod: Document, service_account: ServiceAccount | None, settings: Sett
 
     The argument `pod` is not changed.
 
-    Raises ConfigurationError, whose text is the rejection.
+    Raises ConfigurationError if the Pod cannot get a sidecar. The error's text is the rejection.
     """
     check_shape(pod)
     check_label(pod)
@@ -127,7 +127,7 @@ def _container(
 
 
 def _sidecar(spec: Document, others: Iterable[Document], options: InjectionOptions, settings: Settings) -> Document:
-    """Return our container, merged into the container of an earlier injection."""
+    """Return our container, merged into the container of an earlier injection if there is one."""
     grace = spec.get("terminationGracePeriodSeconds")
     resources = resources_in(spec, others, settings.resources)
     new = sidecar_container(options, settings, resources, GRACE_SECONDS if grace is None else grace)
@@ -168,7 +168,7 @@ def _labels(metadata: Document, spec: Document, new_spec: Document) -> Document:
 
 
 def _annotations(annotations: Document, granted: Iterable[str], settings: Settings, *, first: str) -> Document:
-    kept = {name: value for name, value in annotations.items() if name != REJECTION}  # of a policy, for other Pods
+    kept = {name: value for name, value in annotations.items() if name != REJECTION}  # only a policy sets it
     new = {**kept, SKIP_CONTAINERS: skipping(annotations.get(SKIP_CONTAINERS), [CONTAINER, *granted])}
     if not settings.is_native:
         # Without this annotation, kubectl logs and exec would use the first container, which is the sidecar.

@@ -16,7 +16,7 @@ from sidecar.kubernetes.document import Document
 
 
 def check_names(metadata: Document) -> None:
-    """Raise ConfigurationError for a label or annotation that is probably meant for irsa-sidecar."""
+    """Raise ConfigurationError for a label or annotation without effect that is probably meant for irsa-sidecar."""
     labels = metadata.get("labels")
     _check("annotation", metadata.get("annotations") or {}, tuple(ANNOTATIONS), INJECT_LABEL)
     if isinstance(labels, dict):

@@ -23,7 +23,7 @@ ANNOTATIONS = {
     ROLE_ARN: "the role; without it, the ServiceAccount's `eks.amazonaws.com/role-arn`",
     ROLES: "several roles instead of one: a YAML list, with `containers: [NAME, …]` in each",
     CONTAINERS: "the containers that get credentials, separated by commas; without it, all of them",
-    SKIP_CONTAINERS: "the containers that get none, instead of `containers`",
+    SKIP_CONTAINERS: "the containers that get no credentials, instead of `containers`",
     AUDIENCE: "the token's audience; without it, the ServiceAccount's `eks.amazonaws.com/audience`, else "
     "`sts.amazonaws.com`",
     TOKEN_EXPIRATION: "how many seconds a token is valid, 600 to 86400; without it, "

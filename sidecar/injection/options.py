@@ -71,7 +71,7 @@ DEFAULT_SESSION_SECONDS = 3600
 
 
 class NoRoleError(ConfigurationError):
-    """Neither the Pod nor its ServiceAccount names a role."""
+    """An error for a Pod without a role: neither the Pod nor its ServiceAccount names one."""
 
 
 class RoleAssignment(NamedTuple):

@@ -54,7 +54,7 @@ def read_quantity(value: Any) -> Decimal:
     """
     Return the number of a Kubernetes quantity, such as `100m`, `64Mi`, `1e3` or 2 (API reference, Quantity).
 
-    Raises ValueError if it is not a quantity, or negative.
+    Raises ValueError if the value is not a quantity, is negative or is too large.
     """
     found = _QUANTITY.fullmatch(str(value)) if _is_scalar(value) else None
     if found is None or (found[3] or "") not in _UNITS:

@@ -13,7 +13,7 @@ FIRST_NATIVE = (1, 29)
 """The first version of Kubernetes that has native sidecars (`restartPolicy: Always`) without a feature gate."""
 
 KUBELET_SKEW = 3
-"""The most minor versions by which a node may be older than the API server (Kubernetes, Version Skew Policy)."""
+"""Maximum number of minor versions by which a node may be older than the API server (Version Skew Policy)."""
 
 NATIVE_CHOICES = ("auto", "always", "never")
 """The choices for native sidecars: by the API server's version, always, or never."""
@@ -119,7 +119,7 @@ def check_variable(setting: str, text: str) -> tuple[str, str]:
     """
     Parse NAME=VALUE.
 
-    Raises ConfigurationError if injection sets the variable itself.
+    Raises ConfigurationError if the text has another form, or if injection sets the variable itself.
     """
     name, sign, value = text.partition("=")
     if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):

@@ -155,9 +155,10 @@ def _copy(document: Any) -> Any:
 
 def volumes(options: InjectionOptions) -> list[Document]:
     """
-    Return the volumes for the token, the secrets and the state. The token's volume also has the roles' annotation.
+    Return the volumes for the token, the secrets and the state.
 
-    The Downward API mounts the annotation as a file. So the sidecar sees a changed annotation without a ConfigMap.
+    If an annotation lists several roles, the Downward API mounts the annotation as a file into the token's volume. So
+    the sidecar sees a changed annotation without a ConfigMap.
     """
     token = {"audience": options.audience, "expirationSeconds": options.expiration_seconds, "path": "token"}
     sources: list[Document] = [{"serviceAccountToken": token}]

@@ -56,7 +56,11 @@ def misnamed(names: Iterable[str], known: Collection[str]) -> Iterator[Misnamed]
 
 
 def nearest(names: Iterable[str], known: str) -> Misnamed | None:
-    """Return the name that probably means the missing name `known`. The same end counts more than similar letters."""
+    """
+    Return the name that probably means the missing name `known`, or None.
+
+    A name with the same part after the slash has priority over a name with similar letters.
+    """
     others = _readable(names, (known,))
     short = _split(known)[1]
     for name in others:

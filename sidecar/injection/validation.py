@@ -26,7 +26,7 @@ from sidecar.kubernetes.document import Document
 CONTAINER_LISTS = ("initContainers", "containers")
 
 MAX_CONTAINERS = 1000
-"""The most containers of a Pod. With injection's additions, etcd could not store more (1.5 MiB for an object)."""
+"""Maximum number of containers of a Pod. With injection's additions, etcd could not store more (1.5 MiB per object)."""
 
 MAX_NAME_CHARACTERS = 63
 """Longest name of a container (Kubernetes, Object Names and IDs, RFC 1123 label names). Warnings repeat the name."""
@@ -82,7 +82,7 @@ _QUOTE_IT = "Put it in quotes"
 
 
 def check_shape(pod: Document) -> None:
-    """Raise ConfigurationError unless lists are lists, and named items have a name."""
+    """Raise ConfigurationError unless the Pod has the structure that this package relies on."""
     spec, metadata = pod.get("spec"), pod.get("metadata") or {}
     if not isinstance(spec, dict) or not spec.get("containers"):
         raise ConfigurationError("The Pod has no spec.containers", fix="Add containers", setting="spec.containers")

@@ -9,6 +9,7 @@ Call a cluster's API server, as kubectl does. Requests and responses are JSON do
     list_watch.py          follow a collection by lists and watches
     api_errors.py          name the next step after an error from the API server (pure)
     document.py            the type of a Kubernetes object (pure)
+    names.py               patterns for the names of objects (pure)
 
-Apart from document.py, this package needs the extra `setup` or `webhook`.
+Apart from document.py and names.py, this package needs the extra `setup` or `webhook`.
 """

@@ -42,7 +42,7 @@ def log_in_again(config: SingleConfig) -> str:
             "the cluster for your IAM identity"
         )
     return (
-        "Log in to the cluster again, as for kubectl; `kubectl auth whoami` tries it. On EKS run "
+        "Log in to the cluster again, as for kubectl; `kubectl auth whoami` tests the login. On EKS run "
         "`aws eks update-kubeconfig --name CLUSTER`"
     )
 

@@ -121,8 +121,8 @@ class KubernetesApi:
                         try:
                             version = _event(line, path, take) or version
                         except KubernetesError as error:
-                            # After that time, the API server ends the watch. Cancelling the watch now would leave
-                            # httpx's generators running.
+                            # The API server ends the watch after WATCH_SECONDS. Cancelling the watch earlier would
+                            # leave httpx's generators running.
                             ended = ended or error
         except trio.TooSlowError:
             pass  # the next watch returns the events since then
@@ -164,7 +164,7 @@ class KubernetesApi:
         error = api_error(method, path, status, body, self.context)
         if status != FORBIDDEN:
             return error
-        fix = f"Grant the webhook that permission: {RIGHTS} contains all permissions that it needs"
+        fix = f"Grant the webhook that permission: {RIGHTS} contains all permissions that the webhook needs"
         return KubernetesError(error.problem, fix=fix, status=status, reason=error.reason)
 
     def _connection_error(self, exc: Exception) -> KubernetesError:
@@ -174,7 +174,7 @@ class KubernetesApi:
 
 def _event(line: str, path: str, take: Take) -> str | None:
     """
-    Pass one event to `take`, and return its version.
+    Pass one event to `take`, and return its version. Return None for an empty line.
 
     Raises KubernetesError if the event ends the watch.
     """
@@ -210,7 +210,7 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
     """
     if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
-            f"Context {config.context_name} of the kubeconfig logs in by a plugin, which the webhook does not run",
+            f"Context {config.context_name} of the kubeconfig logs in with a plugin, which the webhook does not run",
             fix="Use a kubeconfig with a client certificate or a token, or run the webhook in the cluster",
         )
     async with AsyncExitStack() as stack:
@@ -218,7 +218,7 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
 
 
 class _Connected:
-    """The client for one API server. A new one is created when the file with the cluster's authority changes."""
+    """The client for one API server. The client is replaced when the file with the cluster's authority changes."""
 
     def __init__(self, config: SingleConfig, stack: AsyncExitStack) -> None:
         self._config = config

@@ -3,9 +3,9 @@ Call the cluster's API with plain JSON documents.
 
 lightkube is the client here and in the webhook. Its author released it in August 2026, Canonical's charms use it, and
 its licence is MIT. It is typed, has 4 MB and no compiled parts of its own, and its client works the same with trio.
-kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. Only the logins of
-lightkube's kubeconfig support are used here. Documents are dicts, because the patch of a Pod is also computed from
-dicts.
+kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. This package uses
+only the types of lightkube's kubeconfig support, and has its own code for the files and the logins. Documents are
+dicts, because the patch of a Pod is also computed from dicts.
 """
 
 import base64
@@ -41,8 +41,8 @@ class Connection(ConnectionParams):
     """
     A connection to a cluster's API server, with kubectl's rules, for both clients.
 
-    The authorities of many clusters, such as EKS clusters, have no key identifier. Only the cluster's authority is
-    trusted.
+    If the kubeconfig names an authority, only this authority is trusted. An authority without a key identifier is
+    accepted, because those of many clusters, such as EKS clusters, have none.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Connection(ConnectionParams):
 
 
 def _trust(config: SingleConfig) -> ssl.SSLContext:
-    """Return a context with the cluster's authorities and the user's certificate. Data overrides files (kubectl)."""
+    """Return a context with the cluster's authorities and the user's certificate. Data has priority over files."""
     cluster, user = config.cluster, config.user
     if cluster.insecure:
         trust = httpx2.create_ssl_context(verify=False)
@@ -210,7 +210,11 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
 
 
 def reason(exc: BaseException) -> str:
-    """Return the text of the exception, or of its cause, for example after a failed TLS handshake with trio."""
+    """
+    Return the text of the exception or of the nearest cause that has a text. Without any text, return the type's name.
+
+    For example, after a failed TLS handshake with trio, only the cause has a text.
+    """
     cause: BaseException | None = exc
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__

@@ -37,7 +37,7 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
     """
     Run the plugin, and return its credential.
 
-    Raises ConfigurationError with the plugin's name and output.
+    Raises ConfigurationError with the plugin's name if the plugin fails or prints no valid credential.
     """
     interactive = _is_interactive(config, plugin)
     info = {"kind": "ExecCredential", "apiVersion": plugin.apiVersion, "spec": _spec(config, plugin, interactive)}

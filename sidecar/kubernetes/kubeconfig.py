@@ -61,9 +61,9 @@ _LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 
 def find_cluster(environ: Mapping[str, str], context: str | None = None) -> SingleConfig:
     """
-    Return the cluster of `context`, or of the current context.
+    Return the cluster of `context`, or of the current context. In a Pod without a kubeconfig, return the Pod's cluster.
 
-    Raises ConfigurationError if there is none.
+    Raises ConfigurationError if there is no cluster, or if a file is invalid.
     """
     named = [*_files(environ)]
     files = [path for path in named if path.exists()]
@@ -183,7 +183,7 @@ def _selected(found: Mapping[str, Any], where: str, context: str | None) -> Sing
     """
     Return the context's cluster and user.
 
-    Raises ValidationError or a builtin error for a malformed file.
+    Raises ConfigurationError if the context is unusable, and ValidationError or a builtin error for a malformed file.
     """
     name, entry = _context(found, where, context)
     title = f"Context {name} of the kubeconfig {where}"
@@ -215,14 +215,14 @@ def _context(found: Mapping[str, Any], where: str, context: str | None) -> tuple
     name = context or found["current-context"]
     if not name:
         raise ConfigurationError(
-            f"The kubeconfig {where} names no usable current context. It has {known}",
+            f"The kubeconfig {where} names no usable current context. Existing contexts: {known}",
             fix=_CHOOSE_CONTEXT,
             setting="--context",
         )
     if name not in contexts:
         setting = "--context" if context else "current-context"
         raise ConfigurationError(
-            f"{setting} is {name}, which is not a context of the kubeconfig {where}. It has {known}",
+            f"{setting} is {name}, which is not a context of the kubeconfig {where}. Existing contexts: {known}",
             fix=_CHOOSE_CONTEXT,
             setting=setting,
         )
@@ -247,7 +247,7 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
             fix="Use one of these names, or add the missing entry",
         )
     for field in unknown_fields(entries[name], kind):
-        warn(f"{title}: its {inner} {name} has {field}, which kubectl does not know either. It is ignored.")
+        warn(f"{title}: its {inner} {name} has {field}, which is ignored because kubectl does not know it.")
     return convert(entries[name], kind)
 
 

@@ -51,13 +51,13 @@ class UserEntry(User, omit_defaults=True):
 
 
 def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iterator[str]:
-    """Yield the names in the entry that kubectl does not know either."""
+    """Yield the names in the entry that are not fields of kubectl."""
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     yield from (str(name) for name in entry if name not in known)
 
 
 def cluster_problem(cluster: ClusterEntry) -> Explanation | None:
-    """Return the field that kubectl rejects, as a clause, and the fix. Return None if the cluster is usable."""
+    """Return the problem as a clause, with the fix, or None if the cluster is usable."""
     if not cluster.server:
         return Explanation("has no server", fix="Set clusters[].cluster.server to the API server's URL")
     if cluster.insecure and (cluster.certificate_auth or cluster.certificate_auth_data):
@@ -67,7 +67,7 @@ def cluster_problem(cluster: ClusterEntry) -> Explanation | None:
 
 
 def user_problem(user: UserEntry) -> Explanation | None:
-    """Return the unsupported field, as a clause, and the fix. Return None if the user is usable."""
+    """Return the problem as a clause, with the fix, or None if the user is usable."""
     more = {
         "as-uid": user.impersonate_uid,
         "as-groups": user.impersonate_groups,

@@ -20,7 +20,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 GONE = 410
 """
-The status for a version that the API server no longer knows. It is not an error, and the list restarts at once.
+The status for a version that the API server no longer knows. It does not count as a failure, so the list restarts at
+once.
 
 If the last list started shortly before, there is a short pause, because a server could send this status every time.
 """
@@ -32,8 +33,8 @@ class Collection(Generic[Kept]):
     The collection to follow, and the functions that receive its items.
 
     `begin` is called before each list. `listed` gets the results of `keep` for all items. `take` gets each later
-    change. `lost` gets the error that ended the watch. The documents of a whole cluster are much larger than the
-    results, so only one page of documents is in memory.
+    change. `lost` gets the error that ended the list or the watch. The documents of a whole cluster are much larger
+    than the results, so only one page of documents is in memory.
     """
 
     path: str
@@ -58,7 +59,7 @@ async def follow(api: KubernetesApi, collection: Collection[Kept], jitter: Calla
                 began_at = trio.current_time()
                 version = await api.watch(collection.path, version, collection.parameters, collection.take)
                 failures = 0
-                # Without a pause, a watch that ends at once would restart without end.
+                # Without a pause, watches that end at once would form a busy loop.
                 await _sleep_until(began_at + FIRST_PAUSE_SECONDS)
         except KubernetesError as error:
             collection.lost(error)

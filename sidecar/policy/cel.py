@@ -11,13 +11,13 @@ MAX_LINE_CHARACTERS = 100
 """Length from which a value is written on several lines."""
 
 MARKER = "①"
-"""The text that stands for a value of the Pod in an example from which a message is made. No message contains it."""
+"""The placeholder for a value of the Pod in an example. In the example's message, an expression replaces it."""
 
 SHOWN_CHARACTERS = 100
 """The number of characters of a value that a message repeats, as in the messages of sidecar/role.py."""
 
 MAX_REPETITIONS = 1000
-"""The most repetitions in a pattern of RE2, which CEL uses."""
+"""Maximum number of repetitions in a pattern of RE2, which CEL uses."""
 
 
 class Cel(str):

@@ -1,4 +1,4 @@
-"""Write the objects of the policy as YAML, with each expression on the lines on which it was written. Pure."""
+"""Write the objects of the policy as YAML, and keep the line breaks of each expression. Pure."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ MAX_LINE_CHARACTERS = 120
 
 
 class _Dumper(yaml.SafeDumper):
-    """A writer that writes texts of several lines as blocks, and repeats equal parts."""
+    """A writer that writes texts of several lines as blocks, and repeats equal parts instead of using aliases."""
 
     def ignore_aliases(self, _: Any) -> bool:
         return True

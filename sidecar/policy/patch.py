@@ -9,7 +9,7 @@ Rules:
 - An operation never contains a part of the Pod except texts. Kubernetes 1.37 holds a Pod as Go values, and cannot write
   these as JSON (apiserver 0.37.2, pkg/cel/common/valuesschemalesstyped.go, ConvertToNative). So lists change item by
   item.
-- The sidecar becomes the first init container at last, because paths have the positions of the original Pod.
+- The last operation adds the sidecar as the first init container, because paths have the positions of the original Pod.
 """
 
 from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ STS_REGIONAL = "AWS_STS_REGIONAL_ENDPOINTS"
 ANNOTATIONS_PATH, LABELS_PATH = "/metadata/annotations", "/metadata/labels"
 
 SETTINGS = Settings(image=Cel("variables.image"), region=Cel("variables.region"))
-"""Settings whose values are expressions. The sidecar's other variables and its resources are added here."""
+"""Settings whose values are expressions. `_sidecar` adds the sidecar's other variables and its resources."""
 
 
 def patch() -> str:
@@ -111,7 +111,7 @@ def _changed(part: str, condition: str, value: str) -> str:
 
 
 def _without(part: str, condition: str) -> tuple[str, str]:
-    """Return the operations that remove the items `e` that meet the condition, last first, or create an empty list."""
+    """Return the operations that remove the items `e` that meet the condition, last first, or create a missing list."""
     operation = _operation("remove", f'variables.paths[i] + "/{part}/" + string(j)')
     removed = f"c.?{part}.orValue([]).transformList(j, e,\n  {condition},\n  {operation}).reverse()".replace(
         "||\n", "||\n  "

@@ -1,5 +1,5 @@
 """
-Write the expression for the reason why a Pod cannot get a sidecar, which is empty if it can. Pure.
+Write the expression for the reason why a Pod cannot get a sidecar. The reason is empty if the Pod can get one. Pure.
 
 Each case has a condition and a message. The messages are those of sidecar/injection: each is read from the function
 that rejects an example. Only a few cases have their own messages: those that the webhook may accept.
@@ -49,7 +49,7 @@ MISSPELT_PREFIX = r"(?i)^(?:irsa[-_.]?sidecars?[-_.]?(?:io)?|irsa-sidecar\.com)/
 """
 Pattern of prefixes that probably mean ours.
 
-The webhook compares names letter by letter (similar_names.py), which CEL cannot, so it recognises more mistakes.
+The webhook compares names letter by letter (similar_names.py), and so recognises more mistakes than CEL can.
 """
 
 

@@ -1,5 +1,5 @@
 """
-Define the variables of the policy: what injection reads from a Pod and from its ServiceAccount. Pure.
+Define the variables of the policy: the values that injection reads from a Pod and from its ServiceAccount. Pure.
 
 Lists about containers have one item for each container: first the init containers, then the others. CEL has no
 functions and no local variables, so the policy's variables hold what several expressions need.

@@ -166,7 +166,7 @@ def as_somebody_else() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("directory_mode", "seen"), [(0o755, "mode 0000, owner"), (0o000, "neither may its directory be searched")]
+    ("directory_mode", "seen"), [(0o755, "mode 0000, owner"), (0o000, "its directory may not be searched either")]
 )
 def test_unreadable_file_is_reported_with_mode_and_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory_mode: int, seen: str

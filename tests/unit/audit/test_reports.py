@@ -272,7 +272,7 @@ def test_acceptance_of_another_object_is_reported_as_unused(world: Inventory) ->
     entry = Acceptance("wide.pattern", "Role arn:aws:iam::123456789012:role/gone", "old", NOW.timestamp() + 1, line=3)
     result = judge(world, NOW.timestamp(), Options(), [entry])
     assert result.unused == (entry,)
-    assert "Line 3" in as_text(result, width=100, colours=False)
+    assert "The acceptance in line 3 matches no finding" in as_text(result, width=100, colours=False)
 
 
 def test_threshold_decides_whether_the_audit_fails(report: AuditReport) -> None:

@@ -62,7 +62,7 @@ def test_audience_that_the_provider_lacks_is_found() -> None:
     found = findings(
         with_providers(OidcProvider(PROVIDER_ARN, ("other",), is_detailed=True)), "broken.provider-audience"
     )
-    assert {each.problem.split(",")[0] for each in found} == {
+    assert {each.problem.split(" of ")[0] for each in found} == {
         "the provider does not accept the audience sts.amazonaws.com",
         "the provider does not accept the audience aws.example",
     }
@@ -190,7 +190,7 @@ def _merged(one: dict[str, dict[str, object]], other: dict[str, dict[str, object
 def test_fix_of_a_denied_account_adds_no_statement(world: Inventory) -> None:
     found = {each.subject.namespace: each.next_step for each in findings(world, "broken.trust")}
     assert found.pop("trust-deny") == "If the ServiceAccount may use the role, change the statement that denies it"
-    assert all("add it: irsa-sidecar setup role" in step for step in found.values())
+    assert all("add it to the trust policy: irsa-sidecar setup role" in step for step in found.values())
     assert len(found) == 4
 
 

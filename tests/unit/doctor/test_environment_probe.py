@@ -60,7 +60,7 @@ def test_configuration_path_to_a_special_file_never_blocks(tmp_path: Path) -> No
         str(tmp_path): "it is not a regular file",
         "/dev/zero": "it is not a regular file",
         "/dev/null": None,
-        "\0": "the path is not one that a file can have",
+        "\0": "the path is not valid",
         "/nowhere": None,
     }
 

@@ -137,8 +137,8 @@ BAD: dict[str, tuple[str, str]] = {
     "text instead of a plugin": ("users: [{name: a, user: {exec: aws}}]", "kubectl config view"),
     "a context that is a list": ("contexts: [[a]]", "kubectl config view"),
     "no server": (yaml.safe_dump(kubeconfig("x") | {"clusters": [{"name": "lab"}]}), "has no server"),
-    "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "It has lab"),
-    "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "It has lab"),
+    "another context": (yaml.safe_dump(kubeconfig("x") | {"current-context": "b"}), "Existing contexts: lab"),
+    "no context": (yaml.safe_dump(kubeconfig("x") | {"current-context": ""}), "Existing contexts: lab"),
     "missing cluster": (yaml.safe_dump(kubeconfig("x") | {"clusters": []}), "names the cluster lab, which"),
 }
 

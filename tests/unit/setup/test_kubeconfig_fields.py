@@ -224,7 +224,7 @@ def test_field_unknown_to_kubectl_causes_a_warning(
 ) -> None:
     assert get_version(written(tmp_path / "config", plain.url, {"tls-servername": "x"}, {"as-group": ["dev"]}))
     shown = capsys.readouterr().err
-    assert "its cluster lab has tls-servername, which kubectl does not know either" in shown
+    assert "its cluster lab has tls-servername, which is ignored because kubectl does not know it" in shown
     assert "its user me has as-group" in shown
 
 
@@ -242,9 +242,9 @@ def context_of(tmp_path: Path, **changes: Any) -> ConfigurationError:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"current-context": None}, "names no usable current context. It has lab"),
+        ({"current-context": None}, "names no usable current context. Existing contexts: lab"),
         ({"current-context": "prod"}, "current-context is prod"),
-        ({"contexts": None}, "It has none"),
+        ({"contexts": None}, "Existing contexts: none"),
         ({"contexts": [{"name": "lab", "context": {"user": "me"}}]}, "Context lab of the kubeconfig"),
         ({"contexts": [{"name": "lab", "context": None}]}, "names no cluster"),
         ({"contexts": [{"name": "lab", "context": {"cluster": "gone"}}]}, "names the cluster gone"),

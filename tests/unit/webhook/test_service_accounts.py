@@ -282,7 +282,7 @@ async def test_response_that_is_not_a_document_is_an_error(
 async def test_login_plugin_is_rejected_at_the_start(fake: FakeApiServer, tmp_path: Path) -> None:
     plugin = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws"}}
     (tmp_path / "k").write_text(str(kubeconfig(fake.url, plugin)))
-    with pytest.raises(ConfigurationError, match="logs in by a plugin"):
+    with pytest.raises(ConfigurationError, match="logs in with a plugin"):
         async with open_api(find_cluster({"KUBECONFIG": str(tmp_path / "k")})):
             pass
 
