@@ -1,15 +1,20 @@
 """
 Read a trust policy from IAM that may have elements that trust_policy.py does not know. Pure.
 
-Rule: each statement is read alone, so that a statement with an unknown element does not hide the other statements. A
-condition of an Allow on the caller's network is assumed to be true, because only a request can show its network. The
+Rule: each statement is read alone, so that a statement with an unknown element does not hide the other statements. If
+its action or principal shows that it does not concern a call, it does not matter for that call. IAM accepts numbers and
+booleans as values of conditions, and operators in any case.
+
+A condition of an Allow on the caller's network is assumed to be true, because only a request can show its network. The
 decision names the assumption. Such a condition of a Deny stays unknown, so nothing is allowed by mistake.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
+from sidecar.local.condition_operators import OPERATORS, QUANTIFIERS
 from sidecar.local.trust_policy import Statement, TrustPolicy, as_list, read_statement, statement_label
 
 NETWORK_KEYS = frozenset({"aws:sourcevpc", "aws:sourcevpcarn", "aws:sourcevpce", "aws:vpcsourceip"})
@@ -23,9 +28,14 @@ _MAX_ASSUMED_CHARACTERS = 300
 """Maximum length of the assumed conditions in a message."""
 
 
+_OPERATORS = {name.lower(): name for each in OPERATORS for name in (each, f"{each}IfExists")}
+_PRINCIPALS_WITH_TOKENS = ("AWS", "Federated")
+"""The types of principals whose `*` includes the caller with a token."""
+
+
 def readable_policy(document: Mapping[str, Any], assumed_keys: frozenset[str] = NETWORK_KEYS) -> TrustPolicy:
     """
-    Return the policy. A statement that cannot be read applies to every token, and its result is unknown.
+    Return the policy. The result of a statement that cannot be read is unknown.
 
     Conditions of an Allow on one of `assumed_keys` are assumed to be true.
     """
@@ -35,6 +45,7 @@ def readable_policy(document: Mapping[str, Any], assumed_keys: frozenset[str] = 
 
 def _statement(item: Any, index: int, assumed_keys: frozenset[str]) -> Statement:
     name = "the trust policy"
+    item = _normalised(item)
     is_allow = isinstance(item, dict) and item.get("Effect") == "Allow"
     reduced, assumed = _assuming(item, assumed_keys) if is_allow else (item, None)
     try:
@@ -42,7 +53,62 @@ def _statement(item: Any, index: int, assumed_keys: frozenset[str]) -> Statement
     except ConfigurationError as exc:
         label = statement_label(item, index)
         reason = exc.problem.removeprefix(f"{name}: ").removeprefix(label).lstrip(": ")
-        return Statement(label, is_allow, frozenset({"*"}), ("*",), (), unknown=reason)
+        subject = _subject(item if isinstance(item, dict) else {})
+        return Statement(label, is_allow, subject.principals, subject.actions, (), subject.names_actions, reason)
+
+
+class _Subject(NamedTuple):
+    """The principals and actions of a statement that cannot be read completely. `*` means that they are unknown."""
+
+    principals: frozenset[str]
+    actions: tuple[str, ...]
+    names_actions: bool
+
+
+def _subject(item: Mapping[str, Any]) -> _Subject:
+    names_actions = "Action" in item
+    actions = as_list(item.get("Action") if names_actions else item.get("NotAction"))
+    has_both = names_actions and "NotAction" in item
+    is_readable = bool(actions) and all(isinstance(each, str) for each in actions) and not has_both
+    return _Subject(_principals(item), tuple(actions) if is_readable else ("*",), names_actions or not is_readable)
+
+
+def _principals(item: Mapping[str, Any]) -> frozenset[str]:
+    principal = item.get("Principal")
+    if not isinstance(principal, dict) or "NotPrincipal" in item:
+        return frozenset({"*"})
+    return frozenset(_principal(kind, text) for kind, texts in principal.items() for text in as_list(texts))
+
+
+def _principal(kind: str, text: Any) -> str:
+    """Return the principal, or `*` if a caller with a token may be meant."""
+    is_pattern = not isinstance(text, str) or text == "*" or (kind == "Federated" and "*" in text)
+    if not is_pattern:
+        return str(text)
+    return "*" if kind in _PRINCIPALS_WITH_TOKENS else f"{kind} {text}"
+
+
+def _normalised(item: Any) -> Any:
+    """Return the statement with the conditions in the form that trust_policy.py reads."""
+    condition = item.get("Condition") if isinstance(item, dict) else None
+    if not isinstance(condition, dict) or not all(isinstance(block, dict) for block in condition.values()):
+        return item
+    blocks = [(_operator(str(text)), block) for text, block in condition.items()]
+    if len({text for text, _ in blocks}) < len(blocks):  # the same operator twice, in different cases
+        return item
+    return {**item, "Condition": {text: {k: _texts(values) for k, values in block.items()} for text, block in blocks}}
+
+
+def _operator(text: str) -> str:
+    quantifier, colon, name = text.rpartition(":")
+    known = {each.lower(): each for each in QUANTIFIERS}
+    return f"{known.get(quantifier.lower(), quantifier)}{colon}{_OPERATORS.get(name.lower(), name)}"
+
+
+def _texts(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_texts(each) for each in values]
+    return json.dumps(values) if isinstance(values, bool | int | float) else values
 
 
 def _assuming(item: dict[str, Any], keys: frozenset[str]) -> tuple[dict[str, Any], str | None]:

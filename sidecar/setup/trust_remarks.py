@@ -7,21 +7,18 @@ not changed.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
-from sidecar.errors import ConfigurationError
 from sidecar.local.condition_operators import is_like
+from sidecar.local.readable_policy import readable_policy
 from sidecar.local.service_account import SERVICE_ACCOUNT_PREFIX
 from sidecar.local.strangers import STRANGER
 from sidecar.local.trust_policy import (
     ASSUME_ROLE_WITH_WEB_IDENTITY,
     Decision,
     Principal,
-    Statement,
     TrustPolicy,
     as_list,
-    read_statement,
     statement_label,
 )
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
@@ -57,7 +54,7 @@ def remarks_on(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
 
 def still_allowed(before: Mapping[str, Any], after: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
     """Yield a remark about each removed service account that another statement still allows."""
-    policy = TrustPolicy(tuple(_readable(statements_of(after))))
+    policy = _readable(statements_of(after))
     for subject in own_subjects(before, grant):
         if subject in own_subjects(after, grant):
             continue
@@ -70,7 +67,7 @@ def without_conditions(document: Mapping[str, Any], grant: TrustGrant) -> Iterat
     """Yield a remark about each service account that another statement allows without our statement's conditions."""
     keys = [key for key, _ in own_conditions(document, grant).by_key()]
     others = [each for each in statements_of(document) if not is_own(each, grant)]
-    policy = TrustPolicy(tuple(_readable(others)))
+    policy = _readable(others)
     for subject in own_subjects(document, grant) if keys else ():
         decision = _decide(policy, grant, subject)
         if decision.is_allowed:
@@ -85,10 +82,8 @@ def _decide(policy: TrustPolicy, grant: TrustGrant, subject: str) -> Decision:
     return policy.evaluate(ASSUME_ROLE_WITH_WEB_IDENTITY, Principal((grant.provider_arn,), None), context)
 
 
-def _readable(statements: list[Any]) -> Iterator[Statement]:
-    for index, statement in enumerate(statements, 1):
-        with suppress(ConfigurationError):  # the evaluator does not know every element
-            yield read_statement(statement, index, "the trust policy")
+def _readable(statements: list[Any]) -> TrustPolicy:
+    return readable_policy({"Statement": statements}, frozenset())
 
 
 def _others(statement: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
@@ -128,11 +123,13 @@ def _is_for(statement: Mapping[str, Any], grant: TrustGrant) -> bool:
     """Return whether the statement allows the exchange of this provider's tokens."""
     principal = statement.get("Principal")
     federated = [principal] if principal == "*" else as_list(as_mapping(principal).get("Federated"))
+    is_anyone = "NotPrincipal" in statement or "*" in as_list(as_mapping(principal).get("AWS"))
     actions = as_list(statement.get("Action"))
     is_action = "Action" not in statement or any(map(_is_web_identity, actions))
     if "NotAction" in statement:
         is_action = not any(map(_is_web_identity, as_list(statement["NotAction"])))
-    return is_action and bool({grant.provider_arn, "*"} & {item for item in federated if isinstance(item, str)})
+    is_named = bool({grant.provider_arn, "*"} & {item for item in federated if isinstance(item, str)})
+    return is_action and (is_anyone or is_named)
 
 
 def _is_web_identity(pattern: Any) -> bool:

@@ -91,6 +91,31 @@ UNRELATED_STATEMENTS: dict[str, dict[str, object]] = {
         "sts:AssumeRoleWithSAML",
         {"StringEquals": {"SAML:aud": "https://signin.aws.amazon.com/saml"}},
     ),
+    "MFA as a boolean": statement_of(
+        {"AWS": "arn:aws:iam::111122223333:root"}, "sts:AssumeRole", {"Bool": {"aws:MultiFactorAuthPresent": True}}
+    ),
+    "a number": statement_of(
+        {"AWS": "111122223333"}, "sts:AssumeRole", {"NumericLessThan": {"aws:MultiFactorAuthAge": [3600]}}
+    ),
+    "an operator in lower case": statement_of({"AWS": "*"}, "sts:Assume*e", {"stringequals": {"sts:ExternalId": "x"}}),
+    "an unknown operator": statement_of({"Service": "a.b"}, "*", {"StringMatches": {"sts:ExternalId": "x"}}),
+    "an empty value": statement_of({"AWS": "111122223333"}, "sts:AssumeRole", {"StringEquals": {"sts:ExternalId": ""}}),
+    "a condition that is null": statement_of({"AWS": "111122223333"}, ["sts:AssumeRole"], None),
+    "a pattern of roles": statement_of({"AWS": "arn:aws:iam::111122223333:role/a*"}, "*", {}),
+    "another type of principal": statement_of({"CanonicalUser": "*"}, "sts:*", {}),
+    "every service": statement_of({"Service": ["*"]}, "sts:*", {}),
+    "another provider and a number": statement_of(
+        {"Federated": [f"{PROVIDER}2"]}, "sts:AssumeRoleWithWebIdentity", {"NumericEquals": {"a:b": 5}}
+    ),
+    "an action that is not of STS": statement_of({"AWS": "*"}, ["sts:AssumeRole", "ec2:*"], {}),
+    "a resource": {**statement_of({"Federated": "*"}, "sts:AssumeRoleWithSAML", {}), "Resource": "*"},
+    "an unreadable NotAction": {
+        "Sid": "Other",
+        "Effect": "Allow",
+        "Principal": "*",
+        "NotAction": ["sts:AssumeRoleWith*", "ec2:*"],
+    },
+    "a deny with a boolean": statement_of("*", "sts:TagSession", {"Null": {"aws:TagKeys": True}}, "Deny"),
     "a deny by NotPrincipal": {
         "Sid": "Other",
         "Effect": "Deny",
@@ -125,6 +150,11 @@ def test_unevaluated_statement_is_reported_if_it_decides() -> None:
         [unknown],
         [{**unknown, "Effect": "Deny"}, *CART["Statement"]],
         [*CART["Statement"], "nonsense"],
+        [{**unknown, "Principal": {"Federated": f"{PROVIDER[:40]}*"}}],
+        [{**unknown, "Principal": {"AWS": 5}}],
+        [{**unknown, "Action": 5}],
+        [{**unknown, "NotAction": "sts:*"}],
+        [{**unknown, "Effect": "Deny", "Principal": "x"}, *CART["Statement"]],
     ):
         facts = trust_facts(policy={"Version": "2012-10-17", "Statement": statements})
         finding = by_name(trust.CHECKS, facts)["policy"]
@@ -132,6 +162,20 @@ def test_unevaluated_statement_is_reported_if_it_decides() -> None:
         assert "a part of the trust policy cannot be evaluated" in finding.observed
         assert trust.policy_mismatch(facts) is None
         assert finding.observed.count("Statement ") == 1
+
+
+@pytest.mark.parametrize("operator", ["stringEquals", "STRINGLIKE", "foranyvalue:stringlikeifexists"])
+def test_operator_in_any_case_is_evaluated(operator: str) -> None:
+    for subject, status in (("cart", Status.OK), ("till", Status.FAILED)):
+        condition = {operator: {"oidc.example.com/id/A:sub": f"system:serviceaccount:shop:{subject}"}}
+        policy = {"Statement": {**CART["Statement"][0], "Condition": condition}}
+        assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is status
+
+
+def test_operator_twice_in_different_cases_is_unknown() -> None:
+    condition = {"StringEquals": {"a:sub": "x"}, "stringequals": {"a:aud": "y"}}
+    policy = {"Statement": {**CART["Statement"][0], "Condition": condition}}
+    assert by_name(trust.CHECKS, trust_facts(policy=policy))["policy"].status is Status.SKIPPED
 
 
 def _in_vpc(effect: str = "Allow", operator: str = "StringEquals") -> dict[str, object]:

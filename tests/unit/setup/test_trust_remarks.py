@@ -17,6 +17,10 @@ AUDIENCE = {f"{KEY}:aud": "sts.amazonaws.com"}
     [
         ({"Principal": {"Federated": PROVIDER}}, "lets every service account"),
         ({"Principal": {"Federated": [OTHER, PROVIDER]}, "Condition": {}}, "lets every service account"),
+        ({"Principal": "*"}, "lets every service account"),
+        ({"Principal": {"AWS": "*"}, "Action": "sts:*"}, "lets every service account"),
+        ({"Principal": {"AWS": [OTHER, "*"]}, "Action": "*"}, "lets every service account"),
+        ({"NotPrincipal": {"AWS": "111122223333"}}, "lets every service account"),
         (
             {
                 "Principal": {"Federated": PROVIDER},
@@ -133,3 +137,17 @@ def test_removed_account_that_keeps_its_access_is_reported() -> None:
     after = with_grant(pattern, grant(cart), Change.REMOVE)
     assert len([*still_allowed(pattern, after, grant(cart))]) == 1
     assert [*still_allowed(pattern, pattern, grant(cart))] == []
+
+
+@pytest.mark.parametrize("operator", ["StringLike", "stringlike", "STRINGEQUALS"])
+def test_access_by_an_operator_in_any_case_is_reported(operator: str) -> None:
+    theirs = {
+        "Effect": "Allow",
+        "Principal": {"Federated": PROVIDER},
+        "Action": ASSUME_ROLE_WITH_WEB_IDENTITY,
+        "Condition": {operator: {f"{KEY}:sub": "system:serviceaccount:shop:cart"}},
+    }
+    unrelated = {"Effect": "Deny", "Principal": "*", "Action": "sts:TagSession", "Condition": {"Bool": {"a:b": True}}}
+    before = with_grant({"Statement": [theirs, unrelated]}, grant())
+    (remark,) = still_allowed(before, {"Statement": [theirs, unrelated]}, grant())
+    assert "shop/cart may still assume the role" in remark
