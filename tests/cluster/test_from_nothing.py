@@ -256,7 +256,7 @@ def test_manifest_stays_unchanged_and_a_dry_run_shows_injection(world: World) ->
 def test_published_keys_equal_the_clusters_keys(world: World) -> None:
     for step in commands(OWN_ISSUER, PUBLISH):
         world.run(step)
-    (check,) = commands(OWN_ISSUER, "When the signing key changes")
+    (check,) = commands(OWN_ISSUER, "If the documents are not in a bucket")
     assert "missing" not in world.run(check)
 
 

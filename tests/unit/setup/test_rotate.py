@@ -23,6 +23,7 @@ from sidecar.setup.signers import (
     longest_lifetime,
 )
 from sidecar.setup.steps.rotate import RECORD_PATH, WAITS
+from tests.support.documents import commands
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.internet import Internet
 from tests.unit.setup.conftest import ISSUER, KEY, Account, CommandResult, discovery
@@ -133,6 +134,14 @@ def test_check_changes_nothing(cluster: Cluster) -> None:
     done = cluster.rotate("--check", *FAST)
     assert (done.status, done.out) == (WAITS, "k1: signs, not published\nnext: publish k1, with --step\n")
     assert "Contents" not in cluster.s3.list_objects_v2(Bucket="shop-oidc")
+
+
+def test_documented_commands_check_and_step(cluster: Cluster, account: Account) -> None:
+    done = [
+        account.setup(*line.replace("s3://shop-oidc", BUCKET).split()[2:], *FAST)
+        for line in commands("docs/own-issuer.md", "When the signing key changes")
+    ]
+    assert [each.out.splitlines()[-1] for each in done] == ["next: publish k1, with --step", "done: published k1"]
 
 
 def test_json_has_each_key_and_the_step(cluster: Cluster) -> None:
