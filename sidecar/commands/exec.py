@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         metavar="SECONDS",
         default=str(WAIT_SECONDS),
-        help=f"how long to wait for the first credentials; 0 tries once [{WAIT_SECONDS}]",
+        help=f"time to wait for the first credentials; with 0, the daemon tries once [{WAIT_SECONDS}]",
     )
     parser.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments, after --")
 

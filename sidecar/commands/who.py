@@ -45,10 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="+",
         default=[],
-        help="logs of the sidecars, also in the format of a log collector; - is stdin",
+        help="logs of the sidecars, also in the format of a log collector; the file - means stdin",
     )
     parser.add_argument(
-        "--cloudtrail", metavar="FILE", nargs="+", default=[], help="CloudTrail records, also compressed; - is stdin"
+        "--cloudtrail",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="CloudTrail records, also compressed; the file - means stdin",
     )
     parser.add_argument(
         "--cloudtrail-api", action="store_true", help="look up CloudTrail's events of the last 90 days in your region"

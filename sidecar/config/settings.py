@@ -123,18 +123,19 @@ def _mode(setting: str, text: str) -> int:
 
 SETTINGS = (
     Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
-            "address of the credentials endpoint, on loopback only; port 0 chooses a free port and prints it"),
+            "address of the credentials endpoint, on loopback only; with port 0, the kernel chooses a free port"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
             "address for probes and metrics; it never serves credentials"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
-            parse_path, "FILE", "file of the secret that clients must send as Authorization; created if it is missing; "
-            "{role} in the path is replaced by the role's name"),
+            parse_path, "FILE", "file of the secret that clients must send as Authorization; the daemon creates a "
+            "missing file; {role} in the path is replaced by the role's name"),
     Setting("authorization_mode", "AUTHORIZATION_MODE", "--authorization-mode", "0640", _mode,
-            "|".join(TOKEN_MODES), "mode of a new secret file: readable by owner, group or everybody"),
+            "|".join(TOKEN_MODES),
+            "mode of a new secret file: only the owner can read it, or also the group, or everybody"),
     Setting("duration_seconds", "DURATION", "--duration", "3600", parse_duration, "SECONDS|max",
             "session duration to request: 900 to 43200, or max for the longest duration that the role allows"),
     Setting("config_file", "CONFIG", "--config", None, parse_path, "FILE",
-            "YAML file with several roles, each on its own path; read again when it changes"),
+            "YAML file with several roles, each on its own path; the daemon follows changes of the file"),
     Setting("sts_fallback_regions", "STS_FALLBACK_REGIONS", "--sts-fallback-regions", None, _regions, "REGION,...",
             "regions whose STS the daemon calls, in this order, while the STS of AWS_REGION is down; "
             "the STS of the fallback region then receives the token"),
@@ -149,7 +150,7 @@ SETTINGS = (
     Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
             "allow the state directory to be on a disk, where credentials may outlive the machine"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",
-            "continue to serve for this long after SIGTERM; a native sidecar stops last and needs 0"),
+            "time after SIGTERM in which the daemon still serves; a native sidecar stops last and needs 0"),
     Setting("log_format", "LOG_FORMAT", "--log-format", None, _one_of(*LOG_FORMATS), "json|console",
             "format of the log: json or console; on a terminal the default is console, else json"),
     Setting("log_level", "LOG_LEVEL", "--log-level", "info", _one_of(*LOG_LEVELS),

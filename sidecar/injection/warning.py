@@ -21,7 +21,7 @@ NOT_READ = "AnnotationNotRead"
 
 REASONS = {
     LEFT_ALONE: "a container gets no credentials",
-    PROXY_UNKNOWN: "a container's `NO_PROXY` comes from elsewhere and cannot be extended",
+    PROXY_UNKNOWN: "a container sets `NO_PROXY` by `valueFrom`, so injection cannot add 127.0.0.1",
     SHARED_PROCESSES: "with `shareProcessNamespace`, a container can read the sidecar's token",
     LONG_TERMINATION: "credentials can expire while the Pod terminates",
     NOT_READ: "an annotation of the ServiceAccount is probably misspelled",

@@ -82,13 +82,13 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "The time when the role's credentials expire, in Unix time.",
                _gauge(states, "credentials_expire_at")),
         Family("irsa_sidecar_session_duration_seconds", "gauge",
-               "Duration of the last session that STS granted. With IRSA_SIDECAR_DURATION=max, the "
+               "Duration of the last session that STS granted. With IRSA_SIDECAR_DURATION=max, this is the "
                "longest session so far.",
                _gauge(states, "session_seconds")),
         Family("irsa_sidecar_session_token_bytes", "gauge", "Size of the session token that is served.",
                _gauge(states, "session_token_bytes")),
         Family("irsa_sidecar_session_token_utilization_ratio", "gauge",
-               "Used share of the session token's maximum size; absent if STS does not report it.",
+               "Used share of the session token's maximum size. STS does not always report it.",
                _gauge(states, "session_token_utilization")),
         Family("irsa_sidecar_token_expiration_timestamp_seconds", "gauge",
                "The time when the service account token expires, by its exp claim, in Unix time.",
@@ -97,7 +97,8 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "Seconds by which the clock of STS is ahead of this machine's clock, from the last response of STS.",
                _gauge(states, "skew_seconds")),
         Family("irsa_sidecar_refreshes_total", "counter",
-               "Attempts to get new credentials, by outcome: success, an error code, or a token problem after token_.",
+               "Attempts to get new credentials, by outcome: success, the code of an error, or token_NAME for a "
+               "problem with the token.",
                [Sample({"role": role, "outcome": outcome}, count)
                 for (role, outcome), count in sorted(metrics.refreshes.items())]),
         histogram_family("irsa_sidecar_sts_request_duration_seconds", "Duration of exchanges with STS.",

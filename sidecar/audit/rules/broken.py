@@ -252,7 +252,7 @@ RULES = (
         "broken.role-missing",
         Severity.ERROR,
         "the role of a ServiceAccount does not exist",
-        "STS rejects the exchange for a role that does not exist. Credentials from before its deletion stop working.",
+        "STS rejects the exchange for a role that does not exist. The credentials of a deleted role stop working.",
         _role_missing,
     ),
     Rule(

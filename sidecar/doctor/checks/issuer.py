@@ -91,7 +91,7 @@ def _documents(facts: IssuerFacts) -> Finding:
     if facts.error.reason == "document":
         return failed(observed, "Publish the discovery document of exactly this issuer, and its key set")
     return warning(
-        f"its documents cannot be read from here: {observed}",
+        f"the issuer's documents cannot be read from here: {observed}",
         "Try from outside the cluster's network: curl ISSUER/.well-known/openid-configuration",
     )
 
@@ -110,7 +110,7 @@ def _key(facts: IssuerFacts) -> Finding | None:
         )
     if published.algorithms and facts.algorithm not in published.algorithms:
         return warning(
-            f"the token's alg is {facts.algorithm}, and the issuer names {', '.join(published.algorithms)}",
+            f"the token's alg is {facts.algorithm}, but the discovery document lists {', '.join(published.algorithms)}",
             "Correct id_token_signing_alg_values_supported in the discovery document",
         )
     return ok(f"key {facts.kid} is published")

@@ -112,7 +112,7 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
     observed = f"the trust policy does not accept sub {facts.token.subject}: {decision.reason}"
     fix = "Correct the condition, or run the Pod with the service account that the condition names"
     if facts.exchange_succeeded:
-        return warning(f"{observed}. STS does not use this change yet", fix)
+        return warning(f"{observed}. STS still accepts the token, probably because the policy changed just now", fix)
     return failed(observed, fix)
 
 

@@ -3,8 +3,8 @@ Write or publish the discovery document and the keys of a cluster outside EKS fo
 
 The command writes both documents from the API server into a directory, which you publish at the issuer's URL, or into
 an S3 bucket. It only adds keys to a bucket, because Pods may have tokens of the other keys. With --check, the command
-compares the published keys with the API server's keys, and exits with 1 if they differ. Run it after you add a signing
-key, and before you remove the old key.
+compares the published keys with the API server's keys, and exits with 1 if they differ. Check the keys after you add a
+signing key, and before you remove the old key.
 """
 
 import argparse

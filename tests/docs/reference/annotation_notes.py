@@ -86,7 +86,7 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
         "web,,worker",
     ),
     SKIP_CONTAINERS: AnnotationNote(
-        f"The containers that get no credentials. A Pod cannot also have `{CONTAINERS}`.",
+        f"The containers that get no credentials. A Pod cannot have both this annotation and `{CONTAINERS}`.",
         "names of containers, separated by commas",
         "no container",
         "proxy",

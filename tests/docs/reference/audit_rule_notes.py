@@ -17,45 +17,43 @@ _NEW_PODS = "Pods get the change when they are created, so restart them with `ku
 WHAT_TO_DO: Mapping[str, str] = {
     "incomplete.source": "Sign in again, or correct the kubeconfig, `--profile` or `AWS_PROFILE`. The finding has the "
     "error.",
-    "incomplete.unread": "Give the identity of the audit the permission in the finding. `irsa-sidecar audit "
-    "--print-policy` prints the IAM policy, and k8s/audit/rbac.yaml has the permissions in Kubernetes.",
+    "incomplete.unread": "Give the identity that runs the audit the permission in the finding.",
     "broken.provider-missing": "Run `irsa-sidecar setup oidc-provider --issuer URL` with the issuer of the finding. "
     "docs/setup.md describes the step.",
     "broken.provider-audience": "Add the audience to the client IDs of the provider, with `irsa-sidecar setup "
     "oidc-provider --audience AUDIENCE`. If the audience is a mistake, remove the annotation "
     "`eks.amazonaws.com/audience` from the ServiceAccount.",
-    "broken.provider-thumbprint": "Run `irsa-sidecar setup oidc-provider --ca-file FILE` with the file of the audit. "
-    "The audit checks thumbprints only with `--ca-file`, because STS needs none for a public authority.",
-    "broken.role-arn": "Write the whole ARN of the role into the annotation instead of the role's name. " + _NEW_PODS,
+    "broken.provider-thumbprint": "Run `irsa-sidecar setup oidc-provider --ca-file FILE` with the same file as for the "
+    "audit.",
+    "broken.role-arn": "Write the whole ARN of the role into the annotation, not its name. " + _NEW_PODS,
     "broken.role-missing": "Create the role with `irsa-sidecar setup role`, or write the ARN of an existing role into "
     "the annotation. The audit does not report a role of another account, because it cannot read that account.",
     "broken.trust": "The finding names the statement and the condition that do not match. If the ServiceAccount may "
     "use the role, run the command of the finding, which adds the ServiceAccount to the trust policy. If a statement "
-    "denies the token, change that statement: no other statement can allow the token. The audit reports nothing about "
-    "a condition that it cannot evaluate.",
+    "denies the token, change that statement: no other statement can allow the token. The audit reports nothing if "
+    "it cannot evaluate a condition.",
     "broken.association-role": "Create the role again, or change the association with `aws eks "
     "update-pod-identity-association`.",
     "broken.misspelt-annotation": "Rename the annotation. " + _NEW_PODS,
     "broken.misspelt-on-pod": "Rename the label or the annotation in the Pod template of the workload. "
-    "docs/reference/annotations.md lists the names.",
+    "[Labels and annotations](annotations.md) lists the names.",
     "broken.stale-pod": "Restart the workload with `kubectl rollout restart`. Delete a Pod that no workload creates, "
     "and create it again.",
     "broken.not-injected": "Check that the webhook runs and that the namespace is not excluded "
     "(docs/troubleshooting.md). Then restart the workload.",
-    "broken.no-identity": "Restart the workload. If the finding remains, no webhook changes the Pods: check that "
-    "Amazon's webhook or ours is installed. Our webhook also needs the label `irsa-sidecar.io/inject` in the Pod "
-    "template.",
-    "wide.any-subject": "Add a condition on `sub` with the ServiceAccounts that use the role. First check the "
-    "ServiceAccounts in the finding: they can assume the role, but have no annotation for the role.",
-    "wide.pattern": "Replace the pattern with a list of names in `StringEquals`. If the pattern is intended, accept "
+    "broken.no-identity": "Restart the workload. If the finding remains, no webhook changes the Pods. Check that "
+    "Amazon's webhook or irsa-sidecar's webhook is installed. For irsa-sidecar's webhook, the Pod template also needs "
+    "the label `irsa-sidecar.io/inject`.",
+    "wide.any-subject": "Find out which ServiceAccounts use the role. The finding lists those that can assume the role "
+    "but whose annotation does not name it. Then add a condition on `sub` with the ServiceAccounts that use the role.",
+    "wide.pattern": "Replace the pattern by a list of names with `StringEquals`. If the pattern is intended, accept "
     "the finding with a reason.",
     "wide.no-audience": "Add a condition on `aud`. Its value is `sts.amazonaws.com`, unless the ServiceAccounts have "
     "the annotation `eks.amazonaws.com/audience`.",
     "wide.many-clusters": "Remove the clusters that do not need the role. For a role that moves between two "
     "clusters, accept the finding until the end of the move.",
     "wide.shared-role": "Create one role for each application. docs/roles.md shows how.",
-    "wide.no-boundary": "Set the boundary of your organisation: `aws iam put-role-permissions-boundary`. The rule "
-    "applies only with `--require-boundary`.",
+    "wide.no-boundary": "Set the boundary of your organisation: `aws iam put-role-permissions-boundary`.",
     "exposed.token": "Move the application to the sidecar (docs/migrate.md).",
     "exposed.metadata": "Set the hop limit of the nodes' instances to 1, apply k8s/network-policy.yaml, or do both. "
     "The audit reads only NetworkPolicies of Kubernetes, not those of Cilium or Calico.",
@@ -64,17 +62,16 @@ WHAT_TO_DO: Mapping[str, str] = {
     "exposed.node-role": "Create a role for the ServiceAccount with `irsa-sidecar setup role`. Afterwards, remove the "
     "permissions from the role of the node.",
     "exposed.static-keys": "Create a role for the ServiceAccount, remove the variables or the Secret, then deactivate "
-    "and delete the keys in IAM. The audit reads no Secrets. It recognizes a Secret with keys by the names of the "
-    "variables, or by the name of the Secret.",
-    "exposed.two-identities": "Remove the annotation to use EKS Pod Identity, or delete the association to use IRSA.",
+    "and delete the keys in IAM. The audit reads no Secrets. It recognizes such a Secret by the names of the variables "
+    "that it sets, or by the name of the Secret.",
+    "exposed.two-identities": "To use EKS Pod Identity, remove the annotation. To use IRSA, delete the association.",
     "exposed.two-sources": "Remove all sources but one from the Pod template.",
     "unused.role": "Check in CloudTrail that nobody else uses the role. Then delete the role, or remove the cluster "
     "from its trust policy.",
     "unused.service-account": "Remove the annotation or the ServiceAccount. For a CronJob that seldom runs, accept "
     "the finding.",
-    "unused.idle-role": "Ask the owner whether the application still needs AWS. `--days` sets the time, 90 days by "
-    "default.",
-    "cost.longer-sessions": "Set the annotation `irsa-sidecar.io/duration` to `max`, or raise the role's longest "
-    "session. docs/capacity.md has the figures.",
+    "unused.idle-role": "Ask the owner of the application whether the application still needs AWS.",
+    "cost.longer-sessions": "Set the annotation `irsa-sidecar.io/duration` to `max`, or raise the maximum session "
+    "duration of the role. docs/capacity.md has the figures.",
 }
 """The action that fixes a finding, by the rule's id."""

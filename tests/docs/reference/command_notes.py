@@ -42,14 +42,14 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "who": (("0", "A session was found."), ("1", "No session was found.")),
     "setup cluster": (
         _OF_A_STEP[0],
-        ("1", f"{_OF_A_STEP[1][1]} If one role cannot be changed, the command still changes the other roles."),
+        ("1", f"{_OF_A_STEP[1][1]} If a role cannot be changed, the command changes the other roles and exits with 1."),
         _OF_A_STEP[2],
     ),
     "setup service-account": _OF_A_STEP,
     "setup pod": _OF_A_STEP,
     "setup issuer-documents": (
         _OF_A_STEP[0],
-        ("1", f"{_OF_A_STEP[1][1]} With --check, the published keys differ from the API server's keys."),
+        ("1", f"{_OF_A_STEP[1][1]} --check also exits with 1 if the published keys differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
     "setup rotate": (

@@ -38,12 +38,14 @@ It skips a check that depends on a failed check, so the first failure is the cau
 [The page doctor](../doctor.md) describes how to run the command.
 
 - **FAILED**: the application gets no credentials or the credentials of another role, now or later.
-- **warning**: the application gets its credentials now. It may get none later, or another program may get none.
+- **warning**: the application gets its credentials now. It may get none later, or there is another risk.
 
 In a finding, `…` stands for a value of your set-up.
+If the next step depends on your set-up, `Or:` separates the alternatives.
 If a finding is an error message of irsa-sidecar, this page does not list its text.
 [Troubleshooting](../troubleshooting.md) explains frequent messages.
-Some checks have a second table. It lists mistakes from our tests, with words of the finding.
+Some checks have a second table.
+It lists mistakes that our tests make, and a part of the finding for each mistake.
 """
 
 _DYNAMIC = "A finding of this check can be an error message of irsa-sidecar, which contains the fix."

@@ -40,7 +40,7 @@ _REQUESTS = f"""
 A client sends one request per connection, in HTTP/1.0 or 1.1 and without a body.
 The method is GET. Only the metadata service also accepts a PUT, to open a session.
 The daemon ignores the query of the URL.
-The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or its own IP address.
+The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or the IP address of the listener.
 A request with a header that only proxies or browsers add, such as `X-Forwarded-For` or `Origin`, gets a 403.
 
 The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} headers.

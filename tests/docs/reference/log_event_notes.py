@@ -33,7 +33,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
             "The process accepts requests. The daemon logs one line per role, and the webhook one line.",
         ),
         EventNote("imds_started", "The daemon also emulates EC2's metadata service, at `url`."),
-        EventNote("stopping", "The process got a signal, and serves for `drain_seconds` more."),
+        EventNote("stopping", "The process got a signal, and continues to serve for `drain_seconds`."),
         EventNote("stopped", "The process ended without an error."),
         EventNote(
             "hardening_failed",
@@ -43,8 +43,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "lean_imports_skipped",
             "The daemon imported whole packages, because this version of irsa-sidecar was not checked "
-            "with the installed versions.",
-            "Use the locked versions if you need the memory. The daemon also works with other versions.",
+            "with their versions.",
+            "To save memory, install the locked versions. The daemon also works with other versions.",
         ),
         EventNote(
             "unknown_setting_ignored",
@@ -78,7 +78,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote("credentials_restored", "The daemon serves the credentials that an earlier process saved."),
         EventNote(
             "saved_credentials_ignored",
-            "The saved credentials of a role are expired, for another role, or unreadable, so the daemon ignores them.",
+            "The saved credentials have expired, belong to another role or cannot be read, so the daemon ignores them.",
             "No action is necessary, unless the event appears after every restart. Then find the "
             "process that writes to the state directory.",
             others=("exception", "stack"),
@@ -93,7 +93,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "clock_stepped",
-            "The wall clock jumped by `seconds`, because it was set or the machine slept. Credentials stay correct.",
+            "The wall clock jumped by `seconds`, because it was set or the machine slept. The daemon still "
+            "serves correct credentials.",
             "If the event appears often, check the node's time synchronisation.",
         ),
         EventNote(
@@ -121,8 +122,9 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
     "Clients": (
         EventNote(
             "credentials_served",
-            f"A client got credentials. At most {LINES_A_SECOND} lines are logged per second. "
-            "For further responses in the same second, one more line has the number of these responses as `count`.",
+            f"A client got credentials. The daemon logs at most {LINES_A_SECOND} of these lines per second. "
+            "For further responses in the same second, it logs one line for each role and access key, with their "
+            "number as `count`.",
             level="`info`",
             others=("role_name", "access_key_id", "expiration", "peer", "uid", "pid", "count", "endpoint"),
         ),
@@ -232,7 +234,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
             "pod_denied_temporarily",
             "The webhook rejected a Pod, because it could not get the Pod's ServiceAccount, or "
             "because of an internal error.",
-            "Check the API server and the network between it and the webhook. Controllers retry automatically.",
+            "Check the API server, and the network between the API server and the webhook. Controllers retry "
+            "automatically.",
             level="`warning`",
             others=("reason", "warnings"),
         ),
@@ -267,7 +270,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote("ca_bundle_updated", "The webhook wrote its authorities into the MutatingWebhookConfiguration."),
         EventNote(
             "certificate_update_failed",
-            "The webhook could not check its certificate with the API server, and retries.",
+            "The webhook could not read or update its Secret or the MutatingWebhookConfiguration, and retries.",
             "Apply the manifests of the webhook again, and check its RBAC permissions.",
         ),
         EventNote(
@@ -278,9 +281,9 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "certificate_watch_ended",
-            "The watch of the Secret or the MutatingWebhookConfiguration ended. The webhook continues to check both "
-            "objects every hour.",
-            "If the level is `warning`, give the webhook the permission to watch both objects.",
+            "The watch of the Secret or the MutatingWebhookConfiguration ended. The webhook still checks both every "
+            "hour.",
+            "With the level `warning`, give the webhook the permission to watch both objects.",
             level="`warning` if a permission is missing, else `debug`",
         ),
         EventNote(
@@ -300,19 +303,23 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote("page_served", "The page of `irsa-sidecar local` is available. Its address contains a secret path."),
         EventNote(
             "page_failed",
-            "A task of the page raised an unexpected exception, and `irsa-sidecar local` starts the task again.",
-            "Report the error as a bug.",
+            "A task of the page raised an unexpected exception. `irsa-sidecar local` starts the task again.",
+            "Report it as a bug.",
         ),
         EventNote(
             "page_link_rejected",
-            "A link of `--open` was used again, or does not exist.",
-            "If you did not load the link twice, stop `irsa-sidecar local`, because another user may have the link.",
+            "Somebody used a link of `--open` for the second time, or used a wrong link.",
+            "If it was not you, stop `irsa-sidecar local`, because another user may have used the link.",
         ),
         EventNote(
             "control_started",
-            "A person used a control on the page. `seconds` is the length of a fault that the control starts.",
+            "A person used a control (a button) on the page of `irsa-sidecar local`. If the control causes a fault, "
+            "the fault ends after `seconds`.",
         ),
-        EventNote("control_ended", "A fault of a control ended. `reason` is `time`, `person` or `another control`."),
+        EventNote(
+            "control_ended",
+            "The fault that a control caused has ended. `reason` is `time`, `person` or `another control`.",
+        ),
         EventNote(
             "control_failed",
             "A control could not change the services.",
@@ -320,7 +327,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "token_renewal_failed",
-            "The token file could not be replaced.",
+            "`irsa-sidecar local` could not replace the token file.",
             "Check the free space of the temporary folder.",
         ),
         EventNote(
@@ -333,7 +340,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "request_rejected",
             "The local STS rejected a request. `message` has the text of AWS, and `reason` has the cause.",
-            "Correct the token, the trust policy or the request. `reason` has the cause.",
+            "Correct the token, the trust policy or the request.",
         ),
         EventNote(
             "trust_statement_not_evaluated",
@@ -353,12 +360,12 @@ FIELDS: Mapping[str, str] = {
     "bytes": "The size of the review in bytes.",
     "caller": "The ARN of the session that signed the request.",
     "changed": "The names of the roles whose settings changed.",
-    "code": "The error code of STS, the kind of transport failure, or `token_` and the problem of the token.",
+    "code": "The error code of STS, the kind of the network error, or `token_NAME` for a problem with the token.",
     "configuration": "The name of the MutatingWebhookConfiguration.",
     "control": "The name of a control of the page.",
-    "count": "The number of responses or objects that this line stands for.",
+    "count": "The number of responses that this line summarizes, or the number of ServiceAccounts.",
     "drain_seconds": "The number of seconds for which the process continues to serve.",
-    "dry_run": "True if the API server only tries the change.",
+    "dry_run": "True if the request is a dry run, so the API server creates no Pod.",
     "endpoint": "`imds` if the request came to the emulated metadata service.",
     "exception": "The type of the exception. Its text is not logged, because it may contain a secret.",
     "expiration": "The time when the credentials expire, in UTC.",
@@ -367,7 +374,7 @@ FIELDS: Mapping[str, str] = {
     "failures": "The number of failures in a row.",
     "from": "The region that was called before.",
     "image": "The image of the sidecar.",
-    "involved_object": "The object that shows the Event.",
+    "involved_object": "The object to which the Event belongs, such as a ReplicaSet.",
     "issuer": "The URL of the issuer.",
     "kid": "The ID of the key.",
     "message": "The message that the client got.",
@@ -380,7 +387,7 @@ FIELDS: Mapping[str, str] = {
     "packages": "The packages with unchecked versions.",
     "path": "The path of the file, or of the webhook's URL.",
     "peer": "The address of the client.",
-    "pid": "The process ID of the client, if the daemon may see the process.",
+    "pid": "The process ID of the client, if the daemon can find it.",
     "pod": "The name of the Pod, or the beginning of the name.",
     "ports": "The ports of the listeners.",
     "profiles": "The profiles in the file.",
@@ -392,8 +399,9 @@ FIELDS: Mapping[str, str] = {
     "restart_in_seconds": "Seconds until the task starts again.",
     "retry_in_seconds": "Seconds until the next attempt.",
     "role_arn": "The ARN of the role.",
-    "role_name": "The name of the role in the configuration, `default` without a roles file.",
-    "seconds": "The length of the session, the size of the clock's jump, or the difference of the clocks, in seconds.",
+    "role_name": "The name of the role in the roles file. Without a roles file, the name is `default`.",
+    "seconds": "The length of the session, the size of the clock's jump, the difference of the clocks, or the duration "
+    "of the fault, in seconds.",
     "service_account": "The ServiceAccount of the Pod.",
     "signal": "The name of the signal.",
     "source": "The Secret or the file of the certificate.",
@@ -410,6 +418,6 @@ FIELDS: Mapping[str, str] = {
     "url": "The URL of the endpoint.",
     "version": "The version of irsa-sidecar, or of the API server.",
     "waiting": "The number of large reviews that may wait.",
-    "warnings": "Warnings about the Pod, which its author sees too.",
+    "warnings": "Warnings about the Pod. The person or controller that creates the Pod gets them too.",
 }
 """The meaning of each field."""

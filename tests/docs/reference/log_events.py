@@ -83,7 +83,7 @@ def _local_level(event: str) -> str:
 
 def sources(calls: Iterable[Call]) -> str:
     """Return the commands that log an event. `exec` and `local` also run the daemon."""
-    packages = {call.path.partition("/")[0] for call in calls}
+    packages = {call.path.removeprefix("commands/").partition("/")[0].removesuffix(".py") for call in calls}
     commands = [name for name in ("webhook", "local") if name in packages]
     return codes([*(["run"] if packages - {"webhook", "local"} else []), *commands])
 

@@ -47,7 +47,7 @@ _SESSION: Mapping[str, KeyNote] = {
         "A session policy, which restricts the permissions of the role.", _MAPPING, "none", _POLICY, "[]"
     ),
     "policy_arns": KeyNote(
-        "Managed policies as session policies.",
+        "Managed policies, which restrict the permissions of the role as session policies.",
         f"a list of at most {MAX_POLICY_ARNS} ARNs",
         "none",
         "[arn:aws:iam::aws:policy/ReadOnlyAccess]",
@@ -103,7 +103,7 @@ OF_A_ROLE: Mapping[str, KeyNote] = {
         "[app]",
     ),
     "containers": KeyNote(
-        "The containers that get the role. Only injection reads this key, from the annotation.",
+        "The containers that get the role. Only injection uses this key, in the annotation `irsa-sidecar.io/roles`.",
         f"a list of at most {MAX_ITEMS} names",
         "all containers that are in no other role",
         "[exporter]",
@@ -148,14 +148,14 @@ OF_A_STEP: Mapping[str, KeyNote] = {
         "a b",
     ),
     "tags": KeyNote(
-        "Session tags.",
+        "The session tags of this step.",
         f"a mapping of at most {MAX_TAGS} keys, each of 1 to 128 characters with a value of at most 256",
         "none",
         "{team: data}",
         "[team]",
     ),
     "transitive_tags": KeyNote(
-        "The tags that the sessions of the next steps keep.",
+        "The names of the tags that the sessions of the next steps keep.",
         "a list of keys of `tags`",
         "none",
         "[team]",

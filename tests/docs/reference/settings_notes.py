@@ -23,7 +23,8 @@ NOTES: Mapping[str, SettingNote] = {
         ("127.0.0.1:4772", "[::1]:4772", "localhost:4772", "127.0.0.1:0"),
         "example.com:4772",
         "The daemon listens on the same port of the other IP family too, so `localhost` works for every client. "
-        "Another address needs the flag --allow-non-loopback. With port 0, the daemon prints its URL on stdout.",
+        "An address outside of loopback needs the flag --allow-non-loopback. With port 0, the daemon prints its URL on "
+        "stdout.",
     ),
     "ADMIN_LISTEN": SettingNote(
         "`HOST:PORT` with an IP address, `:PORT` for every interface, or `off`",
@@ -37,52 +38,54 @@ NOTES: Mapping[str, SettingNote] = {
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
         "",
         "The daemon creates a missing file before it accepts connections. At each start, it replaces a secret that "
-        "irsa-sidecar created, and keeps a secret from another source. The daemon reads the file again after each "
-        "change. The file holds one line of at most 4096 visible ASCII characters.",
+        "irsa-sidecar created. It keeps a secret from another source. When the file changes, the daemon reads it "
+        "again. The file holds one line of at most 4096 visible ASCII characters.",
     ),
     "AUTHORIZATION_MODE": SettingNote(
         "`0600`, `0640` or `0644`",
         ("0600", "0640", "0644"),
         "0777",
-        "Use 0644 if the application runs as another user and group. Then only the volume "
-        "protects the file, so mount the volume only in the containers that may read the secret.",
+        "Use 0644 if the application runs as another user and in another group than the sidecar. Every user can then "
+        "read the file, so mount the volume only in the containers that may read the secret.",
     ),
     "DURATION": SettingNote(
         "whole seconds from 900 to 43200, or `max`",
         ("900", "3600", "43200", "max"),
         "60",
         "The role's maximum session duration must allow the value. With `max`, the daemon "
-        "requests sessions until it has found the longest session. The roles of a chain get at "
-        "most 3600 seconds from STS.",
+        "tries several durations until it has found the longest one. The session of each step of a chain lasts at most "
+        "3600 seconds.",
     ),
     "CONFIG": SettingNote(
         "a path of a YAML file",
         ("/etc/irsa-sidecar/roles.yaml",),
         "",
-        "With a file, the daemon ignores AWS_ROLE_ARN. The daemon reads the file again after each change and on "
-        "SIGHUP. [The roles file](roles-file.md) describes the keys.",
+        "With this setting, the daemon ignores AWS_ROLE_ARN. It reads the file again when the file changes, and on "
+        "SIGHUP. "
+        "[The roles file](roles-file.md) describes the keys.",
     ),
     "STS_FALLBACK_REGIONS": SettingNote(
         "region names separated by commas, in the partition of AWS_REGION",
         ("eu-central-1", "eu-central-1,eu-north-1"),
         "eu-central-1,,eu-north-1",
-        "The daemon calls these regions after repeated transport failures, and returns to the "
-        "first region when the STS of that region works again. The daemon rejects this setting "
-        "together with AWS_ENDPOINT_URL_STS.",
+        "The daemon calls these regions after repeated network errors and errors of the STS itself. It returns to "
+        "`AWS_REGION` when the STS of that region works again. You cannot combine this setting with "
+        "AWS_ENDPOINT_URL_STS.",
     ),
     "IMDS_LISTEN": SettingNote(
         "`HOST:PORT` with a loopback IP address, or `off`",
         ("127.0.0.1:4774", "off"),
         "on",
-        "The daemon serves the role `default`, or the first role of the file if no role has that "
-        "name. Every container of the Pod gets that "
-        "role without a secret. [Older clients](../older-clients.md) describes the clients that need this service.",
+        "The daemon serves the role `default`, or the first role of the roles file if no role has "
+        "that name. Every container of the Pod can get credentials of this role, because clients send no secret. "
+        "[Older clients](../older-clients.md) describes these clients.",
     ),
     "CREDENTIALS_FILE": SettingNote(
         "a path",
         ("/run/aws/credentials",),
         "",
-        "The daemon replaces the file atomically after each refresh. It excludes roles that have `allow_uids`.",
+        "The daemon replaces the file atomically after each refresh. The file does not contain roles that have "
+        "`allow_uids`.",
     ),
     "STATE_DIR": SettingNote(
         "a path of a directory in memory (tmpfs)",
@@ -103,13 +106,13 @@ NOTES: Mapping[str, SettingNote] = {
         "-1",
         "Set a value for an ordinary container, so that the application can finish its last "
         "requests. The value must be lower "
-        "than `terminationGracePeriodSeconds` of the Pod. A second signal ends the wait.",
+        "than `terminationGracePeriodSeconds` of the Pod. A second SIGTERM or SIGINT ends this time early.",
     ),
     "LOG_FORMAT": SettingNote(
         "`json` or `console`",
         ("json", "console"),
         "text",
-        "Without a value, the daemon writes `console` lines to a terminal and `json` lines to every other output.",
+        "`console` lines are for people, and `json` lines are for programs.",
     ),
     "LOG_LEVEL": SettingNote(
         "`debug`, `info`, `warning` or `error`",
@@ -144,7 +147,7 @@ OF_STS: tuple[Variable, ...] = (
         "`{service_account}`, `{pod}`, `{uid}` and `{role}`.",
         "`{namespace}.{pod}` of the token",
     ),
-    Variable("AWS_REGION", "The region whose STS is called, in any partition.", "`AWS_DEFAULT_REGION`"),
+    Variable("AWS_REGION", "The region whose STS the daemon calls, in any partition.", "`AWS_DEFAULT_REGION`"),
     Variable("AWS_DEFAULT_REGION", "The region if AWS_REGION is not set.", "none"),
     Variable(
         "AWS_ENDPOINT_URL_STS",
@@ -154,11 +157,11 @@ OF_STS: tuple[Variable, ...] = (
     Variable("AWS_ENDPOINT_URL", "The URL of all services, if AWS_ENDPOINT_URL_STS is not set.", "none"),
     Variable(
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        "With `true`, both endpoint variables are ignored.",
+        "With `true`, `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL` have no effect.",
         "`false`",
     ),
-    Variable("AWS_USE_FIPS_ENDPOINT", "With `true`, the FIPS endpoint of STS is called.", "`false`"),
-    Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the dual-stack endpoint is called.", "`false`"),
+    Variable("AWS_USE_FIPS_ENDPOINT", "With `true`, the daemon calls the FIPS endpoint of STS.", "`false`"),
+    Variable("AWS_USE_DUALSTACK_ENDPOINT", "With `true`, the daemon calls the dual-stack endpoint of STS.", "`false`"),
     Variable(
         "AWS_CA_BUNDLE",
         "A PEM file with the only authorities to trust, for STS and for an `https://` proxy. `run` reads the file "
@@ -167,7 +170,7 @@ OF_STS: tuple[Variable, ...] = (
     ),
     Variable(
         "AWS_SDK_UA_APP_ID",
-        "A name of the application. The User-Agent contains `app/NAME`, so CloudTrail shows the name.",
+        "The name of the application. The User-Agent contains it as `app/NAME`, so CloudTrail shows the name.",
         "none",
     ),
     Variable("POD_NAMESPACE", "The value of `{namespace}` in a session name, if the token lacks it.", "none"),
@@ -180,12 +183,13 @@ OF_STS: tuple[Variable, ...] = (
 OF_THE_NETWORK: tuple[Variable, ...] = (
     Variable(
         "HTTPS_PROXY",
-        "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. Percent-encode the user and the password.",
+        "The proxy to STS, as `http://HOST:PORT` or `https://HOST:PORT`. The URL may contain a user and a password in "
+        "percent-encoding.",
         "none",
     ),
     Variable(
         "NO_PROXY",
-        "Host names separated by commas. Each entry matches this name and all names below it.",
+        "Host names separated by commas. Each entry matches the host with this name and all its subdomains.",
         "none",
     ),
     Variable(

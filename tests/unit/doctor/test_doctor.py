@@ -241,7 +241,7 @@ async def test_suspicious_trust_policy_is_not_a_failure(tmp_path: Path) -> None:
         statement["Condition"] = {"StringEquals": {f"{at.issuer_key}:sub": "system:serviceaccount:shop:cart"}}
         report = await examine(environ)
         assert warnings_of(report) == ["trust.policy"]
-        assert "STS does not use this change yet" in found(report, "trust.policy")[1]
+        assert "STS still accepts the token" in found(report, "trust.policy")[1]
 
 
 async def test_denied_iam_call_is_shown_as_the_reason(tmp_path: Path) -> None:
