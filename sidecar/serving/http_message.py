@@ -18,6 +18,9 @@ TEXT = "text/plain; charset=utf-8"
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+MAX_HEADERS = 100
+"""Maximum number of headers. The API server sends about ten. A head of 16 KiB could have 5,000, which take 3 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -114,6 +117,10 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _SINGLE = ("host", "content-length")
 """Headers that must not occur twice, because two parsers might use different values."""
 
+_CLOSE = re.compile(r"(?:\A|,)[ \t]*close[ \t]*(?:,|\Z)", re.IGNORECASE)
+_CONTINUE = re.compile(r"(?:\A|,)[ \t]*100-continue[ \t]*(?:,|\Z)", re.IGNORECASE)
+"""A word in the list of a header. A search does not split a list of 16,000 commas, which would take 2 ms."""
+
 _FIELD_VALUE = re.compile(r"[\t -~]*")
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -141,8 +148,10 @@ def parse_head(data: bytes) -> Head:
     """
     Return the parsed head.
 
-    Raises RejectedError if it is invalid or has a Transfer-Encoding.
+    Raises RejectedError if it is invalid, has a Transfer-Encoding or too many headers.
     """
+    if data.count(b"\n") > MAX_HEADERS + 2:
+        raise RejectedError(431, f"The request has more than {MAX_HEADERS} headers.")
     match = _HEAD.fullmatch(data)
     if match is None:
         raise RejectedError(400, _INVALID)
@@ -155,8 +164,8 @@ def parse_head(data: bytes) -> Head:
     if "host" not in named and minor == "1":
         raise RejectedError(400, "An HTTP/1.1 request needs a Host header.")
     length = _length(named)
-    is_last = minor == "0" or _has_word(headers, "connection", "close")
-    is_waiting = length > 0 and minor == "1" and _has_word(headers, "expect", "100-continue")
+    is_last = minor == "0" or _has_word(headers, "connection", _CLOSE)
+    is_waiting = length > 0 and minor == "1" and _has_word(headers, "expect", _CONTINUE)
     return Head(method, target, headers, length, is_last, is_waiting)
 
 
@@ -169,9 +178,9 @@ def _length(named: dict[str, str]) -> int:
     return int(text)
 
 
-def _has_word(headers: tuple[tuple[str, str], ...], name: str, word: str) -> bool:
+def _has_word(headers: tuple[tuple[str, str], ...], name: str, word: re.Pattern[str]) -> bool:
     """Return whether a header with this name has the word in its list, in any case."""
-    return any(word == each.strip(" \t").lower() for key, value in headers if key == name for each in value.split(","))
+    return any(key == name and word.search(value) for key, value in headers)
 
 
 def response_bytes(response: Response, *, has_body: bool, is_last: bool) -> bytes:

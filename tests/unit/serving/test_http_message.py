@@ -2,7 +2,14 @@
 
 import pytest
 
-from sidecar.serving.http_message import RejectedError, Response, head_end, parse_head, response_bytes
+from sidecar.serving.http_message import (
+    MAX_HEADERS,
+    RejectedError,
+    Response,
+    head_end,
+    parse_head,
+    response_bytes,
+)
 
 LINE, HOST = b"POST / HTTP/1.1\r\n", b"Host: x\r\n"
 
@@ -38,11 +45,16 @@ def test_invalid_head_is_rejected(head: bytes, status: int) -> None:
         b"POST / HTTP/1.0\r\n" + HOST,
         LINE + HOST + b"Connection: keep-alive, Close\r\n",
         LINE + HOST + b"Connection: upgrade\r\nConnection: close\r\n",
+        LINE + HOST + b"Connection: ,CLOSE\t,\r\n",
     ],
 )
 def test_client_can_end_its_connection(head: bytes) -> None:
     assert parse_head(head + b"\r\n").is_last
-    assert not parse_head(LINE + HOST + b"\r\n").is_last
+
+
+@pytest.mark.parametrize("value", [b"", b"Connection: closed, not-close, close-it, close it\r\n", b"Keep: close\r\n"])
+def test_other_words_do_not_end_a_connection(value: bytes) -> None:
+    assert not parse_head(LINE + HOST + value + b"\r\n").is_last
 
 
 @pytest.mark.parametrize("received", [b"\r\nPOST", b"\x16\x03\x01", b"a" * 101])
@@ -62,6 +74,16 @@ def test_head_above_the_limit_is_rejected() -> None:
     assert head_end(head, 0, len(head)) == len(head)
     with pytest.raises(RejectedError) as caught:
         head_end(head, 0, len(head) - 1)
+    assert caught.value.response.status == 431
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b"Name: value\r\n"])
+def test_number_of_headers_is_limited(line: bytes) -> None:
+    """The work for a head is proportional to its headers, and a head of 16 KiB could have 5,000."""
+    head = LINE + HOST + line * (MAX_HEADERS - 1)
+    assert len(parse_head(head + b"\r\n").headers) == MAX_HEADERS
+    with pytest.raises(RejectedError) as caught:
+        parse_head(head + line + b"\r\n")
     assert caught.value.response.status == 431
 
 
