@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import trio
 
 from sidecar.serving.accepting import accepted
-from sidecar.serving.connection_budget import Budget, Waits, waiting
+from sidecar.serving.connection_budget import Budget, Phase, Place, waiting
 from sidecar.serving.http_message import (
     CONTINUE,
     Head,
@@ -112,7 +112,7 @@ class Server:
     tls: TlsContext | None = None
     is_draining: Callable[[], bool] = lambda: False
     stop: trio.Event = field(default_factory=trio.Event)
-    idle: Waits = field(default_factory=dict, init=False)
+    places: set[Place] = field(default_factory=set, init=False)
 
     async def serve(
         self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -125,8 +125,9 @@ class Server:
                 task_status.started()
                 await self.stop.wait()
                 accepting.cancel_scope.cancel()
-            for scope in self.idle:
-                scope.cancel()
+            for place in self.places:
+                if place.scope is not None and place.phase in (Phase.IDLE, Phase.STREAMING):
+                    place.scope.cancel()
 
     @property
     def is_ending(self) -> bool:
@@ -139,28 +140,34 @@ class Server:
                 for connection in await accepted(listener):
                     connections.start_soon(self._run_connection, connection)
                 await trio.lowlevel.checkpoint()
+                await self.budget.wait_for_short_queue()
 
     async def _run_connection(self, connection: socket.socket) -> None:
         try:
             with connection, closing(Stream(connection)) as stream:
-                self.budget.make_room()
-                async with self.budget.connections:
-                    if await self._is_open(stream):
-                        await _Connection(stream, self).run()
+                async with self.budget.place() as place:
+                    await self._serve(stream, place)
         except (OSError, trio.TooSlowError):
             pass  # the client's error, also in the first call on its socket
         except Exception as exc:  # noqa: BLE001  it must not end the other connections
             self.report(exc)
 
-    async def _is_open(self, stream: Stream) -> bool:
+    async def _serve(self, stream: Stream, place: Place) -> None:
+        self.places.add(place)
+        try:
+            if await self._is_open(stream, place):
+                await _Connection(stream, self, place).run()
+        finally:
+            self.places.discard(place)
+
+    async def _is_open(self, stream: Stream, place: Place) -> bool:
         """Return whether requests can follow. Within TLS, that needs a certificate and a handshake in time."""
         if self.tls is None:
             return True
         context = self.tls()
         if context is None:
             return False
-        self.budget.relieve_queue()
-        with waiting(HANDSHAKE_SECONDS, self.budget.silent, self.idle) as scope:
+        with waiting(self.budget, place, Phase.IDLE, HANDSHAKE_SECONDS) as scope:
             await stream.handshake(context)
         return not scope.cancelled_caught
 
@@ -171,52 +178,44 @@ _INTERNAL_ERROR = text_response(500, "Internal error of irsa-sidecar.")
 class _Connection:
     """HTTP on one stream. The buffer has the received bytes that are not part of a complete request yet."""
 
-    def __init__(self, stream: Stream, server: Server) -> None:
+    def __init__(self, stream: Stream, server: Server, place: Place) -> None:
         self._stream = stream
         self._server = server
+        self._budget = server.budget
+        self._place = place
         self._buffer = bytearray()
         self._head: Head | None = None
-        self._is_known = False
-        self._counted = self._received = self._pieces = self._searched = 0
+        self._begin_next()
 
     async def run(self) -> None:
         """Respond to requests until the client or the server ends the connection."""
-        try:
-            while await self._wait_for_bytes():
-                response, is_last = await self._respond()
-                if response is None:
-                    return
-                self._count(0)
-                is_last = is_last or self._server.is_ending or response.write_body is not None
-                await self._send(response, is_last=is_last)
-                if is_last:
-                    await self._linger()
-                    return
-                self._begin_next()
-        finally:
-            self._count(0)
-
-    def _count(self, size: int) -> None:
-        """Set the number of bytes that the budget counts for this connection's body."""
-        if size > self._counted:
-            self._server.budget.add(size - self._counted)
-        else:
-            self._server.budget.waiting_bytes -= self._counted - size
-        self._counted = size
+        while await self._wait_for_bytes():
+            response, is_last = await self._respond()
+            if response is None:
+                return
+            self._budget.resize(self._place, 0)
+            is_last = is_last or self._server.is_ending or response.write_body is not None
+            is_last = is_last or self._budget.gives_up(self._place)
+            await self._send(response, is_last=is_last)
+            if is_last:
+                await self._linger()
+                return
+            self._budget.complete(self._place)
+            self._begin_next()
 
     def _begin_next(self) -> None:
         self._head = None
-        self._is_known = True
         self._received = self._pieces = self._searched = 0
+
+    def _waiting(self, phase: Phase, seconds: float) -> waiting:
+        return waiting(self._budget, self._place, phase, seconds)
 
     async def _wait_for_bytes(self) -> bool:
         """Return whether a request begins before the idle deadline, and before the server stops."""
         if self._buffer:
             await trio.lowlevel.checkpoint()
             return True
-        self._server.budget.relieve_queue()
-        seconds = 0 if self._server.stop.is_set() else IDLE_SECONDS
-        with waiting(seconds, self._server.budget.silent, self._server.idle, is_known=self._is_known):
+        with self._waiting(Phase.IDLE, 0 if self._server.stop.is_set() else IDLE_SECONDS):
             return await self._receive()
         return False
 
@@ -244,7 +243,8 @@ class _Connection:
 
         Raises RejectedError if it is invalid, or the client closes the connection before it is complete.
         """
-        with waiting(READ_SECONDS, self._server.budget.reading, is_known=self._is_known):
+        self._budget.begin(self._place)
+        with self._waiting(Phase.READING, READ_SECONDS):
             while (request := self._complete()) is None:
                 await self._receive_more()
             return request
@@ -278,7 +278,7 @@ class _Connection:
             self._head = self._complete_head()
         if self._head is None:
             return None
-        self._count(len(self._buffer))
+        self._budget.resize(self._place, len(self._buffer))
         if len(self._buffer) < self._head.length:
             return None
         with memoryview(self._buffer) as view:
@@ -314,7 +314,7 @@ class _Connection:
     async def _send_body(self, write: WriteBody) -> None:
         """Send a body in pieces until it ends, the client leaves or the server stops."""
         try:
-            with waiting(math.inf, self._server.idle, is_known=True):
+            with self._waiting(Phase.STREAMING, math.inf):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._cancel_at_the_end, nursery.cancel_scope)
                     await write(self._send_piece)
@@ -334,13 +334,12 @@ class _Connection:
             await self._send_rest(RESPONSE_COPIES * len(piece))
 
     async def _send_rest(self, size: int) -> None:
-        budget = self._server.budget
-        budget.add(size)
+        self._budget.resize(self._place, size)
         try:
-            with waiting(WRITE_SECONDS, budget.writing, is_known=self._is_known) as scope:
+            with self._waiting(Phase.WRITING, WRITE_SECONDS) as scope:
                 await self._stream.send_rest()
         finally:
-            budget.waiting_bytes -= size
+            self._budget.resize(self._place, 0)
         if scope.cancelled_caught:
             raise trio.TooSlowError
 
@@ -351,7 +350,7 @@ class _Connection:
         Closing with unread input makes the kernel send a reset. The bytes are discarded without decryption.
         """
         left = LINGER_BYTES
-        with trio.move_on_after(CLOSE_SECONDS):
+        with self._waiting(Phase.LINGERING, CLOSE_SECONDS):
             self._stream.end_sending()
             while left > 0 and (data := await self._stream.receive()):
                 left -= len(data)

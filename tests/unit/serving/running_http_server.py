@@ -17,7 +17,14 @@ class Served:
         self.port = port
         self.reported: list[Exception] = []
         self.stop = trio.Event()
+        self.go_on = trio.Event()
+        """Requests of `/held` get their responses after this event."""
         self.is_draining = False
+
+    async def respond(self, request: Request) -> Response:
+        if request.path == "/held":
+            await self.go_on.wait()
+        return await echo(request)
 
     async def connect(self) -> trio.SocketStream:
         return await trio.open_tcp_stream("127.0.0.1", self.port)
@@ -65,7 +72,7 @@ async def serving(
     async with trio.open_nursery() as nursery:
         await nursery.start(
             Server(
-                echo,
+                served.respond,
                 served.reported.append,
                 budget=budget or Budget(),
                 limits=limits or Limits(),
