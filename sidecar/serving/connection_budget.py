@@ -39,8 +39,8 @@ Maximum size of all incomplete or unparsed request bodies and unsent responses t
 The manifests set a memory limit of 256 MiB.
 """
 
-Reason = Literal["connections", "bytes"]
-"""The limit for which a connection was closed: of connections, or of waiting bytes."""
+Reason = Literal["connections", "bytes", "tls"]
+"""The limit for which a connection was closed: of connections, of waiting bytes, or of the work for its TLS."""
 
 
 class Phase(Enum):

@@ -39,7 +39,7 @@ from sidecar.serving.http_message import (
     response_bytes,
     text_response,
 )
-from sidecar.serving.stream import Stream
+from sidecar.serving.stream import ExcessError, Stream
 
 MAX_PIECES, BYTES_PER_PIECE = 100, 512
 """Limits of the number of pieces: a request of n bytes may arrive in 100 + n / 512 pieces. Go's client sends records
@@ -147,6 +147,8 @@ class Server:
             with connection, closing(Stream(connection)) as stream:
                 async with self.budget.place() as place:
                     await self._serve(stream, place)
+        except ExcessError:
+            self.budget.closed["tls"] += 1
         except (OSError, trio.TooSlowError):
             pass  # the client's error, also in the first call on its socket
         except Exception as exc:  # noqa: BLE001  it must not end the other connections
@@ -205,7 +207,8 @@ class _Connection:
 
     def _begin_next(self) -> None:
         self._head = None
-        self._received = self._pieces = self._searched = 0
+        self._received = self._searched = 0
+        self._pieces_before = self._stream.pieces
 
     def _waiting(self, phase: Phase, seconds: float) -> waiting:
         return waiting(self._budget, self._place, phase, seconds)
@@ -251,7 +254,7 @@ class _Connection:
         return None
 
     async def _receive_more(self) -> None:
-        if self._pieces > MAX_PIECES + self._received / BYTES_PER_PIECE:
+        if self._stream.pieces - self._pieces_before > MAX_PIECES + self._received / BYTES_PER_PIECE:
             raise RejectedError(400, "The request arrives in too many small pieces.")
         if self._head is not None and self._head.is_waiting and not self._buffer:
             self._head = self._head._replace(is_waiting=False)
@@ -265,7 +268,6 @@ class _Connection:
         data = await self._stream.receive()
         self._buffer += data
         self._received += len(data)
-        self._pieces += 1
         return bool(data)
 
     def _complete(self) -> Request | None:

@@ -6,7 +6,12 @@ But while connections used ssl.SSLSocket, requests to the API server failed in t
 cause is that OpenSSL keeps the errors of sockets in one queue for each thread
 (docs/decisions/0023-own-parser-for-the-webhook.md).
 
-Rule: every `receive` lets other tasks run once, and `send_now` never waits.
+Rules:
+
+- Every `receive` lets other tasks run once, and `send_now` never waits.
+- OpenSSL gets one record at a time, and other tasks run between two records. In one call it would work through all
+  records in its buffer that contain no data of the application, such as KeyUpdate: 20 KiB of them take 50 ms, and fill
+  a buffer of the same size with responses.
 """
 
 import socket
@@ -21,6 +26,34 @@ PIECE_BYTES = 65_536
 RECORD_BYTES = 16_384
 """Number of bytes that are sent at once: the maximum content of one TLS record (RFC 8446, 5.1)."""
 
+MAX_HANDSHAKE_BYTES = 16 * 1024
+"""
+Maximum number of bytes that a client may send in its handshake. The first message of a browser or of Go has 2 KiB.
+
+The server requests no certificate from the client, so no later message is longer. OpenSSL would accept 128 KiB.
+"""
+
+MAX_HANDSHAKE_RECORDS = 16
+"""Maximum number of records that a client may send in its handshake. Clients send three to six records."""
+
+MAX_EMPTY_RECORDS = 16
+"""Maximum number of consecutive records without data of the application. Go's library has the same limit."""
+
+MAX_PIECES_OF_RECORD = 100
+"""Maximum number of pieces in which a record may arrive. A record of 16 KiB has 32 segments of 512 bytes."""
+
+_HEADER_BYTES = 5
+"""The length of a record's header: one byte for the type, two for the version, and two for the length."""
+
+_TYPES = range(20, 25)
+
+MAX_RECORD_BYTES = _HEADER_BYTES + 16_384 + 2048
+"""The maximum length of a record in TLS 1.2 (RFC 5246, 6.2.3). TLS 1.3 has a lower limit."""
+
+
+class ExcessError(OSError):
+    """An error for a client whose TLS messages need more work or memory than those of honest clients."""
+
 
 class Stream:
     """A connection of a client, whose socket does not block. A client's error is an OSError."""
@@ -30,6 +63,10 @@ class Stream:
         self._socket = connection
         self._received, self._encrypted = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
+        self._records = bytearray()
+        """Received bytes that TLS did not get yet."""
+        self.pieces = 0
+        """The number of pieces so far: each took a turn of the event loop."""
         self._unsent = b""
         """Bytes for the socket that the kernel has not accepted yet."""
         self._rest = memoryview(b"")
@@ -39,53 +76,74 @@ class Stream:
         """
         Switch the connection to TLS, in the role of the server.
 
-        Raises ssl.SSLError if the handshake fails, for example because the client does not use TLS.
+        Raises ssl.SSLError if the client does not use TLS.
+        Raises ExcessError if the client sends too much.
         """
         tls = context.wrap_bio(self._received, self._encrypted, server_side=True)
-        while True:
+        left = MAX_HANDSHAKE_BYTES
+        for _ in range(MAX_HANDSHAKE_RECORDS):
+            left -= await self._pass_record(left)
             try:
                 tls.do_handshake()
-                break
             except ssl.SSLWantReadError:
                 await self.send_rest()
-                await self._fill()
             except ssl.SSLError:
                 self._push()  # the alert, so that the client learns the reason
                 raise
-        await self.send_rest()
-        self._tls = tls
+            else:
+                await self.send_rest()
+                self._tls = tls
+                return
+        raise ExcessError("the handshake has too many records")
 
     async def receive(self) -> bytes:
-        """Return the next piece, or no bytes at the end of the connection."""
+        """
+        Return the next piece, or no bytes at the end of the connection.
+
+        Raises ExcessError if the client sends too many records without content.
+        """
         if self._tls is None:
             return await self._receive_plain()
-        has_waited = False
-        while True:
+        for _ in range(MAX_EMPTY_RECORDS):
+            await self._pass_record(MAX_RECORD_BYTES)
             try:
-                data = self._tls.read(PIECE_BYTES)
+                return self._tls.read(PIECE_BYTES)
             except ssl.SSLWantReadError:
-                await self._fill()
-                has_waited = True
+                pass
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
-            else:
-                if not has_waited:
-                    await trio.lowlevel.checkpoint()
-                return data
+        raise ExcessError("too many records have no content")
 
     async def _receive_plain(self) -> bytes:
+        self.pieces += 1
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             with suppress(BlockingIOError):
                 return self._socket.recv(PIECE_BYTES)
 
-    async def _fill(self) -> None:
-        """Wait for bytes from the client, and pass them to TLS."""
-        data = await self._receive_plain()
-        if data:
-            self._received.write(data)
-        else:
-            self._received.write_eof()
+    async def _pass_record(self, limit: int) -> int:
+        """
+        Pass the next record to TLS when it is complete, or the end of the connection. Return the record's length.
+
+        Raises ExcessError if the record is longer than the limit, or arrives in too many pieces.
+        """
+        records = self._records
+        latest = self.pieces + MAX_PIECES_OF_RECORD
+        if (size := _record_bytes(records, limit)) is not None:
+            self.pieces += 1
+            await trio.lowlevel.checkpoint()
+        while size is None:
+            data = await self._receive_plain()
+            if not data:
+                self._received.write_eof()
+                return 0
+            records += data
+            size = _record_bytes(records, limit)
+            if self.pieces > latest:
+                raise ExcessError("the record arrives in too many pieces")
+        self._received.write(records[:size])
+        del records[:size]
+        return size
 
     def send_now(self, data: bytes | memoryview) -> bool:
         """Send as much as the kernel accepts at once. Return whether that is all; otherwise call `send_rest`."""
@@ -137,3 +195,20 @@ class Stream:
             self._socket.recv(PIECE_BYTES)  # unread bytes make the kernel send a reset, which hides TLS's alert
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
+
+
+def _record_bytes(received: bytearray, limit: int) -> int | None:
+    """
+    Return the length of the record at the start of the bytes, or None if the record is not complete.
+
+    Bytes that are not a record count as one, because TLS then rejects them with the right alert.
+
+    Raises ExcessError if the record is longer than the limit.
+    """
+    if len(received) < _HEADER_BYTES:
+        return None
+    is_record = received[0] in _TYPES and received[1] == 3
+    size = _HEADER_BYTES + (received[3] << 8 | received[4]) if is_record else len(received)
+    if size > limit:
+        raise ExcessError("the record is too long")
+    return size if len(received) >= size else None

@@ -36,6 +36,7 @@ def context_with(pair: KeyPair) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     try:
         with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
