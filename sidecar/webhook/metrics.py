@@ -1,17 +1,19 @@
 """Count reviews, lookups and Events, and write the webhook's metrics for Prometheus."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from sidecar import __version__
 from sidecar.metrics import Family, Histogram, Sample, exposition, histogram_family
+from sidecar.serving.connection_budget import Reason
 from sidecar.webhook.certificate.issue import Validity
 from sidecar.webhook.review import Outcome
 
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
-Lookup = Literal["cached", "fetched", "failed"]
-"""The outcome of a search for a Pod's ServiceAccount."""
+Lookup = Literal["cached", "fetched", "failed", "rejected"]
+"""The outcome of a search for a Pod's ServiceAccount. It is rejected if too many reviews wait for the API server."""
 
 Sent = Literal["sent", "failed", "dropped"]
 """The outcome of an attempt to send an Event."""
@@ -34,8 +36,14 @@ class WebhookMetrics:
     def count_event(self, outcome: Sent) -> None:
         self.events[outcome] += 1
 
-    def exposition(self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int) -> bytes:
-        """Return the body of a scrape. Each counter starts at 0, because Prometheus's `rate` needs a first value."""
+    def exposition(
+        self, *, is_ready: bool, is_watching: bool, accounts: int, dropped_lines: int, closed: Mapping[Reason, int]
+    ) -> bytes:
+        """
+        Return the body of a scrape. Each counter starts at 0, because Prometheus's `rate` needs a first value.
+
+        `closed` is the number of connections that were closed for each limit.
+        """
         validity = self.certificate
         return exposition([
             Family("irsa_sidecar_webhook_build_info", "gauge", "The running version, as a label.",
@@ -56,7 +64,8 @@ class WebhookMetrics:
             Family("irsa_sidecar_webhook_service_accounts", "gauge", "ServiceAccounts in the cache of the watch.",
                    [Sample({}, accounts)]),
             Family("irsa_sidecar_webhook_service_account_lookups_total", "counter",
-                   "Lookups of a Pod's ServiceAccount, by outcome: cached, fetched or failed.",
+                   "Lookups of a Pod's ServiceAccount, by outcome: cached, fetched, failed, or rejected because too "
+                   "many Pods were waiting for the API server.",
                    [Sample({"outcome": outcome}, self.lookups[outcome]) for outcome in get_args(Lookup)]),
             Family("irsa_sidecar_webhook_watch_restarts_total", "counter",
                    "Restarts of the watch of ServiceAccounts, after the connection broke or the resource "
@@ -71,6 +80,10 @@ class WebhookMetrics:
             Family("irsa_sidecar_webhook_certificate_expiration_timestamp_seconds", "gauge",
                    "The time when the active certificate expires, in Unix time.",
                    [] if validity is None else [Sample({}, validity.expires_at.timestamp())]),
+            Family("irsa_sidecar_webhook_connections_closed_total", "counter",
+                   "Connections that the webhook closed because of a limit, by reason: connections, bytes, or tls. "
+                   "The reason is tls if a client's TLS messages were too long or too many.",
+                   [Sample({"reason": reason}, closed.get(reason, 0)) for reason in get_args(Reason)]),
             Family("irsa_sidecar_log_lines_dropped_total", "counter",
                    "Log lines that were dropped because stderr did not accept them at once.",
                    [Sample({}, dropped_lines)]),

@@ -78,6 +78,13 @@ class Review(NamedTuple):
         annotations = ((self.pod or {}).get("metadata") or {}).get("annotations") or {}
         return isinstance(annotations, dict) and ROLES in annotations
 
+    @property
+    def containers(self) -> int:
+        """Return the number of the Pod's containers. The work for a Pod is proportional to it."""
+        spec = (self.pod or {}).get("spec") or {}
+        lists = (spec.get("containers"), spec.get("initContainers"))
+        return sum(len(each) for each in lists if isinstance(each, list))
+
 
 class ReviewResult(NamedTuple):
     """The response to a review, its outcome, and warnings for the author. `fault` is an unexpected exception."""

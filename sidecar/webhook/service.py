@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import trio
 
 from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.errors import ConfigurationError, KubernetesError
-from sidecar.injection.settings import Settings, choose_kind
+from sidecar.injection.settings import ServiceAccount, Settings, choose_kind
 from sidecar.kubernetes.async_client import KubernetesApi
 from sidecar.kubernetes.list_watch import pause_seconds
 from sidecar.log import Logger
+from sidecar.serving.connection_budget import Budget
 from sidecar.serving.http_message import Request, Response, text_response
 from sidecar.serving.http_server import Limits, Server
 from sidecar.webhook.certificate.managed import OwnCertificate
@@ -46,15 +48,42 @@ VERSION_SECONDS = 3600.0
 """Interval between checks of the API server's version, which may change while the webhook runs."""
 
 LARGE_BYTES = 64 * 1024
-"""Size above which a review is large. A parsed review can use 24 times its size while it waits for a ServiceAccount."""
+"""Size from which a review is large. Parsed, it can use 24 times that memory."""
 
-LONG_PARTS = 2000
-"""Number of values above which a review takes long, 20 ms or more. The reviews of most Pods have 200 to 600 values."""
+LONG_PARTS, LONG_CONTAINERS = 2000, 30
+"""
+Numbers of values and of containers from which a review takes long.
+
+A container takes 0.05 ms, and 500 of them fit into 2,000 values. The reviews of most Pods have 200 to 600 values.
+"""
 
 MAX_LARGE_WAITING = 6
 """Limit for waiting large reviews. They and the parsed one, of 4 MiB each, leave 4 MiB for the bodies of others."""
 
+MAX_LONG_WAITING, MAX_LONG_WAITING_OF_ONE = 32, 12
+"""
+Limits for waiting reviews that take long, for all namespaces and for one.
+
+One takes at most 0.25 s, and usually a few ms.
+"""
+
+RESPOND_SECONDS = 30.0
+"""Deadline for a response. No API server waits longer, because Kubernetes limits `timeoutSeconds` to 30."""
+
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Wait(NamedTuple):
+    """
+    The facts about a review that are kept while it waits, together with its body.
+
+    `service_account` is None until it is fetched, and `name` is its name.
+    """
+
+    namespace: str
+    name: str
+    service_account: ServiceAccount | None
+    takes_turn: bool
 
 
 @dataclass
@@ -78,12 +107,17 @@ class Service:
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
-    """The lock that a large review holds from parsing to its response, so that only one is in memory as objects."""
-    roles: Turns = field(default_factory=Turns)
+    """Held while a large review is parsed, so that only one is parsed at a time."""
+    long: Turns = field(
+        default_factory=lambda: Turns(
+            at_once=1, max_waiting=MAX_LONG_WAITING, max_waiting_of_one=MAX_LONG_WAITING_OF_ONE
+        )
+    )
     """The queue of reviews that take long, such as reviews with a list of roles.
 
     A thread decides on these reviews, so that other reviews do not wait.
     """
+    budget: Budget = field(default_factory=Budget)
     stop: trio.Event = field(default_factory=trio.Event)
     is_stopping: bool = False
     version: str | None = None
@@ -116,6 +150,8 @@ class Service:
         server = Server(
             self.respond,
             self._report,
+            budget=self.budget,
+            limits=Limits(respond_seconds=RESPOND_SECONDS),
             tls=lambda: self.tls.context,
             is_draining=lambda: self.is_stopping,
             stop=self.stop,
@@ -144,13 +180,10 @@ class Service:
 
     async def _review(self, body: bytes) -> Response:
         began_at = time.perf_counter()
-        is_large = len(body) > LARGE_BYTES
         try:
-            review = await trio.to_thread.run_sync(read_review, body) if is_large else read_review(body)
+            review, result = await self._decided(body)
         except ConfigurationError as error:
             return text_response(400, str(error))
-        takes_turn = review.lists_roles or (not is_large and parts_in(body) > LONG_PARTS)
-        result = await self._answer(review, takes_long=is_large or takes_turn, takes_turn=takes_turn)
         if result.fault is not None:
             self._report(result.fault)
         self.metrics.reviews[result.outcome] += 1
@@ -158,22 +191,43 @@ class Service:
         self._log_result(review, result)
         return Response(200, as_json(result.document))
 
-    async def _answer(self, review: Review, *, takes_long: bool, takes_turn: bool) -> ReviewResult:
+    async def _decided(self, body: bytes) -> tuple[Review, ReviewResult]:
+        """
+        Return the review and its result.
+
+        A review that waits is parsed again afterwards, because the parsed Pod uses up to 24 times the memory of the
+        body, and 160 reviews may wait.
+
+        Raises ConfigurationError if the body is not an AdmissionReview.
+        """
+        review = await _parsed(body)
         if review.pod is None:
-            return decide(review, None, self.settings)
+            return review, decide(review, None, self.settings)
+        service_account = self.accounts.cached(
+            review.namespace, review.service_account, needs_role=not review.names_role
+        )
+        takes_turn = _takes_turn(review, body)
+        if service_account is not None and not takes_turn and len(body) <= LARGE_BYTES:
+            return review, decide(review, service_account, self.settings)
+        wait = _Wait(review.namespace, review.service_account, service_account, takes_turn)
+        del review
+        return await self._decided_later(body, wait)
+
+    async def _decided_later(self, body: bytes, wait: _Wait) -> tuple[Review, ReviewResult]:
         try:
-            service_account = await self.accounts.find(
-                review.namespace, review.service_account, needs_role=not review.names_role
-            )
+            service_account = wait.service_account or await self.accounts.fetch(wait.namespace, wait.name)
         except KubernetesError as error:
-            return temporarily_denied(review, str(error))
-        if not takes_long:
-            return decide(review, service_account, self.settings)
+            review = await _parsed(body)
+            return review, temporarily_denied(review, str(error))
         try:
-            async with self.roles.turn(review.namespace) if takes_turn else nullcontext():
-                return await trio.to_thread.run_sync(decide, review, service_account, self.settings)
+            async with self.long.turn(wait.namespace) if wait.takes_turn else nullcontext():
+                review = await _parsed(body)
+                if not wait.takes_turn and len(body) <= LARGE_BYTES:
+                    return review, decide(review, service_account, self.settings)
+                return review, await trio.to_thread.run_sync(decide, review, service_account, self.settings)
         except FullError:
-            return busy(review)
+            review = await _parsed(body)
+            return review, busy(review)
 
     def _log_result(self, review: Review, result: ReviewResult) -> None:
         if result.outcome is Outcome.SKIPPED:
@@ -207,6 +261,7 @@ class Service:
                 is_watching=self.accounts.is_live,
                 accounts=len(self.accounts),
                 dropped_lines=self.dropped_lines(),
+                closed=self.budget.closed,
             )
             return Response(200, body, _METRICS)
         return text_response(404, "The paths are /livez, /readyz and /metrics.")
@@ -260,3 +315,19 @@ class Service:
 
     def _report_task(self, name: str, exc: Exception) -> None:
         self.log.critical("background_task_failed", task=name, exc=exc, restart_in_seconds=RESTART_SECONDS)
+
+
+async def _parsed(body: bytes) -> Review:
+    """
+    Return the review. A thread parses a large one.
+
+    Raises ConfigurationError if the body is not an AdmissionReview.
+    """
+    return await trio.to_thread.run_sync(read_review, body) if len(body) > LARGE_BYTES else read_review(body)
+
+
+def _takes_turn(review: Review, body: bytes) -> bool:
+    """Return whether only one such review may be decided on at a time. There is only one large review anyway."""
+    if len(body) > LARGE_BYTES:
+        return review.lists_roles
+    return review.lists_roles or review.containers > LONG_CONTAINERS or parts_in(body) > LONG_PARTS

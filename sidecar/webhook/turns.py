@@ -1,9 +1,9 @@
 """
-Run one expensive task at a time, and share the queue fairly between namespaces.
+Run one expensive task at a time, or a few, and share the queue fairly between namespaces.
 
-Rule: two tasks with work proportional to a tenant's input never run at the same time, and the queue has a limit. The
-namespaces take turns, and the number of their waiting tasks does not matter. When the queue is full, a task of a
-namespace with few waiting tasks replaces a task of the namespace with the most.
+Rule: the number of tasks that run at the same time has a limit, and so has the queue. The namespaces take turns, and
+the number of their waiting tasks does not matter. When the queue is full, a task of a namespace with few waiting tasks
+replaces a task of the namespace with the most.
 """
 
 from collections import deque
@@ -12,9 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
-
-MAX_WAITING, MAX_WAITING_OF_ONE = 32, 12
-"""Limits of the queue, for all namespaces and for one. A turn takes at most 0.25 s, and usually a few ms."""
 
 
 class FullError(Exception):
@@ -30,10 +27,16 @@ class _Place:
 
 
 class Turns:
-    """The queue of all namespaces. Each turn belongs to a namespace."""
+    """
+    The queue of all namespaces. Each turn belongs to a namespace.
 
-    def __init__(self) -> None:
-        self._is_taken = False
+    `at_once` turns may be held at the same time. `max_waiting` and `max_waiting_of_one` limit the queue, for all
+    namespaces and for one.
+    """
+
+    def __init__(self, *, at_once: int, max_waiting: int, max_waiting_of_one: int) -> None:
+        self._free = at_once
+        self._max_waiting, self._max_waiting_of_one = max_waiting, max_waiting_of_one
         self._waiting: dict[str, deque[_Place]] = {}
         """The places by namespace. The namespace with the next turn comes first."""
 
@@ -48,9 +51,10 @@ class Turns:
 
         Raises FullError if too many are waiting, or a place of another namespace replaced this one.
         """
-        if self._is_taken:
+        if self._free:
+            self._free -= 1
+        else:
             await self._wait(namespace)
-        self._is_taken = True
         try:
             yield
         finally:
@@ -78,9 +82,9 @@ class Turns:
         Raises FullError if that is not possible.
         """
         own = self.waiting(namespace)
-        if own >= MAX_WAITING_OF_ONE:
+        if own >= self._max_waiting_of_one:
             raise FullError
-        if sum(map(len, self._waiting.values())) < MAX_WAITING:
+        if sum(map(len, self._waiting.values())) < self._max_waiting:
             return
         most = max(self._waiting, key=self.waiting)
         if self.waiting(most) <= own + 1:
@@ -96,8 +100,8 @@ class Turns:
 
     def _call_next(self) -> None:
         """Give the turn to the next namespace, and move that namespace to the end."""
-        self._is_taken = bool(self._waiting)
         if not self._waiting:
+            self._free += 1
             return
         namespace, places = next(iter(self._waiting.items()))
         del self._waiting[namespace]

@@ -48,7 +48,7 @@ def _of_a_pod() -> bytes:
 def _of_the_webhook() -> bytes:
     metrics = WebhookMetrics()
     metrics.certificate = Validity(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    return metrics.exposition(is_ready=True, is_watching=True, accounts=1, dropped_lines=0)
+    return metrics.exposition(is_ready=True, is_watching=True, accounts=1, dropped_lines=0, closed={})
 
 
 def _labels(body: bytes) -> dict[str, set[str]]:

@@ -51,9 +51,11 @@ USES: Mapping[str, str] = {
     "10 s.",
     "irsa_sidecar_webhook_watch_active": "Check the metric if reviews are slow.",
     "irsa_sidecar_webhook_service_accounts": "Compare the value with the number of ServiceAccounts in the cluster.",
-    "irsa_sidecar_webhook_service_account_lookups_total": "Check `fetched` and `failed` if reviews are slow.",
+    "irsa_sidecar_webhook_service_account_lookups_total": "Check `fetched` and `failed` if reviews are slow. "
+    "If `rejected` increases, somebody attacks the webhook, or the API server is slow.",
     "irsa_sidecar_webhook_watch_restarts_total": "Check whether it increases without a restart of the API server.",
     "irsa_sidecar_webhook_events_total": "Check `failed` if Events are missing.",
+    "irsa_sidecar_webhook_connections_closed_total": "If it increases, somebody attacks the webhook or scans its port.",
     "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use it with the time of expiration, to alert on "
     "a share of the lifetime.",
     "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "

@@ -80,7 +80,7 @@ def of_the_webhook() -> list[Metric]:
     """Return the metrics of a webhook that has a certificate."""
     metrics = WebhookMetrics()
     metrics.certificate = Validity(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    return _scraped(metrics.exposition(is_ready=True, is_watching=True, accounts=1, dropped_lines=0))
+    return _scraped(metrics.exposition(is_ready=True, is_watching=True, accounts=1, dropped_lines=0, closed={}))
 
 
 def _scraped(body: bytes) -> list[Metric]:

@@ -1,21 +1,30 @@
 """Test reviews that are slow, large or hostile: they do not delay other reviews, and their number is limited."""
 
+import json
 import socket
 import struct
 import threading
+import tracemalloc
 from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import trio
+import trio.testing
 
 from sidecar.injection.settings import ServiceAccount, Settings
+from sidecar.serving.http_message import Request
 from sidecar.serving.http_server import BACKLOG
 from sidecar.webhook.review import Review, ReviewResult, decide
 from sidecar.webhook.run import open_listeners
-from sidecar.webhook.service import LARGE_BYTES, LONG_PARTS, MAX_LARGE_WAITING
-from sidecar.webhook.turns import MAX_WAITING_OF_ONE
+from sidecar.webhook.service import (
+    LARGE_BYTES,
+    LONG_CONTAINERS,
+    LONG_PARTS,
+    MAX_LARGE_WAITING,
+    MAX_LONG_WAITING_OF_ONE,
+)
 from tests.support.fakes.api_server import FakeApiServer
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.injection.pods import ARN, pod
@@ -63,6 +72,9 @@ def test_queue_of_the_listener_is_short() -> None:
 
 SLOW = {
     "large": admission_review(pod(tolerations=[{}] * LARGE_BYTES)),
+    "many containers in few values": admission_review(
+        pod(*({"name": f"c{number}", "image": "i"} for number in range(LONG_CONTAINERS + 1)), tolerations=[])
+    ),
     "many values in few bytes": admission_review(pod(tolerations=[{}] * LONG_PARTS)),
 }
 
@@ -106,16 +118,16 @@ async def test_one_list_of_roles_is_parsed_at_a_time(api: FakeApiServer, tmp_pat
         async def request_with_roles() -> None:
             responses.append((await hook.ask(roles)).json()["response"]["allowed"])
 
-        async with hook.service.roles.turn("another"):
-            for _ in range(MAX_WAITING_OF_ONE):
+        async with hook.service.long.turn("another"):
+            for _ in range(MAX_LONG_WAITING_OF_ONE):
                 nursery.start_soon(request_with_roles)
-            await until(lambda: hook.service.roles.waiting("shop") == MAX_WAITING_OF_ONE)
+            await until(lambda: hook.service.long.waiting("shop") == MAX_LONG_WAITING_OF_ONE)
             denied = (await hook.ask(roles)).json()["response"]
             assert (denied["allowed"], denied["status"]["code"]) == (False, 503)
             assert "Try again" in denied["status"]["message"]
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
-        await until(lambda: len(responses) == MAX_WAITING_OF_ONE)
-        assert responses == [True] * MAX_WAITING_OF_ONE
+        await until(lambda: len(responses) == MAX_LONG_WAITING_OF_ONE)
+        assert responses == [True] * MAX_LONG_WAITING_OF_ONE
 
 
 @pytest.mark.parametrize("is_list", [True, False])
@@ -139,6 +151,59 @@ async def test_unexpected_exception_denies_the_pod_with_a_message(
         assert "a value of the Pod" not in response["status"]["message"]
         await hook.events.logged("request_failed")
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
+
+
+async def test_unknown_service_accounts_do_not_hold_up_known_ones(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server does not respond. Reviews above the limit are denied at once, and a cached account needs none."""
+    monkeypatch.setattr("sidecar.webhook.service_accounts.MAX_WAITING", 2)
+    monkeypatch.setattr("sidecar.webhook.service_accounts.REQUESTS_AT_ONCE", 1)
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+
+        async def never(_path: str, _keep: object) -> None:
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(hook.service.api, "read", never)
+        for number in range(3):
+            nursery.start_soon(hook.ask, admission_review(service_account=f"unknown-{number}"))
+        await until(lambda: hook.service.accounts._requests.waiting("shop") == 2)
+        denied = (await hook.ask(admission_review(service_account="unknown"))).json()["response"]
+        assert (denied["allowed"], denied["status"]["code"]) == (False, 503)
+        assert "Too many Pods wait for the API server. Try again." in denied["status"]["message"]
+        assert (await hook.events.logged("pod_denied_temporarily"))["pod"] == "cart-0"
+        assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
+        scraped = (await hook.admin("/metrics")).text
+        assert 'irsa_sidecar_webhook_service_account_lookups_total{outcome="rejected"} 1' in scraped
+        nursery.cancel_scope.cancel()
+
+
+async def test_waiting_review_keeps_only_its_body(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsed, each Pod uses 1.2 MiB, and 128 of them may wait."""
+    body = json.dumps(admission_review(pod(padding="PADDING"), service_account="unknown")).encode()
+    body = body.replace(b'"PADDING"', b"[" + b"[]," * 20_000 + b"[]]")
+    assert len(body) <= LARGE_BYTES
+    count = 20
+
+    async def never(_path: str, _keep: object) -> None:
+        await trio.sleep_forever()
+
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        service = hook.service
+        monkeypatch.setattr(service.api, "read", never)
+        tracemalloc.start()
+        try:
+            for _ in range(count):
+                nursery.start_soon(service.respond, Request("POST", "/inject", body=body))
+            await trio.testing.wait_all_tasks_blocked()
+            assert tracemalloc.get_traced_memory()[0] < count * 100_000
+        finally:
+            tracemalloc.stop()
+        nursery.cancel_scope.cancel()
 
 
 HOSTILE_ROLES = [

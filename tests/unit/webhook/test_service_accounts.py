@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import trio
 
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.inject import inject
+from sidecar.injection.settings import ServiceAccount
 from sidecar.kubernetes import async_client as api_module
 from sidecar.kubernetes import list_watch as follow_module
 from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi, open_api
@@ -22,7 +22,8 @@ from sidecar.webhook.events import MAX_WAITING
 from sidecar.webhook.events import Events as PodEvents
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Outcome, Review, ReviewResult
-from sidecar.webhook.service_accounts import REQUESTS_AT_ONCE, ServiceAccounts
+from sidecar.webhook.service_accounts import MAX_WAITING as MAX_REVIEWS
+from sidecar.webhook.service_accounts import MAX_WAITING_OF_ONE, REQUESTS_AT_ONCE, ServiceAccounts
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.processes import GUARD_SECONDS
 from tests.unit.injection.pods import ARN, OTHER_ARN, SETTINGS, pod
@@ -51,8 +52,13 @@ class Followed:
         self.metrics = WebhookMetrics()
         self.accounts = ServiceAccounts(api, self.events.log, self.metrics, jitter=lambda: 0.0)
 
+    async def find(self, namespace: str, name: str) -> ServiceAccount | None:
+        """Find the ServiceAccount of a Pod that needs a role."""
+        cached = self.accounts.cached(namespace, name, needs_role=True)
+        return cached or await self.accounts.fetch(namespace, name)
+
     async def role(self, name: str = "cart") -> str | None:
-        found = await self.accounts.find("shop", name, needs_role=True)
+        found = await self.find("shop", name)
         return found.annotations.get(ROLE) if found else None
 
 
@@ -97,7 +103,7 @@ async def test_only_annotations_that_are_read_are_kept(fake: FakeApiServer, api:
     others = {"eks.amazonaws.com/any": "x" * 200_000, "example.com/other": "x"}
     fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": {**metadata, "annotations": {**others, **read}}})
     followed = Followed(api)
-    found = await followed.accounts.find("shop", "cart", needs_role=True)
+    found = await followed.find("shop", "cart")
     assert found is not None
     assert found.annotations == read
 
@@ -117,7 +123,7 @@ async def test_service_accounts_beyond_the_limit_are_requested(
         assert await followed.role() == ARN
         assert followed.metrics.lookups == {"cached": 1}
         for number in (0, 99):
-            found = await followed.accounts.find("evil", f"a{number}", needs_role=True)
+            found = await followed.find("evil", f"a{number}")
             assert found is not None
             assert found.annotations == {ROLE: ARN}
         assert followed.metrics.lookups == {"cached": 2, "fetched": 1}
@@ -134,7 +140,7 @@ async def test_service_account_with_unusable_role_is_requested(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(followed.accounts.run)
         assert (await followed.events.logged("service_accounts_listed"))["count"] == 0
-        service_account = await followed.accounts.find("shop", "cart", needs_role=True)
+        service_account = await followed.find("shop", "cart")
         assert service_account is not None
         with pytest.raises(ConfigurationError, match="not the ARN of an IAM role"):
             inject(pod(), service_account, SETTINGS)
@@ -155,9 +161,41 @@ async def test_simultaneous_requests_are_limited(
 
     monkeypatch.setattr(api, "read", read)
     async with trio.open_nursery() as nursery:
-        for number in range(100):
-            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+        for number in range(REQUESTS_AT_ONCE + MAX_WAITING_OF_ONE):
+            nursery.start_soon(followed.find, "shop", f"a{number}")
     assert most == REQUESTS_AT_ONCE
+
+
+async def test_number_of_waiting_reviews_is_limited(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Check that a review above the limit is rejected at once, and that no namespace uses all places."""
+    followed = Followed(api)
+    rejected: list[tuple[str, float]] = []
+    count = REQUESTS_AT_ONCE + MAX_WAITING_OF_ONE + 1
+
+    async def read(_path: str, _keep: object) -> None:
+        await trio.sleep(DEADLINE_SECONDS - 1)
+
+    async def find(namespace: str, name: str) -> None:
+        try:
+            await followed.find(namespace, name)
+        except KubernetesError as error:
+            rejected.append((str(error), trio.current_time()))
+
+    monkeypatch.setattr(api, "read", read)
+    async with trio.open_nursery() as nursery:
+        for namespace in ("evil", "worse", "shop"):
+            for number in range(count):
+                nursery.start_soon(find, namespace, f"a{number}")
+            await trio.testing.wait_all_tasks_blocked()
+            assert rejected
+        assert len(rejected) == 3 * count - REQUESTS_AT_ONCE - MAX_REVIEWS
+        assert set(rejected) == {("Too many Pods wait for the API server. Try again.", 0.0)}
+        places = [len(followed.accounts._requests._waiting[name]) for name in ("evil", "worse", "shop")]
+        assert (sum(places), max(places) - min(places)) == (MAX_REVIEWS, 0)
+        nursery.cancel_scope.cancel()
+    assert followed.metrics.lookups["rejected"] == len(rejected)
 
 
 async def test_wait_for_a_request_has_a_deadline(
@@ -172,10 +210,10 @@ async def test_wait_for_a_request_has_a_deadline(
     monkeypatch.setattr(api, "read", read)
     async with trio.open_nursery() as nursery:
         for number in range(REQUESTS_AT_ONCE):
-            nursery.start_soon(partial(followed.accounts.find, "shop", f"a{number}", needs_role=True))
+            nursery.start_soon(followed.find, "shop", f"a{number}")
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(KubernetesError, match="no response yet"):
-            await followed.accounts.find("shop", "cart", needs_role=True)
+            await followed.find("shop", "cart")
         assert trio.current_time() == pytest.approx(DEADLINE_SECONDS)
         nursery.cancel_scope.cancel()
 
@@ -249,7 +287,7 @@ async def test_malformed_service_account_is_an_error(fake: FakeApiServer, api: K
     fake.faults.append((200, body))
     followed = Followed(api)
     with pytest.raises(KubernetesError, match="not a Kubernetes object"):
-        await followed.accounts.find("shop", "cart", needs_role=True)
+        await followed.find("shop", "cart")
     assert followed.metrics.lookups == {"failed": 1}
 
 

@@ -4,11 +4,17 @@ import pytest
 import trio
 import trio.testing
 
-from sidecar.webhook.turns import MAX_WAITING, MAX_WAITING_OF_ONE, FullError, Turns
+from sidecar.webhook.turns import FullError, Turns
+
+MAX_WAITING, MAX_WAITING_OF_ONE = 32, 12
+
+
+def turns_of(at_once: int = 1) -> Turns:
+    return Turns(at_once=at_once, max_waiting=MAX_WAITING, max_waiting_of_one=MAX_WAITING_OF_ONE)
 
 
 async def test_turns_follow_the_order_of_arrival() -> None:
-    turns, order, most = Turns(), list[int](), 0
+    turns, order, most = turns_of(), list[int](), 0
     running = 0
 
     async def work(number: int) -> None:
@@ -32,8 +38,26 @@ async def waiting(turns: Turns, namespace: str) -> None:
         pass
 
 
+async def test_several_turns_are_held_at_once() -> None:
+    turns, running, most = turns_of(3), 0, 0
+
+    async def work(number: int) -> None:
+        nonlocal running, most
+        async with turns.turn(f"namespace-{number % 4}"):
+            running += 1
+            most = max(most, running)
+            await trio.testing.wait_all_tasks_blocked()
+            running -= 1
+
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(work, number)
+    assert (running, most) == (0, 3)
+
+
 async def test_places_of_a_namespace_in_the_queue_are_limited() -> None:
-    turns = Turns()
+    turns = turns_of()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for _ in range(MAX_WAITING_OF_ONE):
             nursery.start_soon(waiting, turns, "evil")
@@ -46,7 +70,7 @@ async def test_places_of_a_namespace_in_the_queue_are_limited() -> None:
 
 
 async def test_length_of_the_queue_is_limited() -> None:
-    turns = Turns()
+    turns = turns_of()
     async with trio.open_nursery() as nursery, turns.turn("first"):
         for number in range(MAX_WAITING):
             nursery.start_soon(waiting, turns, f"namespace-{number}")
@@ -56,7 +80,7 @@ async def test_length_of_the_queue_is_limited() -> None:
 
 
 async def test_cancelled_wait_leaves_the_queue() -> None:
-    turns = Turns()
+    turns = turns_of()
     async with turns.turn("first"):
         for _ in range(5):
             with trio.move_on_after(0):
@@ -89,7 +113,7 @@ async def order_of(turns: Turns, namespaces: list[str]) -> list[str]:
 
 
 async def test_namespaces_take_turns() -> None:
-    assert await order_of(Turns(), ["evil"] * 5 + ["shop", "cart", "shop"]) == [
+    assert await order_of(turns_of(), ["evil"] * 5 + ["shop", "cart", "shop"]) == [
         *("evil", "shop", "cart", "evil", "shop", "evil", "evil", "evil")
     ]
 
@@ -97,7 +121,7 @@ async def test_namespaces_take_turns() -> None:
 async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
     """Check that the namespace with the most places in the queue loses its latest place."""
     hostile = [f"evil-{number % 3}" for number in range(MAX_WAITING)]
-    order = await order_of(Turns(), [*hostile, "shop"])
+    order = await order_of(turns_of(), [*hostile, "shop"])
     assert order.count("(evil-0)") + order.count("(evil-1)") + order.count("(evil-2)") == 1
     assert order.index("shop") < 5
     assert "(shop)" not in order
@@ -105,11 +129,11 @@ async def test_full_queue_accepts_a_namespace_with_few_places() -> None:
 
 async def test_burst_of_one_namespace_is_served() -> None:
     """Use eight Pods, as many as a ReplicaSet creates at once in its fourth step."""
-    assert await order_of(Turns(), ["shop"] * 8) == ["shop"] * 8
+    assert await order_of(turns_of(), ["shop"] * 8) == ["shop"] * 8
 
 
-async def test_turn_of_a_cancelled_wait_goes_to_the_next_wait() -> None:
-    turns = Turns()
+async def test_turn_of_a_cancelled_wait_goes_to_the_next() -> None:
+    turns = turns_of()
     async with trio.open_nursery() as nursery:
         async with turns.turn("first"):
             nursery.start_soon(waiting, turns, "shop")
