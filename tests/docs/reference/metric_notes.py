@@ -5,6 +5,7 @@ from collections.abc import Mapping
 LABELS: Mapping[str, str] = {
     "le": "The upper bound of the bucket, in seconds.",
     "outcome": "The result. The description of each metric lists the values.",
+    "reason": "The limit for which the webhook closed a connection.",
     "region": "The region of the STS endpoint.",
     "role": "The name of the role in the roles file. Without a roles file, the name is `default`.",
     "status": "The HTTP status. 499 means that the client disconnected before it had the whole response.",
