@@ -48,11 +48,11 @@ VERSION_SECONDS = 3600.0
 """Interval between checks of the API server's version, which may change while the webhook runs."""
 
 LARGE_BYTES = 64 * 1024
-"""Size from which a review is large. Parsed, it can use 24 times that memory."""
+"""Size above which a review is large. A parsed review can use 24 times its size."""
 
 LONG_PARTS, LONG_CONTAINERS = 2000, 30
 """
-Numbers of values and of containers from which a review takes long.
+Numbers of values and of containers above which a review takes long.
 
 A container takes 0.05 ms, and 500 of them fit into 2,000 values. The reviews of most Pods have 200 to 600 values.
 """
@@ -107,7 +107,7 @@ class Service:
     jitter: Callable[[], float]
     dropped_lines: Callable[[], int] = lambda: 0
     large: trio.Lock = field(default_factory=trio.Lock)
-    """Held while a large review is parsed, so that only one is parsed at a time."""
+    """The lock that a large review holds from parsing to its response, so that only one is in memory as objects."""
     long: Turns = field(
         default_factory=lambda: Turns(
             at_once=1, max_waiting=MAX_LONG_WAITING, max_waiting_of_one=MAX_LONG_WAITING_OF_ONE

@@ -4,7 +4,7 @@ Find ServiceAccounts by name, from a watch or by a request to the API server.
 A Pod is often created a moment after its ServiceAccount, when the watch may not have reported it yet. So the webhook
 requests a ServiceAccount that the watch does not know, or that has no role although the Pod needs one. While no watch
 is running, the webhook requests every ServiceAccount. It also requests those that known_service_accounts.py does not
-keep: a client of one namespace must not be able to use the memory for all namespaces.
+keep, because the ServiceAccounts of one namespace must not fill the memory for all namespaces.
 
 Rule: the number of reviews that wait for the API server has a limit, because each holds a connection. Namespaces share
 the requests fairly.
