@@ -189,7 +189,7 @@ CREATORS = {
 
 @pytest.mark.parametrize("module", CREATORS)
 def test_one_module_creates_tls_contexts_or_clients(module: str) -> None:
-    """Check that one module chooses the trusted authorities and the strictness of TLS, and one module the proxy."""
+    """Check that one module chooses the authorities and the strictness of TLS, and that one chooses the proxy."""
     words = CREATORS[module]
     assert {name for name, path in MODULES.items() if any(word in path.read_text() for word in words)} == {module}
 

@@ -137,7 +137,7 @@ TOKENS = {
     "in quotes": "'{}'",
     "after a name": "TOKEN={}",
     "in a path": "/var/run/{}/token",
-    "with a line after it": "{}\nnext",
+    "before another line": "{}\nnext",
 }
 """Texts with a token that a person can give instead of a path or a name."""
 

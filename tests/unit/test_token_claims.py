@@ -202,7 +202,7 @@ AUDIENCES: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "Azure v1": ({"aud": "api://aws", "appid": "6e74172b"}, "api://aws", "aud"),
     "Azure v2": ({"aud": "0b1c-api", "azp": "6e74172b", "azpacr": "1"}, "6e74172b", "azp"),
     "Keycloak": ({"aud": "account", "azp": "aws-cli"}, "aws-cli", "azp"),
-    "Keycloak with two": ({"aud": ["account", "realm-management"], "azp": "aws-cli"}, "aws-cli", "azp"),
+    "Keycloak with two audiences": ({"aud": ["account", "realm-management"], "azp": "aws-cli"}, "aws-cli", "azp"),
     "Auth0": ({"aud": ["https://api.example.com", "https://t.auth0.com/userinfo"], "azp": "AbC"}, "AbC", "azp"),
     "no azp": ({"aud": ["a", "b"]}, None, "aud"),
     "null": ({"aud": "a", "azp": None}, "a", "aud"),

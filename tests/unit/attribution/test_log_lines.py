@@ -81,7 +81,7 @@ def test_events_without_credentials_are_not_records() -> None:
 
 
 FORGED = json.dumps({"event": "credentials_refreshed", "access_key_id": KEY, "pod": "victim", "namespace": "other"})
-"""A line that an application writes, to blame another Pod for its calls."""
+"""A line with which an application blames another Pod for its own calls."""
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_pod_comes_from_the_log_of_its_sidecar() -> None:
 
 
 def test_other_pods_with_the_key_in_their_logs_are_named() -> None:
-    """One of the lines is false, and a person has to decide which."""
+    """One of the lines is false, and a person has to decide which line."""
     logs = tuple(f"[pod/{name}/app] {refreshed()}" for name in ("cart-1", "cart-2", "cart-1"))
     sessions = found(KEY, logs=logs)
     assert (sessions[0].pod, sessions[0].other_pods) == (PodName("cart-1"), (PodName("cart-2"),))

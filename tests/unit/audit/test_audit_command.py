@@ -41,7 +41,7 @@ CREATED = [case for case in CASES if not case.parts.associations or case in RIGH
 
 @pytest.fixture(scope="module")
 def instances(moto: MotoServer) -> dict[str, str]:
-    """Create the account of all cases once, because that takes about a hundred calls."""
+    """Create the account of all cases once and return its instances, with about a hundred calls."""
     moto.reset()
     return seed_account(moto.url, CREATED)
 

@@ -285,7 +285,7 @@ def test_threshold_decides_whether_the_audit_fails(report: AuditReport) -> None:
 
 
 def test_acceptance_that_ended_is_named(world: Inventory, report: AuditReport) -> None:
-    """Otherwise nobody knows why an accepted finding is reported again."""
+    """Check the name. Without it, nobody would know why an accepted finding is reported again."""
     entry = Acceptance(report.findings[0].rule, "*", "known", NOW.timestamp(), line=3)
     result = judge(world, NOW.timestamp(), Options(), [entry])
     assert (result.ended, result.unused) == ((entry,), ())

@@ -212,7 +212,7 @@ def test_restart_names_the_workload_and_quotes_it(world: Inventory, owner: str, 
 
 @pytest.mark.parametrize("duration", ["\u00b2", "9" * 2048, "-1", "0", "1e9", ""])
 def test_invalid_duration_does_not_stop_the_audit(duration: str) -> None:
-    """Anybody who can create a Pod chooses this text. Python's isdigit() accepts a superscript."""
+    """Use durations that the creator of a Pod can choose. Python's isdigit() accepts a superscript."""
     name = "right-sidecar"
     parts = Parts((service_account(name, role=role_arn(name)), sidecar_pod(name, role_arn(name), duration)))
     report = judge(inventory_of([Case(name, frozenset(), parts)]), NOW.timestamp(), Options())
@@ -220,7 +220,7 @@ def test_invalid_duration_does_not_stop_the_audit(duration: str) -> None:
 
 
 def test_account_that_cannot_be_read_is_an_error(world: Inventory) -> None:
-    """Otherwise a job with expired credentials passes."""
+    """Check the severity, because a job with expired credentials must not pass."""
     alone = replace(world, account=Account(problems=(Problem(CALLER, "the token has expired", "Sign in"),)))
     assert [each.severity for each in findings(alone, "incomplete.source")] == [Severity.ERROR]
     assert not findings(alone, "incomplete.unread")

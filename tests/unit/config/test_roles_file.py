@@ -131,7 +131,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "no role_arn": ("roles:\n  - name: a", 2, "no role_arn"),
     "no name": (f"roles:\n  - role_arn: {ARN}", 2, "no name"),
     "a user's ARN": (one(role_arn="arn:aws:iam::111122223333:user/me"), 3, "'arn:aws:iam::111122223333:user/me'"),
-    "a name that is not a path": (one(name="a/b"), 2, "'a/b'"),
+    "a name with a slash": (one(name="a/b"), 2, "'a/b'"),
     "a name of dots only": (one(name=".."), 2, "'..'"),
     "two roles with the same name": (one() + f"\n  - name: app\n    role_arn: {ARN}", 4, "Change the name of one"),
     "a duration in words": (one(duration="1h"), 4, "whole seconds from 900 to 43200, or max"),

@@ -1,4 +1,4 @@
-"""Provide the document of a healthy Pod with a sidecar, functions that return its parts, and one that examines it."""
+"""Provide a healthy Pod with a sidecar, functions that return parts of it, and a function that examines a Pod."""
 
 from typing import Any
 

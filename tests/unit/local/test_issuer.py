@@ -99,6 +99,6 @@ async def test_keys_rotate_after_each_interval(
         await twice.wait()
         nursery.cancel_scope.cancel()
     kids = [signing_key(key).kid for key in private_keys]
-    # The first key signed a token. The second key signed none, so the third key replaces it.
+    # The first key signed a token. The second key signed none, so the third key replaces the second.
     assert rotated_at == [("signing_keys_rotated", kids[1], 2), ("signing_keys_rotated", kids[2], 2)]
     assert trio.current_time() >= 120

@@ -61,7 +61,7 @@ def test_make_targets_of_a_workflow_exist(path: Path) -> None:
 
 
 def test_only_publishing_jobs_have_write_permissions() -> None:
-    """Check that the jobs of a release that push start after other jobs. Only the workflow `docs` may also write."""
+    """Check that the pushing jobs of a release start after other jobs. Only the workflow `docs` may also write."""
     writers = {(path.stem, name): rights for path in WORKFLOWS for name, rights in _rights_to_write(path).items()}
     assert {stem for stem, _ in writers} == {"release", "docs"}
     release = workflow(REPOSITORY / ".github" / "workflows" / "release.yml")["jobs"]

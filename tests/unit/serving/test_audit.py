@@ -55,7 +55,7 @@ class Lines:
         self.record(Response(403, b"", role, denial=reason), monotonic, CLIENT, peer)
 
     def record(self, response: Response, monotonic: float, address: Address = CLIENT, peer: Peer = UNKNOWN) -> None:
-        """Record a response like the daemon, which looks up the client only for a log line."""
+        """Record a response as the daemon does: it looks up the client only for a log line."""
         has_line = self.audit.reserve_line(response, monotonic)
         self.audit.record(response._replace(peer=peer) if has_line else response, address)
 

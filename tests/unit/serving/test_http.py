@@ -79,7 +79,7 @@ REJECTED = {
     "no colon": (400, START + HOST + b"Accept\r\n\r\n"),
     "non-ASCII header name": (400, START + HOST + b"\xc3\xa9: x\r\n\r\n"),
     "chunked body": (400, START + HOST + b"Transfer-Encoding: chunked\r\n\r\n"),
-    "any transfer coding": (400, START + HOST + b"transfer-encoding: identity\r\n\r\n"),
+    "the transfer coding identity": (400, START + HOST + b"transfer-encoding: identity\r\n\r\n"),
     "a body": (400, START + HOST + b"Content-Length: 5\r\n\r\n"),
     "signed body length": (400, START + HOST + b"Content-Length: +0\r\n\r\n"),
     "two equal body lengths": (400, START + HOST + b"Content-Length: 0\r\ncontent-length: 0\r\n\r\n"),

@@ -223,7 +223,7 @@ async def test_client_without_a_handshake_is_disconnected(autojump_clock: MockCl
 
 @asynccontextmanager
 async def serving_tls() -> AsyncIterator[tuple[Served, trio.SSLStream[trio.SocketStream]]]:
-    """Serve over TLS, and yield a client of another implementation of TLS streams."""
+    """Serve over TLS, and yield a client that uses trio's TLS streams instead of ours."""
     tls = Tls()
     pair = renewed(None, ["127.0.0.1"], datetime.now(UTC)).serving
     tls.use(pair)

@@ -178,7 +178,7 @@ def bytes_pushed(client: socket.socket) -> int:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=needs_ipv6)])
 def test_listen_limits_the_receive_buffer(host: str) -> None:
-    """Let a client with a small send buffer send until the buffers are full. The server's buffer then has its limit."""
+    """Let a client with a small send buffer send until all buffers are full. Check the size of the server's buffer."""
     for listener in listen(SETTING, (host, 0)):
         address = (listener.getsockname()[0].replace("0.0.0.0", "127.0.0.1"), listener.getsockname()[1])
         with listener, socket.socket(listener.family) as client:

@@ -107,7 +107,7 @@ with Peers() as peers, socket.socket(fileno=fd) as accepted:
     client = peers.peer(accepted, 1.0)
 print(client.uid, client.pid)
 """
-"""A program that prints the client of an inherited socket, as the user with this id."""
+"""A program that becomes the user with an id, and then prints the client of an inherited socket."""
 
 
 @needs_root

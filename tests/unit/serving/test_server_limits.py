@@ -107,7 +107,7 @@ class FailingSend(Connection):
 
 
 def failing_sends(error: OSError) -> Callable[[socket.socket], Accept]:
-    """Return an acceptor whose connections are FailingSend with this error."""
+    """Return an acceptor whose connections raise this error at their first send."""
 
     def failing_acceptor(listener: socket.socket) -> Accept:
         real = acceptor(listener)

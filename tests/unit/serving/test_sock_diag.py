@@ -54,7 +54,7 @@ KEY = ConnectionKey(b"\x7f\0\0\1", 40_000, b"\x7f\0\0\1", 4772)
 def reply(
     *, kind: int = 20, state: int = 1, family: int = socket.AF_INET, inode: int = 77, port: int = 40_000
 ) -> bytes:
-    """Return a reply of the kernel. By default it is about the socket of user 1001 with KEY."""
+    """Return a reply of the kernel. By default, the reply is about the socket of user 1001 with KEY."""
     address = b"\x7f\0\0\1" + b"\0" * 12
     return struct.pack(
         "=IHHII BBBB 2s2s16s16s IQ III II", 88, kind, 0, 1, 0, family, state, 0, 0,

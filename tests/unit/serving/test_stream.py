@@ -77,7 +77,7 @@ async def connected(
 
 
 def contexts(*, trusts: bool) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the contexts of a server and of a client, which trusts the server's certificate or not."""
+    """Return the contexts of a server and of a client. With `trusts`, the client trusts the server's certificate."""
     client = ssl.create_default_context()
     if trusts:
         client.check_hostname, client.verify_mode = False, ssl.CERT_NONE

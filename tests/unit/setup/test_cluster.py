@@ -43,7 +43,7 @@ def providers(account: Account) -> Account:
 
 @pytest.fixture
 def roles(providers: Account) -> dict[str, Any]:
-    """Create 200 roles that trust the blue cluster, and one that does not. Return their trust policies."""
+    """Create 200 roles that trust the blue cluster, and one role that does not. Return their trust policies."""
     for number in range(ROLES):
         create(providers, name(number), policy(trust(number)))
     create(providers, "unrelated", policy(statement(f"{ARN}oidc.example.com/other", None)))

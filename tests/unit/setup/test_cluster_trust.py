@@ -48,7 +48,7 @@ CASES = {
     "with Sid": policy(statement(Sid="Pods")),
     "Sid of setup role": with_grant(None, TrustGrant(BLUE.provider_arn, BLUE.url, "sts.amazonaws.com", (SUBJECT,))),
     "single statement without list": {"Version": "2012-10-17", "Statement": statement()},
-    "key in other case": policy(statement(key=BLUE_KEY.upper())),
+    "key in upper case": policy(statement(key=BLUE_KEY.upper())),
     "list with one provider": policy(statement([BLUE.provider_arn])),
     "list without conditions": policy(statement([BLUE.provider_arn, OTHER], key=None)),
     "list with conditions": policy(statement([BLUE.provider_arn, OTHER])),

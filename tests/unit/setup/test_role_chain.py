@@ -1,4 +1,4 @@
-"""Test the two policies of a role chain: grant, repeat, revoke, and edits by other people."""
+"""Test the two policies of a role chain: grant, repetition, revocation, and edits by other people."""
 
 import json
 from dataclasses import replace
@@ -54,7 +54,7 @@ def is_assumable(
 
 
 @given(_STATEMENTS, _GRANTS)
-def test_revoke_restores_the_trust_policy(statements: list[Any], grant: ChainGrant) -> None:
+def test_revocation_restores_the_trust_policy(statements: list[Any], grant: ChainGrant) -> None:
     before = policy(*statements)
     added = with_trust(before, ChainChange(grant))
     assert with_trust(added, ChainChange(grant)) == added
@@ -65,7 +65,7 @@ def test_revoke_restores_the_trust_policy(statements: list[Any], grant: ChainGra
 
 
 @given(_GRANTS)
-def test_revoke_removes_the_permission(grant: ChainGrant) -> None:
+def test_revocation_removes_the_permission(grant: ChainGrant) -> None:
     added = with_permission(None, ChainChange(grant))
     assert added == with_permission(added, ChainChange(grant)) == grant.permission()
     assert with_permission(added, ChainChange(grant, Change.REMOVE)) is None

@@ -1,4 +1,4 @@
-"""Compare the URL of STS with botocore's, for all regions, partitions and flags."""
+"""Compare the URL of STS with botocore's URL, for all regions, partitions and flags."""
 
 import itertools
 from collections.abc import Iterator

@@ -110,7 +110,7 @@ class Webhook:
 
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A TLS context for plain HTTP. Without it, httpx reads all authorities of the machine."""
+"""A TLS context for plain HTTP. Without this context, httpx reads all authorities of the machine."""
 
 
 async def ask(api: FakeApiServer, port: int, document: Document, path: str = "/inject") -> httpx.Response:

@@ -23,7 +23,7 @@ SECRET = "s3cret-path"
 
 
 class Site:
-    """A page on loopback. `started` lists the controls that began, and `events` the names of the log events."""
+    """A page on loopback. `started` lists the controls that began, and `events` lists the names of the log events."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -216,7 +216,7 @@ async def test_number_of_streams_is_limited_and_freed() -> None:
 
 
 async def test_connections_above_the_limit_leave_the_page_usable() -> None:
-    """The connections send nothing, or half of a request. tests/website opens a thousand of them."""
+    """Let the connections send nothing, or half of a request. tests/website opens a thousand connections."""
     async with serving() as site, AsyncExitStack() as stack:
         for number in range(2 * MAX_CONNECTIONS):
             stream = await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", site.port))

@@ -19,7 +19,7 @@ from tests.support.fakes.clock import EPOCH
 
 
 class Terminal:
-    """A pseudo-terminal. The program writes to `fd`, and the test reads its text from `screen`."""
+    """A pseudo-terminal. The program writes to `fd`, and the test reads the text from `screen`."""
 
     def __init__(self) -> None:
         self.screen, self.fd = pty.openpty()
