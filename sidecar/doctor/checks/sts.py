@@ -149,7 +149,7 @@ def _response(facts: StsFacts) -> Finding:
             f"{reach.host} accepts the connection but does not respond ({reach.reason})",
             "Check which server has that address, and check AWS_ENDPOINT_URL_STS and HTTPS_PROXY",
         )
-    return ok(f"responds ({reach.took('answer')})")
+    return ok(f"responds ({reach.took('response')})")
 
 
 def _clock(facts: StsFacts) -> Finding | None:

@@ -159,6 +159,14 @@ def test_private_addresses_count_as_an_interface_endpoint() -> None:
     assert "private" not in by_name(sts.CHECKS, StsFacts(public))["name"].observed
 
 
+def test_each_step_shows_its_own_duration() -> None:
+    steps = ("name", "connect", "tls", "response")
+    path = REACHED._replace(seconds=tuple((step, number / 1000) for number, step in enumerate(steps, start=11)))
+    found = by_name(sts.CHECKS, StsFacts(path))
+    for number, step in enumerate(steps, start=11):
+        assert found[step].observed.endswith(f"({number} ms)"), step
+
+
 @pytest.mark.parametrize("step", sts.STEPS)
 def test_failed_step_is_a_warning_if_the_exchange_succeeded(step: str) -> None:
     path = REACHED._replace(failed_step=step, reason="some reason", proxy="proxy:3128")
