@@ -79,9 +79,10 @@ def skipped(reason: str, next_step: str = "") -> Finding:
 
 def _run_check(check: Check[Facts], facts: Facts) -> Finding | None:
     """
-    Return the check's finding.
+    Return the check's finding, or None if the check does not apply.
 
-    Facts come from outside, so a check may raise. Such an error must not hide the findings of the other checks.
+    Facts come from outside, so they can cause an unexpected error. The check then counts as skipped, so that the
+    findings of the other checks remain visible.
     """
     try:
         return check.evaluate(facts)
@@ -94,7 +95,7 @@ NOT_CHECKED_BECAUSE = "not checked because of "
 
 
 def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[str, Finding]]:
-    """Yield the name and the finding of each check, in order."""
+    """Yield the name and the finding of each check that applies, in order."""
     unavailable: set[str] = set()
     for check in checks:
         missing = unavailable.intersection(check.after)
@@ -106,7 +107,7 @@ def run_checks(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[s
 
 
 def describe_bug(exc: BaseException) -> str:
-    """Return the type and the code line of an unexpected exception, but not its message, which may hold a secret."""
+    """Return a text with the type and the code line of an exception, without its message, which may hold a secret."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     trace, location = exc.__traceback__, "an unknown line"

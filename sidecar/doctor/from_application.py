@@ -23,7 +23,7 @@ from sidecar.doctor.report import Report, rows
 
 WHOLE_CONTAINER = "/"
 
-_IMDS_FORM = "the sidecar serves in the form of EC2's metadata service, which requires no secret"
+_IMDS_FORM = "the sidecar serves the API of EC2's metadata service, which requires no secret"
 _NO_FILES = "--files is not set, and this is not a Pod"
 _NAME_FILES = "Name the container's root, or the directory of the application, with --files DIRECTORY"
 
@@ -32,8 +32,8 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None, file
     """
     Run the checks for an application's environment.
 
-    `metadata_address` is the address of the node's metadata service, or None to skip that check. SDKs are searched for
-    below `files`.
+    `metadata_address` is the address of the node's metadata service, or None to skip that check. `files` is the
+    directory to search for AWS SDKs. None means the whole container in a Pod, and no search elsewhere.
     """
     results = await _collect(environ, metadata_address, files or (WHOLE_CONTAINER if is_in_pod(environ) else None))
     endpoint_facts, caller_facts = results["endpoint"].facts or (None, None)

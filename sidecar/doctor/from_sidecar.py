@@ -24,8 +24,8 @@ from sidecar.errors import Explanation
 MAX_CONCURRENT_ROLES = 8
 """Maximum number of roles that are probed at the same time."""
 
-_NO_STS = "the settings do not say where STS is"
-_NO_PORT = "the settings do not say where the daemon listens (port 0 is any free port)"
+_NO_STS = "the settings define no usable STS"
+_NO_PORT = "the settings define no fixed port for the daemon (port 0 is any free port)"
 _NO_TOKEN = "the token cannot be read"  # noqa: S105  a sentence
 
 _Paths = dict[str, ProbeResult[NetworkPath]]
@@ -102,7 +102,7 @@ def _sts_facts(found: SettingsResult, paths: _Paths, roles: Sequence[RoleFacts])
 
 
 def _use_sts_clock(roles: Sequence[RoleFacts], sts_facts: StsFacts | None) -> None:
-    """Correct the time at which the tokens are checked to the time at STS, because STS uses its own clock."""
+    """If STS's clock differs by more than SKEW_WARNING_SECONDS, check the tokens at the time of STS's clock."""
     skew = sts_facts.first.skew_seconds if sts_facts else None
     if skew is not None and abs(skew) > SKEW_WARNING_SECONDS:
         for facts in roles:

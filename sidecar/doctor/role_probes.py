@@ -62,7 +62,7 @@ class RoleFacts:
 
     @property
     def credentials(self) -> Credentials | None:
-        """The credentials from the exchange."""
+        """The credentials from the exchange, or None."""
         return self.outcome.credentials if self.outcome else None
 
     def keep(self, group: str, result: ProbeResult[Any]) -> Any:

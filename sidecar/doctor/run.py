@@ -48,7 +48,7 @@ async def examine(environ: Mapping[str, str], *, metadata_address: str | None, f
     Run all checks that apply to this environment.
 
     `metadata_address` is the address of the node's metadata service, or None to skip that check. `files` is the
-    directory to search for AWS SDKs, or None to search the whole container.
+    directory to search for AWS SDKs. None means the whole container in a Pod, and no search elsewhere.
     """
     if side(environ) is Side.APPLICATION:
         return await from_application.examine(environ, metadata_address, files)

@@ -35,8 +35,8 @@ class SecretFacts(NamedTuple):
     Facts about the secret that an SDK would send, without the secret itself.
 
     `file` is the path in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, and `problem` is the problem with that file.
-    `in_variable` is true if AWS_CONTAINER_AUTHORIZATION_TOKEN is set. `are_equal` is true if the file and the variable
-    hold the same secret.
+    `in_variable` is true if AWS_CONTAINER_AUTHORIZATION_TOKEN is set. `are_equal` is false if the file and the variable
+    hold different secrets.
     """
 
     file: str | None = None
@@ -218,7 +218,7 @@ def _error_response(response: EndpointResponse) -> Finding:
 def _remaining(facts: EndpointFacts) -> Finding:
     expires_at = _response(facts).expires_at
     if expires_at is None:
-        return failed("Expiration is not an instant", _NOT_OURS)
+        return failed("Expiration is not a valid time", _NOT_OURS)
     remaining = expires_at - facts.now
     if remaining <= 0:
         return failed(

@@ -6,7 +6,7 @@ from sidecar.doctor.finding import Finding, failed
 from sidecar.injection.names import INJECT_LABEL
 
 INJECTORS = {"mutatingwebhookconfigurations": "the webhook", "mutatingadmissionpolicies": "the policies"}
-"""The kinds of objects that add sidecars, and the owner of each. The objects have the name `irsa-sidecar`."""
+"""The kinds of objects that add sidecars, each with its name in findings. The objects are called `irsa-sidecar`."""
 
 
 def not_injected(injectors: Sequence[str] | None) -> Finding:

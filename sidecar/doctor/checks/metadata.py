@@ -7,7 +7,7 @@ from sidecar.doctor.finding import Check, Finding, ok, warning
 
 class MetadataFacts(NamedTuple):
     """
-    The responses from `address` to version 2, which requires a session token, and to version 1, which does not.
+    The versions of the metadata service that respond at `address`. Only version 2 requires a session token.
 
     `role` is the node's role. It is "" if the node has no role, and None if the role is not known.
     """

@@ -43,8 +43,8 @@ class PodFacts(NamedTuple):
     `events` are the messages of the Pod's Warning events, newest first. `readiness` is the response from the daemon's
     /readyz, read through the API server. It is "" if the daemon is ready, and None if it is not known.
     `unknown_readiness` is then the reason. `token_lifetimes` are the seconds from issue to expiration by the token's
-    file, and only doctor inside the Pod can read them. `injectors` are the installed ones of INJECTORS, or None if they
-    are not known.
+    file, and only doctor inside the Pod can read them. `injectors` are the values of INJECTORS whose objects exist in
+    the cluster, or None if they are not known.
     """
 
     name: str
@@ -190,7 +190,7 @@ def _volume(facts: PodFacts) -> Finding:
 
 
 def _token_source(facts: PodFacts, path: str, volume: str) -> Document | None:
-    """Return the `serviceAccountToken` source of the volume that provides the file at `path`."""
+    """Return the `serviceAccountToken` source of the volume that provides the file at `path`, or None."""
     sources = [
         _mapping(source.get("serviceAccountToken"))
         for item in _list(facts.spec, "volumes")
@@ -211,7 +211,7 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
     audience = found.get("audience")
     if not audience:
         return failed(
-            f"volume {volume} requests a token without an audience: it gets the audience of the API server",
+            f"volume {volume} requests a token without an audience: the token gets the audience of the API server",
             "Set audience: sts.amazonaws.com",
         )
     seconds = found.get("expirationSeconds", 3600)
@@ -224,7 +224,7 @@ DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600
 """Default durations in seconds, of Kubernetes for the grace period and the token, and of the daemon for the session."""
 
 ROUNDING_SECONDS = 60
-"""Difference between the requested and the real lifetime of a token that means nothing."""
+"""Largest difference between the requested and the real lifetime of a token that is ignored."""
 
 
 class _TokenVolume(NamedTuple):
@@ -250,7 +250,7 @@ def _lifetime(facts: PodFacts) -> Finding | None:
     Check whether the token is valid for as long as its volume requests.
 
     The API server shortens tokens to its flag --service-account-max-token-expiration, or to the
-    max_token_expiration_seconds of an external signer (KEP-740). Only the kubelet sees its warning.
+    max_token_expiration_seconds of an external signer (KEP-740). Only the kubelet receives the API server's warning.
     """
     volume = _token_volume(facts)
     if volume is None or volume.real_seconds is None:
@@ -309,7 +309,7 @@ def _isolation(facts: PodFacts) -> Finding:
             "Mount the token's volume only in the sidecar. Exclude the others from the EKS webhook with the annotation "
             "eks.amazonaws.com/skip-containers",
         )
-    return _readable_by_user(facts) or ok("no other container mounts it")
+    return _readable_by_user(facts) or ok("no other container mounts the token")
 
 
 def _readable_by_user(facts: PodFacts) -> Finding | None:
@@ -379,7 +379,7 @@ def _sidecar(facts: PodFacts) -> Document:
 
 
 def mount_over(container: Document, path: str) -> Document | None:
-    """Return the innermost mount that contains `path`."""
+    """Return the innermost mount that contains `path`, or None."""
     found = [
         mount
         for mount in _list(container, "volumeMounts")

@@ -77,7 +77,7 @@ def _outbound(facts: SettingsFacts) -> Finding | None:
 CHECKS: tuple[Check[SettingsFacts], ...] = (
     Check("role", "does a setting select a role", _role),
     Check("values", "is every setting valid", _values, after=("role",)),
-    Check("partition", "are role and region in the same partition", _partition, after=("values",)),
+    Check("partition", "are the role and the region in the same partition", _partition, after=("values",)),
     Check("encryption", "is the token sent encrypted", _encryption, after=("values",)),
     Check("outbound", "are NO_PROXY and AWS_SDK_UA_APP_ID valid", _outbound, after=("values",)),
     Check("names", "is every IRSA_SIDECAR_ variable a setting", _names),

@@ -42,7 +42,7 @@ class TrustFacts(NamedTuple):
 
 
 def decide(facts: TrustFacts) -> Decision:
-    """Return whether the policy accepts this token, considering only the statements that can apply to it."""
+    """Return the policy's decision on this token, with the reason."""
     return _policy(facts).evaluate(ACTION, _principal(facts), _context(facts))
 
 
@@ -122,7 +122,8 @@ def _accepted(facts: TrustFacts, decision: Decision) -> Finding:
         return ok(observed)
     return warning(
         observed,
-        "Check that the Pod calls STS through that VPC endpoint, so that the name of STS resolves to its addresses",
+        "Check that the Pod calls STS through that VPC endpoint: the name of STS must resolve to the endpoint's "
+        "addresses",
     )
 
 

@@ -26,9 +26,9 @@ class Outcome(NamedTuple):
 
 async def exchange(role: Role, settings: StsSettings, token: Token) -> Outcome:
     """
-    Return the result of the exchange.
+    Return the result of the exchange. An error from STS is part of the result.
 
-    Raises only ConfigurationError.
+    Raises ConfigurationError if a setting of STS is invalid.
     """
     seconds = role.duration_seconds or DEFAULT_DURATION_SECONDS
     request = request_for(role, token, seconds)

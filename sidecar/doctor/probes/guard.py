@@ -50,5 +50,5 @@ async def guarded(probe: Callable[[], Awaitable[Facts]], seconds: float = PROBE_
 
 
 def in_thread(probe: Callable[..., Facts], *arguments: object) -> Callable[[], Awaitable[Facts]]:
-    """Return an awaitable call that runs the blocking `probe` in a thread. A cancelled wait abandons the thread."""
+    """Return an async function that runs the blocking `probe` in a thread. A cancelled call abandons the thread."""
     return partial(trio.to_thread.run_sync, probe, *arguments, abandon_on_cancel=True)

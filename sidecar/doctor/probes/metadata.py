@@ -1,5 +1,5 @@
 """
-Call the node's metadata service as an SDK does, with a deadline of one second.
+Call the node's metadata service as an SDK does, with a deadline of one second per request.
 
 Rule: the address is an argument, and no other address is called. The probe fetches only the role's name, never
 credentials.

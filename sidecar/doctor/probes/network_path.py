@@ -37,7 +37,7 @@ async def collect(url: str, ca_bundle: str | None) -> NetworkPath:
     """
     Return the path to `url`, up to the first failed step.
 
-    Raises nothing.
+    Raises ConfigurationError if the proxy setting cannot be used, which the settings probe reports earlier.
     """
     parts = urlsplit(url)
     probe = _PathProbe(url, parts, ca_bundle)

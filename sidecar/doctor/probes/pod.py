@@ -83,7 +83,7 @@ def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
 
 
 def _injectors(kubernetes: "Kubernetes") -> tuple[str, ...] | None:
-    """Return what adds sidecars in the cluster, or None if the user may not read it."""
+    """Return the values of INJECTORS whose objects exist in the cluster, or None if the user may not read them."""
     path = "/apis/admissionregistration.k8s.io/v1/{}/" + SIDECAR
     try:
         return tuple(name for kind, name in INJECTORS.items() if kubernetes.get(path.format(kind)) is not None)
@@ -156,7 +156,7 @@ def _read(done: "subprocess.CompletedProcess[bytes]") -> Inside:
     """
     Return the results in the document that doctor printed.
 
-    Raises KubernetesError if doctor printed no document.
+    Raises KubernetesError if doctor printed no document, or a document that cannot be read.
     """
     try:
         document = json.loads(done.stdout)
