@@ -26,7 +26,9 @@ def at_least(least: Number, most: Number | None = None) -> Callable[[str], Numbe
 
 def add_python(parser: argparse.ArgumentParser, default: str = sys.executable) -> None:
     """Add the flag --python, for scripts that run the daemon under an interpreter."""
-    parser.add_argument("--python", type=interpreter, default=default, help="the interpreter that `run` runs under")
+    parser.add_argument(
+        "--python", type=interpreter, default=default, help="the Python interpreter for `irsa-sidecar run`"
+    )
 
 
 def interpreter(text: str) -> str:

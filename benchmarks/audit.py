@@ -56,7 +56,7 @@ def main() -> int:
 
 @contextmanager
 def fakes(flags: list[str]) -> Iterator[str]:
-    """Run the fakes in a process of their own, and return their address."""
+    """Run the fakes in a process of their own, and yield their URL."""
     command = [sys.executable, "-m", "benchmarks.audit_fakes", *flags]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None

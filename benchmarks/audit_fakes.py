@@ -1,9 +1,9 @@
 """
 Serve a large cluster and a large account to `irsa-sidecar audit`, with a latency for each call.
 
-The responses are those of the Kubernetes API and of AWS's wire protocols, reduced to the fields of real objects that
-count for size. They are created once, so the server needs little CPU. `python -m benchmarks.audit_fakes` prints its
-address, and ends when its input ends.
+The responses are those of the Kubernetes API and of AWS's wire protocols, with the fields of real objects that need
+most of the space. The objects are created once, so the server needs little CPU. `python -m benchmarks.audit_fakes`
+prints its port, and ends when its input ends.
 """
 
 import argparse
@@ -99,7 +99,7 @@ class World:
         )
 
     def _role(self, number: int) -> str:
-        """Return the role as IAM's XML. It trusts its own ServiceAccounts, and each tenth trusts a whole namespace."""
+        """Return the role as IAM's XML. It trusts its ServiceAccounts. Every tenth role trusts a whole namespace."""
         users = range(number, self.sizes.accounts, self.sizes.roles)
         subjects = [f"system:serviceaccount:{namespace(each)}:app-{each}" for each in users]
         condition: dict[str, dict[str, Any]] = {"StringEquals": {f"{ISSUER_KEY}:aud": "sts.amazonaws.com"}}

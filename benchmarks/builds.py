@@ -82,7 +82,7 @@ def _go(name: str, inputs: Iterable[bytes], arguments: list[str], cwd: Path) -> 
     go = tool("go")
 
     def make(directory: Path) -> None:
-        # The modules are under .build too, and are writable, so that `rm -r` of .build removes them.
+        # The modules are under .build too, and are writable, so that `rm -r .build` can remove them.
         programs = directory / "bin"
         places = {"GOPATH": str(BUILD / "gopath"), "GOBIN": str(programs)}
         environ = _environ() | places | {"GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
@@ -146,9 +146,9 @@ def _pip(*arguments: str) -> None:
 
 def _compiled(environment: Path) -> Path:
     """
-    Compile each time, because `make clean` removes every __pycache__.
+    Byte-compile the packages of the environment, and return the environment.
 
-    Files that are already compiled take no time.
+    This is repeated each time, because `make clean` removes every __pycache__. Compiled files take no time.
     """
     _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
     return environment

@@ -45,13 +45,13 @@ class Limit(NamedTuple):
 
 
 def imported() -> Iterator[Limit]:
-    """Count imports in new interpreters."""
+    """Measure the modules and the memory of imports in new interpreters."""
     trio = imports.measure("import trio", ROUNDS)
     ours = imports.measure(imports.RUN + imports.CLIENT, ROUNDS)
     # Six of the modules are packages, whose files hold only a docstring. The memory below is the cost for a Pod.
     # authorities.py is a module of its own, because the webhook uses it without httpx.
     yield Limit("modules that run imports besides trio's", ours.modules - trio.modules, 125)
-    yield Limit("MiB of its own that run has besides trio", ours.anonymous_mib - trio.anonymous_mib, 3.5)
+    yield Limit("anonymous MiB of run besides trio", ours.anonymous_mib - trio.anonymous_mib, 3.5)
     yield Limit("resident MiB of run besides trio", ours.resident_mib - trio.resident_mib, 5)
 
 
@@ -59,7 +59,7 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
     """
     Count the system calls of one request with strace.
 
-    Raises MissingError if strace is missing.
+    Raises MissingError if strace is missing or cannot attach to the process.
     """
     strace = builds.tool("strace")
     with subjects.running(run, sts) as server, tempfile.NamedTemporaryFile() as report:
@@ -82,17 +82,17 @@ def system_calls(run: Subject, sts: str) -> Iterator[Limit]:
 
 
 def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
-    """Measure processor time until the first credentials. The rounds alternate with those of other subjects."""
+    """Compare the processor time until the first credentials with boto3's. The rounds of both alternate."""
     ours, theirs = [], []
     for _ in range(STARTS):
         ours.append(measure.start(run, sts).cpu_ms)
         theirs.append(measure.start_program(boto3, sts).cpu_ms)
-    yield Limit("CPU until credentials, to boto3's own", statistics.median(ours) / statistics.median(theirs), 0.9)
+    yield Limit("CPU until credentials, relative to boto3", statistics.median(ours) / statistics.median(theirs), 0.9)
 
 
 def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Iterator[Limit]:
     """
-    Measure requests on new connections. The rounds alternate with those of each other subject.
+    Compare the rate of requests on new connections with that of each other subject. The rounds of both alternate.
 
     Raises MissingError if a subject is missing.
     """
@@ -100,7 +100,7 @@ def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Ite
     for other, least in others:
         with subjects.running(run, sts) as ours, subjects.running(other, sts) as theirs:
             ratios = [_rate(wrk, ours) / _rate(wrk, theirs) for _ in range(ROUNDS)]
-        yield Limit(f"new connections, to {other.name}'s", statistics.median(ratios), least, at_most=False)
+        yield Limit(f"new connections, relative to {other.name}", statistics.median(ratios), least, at_most=False)
 
 
 def _rate(wrk: str, server: Running) -> float:

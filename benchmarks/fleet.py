@@ -98,7 +98,7 @@ class Counts:
 
 
 class Sts:
-    """A simulated STS. Each region limits requests with a token bucket of one second (at least 1), or has an outage."""
+    """A simulated STS. Each region has outages, and a token bucket with the quota of one second (at least 1)."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -130,7 +130,7 @@ class Pod:
 
 
 def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
-    """Run the fleet for the whole period."""
+    """Simulate the fleet for the whole period, and return the counts."""
     chance = random.Random(seed).random
     end = scenario.hours * HOUR
     counts, sts = Counts(int(end // WINDOW_SECONDS)), Sts(scenario)
@@ -149,7 +149,7 @@ def simulate(scenario: Scenario, pods: int, seed: int) -> Counts:
 
 
 def _born(scenario: Scenario, chance: Callable[[], float]) -> Pod:
-    """Return a Pod that starts now, or a Pod at a random point of its session."""
+    """Return a Pod that starts within `start_seconds`, or else a Pod at a random point of its session."""
     regions = failover.Failover(scenario.regions)
     if scenario.start_seconds is not None:
         at = chance() * scenario.start_seconds
@@ -241,12 +241,12 @@ class Goal(NamedTuple):
 
 
 def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
-    """Return the goals of each scenario."""
+    """Return the goals of this scenario, with the measured values."""
     requested, granted, without = counts.requested, counts.granted, counts.pods_without()
     if name in {"steady", "max"}:
         mean = sum(requested) / len(requested)
         return [
-            Goal("peak of calls over their mean", max(requested) / mean, _least_peak(mean)),
+            Goal("peak of calls, relative to their mean", max(requested) / mean, _least_peak(mean)),
             _never_without(without),
         ]
     if name in {"outage", "short"}:
@@ -254,7 +254,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         wave = max(requested[ends:]) / WINDOW_SECONDS / (scenario.quota or 1)
         lasts = _last(without[ends:]) * WINDOW_SECONDS / 60
         found = [
-            Goal("wave after the outage over the quota", wave, 2),
+            Goal("peak of calls after the outage, relative to the quota", wave, 2),
             Goal("minutes until all have credentials", lasts, 5),
         ]
         return [*found, _never_without(without)] if name == "short" else found
@@ -262,8 +262,8 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         served = sum(granted) / (len(granted) * WINDOW_SECONDS * (scenario.quota or 1))
         calls = sum(requested) / sum(granted)
         return [
-            Goal("of the quota served", served, 0.95, at_most=False),
-            Goal("calls for each that is served", calls, 4),
+            Goal("served share of the quota", served, 0.95, at_most=False),
+            Goal("calls for each call that STS serves", calls, 4),
         ]
     if name == "restart":
         quota = scenario.quota or 1
@@ -273,7 +273,7 @@ def goals(name: str, scenario: Scenario, counts: Counts) -> list[Goal]:
         if backlog is None:  # the fleet is so small that no Pod had to wait a minute
             return [minutes]
         served = sum(granted[:backlog]) / (backlog * WINDOW_SECONDS * quota)
-        return [minutes, Goal("of the quota served while more than a minute's wait", served, 0.95, at_most=False)]
+        return [minutes, Goal("served share of the quota while many Pods wait", served, 0.95, at_most=False)]
     return [_never_without(without)]
 
 
@@ -296,7 +296,7 @@ def _run(name: str, scenario: Scenario, pods: int, seed: int) -> tuple[str, Coun
 
 
 def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
-    """Return one paragraph of text."""
+    """Return the results and the goals of one scenario as text."""
     seconds = len(counts.requested) * WINDOW_SECONDS
     rate = sum(counts.requested) / seconds
     lines = [

@@ -52,7 +52,7 @@ class Flood:
 
 
 def latencies(port: int, requests: int, between: Callable[[], object] = lambda: None) -> dict[str, list[float]]:
-    """Return the milliseconds from connect to the end of each response, and the number of requests without one."""
+    """Return percentiles of the milliseconds from connect to the end of a response, and the number of failures."""
     took, failures = [], 0
     for _ in range(requests):
         between()

@@ -29,7 +29,7 @@ from sidecar.serving.limits import Limits
 IDLE_SECONDS = 60.0
 SHORT_SESSION_SECONDS, REFRESH_SECONDS = 4.0, 20.0
 OPEN_SECONDS = 1.0
-"""Longest time until the daemon has accepted all connections. It closes silent connections after five seconds."""
+"""Time in which the daemon accepts all connections. It closes connections with an incomplete request after 4 s."""
 
 
 def with_roles(run: Subject, inputs: Path, count: int) -> Subject:

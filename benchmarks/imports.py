@@ -70,7 +70,7 @@ class Cost(NamedTuple):
 
 
 def measure(code: str, rounds: int) -> Cost:
-    """Return medians of several interpreters, each of which runs `code`."""
+    """Run `code` in several new interpreters, and return the medians of their costs."""
     found = []
     for _ in range(rounds):
         program = [sys.executable, "-c", PRELUDE + code + REPORT]

@@ -57,7 +57,7 @@ def wrk_command(wrk: str, server: Running, connections: int, seconds: int) -> li
 
 
 def rush(wrk: str | None, server: Running, connections: int, seconds: int) -> Rush:
-    """Keep this number of connections busy for this time."""
+    """Keep this number of connections busy for this time, and return the result."""
     if wrk is None:
         return _rush_in_python(server, connections, seconds)
     command = wrk_command(wrk, server, connections, seconds)
@@ -82,7 +82,7 @@ def read_wrk(report: str) -> Rush:
 
 
 def pace(client: Path | None, server: Running, rate: int, seconds: float) -> Pace:
-    """Send `rate` requests per second for this time, each on a new connection after the previous one."""
+    """Send `rate` requests per second for this time, one after the other on new connections. Return the result."""
     if client is None:
         return _pace_in_python(server, rate, seconds)
     command = [str(client), str(server.port), server.path, SECRET, str(rate), str(seconds)]

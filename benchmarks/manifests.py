@@ -106,7 +106,7 @@ def list_of(deployments: int) -> str:
 
 
 def cost(path: Path) -> tuple[float, float]:
-    """Return the CPU seconds and the MiB of `setup pod` for this file."""
+    """Return the CPU seconds of `setup pod` for this file, and the peak of its resident memory in MiB."""
     command = ["setup", "pod", str(path), "--image", "irsa-sidecar:1", "--region", "eu-west-1", "--role-arn", _ARN]
     code = f"import sys; from sidecar.cli import main; sys.exit(main({command!r}))"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

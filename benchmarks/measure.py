@@ -71,7 +71,7 @@ class Effort(NamedTuple):
 
 
 def start(subject: Subject, sts: str) -> Start:
-    """Start a server, wait for its port and its first credentials, and stop it."""
+    """Start a server, wait for its port and its first credentials, and stop it. Return the times."""
     port = free_port()
     began = time.perf_counter()
     process = spawn(subject, port=port, sts=sts)
@@ -87,7 +87,7 @@ def start(subject: Subject, sts: str) -> Start:
 
 
 def start_program(program: Program, sts: str) -> Start:
-    """Start a program that listens on no port, wait for the line that it prints, and stop it."""
+    """Start a program that listens on no port, wait for the line that it prints, and stop it. Return the times."""
     began = time.perf_counter()
     process = spawn(program, port=0, sts=sts, stdout=subprocess.PIPE)
     try:
@@ -132,7 +132,7 @@ def effort(pid: int) -> Effort:
 
 
 def _fields(path: str) -> dict[str, int]:
-    """Return the `Name: number unit` lines of a file under /proc."""
+    """Return the numbers in the `Name: number unit` lines of a file under /proc, by name."""
     fields = {}
     with open(path, encoding="ascii") as file:
         for line in file:

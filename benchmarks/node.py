@@ -75,7 +75,7 @@ def start_all(run: Subject, sts: str, groups: Sequence[Path | None]) -> list[Sta
 
 
 def _spawn(run: Subject, sts: str, group: Path | None) -> Started:
-    """Start the daemon in its group before its first instruction, as a container's process."""
+    """Start the daemon in its cgroup, as a container runtime starts a process, or without a cgroup."""
     port = subjects.free_port()
     subject = run
     if group is not None:
@@ -117,7 +117,7 @@ def node_limited(run: Subject, sts: str, count: int, cores: float) -> dict[str, 
 
 
 def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
-    """Measure one daemon within this CPU limit several times: its start, and a response after the start."""
+    """Measure one daemon within this CPU limit several times: its start, and its responses after the start."""
     found: dict[str, list[float]] = {"s until credentials": [], "p50 ms": [], "p99 ms": [], "throttled periods": []}
     for _ in range(STARTS_UNDER_LIMIT):
         with cpu_limit(cores) as group:
@@ -134,11 +134,11 @@ def limited(run: Subject, sts: str, cores: float) -> dict[str, list[float]]:
 
 
 def _latency_ms(port: int) -> float:
-    """Return the milliseconds of each GET, at most a hundred per second."""
+    """Return the milliseconds of one GET, after a pause that allows at most a hundred GETs per second."""
     time.sleep(0.01)
     began = time.perf_counter()
     if not subjects.has_credentials(port):
-        raise RuntimeError("a daemon within its CPU limit gave no credentials")
+        raise RuntimeError("a daemon within its CPU limit returned no credentials")
     return (time.perf_counter() - began) * 1000
 
 
@@ -169,7 +169,7 @@ def cpu_limit(cores: float, number: int = 0) -> Iterator[Path]:
     except OSError as exc:
         if group.exists():
             group.rmdir()
-        raise MissingError(f"no cgroup with a CPU limit can be made here ({exc}): run it as root") from exc
+        raise MissingError(f"no cgroup with a CPU limit can be created here ({exc}): run this as root") from exc
     try:
         yield group
     finally:
@@ -184,9 +184,9 @@ def _throttled(group: Path) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the cost of sidecars for a node.")
-    parser.add_argument("--daemons", type=at_least(1), default=100, help="on one node [100]")
+    parser.add_argument("--daemons", type=at_least(1), default=100, help="daemons on one node [100]")
     parser.add_argument(
-        "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="of CPU cores [0.05 0.1 0.5]"
+        "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="limits in CPU cores [0.05 0.1 0.5]"
     )
     add_python(parser, default=shutil.which("python3") or sys.executable)
     parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")

@@ -14,7 +14,7 @@ from benchmarks.tables import Samples, Table
 
 OURS, PEER, BOTO3 = "run", "aws-vault", "boto3"
 FIXED_ANSWERS = ("C limit", "nginx")
-"""Servers that only show what the machine can do, because they know no STS."""
+"""Servers that only show what the machine can do, because they return a fixed response and never call STS."""
 
 
 class Picture(NamedTuple):
@@ -85,7 +85,7 @@ def draw(found: Mapping[str, Table], directory: Path) -> None:
 
 
 def _title(picture: Picture, samples: Samples) -> str:
-    """Return the title with the medians, or the unit if a named subject was n/a."""
+    """Return the title with the medians, or the unit if a subject in the title was not measured."""
     values = {name: {column: number(value) for column, value in _medians(row).items()} for name, row in samples.items()}
     try:
         return picture.title.format(**values)
@@ -98,7 +98,7 @@ def _medians(row: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def number(value: float) -> str:
-    """Return at most three significant digits, or whole thousands."""
+    """Return the number as text, with at most three significant digits below 1,000 and no fraction above."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"

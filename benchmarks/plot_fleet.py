@@ -20,7 +20,7 @@ MAX_POINTS = 280
 """Maximum number of points in a picture. More points are not visible."""
 
 START_MINUTES = 10
-"""Length of the first panels of a restart. All Pods have credentials before that."""
+"""Number of minutes in the first panels of a restart. All Pods have credentials before these minutes are over."""
 
 
 class Counts(Protocol):
@@ -93,7 +93,7 @@ def draw(directory: Path) -> None:
 
 
 def _fleet(shown: dict[str, Any]) -> Any:
-    """Return calls over the whole time, and Pods without credentials below, if there are any."""
+    """Return a figure of the calls over the whole time, and of the Pods without credentials if there are any."""
     has_gap = shown["most_without"] > 0
     figure, axes = style.plotting().subplots(
         1 + has_gap,
@@ -165,7 +165,7 @@ def _label_outage(axis: Any, at: float, what: str) -> None:
 
 
 def _restart(shown: dict[str, Any]) -> Any:
-    """Return the first minutes in two panels, and the following hours in a third."""
+    """Return a figure with the first minutes in two panels, and all hours in a third."""
     figure, (calls, without, later) = style.plotting().subplots(
         3, 1, figsize=(style.WIDTH_INCHES, 6.2), layout="constrained", height_ratios=[3, 2, 2]
     )

@@ -190,8 +190,8 @@ def node(directory: Path) -> Iterator[tuple[Cluster, ClusterSts]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the cost of a sidecar for a real Pod.")
     parser.add_argument("--starts", type=at_least(1), default=10, help="starts of each kind of Pod [10]")
-    parser.add_argument("--pods", type=at_least(1), default=3, help="Pods that stay [3]")
-    parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="minutes that they stay [60]")
+    parser.add_argument("--pods", type=at_least(1), default=3, help="Pods that run for --minutes [3]")
+    parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="minutes for which these Pods run [60]")
     parser.add_argument("--only", nargs="+", choices=["start", "stay"], default=["start", "stay"], help="[both]")
     parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
     args = parser.parse_args()

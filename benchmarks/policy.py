@@ -126,7 +126,7 @@ def _make_namespace(cluster: Cluster, accounts: int) -> None:
             metadata = {"name": name, "annotations": ACCOUNT.annotations}
             document = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
             kubernetes.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", document)
-    time.sleep(2)  # the API server's cache
+    time.sleep(2)  # until the API server's cache contains the ServiceAccounts
 
 
 def _cpu_seconds(cluster: Cluster) -> float:

@@ -86,7 +86,7 @@ class Run(NamedTuple):
 
 
 def write(directory: Path, run: Run) -> None:
-    """Write `benchmarks.md` in the directory, and in `plots` below it the data and its pictures."""
+    """Write `benchmarks.md` in the directory, and the data and the pictures in the subdirectory `plots`."""
     plots = directory / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     (plots / DATA).write_text(as_json(run), encoding="utf-8")

@@ -1,5 +1,5 @@
 """
-Measure the cost of `irsa-sidecar run` beside Go peers, the SDKs' own exchanges and the plain limit of the machine.
+Compare the cost of `irsa-sidecar run` with Go peers, the SDKs' own exchanges and the limit of the machine.
 
     python -m benchmarks.run_cost [--only start memory idle rush pace] [--python PATH]... [--many 1000000]
                                    [--json FILE] [--report DIRECTORY]
@@ -36,7 +36,7 @@ BOTO3, GO_SDK = "boto3", "Go SDK"
 
 WARM_UP_REQUESTS, WARM_UP_RATE = 2000, 400
 MANY_A_SECOND = 2000
-"""Requests per second. A server that is slower gets fewer than `--many` requests."""
+"""Rate in requests per second at which a server gets all `--many` requests. A slower server gets fewer."""
 
 REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
 """
@@ -138,7 +138,7 @@ def idle(bench: Bench) -> Table:
 
 
 def rush(bench: Bench) -> Table:
-    """Measure as many requests as possible, each on a new connection."""
+    """Measure the highest rate of requests, each on a new connection."""
     samples = _samples()
     with _all_running(bench) as running:
         for _ in range(bench.rounds):
@@ -192,7 +192,7 @@ def _note_start(columns: dict[str, list[float]], took: measure.Start) -> None:
 
 
 def _send_many(bench: Bench, server: Running) -> int:
-    """Send `--many` requests, or fewer to a slow server. Returns the number of requests."""
+    """Send `--many` requests, or fewer to a slow server. Return the number of successful responses."""
     responses, deadline = 0, time.monotonic() + bench.many / MANY_A_SECOND
     while responses < bench.many and time.monotonic() < deadline:
         responses += load.rush(bench.wrk, server, RUSH_CONNECTIONS[0], 2).responses
@@ -200,7 +200,7 @@ def _send_many(bench: Bench, server: Running) -> int:
 
 
 def _memory_while_refreshing(bench: Bench, samples: Samples) -> None:
-    """Run all servers together, each with its own STS whose sessions last seconds."""
+    """Measure all servers together, each with its own STS whose sessions last only a few seconds."""
 
     def refresh(server: Subject) -> None:
         with subjects.stub_sts(REFRESH_LIFE_SECONDS) as sts, subjects.running(server, sts.url) as process:
@@ -273,9 +273,9 @@ def _prepare(args: argparse.Namespace, inputs: Path, sts: str) -> Bench:
 
 def _serving(name: str, sts: str, make: Callable[..., Subject], *inputs: Path) -> Subject:
     """
-    Yield the subject when it serves.
+    Return the subject after a test that it serves credentials.
 
-    Raises MissingError if it does not serve on this machine, although it was built.
+    Raises MissingError if the subject cannot be built, or does not serve on this machine.
     """
     subject = make(name, *inputs)
     subjects.try_out(subject, sts)
@@ -321,13 +321,11 @@ def _describe(bench: Bench) -> None:
     for name, what in _whats(bench).items():
         print(f"  {name}: {what}")
     clients = f"{'wrk' if bench.wrk else 'Python threads'}, paced by {'C' if bench.pacer else 'Python'}"
-    print(
-        f"  requests by {clients}; `C limit`, where it is there, says how fast these clients can be served", flush=True
-    )
+    print(f"  requests by {clients}; `C limit`, if available, shows how fast these clients can be served", flush=True)
 
 
 def _repeatable(arguments: Sequence[str]) -> list[str]:
-    """Return the command without the output paths, which are different on other machines."""
+    """Return the arguments without --json and its path, which is different on other machines."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json")
     return parser.parse_known_args(arguments)[1]
@@ -355,7 +353,9 @@ def _arguments() -> argparse.Namespace:
         "--many", type=at_least(0), default=1_000_000, help="requests between two measurements of memory [1000000]"
     )
     parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
-    parser.add_argument("--report", metavar="DIRECTORY", help="directory for benchmarks.md and plots (matplotlib)")
+    parser.add_argument(
+        "--report", metavar="DIRECTORY", help="directory for benchmarks.md and plots (needs matplotlib)"
+    )
     return parser.parse_args()
 
 

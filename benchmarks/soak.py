@@ -96,7 +96,7 @@ def held(pid: int) -> dict[str, list[float]]:
 
 
 def soak(args: argparse.Namespace, inputs: Path, sts: subjects.Stub) -> int:
-    """Print resources and counts. Returns the number of errors."""
+    """Run the daemon, and print its resources and the counts. Return the number of errors."""
     clients = Clients()
     with subjects.running(subjects.run("run", args.python, inputs), sts.url) as daemon:
         drive(daemon, inputs, clients, WARM_UP_SECONDS, args.requests_a_second)

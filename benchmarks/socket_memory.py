@@ -74,7 +74,7 @@ def memory_group() -> Iterator[MemoryGroup]:
         raise MissingError(f"{path} cannot be created ({exc.strerror}): run this as root") from exc
     try:
         if is_v1:
-            # The kernel counts only if there is a limit.
+            # The kernel counts the memory of TCP buffers only if there is a limit.
             (path / "memory.kmem.tcp.limit_in_bytes").write_text(str(1 << 40))
         elif "memory" not in (path / "cgroup.controllers").read_text().split():
             raise MissingError(f"{path} has no memory controller")

@@ -66,7 +66,7 @@ def reply(number: int, expires_at: datetime) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve an STS that answers at once.")
+    parser = argparse.ArgumentParser(description="Serve an STS that responds at once.")
     parser.add_argument("port", type=int, nargs="?", default=0, help="port [0: a free one]")
     parser.add_argument("seconds", type=float, nargs="?", default=3600, help="lifetime of a session [3600]")
     args = parser.parse_args()

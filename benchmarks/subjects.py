@@ -1,8 +1,8 @@
 """
 Start the subjects of measurements on loopback, all with the same token, role, secret and stub STS.
 
-A subject's command has the placeholders `{port}` and `{sts}`. This module stops each process that it starts, by the
-process id.
+The command and the environment of a subject may contain the placeholders `{port}` and `{sts}`. This module stops each
+process that it starts, by the process id.
 """
 
 import os
@@ -38,7 +38,7 @@ signal.pause()
 
 
 class Subject(NamedTuple):
-    """A server of credentials: its command, a one-line description, and its URL."""
+    """A server of credentials: its command, a one-line description (`what`), and the URL path of the credentials."""
 
     name: str
     what: str
@@ -198,7 +198,7 @@ def boto3_here(name: str, inputs: Path) -> Program:
 
 def go_sdk(name: str, inputs: Path) -> Program:
     """
-    Return the same program in Go, with the AWS SDK for Go.
+    Return a process of the AWS SDK for Go that exchanges its own token.
 
     Raises MissingError if it cannot be built.
     """

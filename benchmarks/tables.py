@@ -10,7 +10,7 @@ Samples = dict[str, dict[str, list[float]]]
 
 class Table(NamedTuple):
     """
-    A table with one row for each subject, then one row for each ratio. `beside` maps a subject to its comparisons.
+    A table with one row for each subject, then one row for each ratio. `beside` maps a subject to its peers.
 
     A cell is the median, with `(least-most)` if the rounds differ.
     """
@@ -34,7 +34,7 @@ def markdown(table: Table) -> str:
 
 
 def ratio(table: Table, ours: str, theirs: str, column: str) -> float | None:
-    """Return the ratio of the medians, or None if one is missing."""
+    """Return the ratio of the medians, or None if one is missing or the second is 0."""
     pair = [table.samples.get(name, {}).get(column) for name in (ours, theirs)]
     medians = [statistics.median(values) for values in pair if values]
     return medians[0] / medians[1] if len(medians) == 2 and medians[1] else None
@@ -75,7 +75,7 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Return the number with three significant digits. Whole numbers have no fraction."""
+    """Return the number with one or two decimals. Whole numbers, and numbers from 1,000 on, have none."""
     if value == int(value) or value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -45,7 +45,7 @@ from tests.unit.webhook.cluster import fill
 AMAZONS = GoProgram(builds.HERE / "go" / "webhook", "github.com/aws/amazon-eks-pod-identity-webhook", minutes=5)
 
 LIST_BY_PAGES = {"KUBE_FEATURE_WatchListClient": "false"}
-"""A setting of client-go that disables lists by watch, because the fake API server does not have them."""
+"""A setting of client-go that disables lists by watch, because the fake API server does not support them."""
 
 ACCOUNTS, MANY_ACCOUNTS = 5_000, 50_000
 CONNECTIONS = 8
@@ -223,7 +223,7 @@ def by_accounts(subjects: Sequence[Subject], args: argparse.Namespace, inputs: P
 
 
 def start(subject: Subject, accounts: int, inputs: Path) -> dict[str, float]:
-    """Start the webhook, and return what it needed until it knew all ServiceAccounts."""
+    """Start the webhook, and return the time, CPU and memory that it needs until it knows all ServiceAccounts."""
     began_at = time.perf_counter()
     with started(subject, inputs) as running:
         wait_until_known(running, accounts)

@@ -4,11 +4,11 @@ Measure honest admission reviews and the liveness probe while a tenant attacks `
     python -m benchmarks.webhook_attack [--seconds 60] [--attacks chunks,annotations,bodies,handshakes,all]
 
 The webhook is a process with a fake API server, and each attacker is another process. All share this machine, so the
-figures include the attackers' CPU. `accounts` is not an attack: the webhook is restarted with 30,000 ServiceAccounts in
-one namespace.
+figures include the attackers' CPU. `accounts` has no attacker: the webhook starts in a cluster with 30,000
+ServiceAccounts in one namespace.
 
     chunks       40 connections to each port that send a body in chunks of one byte
-    annotations  8 clients that create Pods with a hostile `roles` annotation, of 59 KiB and of 8,000 characters
+    annotations  8 clients that create Pods with a hostile `roles` annotation, of 59,000 and of 8,000 characters
     bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
     handshakes   clients that begin handshakes as fast as possible and leave the connections open
 
@@ -256,7 +256,7 @@ def timed(call: Callable[[], int]) -> tuple[float, bool]:
 
 
 class Watcher:
-    """A thread that requests the probe five times per second and records the highest resident memory."""
+    """Two threads: one requests the probe five times per second, and one records the highest resident memory."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", target: Target) -> None:
         self.livez: list[float] = []
@@ -289,7 +289,7 @@ def under(attacks: Sequence[str], seconds: float) -> dict[str, list[float]]:
     """
     Run the attacks, and return a row of the table.
 
-    It shows honest reviews that are sent one after the other, the liveness probe, and the webhook's memory.
+    The row shows honest reviews that are sent one after the other, the liveness probe, and the webhook's memory.
     """
     honest = json.dumps(admission_review()).encode()
     took, failed = [], 0
@@ -356,7 +356,7 @@ def with_accounts(count: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=at_least(3.0, 600.0), default=60.0, help="duration of each attack [60]")
-    parser.add_argument("--attacks", default="chunks,annotations,bodies,handshakes,all", help="also: accounts")
+    parser.add_argument("--attacks", default="chunks,annotations,bodies,handshakes,all", help="attacks, or `accounts`")
     parser.add_argument("--be", choices=ATTACKERS, help=argparse.SUPPRESS)
     parser.add_argument("--ports", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -28,7 +28,7 @@ def main(rootfs: Path) -> None:
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not any(rootfs.glob(f"usr/**/{name}/os.py")):
         raise SystemExit(f"The image has another Python than {name}. BUILD_BASE and BASE must have the same.")
-    for source in sorted(rootfs.rglob("*.py")):  # compiled code depends on what was compiled before
+    for source in sorted(rootfs.rglob("*.py")):  # sorted, because the bytes depend on what was compiled before
         source.chmod(0o644)  # some files of the standard library are executable
         _compile(source, rootfs)
 

@@ -34,7 +34,7 @@ LEFT_OUT = shutil.ignore_patterns(
     # These modules for terminals and databases need more shared libraries.
     *("readline.*", "_curses*", "_dbm.*", "_gdbm.*", "_sqlite3.*", "_tkinter.*", "nis.*", "curses", "dbm", "sqlite3"),
 )
-"""A pattern for the modules of the standard library that no server needs."""
+"""The filter that omits the parts of the standard library that no server needs."""
 
 KNOWN_TO_THE_SYSTEM = {
     "etc/passwd": f"irsa-sidecar:x:{USER_ID}:{USER_ID}:irsa-sidecar:/:/nonexistent\n",
@@ -80,7 +80,7 @@ def _install(pip: str, requirements: str, wheel: str) -> None:
 
 def _lay_out_authorities() -> None:
     """
-    Create the folder of authorities that the daemon reads first (`sidecar/sts/client.py`).
+    Create the folder of authorities that the daemon reads first (`sidecar/authorities.py`).
 
     Reading all authorities of certifi would add 22 ms and 0.6 MiB to each start.
     """
@@ -111,7 +111,7 @@ def _within(rootfs: Path, path: Path) -> Path:
 
 
 def _copy(path: Path, rootfs: Path) -> None:
-    """Copy the file under the requested name. If the name is a link, copy its target."""
+    """Copy the file, if it exists, under the requested name. If the name is a link, copy the target of the link."""
     if path.exists():
         _within(rootfs, path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, _within(rootfs, path))
@@ -130,7 +130,7 @@ def _copy_with_links(path: Path, rootfs: Path) -> None:
 
 
 def _libraries(program: Path) -> Iterator[Path]:
-    """Return the shared libraries of the file and the loader itself, by the names that the loader uses."""
+    """Yield the shared libraries of the file and the loader itself, by the names that the loader uses."""
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     for word in listed.split():
         if word.startswith("/") and not word.endswith(":"):

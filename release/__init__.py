@@ -1,7 +1,7 @@
 """
 Build a release from one commit, and verify it like a user.
 
-`python -m release build` goes from top to bottom:
+`python -m release build` uses these modules in this order:
 
 - `source` reads the version, the commit and its time, and exports the commit's files.
 - `packages` and `chart` build the wheel, the sdist and the Helm chart from these files.
@@ -9,7 +9,7 @@ Build a release from one commit, and verify it like a user.
 - `sboms` lists the packages of each image, and `provenance` states how each artefact was built.
 - `checksums` lists all files, and `signing` signs this list, the provenance and the SBOMs.
 
-`python -m release check` reads only the folder that `build` left, and the public keys.
+`python -m release check` reads only the folder that `build` wrote, and the public keys.
 `go_programs` builds cosign, crane, syft and Helm from their Go modules.
 
 Rule: the same commit and the same base image give the same bytes, on any day, in any folder, with any umask.

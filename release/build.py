@@ -24,7 +24,7 @@ from release.source import Source, changed_files, export, read_source
 
 @dataclass(frozen=True)
 class Build:
-    """The commit, its files, and the folder for the parts."""
+    """The commit, the folder with its files, the folder for the parts, and the engine that builds the images."""
 
     source: Source
     files: Path
@@ -73,10 +73,10 @@ PARTS: Mapping[str, Part] = {
 
 
 def build_parts(repository: Path, output: Path, engine: Engine, parts: Iterable[str] = PARTS) -> Source:
-    """Build the parts from the commit that is checked out in the repository, without signatures."""
+    """Build the parts from the commit that is checked out in the repository, without signatures. Return the source."""
     source = read_source(repository)
     for name in changed_files(repository):
-        sys.stderr.write(f"release: warning: {name} differs from the commit, and the release has the commit's.\n")
+        sys.stderr.write(f"release: warning: {name} differs from the commit. The release has the file of the commit.\n")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:

@@ -24,7 +24,7 @@ from release.signing import SigningError, Verifier
 
 
 class RejectedError(Exception):
-    """A release that a user must not install."""
+    """An error for a release that a user must not install."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Release:
 
 
 def verify(release: Release) -> str:
-    """Verify everything, and return the commit that the release was built from."""
+    """
+    Verify everything, and return the commit that the release was built from.
+
+    Raises RejectedError if a file is not as it was signed.
+    """
     try:
         for step in (_list, _artefacts, _images, _sboms, _chart):
             step(release)
@@ -53,7 +57,11 @@ def verify(release: Release) -> str:
 
 
 def version_of(folder: Path) -> str:
-    """Return the version in the name of the only wheel."""
+    """
+    Return the version in the name of the only wheel.
+
+    Raises RejectedError unless there is exactly one wheel.
+    """
     wheels = [path.name.split("-")[1] for path in folder.glob("irsa_sidecar-*.whl")]
     if len(wheels) != 1:
         raise RejectedError(f"{folder} has {len(wheels)} wheels of irsa-sidecar instead of one")
@@ -78,7 +86,7 @@ def _unexpected(expected: set[str], found: set[str]) -> Iterator[str]:
 
 
 def _artefacts(release: Release) -> None:
-    """Verify that a signed statement says how each artefact was built, and that all are from one commit."""
+    """Verify that each artefact has a signed statement on how it was built, and that all are from one commit."""
     if len(commits := {_built_from(release, name) for name in artefacts.artefacts(release.version)}) != 1:
         raise RejectedError(f"the artefacts are built from different commits: {', '.join(sorted(commits))}")
 

@@ -35,7 +35,7 @@ def listed(text: str) -> dict[str, str]:
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> Iterator[str]:
-    """Return a sentence for each file that is missing, unknown or different."""
+    """Yield a clause for each file that is missing, unknown or different."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             yield f"{name} is in {NAME} but not in the folder"

@@ -29,7 +29,7 @@ class Package(NamedTuple):
 
 
 class UnknownComponentError(Exception):
-    """An entry of a bill of materials that is not a package of Debian or Python."""
+    """An error for an entry of a bill of materials that is not a package of Debian or Python."""
 
 
 def installed(files: Iterable[Entry]) -> set[Package]:
@@ -44,7 +44,7 @@ def listed(document: Mapping[str, Any]) -> set[Package]:
 
 
 def wheel_digest(files: Iterable[Entry]) -> str | None:
-    """Return the SHA-256 of the wheel that pip installed into the image (PEP 610)."""
+    """Return the SHA-256 of the wheel that pip installed into the image (PEP 610), or None if there is no record."""
     for file in files:
         if _ORIGIN.fullmatch(file.path):
             return str(json.loads(file.content)["archive_info"]["hashes"]["sha256"])
@@ -52,7 +52,7 @@ def wheel_digest(files: Iterable[Entry]) -> str | None:
 
 
 def differences(there: set[Package], named: set[Package]) -> Iterator[str]:
-    """Return a sentence for each package that only the image or only the bill of materials has."""
+    """Yield a clause for each package that only the image or only the bill of materials has."""
     for package in sorted(there - named):
         yield f"{package.kind} package {package.name} {package.version} is in the image but not in the list"
     for package in sorted(named - there):
@@ -87,9 +87,11 @@ def _spdx_urls(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _package(url: str) -> Package:
     """
-    Return the package.
+    Return the package with this package URL.
 
     For the interpreter, only the version of the language counts, because no file records more.
+
+    Raises UnknownComponentError for other text.
     """
     found = _PURL.fullmatch(url)
     if found is None:

@@ -21,10 +21,10 @@ from pathlib import Path
 TOOLS = Path(__file__).parent / "tools"
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa-sidecar-tests"
-"""Cache outside the work tree. Names in it are hashes of the sources, so every checkout finds them."""
+"""Cache outside the work tree. A program's name in it contains a hash of its sources, so every checkout finds it."""
 
 UNUSED_SECONDS = 30 * 86_400
-"""Age of the last use at which the cache drops a program. One Kubernetes has 160 MB."""
+"""Time since its last use after which a program is removed. The programs of one Kubernetes version take 160 MB."""
 
 STRIPPED = "-s -w"
 """Flags of the linker that leave out symbols and debugging data."""

@@ -2,7 +2,7 @@
 Keep the keys that sign a release on a laptop or in a test.
 
 The folder has four files: `cosign.key` and `cosign.pub`, and the OpenPGP keys `chart.key` and `chart.pub` that Helm
-verifies. A published release is signed without a cosign key ("keyless"), and has `chart.key` only.
+verifies. A published release is signed without a cosign key ("keyless"), and needs only `chart.key`.
 
 Rule: GnuPG runs in a temporary home, and its agent ends before the home is deleted.
 """

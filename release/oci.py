@@ -40,7 +40,7 @@ class SavedImage:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A reference to a blob: its type, digest and size."""
+    """A blob with its media type. `document` is a reference to the blob: its type, digest and size."""
 
     media_type: str
     content: bytes

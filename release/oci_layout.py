@@ -18,7 +18,7 @@ FIXED_FILES = {"oci-layout", "index.json"}
 
 
 class InvalidLayoutError(Exception):
-    """An image layout that contradicts itself."""
+    """An error for an image layout that is not consistent."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class ReadImage:
 
 
 def read_layout(archive: bytes) -> ReadImage:
-    """Return the only image in the archive."""
+    """
+    Return the only image in the archive.
+
+    Raises InvalidLayoutError if the layout is not consistent.
+    """
     files = {entry.path: entry.content for entry in entries(archive) if entry.path not in {"blobs", "blobs/sha256"}}
     if files.get("oci-layout") != LAYOUT:
         raise InvalidLayoutError("the archive is not an OCI image layout of version 1.0.0")
@@ -67,7 +71,7 @@ def _verify_config(image: PlatformImage) -> None:
     if named["rootfs"]["diff_ids"] != digests:
         raise InvalidLayoutError(f"{image.config.digest} lists other layers than its manifest")
     if any(named.get(key) != value for key, value in image.platform.items()):
-        raise InvalidLayoutError(f"{image.config.digest} is for another platform than the index says")
+        raise InvalidLayoutError(f"{image.config.digest} is for another platform than in the index")
 
 
 def _blob(files: Mapping[str, bytes], reference: Mapping[str, Any], media_type: str) -> Descriptor:

@@ -26,7 +26,7 @@ def fixed_environment(inherited: Mapping[str, str], epoch: int) -> dict[str, str
 
 
 def build_with(command: list[str], folder: Path, epoch: int) -> None:
-    """Run a step of the build in the folder. Its output goes to stderr if it fails."""
+    """Run a step of the build in the folder. If the step fails, exit with its output as the message."""
     environment = fixed_environment(os.environ, epoch)
     done = subprocess.run(
         command, cwd=folder, env=environment, umask=UMASK, capture_output=True, text=True, check=False

@@ -8,7 +8,7 @@ from release.notes import notes
 
 
 def problems(tag: str, version: str, fragments: Sequence[str], dockerfile: str) -> Iterator[str]:
-    """Return a sentence for each reason why the tag must not be published."""
+    """Yield each reason why the tag must not be published, with the fix."""
     if tag != f"v{version}":
         yield f"the tag is {tag}, and __version__ in sidecar/__init__.py is {version}. Tag v{version}"
     if fragments:
@@ -18,7 +18,7 @@ def problems(tag: str, version: str, fragments: Sequence[str], dockerfile: str) 
 
 
 def check_ready(repository: Path, tag: str, version: str) -> None:
-    """Exit with all problems, unless there are none."""
+    """Exit with an error message if the commit must not be published under the tag."""
     notes((repository / "CHANGELOG.md").read_text(), version)
     fragments = sorted(path.name for path in (repository / "changelog.d").glob("*.md") if path.name != "README.md")
     found = list(problems(tag, version, fragments, (repository / "Dockerfile").read_text()))

@@ -1,8 +1,8 @@
 """
 List the packages of an image with syft, as SPDX and CycloneDX.
 
-Syft writes the current time and random identifiers into its documents. They are replaced by the time of the commit and
-by the digest of the image, so that the same image has the same documents.
+Syft writes the current time and random identifiers into its documents. This module replaces the time by that of the
+commit, and the identifiers by values from the image's digest, so that the same image has the same documents.
 """
 
 import json

@@ -30,7 +30,7 @@ def sign_release(source: Source, folder: Path, signer: Signer, chart_keys: Path,
 
 
 def image_subjects(image: ReadImage) -> Iterator[Subject]:
-    """Return the digests by which a registry names the image: of the index, and of each platform."""
+    """Yield the digests by which a registry names the image: of the index, and of each platform."""
     for blob in (image.index, *(platform.manifest for platform in image.platforms)):
         yield Subject(f"irsa-sidecar:{image.tag}", blob.digest.removeprefix("sha256:"))
 

@@ -69,7 +69,11 @@ class Verifier:
     public_key: Path | None = None
 
     def verify(self, path: Path) -> None:
-        """Verify the signature beside the file."""
+        """
+        Verify the signature beside the file.
+
+        Raises SigningError if the signature is missing or does not verify.
+        """
         bundle = _beside(path)
         if not bundle.exists():
             raise SigningError(f"{bundle.name} is missing")
@@ -78,7 +82,11 @@ class Verifier:
             raise SigningError(f"{bundle.name} has more than the signature")
 
     def verify_statement(self, bundle: Path, sha256: str, predicate_type: str) -> Mapping[str, Any]:
-        """Verify that a statement of this type is about the digest, and return the statement."""
+        """
+        Verify that a statement of this type is about the digest, and return the statement.
+
+        Raises SigningError if the statement is missing or does not verify.
+        """
         if not bundle.exists():
             raise SigningError(f"{bundle.name} is missing")
         claim = [f"--type={TYPES[predicate_type]}", f"--digest={sha256}", "--digestAlg=sha256"]
@@ -89,7 +97,7 @@ class Verifier:
 
 
 def trust_key(cosign: Path, key: Path) -> Verifier:
-    """Return a verifier that trusts a public key. Its signatures are not in the public log."""
+    """Return a verifier that trusts a public key. The signatures of such a key are not in the public log."""
     return Verifier(cosign, (f"--key={key}", "--insecure-ignore-tlog=true"), key)
 
 
@@ -110,7 +118,11 @@ def key_hint(public_key: bytes) -> str:
 
 
 def run_cosign(cosign: Path, *arguments: str) -> None:
-    """Run cosign. If cosign fails, raise its message."""
+    """
+    Run cosign.
+
+    Raises SigningError with cosign's message if cosign fails.
+    """
     environment = {"COSIGN_PASSWORD": ""} | os.environ
     done = subprocess.run([cosign, *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -3,8 +3,8 @@ Write the software bill of materials that the wheel contains (PEP 770), as Cyclo
 
     python -m release.wheel_sbom
 
-The wheel contains our package and nothing of others, so the list of further components is empty and complete. What pip
-installs beside it depends on the day; the images have bills of their own.
+The wheel contains only our package, so the list of other components is empty and complete. The packages that pip
+installs with the wheel depend on the date. Each image has bills of materials of its own.
 
 Rule: the bill depends only on the package's metadata, so the same version always has the same bill.
 """

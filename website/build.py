@@ -29,7 +29,7 @@ FONT_STYLES = ("Regular", "Medium", "Bold", "Light", "Italic")
 def main(arguments: list[str] | None = None) -> None:
     """Build the site into build/website/site."""
     parser = argparse.ArgumentParser(prog="website.build", description="Build the documentation site offline.")
-    parser.add_argument("--ref", default="main", help="branch or tag that links to the repository name (main)")
+    parser.add_argument("--ref", default="main", help="branch or tag for links to the repository (main)")
     parser.add_argument("--url", help="address at which the site will be served")
     options = parser.parse_args(arguments)
     config = yaml.safe_load((ROOT / "website" / "mkdocs.yml").read_text(encoding="utf-8"))

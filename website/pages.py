@@ -72,9 +72,9 @@ def rewritten(text: str, page: str, repository: Repository, is_folder: Callable[
 
 def titled(text: str, page: str, titles: Mapping[str, str]) -> str:
     """
-    Return the page's text with the title of the target page instead of the file name as the name of each link.
+    Return the page's text, in which links show the title of the target page instead of its file name.
 
-    Files have readable names on GitHub, and pages have titles on the site. `titles` has paths below `docs/`.
+    File names are useful on GitHub, and titles on the site. `titles` maps paths below `docs/` to titles.
     """
 
     def replaced(match: re.Match[str]) -> str:

@@ -29,7 +29,7 @@ def publish(site: Path, folder: Path, version: str) -> None:
     """
     Copy the site into the folder as this version.
 
-    Raises ValueError if the version is not numbers and points.
+    Raises ValueError if the version does not consist of numbers with dots between them.
     """
     listed = folder / "versions.json"
     published: list[Version] = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else []

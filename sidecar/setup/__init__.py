@@ -12,6 +12,10 @@ only the module of the requested step. The extra `setup` is required.
 - trust_policy, trust_remarks, subjects: our statement in a trust policy; remarks on other statements; names of subjects
 - issuer_choice, issuer_fetch, issuer_checks: the issuer that the flags select; its documents; the requirements of STS
 - discovery_documents, token_check: an issuer's two documents; the check of a token's signature
+- read_role, role_chain, chain_sides, chain_apply, plan_chain: the current role; a role that assumes another role
+- cluster_trust, plan_cluster: the access of a whole cluster in all roles
+- condition_flags, request_conditions: conditions on the requests in which a token is accepted
+- cloudtrail: CloudTrail's event history
 - manifests, pod_kinds, document_changes: the Pods in manifests; the Pods in each kind of object; document changes
 - text_edits, yaml/: edits to a text, and their diff; YAML with positions
 """

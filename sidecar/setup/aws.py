@@ -96,7 +96,7 @@ class Aws:
         """
         Return the response to one operation, with all its pages joined.
 
-        Raises AwsError if AWS rejects the call.
+        Raises AwsError if AWS rejects the call, and another SidecarError if AWS cannot be called.
         """
         method = xform_name(operation)
         try:

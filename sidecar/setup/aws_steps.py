@@ -68,9 +68,9 @@ def open_aws(args: argparse.Namespace) -> "Aws":
 
 def open_profile(profile: str | None, region: str | None) -> "Aws":
     """
-    Return a client for AWS with the credentials of this profile.
+    Return a client for AWS with the credentials of this profile. The first call reports a profile that does not exist.
 
-    Raises ConfigurationError if botocore is not installed, or if there is no such profile.
+    Raises ConfigurationError if botocore is not installed.
     """
     aws: Aws = import_extra("sidecar.setup.aws", "irsa-sidecar setup", "setup").Aws(profile, region)
     return aws
@@ -85,11 +85,13 @@ def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     """
     Return the account to change.
 
-    Raises ConfigurationError if --account-id names another account.
+    Raises ConfigurationError if --account-id is invalid or names another account.
     """
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(
-            f"--account-id is {args.account_id!r}", fix="Use the 12 digits of an AWS account", setting="--account-id"
+            f"--account-id is {args.account_id!r}, which is not an account ID",
+            fix="Use the 12 digits of an AWS account",
+            setting="--account-id",
         )
     if is_offline(args):
         return aws.account_with_id(args.account_id)
@@ -114,7 +116,7 @@ def read_tags(texts: Iterable[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not _TAG_KEY.fullmatch(key) or not _TAG_VALUE.fullmatch(value):
             raise ConfigurationError(
-                f"--tag is {text!r}",
+                f"--tag is {text!r}, which IAM does not accept",
                 fix="Use KEY=VALUE with letters, digits, spaces and _.:/=+@-. The key has at most 128 characters, the "
                 "value at most 256",
                 setting="--tag",

@@ -32,7 +32,7 @@ ATTEMPTS, PAUSE_SECONDS = 10, 3.0
 
 def apply_chain(own: Side, other: Side, chain: ChainChange, args: argparse.Namespace) -> int:
     """
-    Print both plans in the requested format, or show and apply them. Returns the exit status.
+    Print the role of the Pods in the format of --output, or show and apply both plans. Returns the exit status.
 
     Raises SidecarError if a call for the role of the Pods fails.
     """
@@ -56,7 +56,7 @@ def apply_chain(own: Side, other: Side, chain: ChainChange, args: argparse.Names
 
 
 def _print(texts: Iterator[str], stream: TextIO) -> None:
-    """Print each line without indentation, so that a person can copy the lines."""
+    """Print each line without additional indentation, so that a person can copy the lines."""
     for line in "\n".join(texts).splitlines():
         print(printable(line), file=stream)
 
@@ -104,7 +104,7 @@ def _current_grant(other: Side, chain: ChainChange) -> ChainGrant:
 
 
 def _instruction(other: Side, chain: ChainChange) -> Iterator[str]:
-    """Yield the lines that tell the other account's administrator what to change."""
+    """Yield the lines with the change that the other account's administrator must make."""
     grant = _current_grant(other, chain)
     target = grant.target
     yield f"{target.title}: not changed. {other.problem.removesuffix('.')}."

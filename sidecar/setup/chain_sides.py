@@ -29,8 +29,8 @@ class Side:
     """
     One role of the chain. `done` counts its completed calls.
 
-    `plan` is None if the role is not changed. `problem` is then the reason, or "" if no change is needed. `is_wanted`
-    is false if the flags do not request the change.
+    `plan` is None if the role is not changed. `problem` is the reason why it was not changed, or "" if there is no
+    problem. `is_wanted` is false if the flags do not request the change.
     """
 
     plan: Plan | None = None
@@ -72,7 +72,7 @@ def check_chain_arguments(args: argparse.Namespace) -> None:
 
 
 def is_chain_only(args: argparse.Namespace) -> bool:
-    """Return whether the flags name a chain, but no service account. The trust policy of the Pods' role then stays."""
+    """Return whether the flags name only a chain, so that the trust policy of the Pods' role is not changed."""
     return bool(args.chain_to) and not args.service_account and not args.token_file
 
 

@@ -20,7 +20,7 @@ def attribute_of(target: Target) -> dict[str, str]:
 
 def look_up(profile: str | None, region: str | None, attribute: dict[str, str]) -> str:
     """
-    Return the events with the attribute, and the exchanges of web identities, as JSON.
+    Return the events with the attribute and the exchanges of web identities as JSON, or "" if there are none.
 
     Raises SidecarError if CloudTrail rejects a call.
     """

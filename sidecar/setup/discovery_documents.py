@@ -45,7 +45,13 @@ def read_documents(discovery: bytes | None, keys: bytes | None) -> Documents:
 
 
 def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
-    """Return the keys, and the discovery document with their URL. `jwks_uri` is that URL, if configured."""
+    """
+    Return the files with the keys and with the discovery document, which contains the URL of the keys.
+
+    `jwks_uri` is the configured URL of the keys, or None for the default.
+
+    Raises SidecarError if that URL has no file name.
+    """
     base = documents.issuer.rstrip("/")
     uri = jwks_uri or _published_uri(documents, base)
     discovery = {**documents.discovery, "jwks_uri": uri}

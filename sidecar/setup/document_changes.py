@@ -2,7 +2,7 @@
 Change the Pods in a document's text. Pure.
 
 Rule: the result is read again and must have the wanted value. If the value differs, the Pods are written as new text.
-If that also fails, the whole document is written as new text. A note then informs the person.
+If that also fails, the whole document is written as new text. In both cases, the result contains a note.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,7 +55,7 @@ def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
 
 
 def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Edit], list[Any]]:
-    """Return the edits, and the wanted value of each root. Free the nodes, which need most of the memory."""
+    """Return the edits, and the wanted value of each root. The return frees the nodes, which need most memory."""
     document = read_document(text)
     wanted = [
         _replaced(value, [(each.path, each.pod) for each in changes if each.root == root])

@@ -84,7 +84,7 @@ def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
     if found != issuer:
         yield Concern(
             is_fatal=True,
-            text=f"The discovery document of {issuer} says that its issuer is {found!r}: both must equal the `iss` of "
+            text=f"The discovery document of {issuer} has the issuer {found!r}: both URLs must equal the `iss` of "
             "tokens exactly.",
         )
     if not isinstance(keys, str) or not keys.startswith("https://"):

@@ -75,9 +75,14 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
 
 
 async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
-    """Return one JSON document from an https server. Either public authorities or `named` must verify it."""
+    """
+    Return one JSON document from an https server that the public authorities or `named` verify.
+
+    Raises SidecarError if the document cannot be fetched.
+    """
     try:
-        # STS checks less strictly than Python. A private authority must be recognised as unknown.
+        # Like STS, this context checks certificates less strictly than Python does by default. Otherwise a private
+        # authority could fail with another error than an unknown authority.
         public = accept_named(public_authorities(PUBLIC_AUTHORITIES))
         return Document((await _get(url, public))[0], None)
     except _UnknownAuthorityError as exc:
@@ -118,7 +123,7 @@ async def _get(url: str, trust: ssl.SSLContext) -> tuple[Any, str]:
             body = await document_in(response)
     if response.status_code != 200:
         raise SidecarError(
-            f"{url} answers {response.status_code}",
+            f"{url} returns the status {response.status_code}",
             fix="Publish the document at this URL for everybody, because STS sends no credentials",
         )
     return _json(url, body), thumbprint(chain)

@@ -42,7 +42,7 @@ _REQUEST_LINE = re.compile(rf"^[^#\r\n]*{re.escape(PREFIX)}(?!inject[\"']?\s*:\s
 """Pattern for a line with our label or annotation that requests a sidecar, in a document that cannot be read."""
 
 _TEMPLATE_MARK = "{{"
-"""Pattern for the beginning of an action in a Helm template."""
+"""The beginning of an action in a Helm template."""
 
 
 class Workload(NamedTuple):
@@ -151,7 +151,7 @@ class _Stream:
         return chosen
 
     def check(self, chosen: list[_Found]) -> None:
-        """Raise ConfigurationError if a requested sidecar cannot be added, or if nothing can be read."""
+        """Raise ConfigurationError if a requested sidecar cannot be added, or if no Pod is found or selected."""
         if not chosen and not self._notes:
             self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]
         for path in self._options.template_paths:
@@ -202,7 +202,7 @@ class _Stream:
             )
         self._found += [_Found(document, root, owner_path, place) for place in places]
         self._objections += [
-            f"{self._source}: {title(owner)} asks for a sidecar at {shown(path)}, {_advice(owner, path)}"
+            f"{self._source}: {title(owner)} requests a sidecar at {shown(path)}, {_advice(owner, path)}"
             for path in requests_outside_pods(owner, places)[:1]
         ]
 
@@ -213,7 +213,7 @@ class _Stream:
         message = f"{self._source}, line {line}: this cannot be read as YAML ({error}){remark}."
         if _REQUEST_LINE.search(document.text):
             if document.is_unreadable:
-                self._objections.append(f"{message} It asks for a sidecar, so correct it.")
+                self._objections.append(f"{message} It requests a sidecar, so correct it.")
         elif document.is_unreadable:
             self._unusable.append(message)
 

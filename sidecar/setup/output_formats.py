@@ -143,7 +143,7 @@ _NOT_ASCII = re.compile("[^ -~]")
 
 
 def _hcl_escape(match: re.Match[str]) -> str:
-    """Return the character, or an escape if a terminal would obey, hide or reorder it."""
+    """Return the character, or an escape if a terminal would interpret, hide or reorder the character."""
     code = ord(match[0])
     return match[0] if match[0].isprintable() else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 

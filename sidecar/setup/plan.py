@@ -1,5 +1,5 @@
 """
-Plan the changes of a step: the current resource, the planned resource, and the calls that lead to it. Pure.
+Plan the changes of a step: the current resource, the planned resource, and the calls that make the changes. Pure.
 
 Rule: a plan has calls if and only if the two resources differ. A plan lists all actions of the step.
 """
@@ -49,7 +49,7 @@ class Plan:
 
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of both documents as YAML. Lines that differ begin with + or -. Equal documents yield nothing."""
+    """Yield the differences of both documents as YAML, with some equal lines. Different lines begin with + or -."""
     old = [] if before is None else _lines(before)
     lines = [*difflib.unified_diff(old, _lines(after), n=_CONTEXT_LINES, lineterm="")]
     for line in lines[_HEADINGS:]:

@@ -51,9 +51,9 @@ class WantedRole:
 
 def plan_role(current: IamRole | None, wanted: WantedRole, account: Account) -> Plan:
     """
-    Return the changes to make.
+    Return the plan that gives the role the wanted settings.
 
-    Raises ConfigurationError if IAM cannot make them.
+    Raises ConfigurationError if IAM cannot make the changes, or if a role that must exist does not exist.
     """
     planned = _planned(current, wanted, account)
     check_size(planned.trust_policy, wanted.trust_policy_limit, planned.title)

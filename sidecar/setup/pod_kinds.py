@@ -101,7 +101,7 @@ def template_path(setting: str, text: str) -> tuple[str, ...]:
         raise ConfigurationError(
             f"{setting} is {text[:100]!r}: it is not a path",
             fix=(
-                "Write keys with points between them, such as spec.driver.template, and [] behind a list, such as "
+                "Write keys with dots between them, such as spec.driver.template, and [] after a list, such as "
                 "spec.tasks[].template"
             ),
             setting=setting,
@@ -130,7 +130,7 @@ def pods_in(owner: Document, paths: tuple[tuple[str, ...], ...]) -> list[PodPlac
 
     `paths` are from --template-path and apply to custom resources.
 
-    Raises ConfigurationError if one of Kubernetes' own objects lacks its template.
+    Raises ConfigurationError if the template of one of Kubernetes' own objects is missing or not a mapping.
     """
     native = native_path(owner)
     if native is not None:
@@ -169,9 +169,9 @@ def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
 
 def requests_in_own_metadata(owner: Document) -> bool:
     """
-    Return whether metadata outside the Pod has our label, or a misspelt one, with a value that requests a sidecar.
+    Return whether metadata outside the Pod has our label, unless its value is "false", or a misspelt label.
 
-    This is the metadata of the object or of a CronJob's Job template.
+    Such metadata is that of the object, or of a CronJob's Job template.
     """
     labels = [mapping(part(owner, (*path, "metadata", "labels"))) for path in _METADATA_OUTSIDE_PODS]
     return any(INJECT_LABEL in _requesting(each) or misnamed_label(each) for each in labels)
@@ -206,10 +206,11 @@ def mapping(value: Any) -> Document:
 
 def _template_of(owner: Document, path: Path) -> Document:
     pod = part(owner, path)
+    if pod is None:
+        raise ConfigurationError(f"{title(owner)} has no {shown(path)}", fix=f"Add {shown(path)} to the object")
     if not isinstance(pod, dict):
         raise ConfigurationError(
-            f"{title(owner)} has no {shown(path)}",
-            fix=f"Add {shown(path)} to the object",
+            f"{title(owner)} has a {shown(path)} that is not a mapping", fix=f"Write a Pod template at {shown(path)}"
         )
     return pod
 
@@ -219,7 +220,7 @@ def _is_template(pod: Any) -> bool:
 
 
 def _is_marked(pod: Document) -> bool:
-    """Return whether a Pod's metadata has our label or annotations, or a misspelt label, which then is an error."""
+    """Return whether a Pod's metadata requests a sidecar, or has a misspelt label, which becomes an error later."""
     metadata = mapping(pod.get("metadata"))
     labels, annotations = (mapping(metadata.get(key)) for key in ("labels", "annotations"))
     return bool(_requesting(labels) or _requesting(annotations) or misnamed_label(labels))

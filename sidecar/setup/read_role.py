@@ -17,7 +17,9 @@ def read_role(aws: "Aws", name: str, *, with_policies: bool = False, inline: Ite
     """
     Return the current role, or None if it does not exist.
 
-    Attached policies are read only if `with_policies`. `inline` are the names of the inline policies to read.
+    Attached policies are read only if `with_policies` is true. `inline` are the names of the inline policies to read.
+
+    Raises SidecarError if a call to AWS fails, or a policy is not a JSON object.
     """
     try:
         found = aws.call("iam", "GetRole", RoleName=name)["Role"]

@@ -31,13 +31,13 @@ class RequestConditions(NamedTuple):
     source_vpcs: Values | None = None
 
     def by_key(self) -> Iterator[tuple[str, Values]]:
-        """Yield each condition key that has values, in a fixed order."""
+        """Yield each condition key that has values, with the values, in a fixed order."""
         for kind, values in zip(KINDS, self, strict=True):
             if values:
                 yield kind.key, values
 
     def over(self, current: "RequestConditions") -> "RequestConditions":
-        """Return these conditions, and the current ones where these have None."""
+        """Return these conditions, with the values of `current` in the fields that are None here."""
         pairs = zip(self, current, strict=True)
         return RequestConditions(*(new if new is not None else old for new, old in pairs))
 
@@ -47,7 +47,7 @@ UNCHANGED = RequestConditions()
 
 
 class Kind(NamedTuple):
-    """One condition: the flag without dashes, the condition key, and the accepted values, also as text for people."""
+    """One condition: the flag without dashes, the condition key, and the accepted values as a pattern and in words."""
 
     flag: str
     key: str
@@ -72,7 +72,9 @@ def parse_values(kind: Kind, texts: list[str]) -> Values:
     for text in texts:
         if not kind.pattern.fullmatch(text):
             raise ConfigurationError(
-                f"--{kind.flag} is {text[:100]!r}", fix=f"Use {kind.accepted}", setting=f"--{kind.flag}"
+                f"--{kind.flag} is {text[:100]!r}, which is not valid",
+                fix=f"Use {kind.accepted}",
+                setting=f"--{kind.flag}",
             )
     return tuple(sorted({*texts}))
 
@@ -101,7 +103,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def changes(before: RequestConditions, after: RequestConditions, removes: str) -> Iterator[str]:
-    """Yield a sentence for each condition that is added, changed or removed."""
+    """Yield a phrase, such as `requires …`, for each condition that is added, changed or removed."""
     for kind, old, new in zip(KINDS, before, after, strict=True):
         if new and new != old:
             yield f"requires {kind.key} {' or '.join(new)}"
@@ -111,7 +113,7 @@ def changes(before: RequestConditions, after: RequestConditions, removes: str) -
 
 def session_name_remarks(conditions: RequestConditions, subjects: Values) -> Iterator[str]:
     """
-    Yield a remark for each service account whose sidecar sends another session name by default.
+    Yield a remark for each service account or pattern that does not fit the session names that sidecars send.
 
     The default is NAMESPACE.POD, and the sidecar replaces the middle of a name that is too long (session_name.py).
     """

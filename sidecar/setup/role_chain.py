@@ -3,7 +3,7 @@ Allow one role to assume another: an inline policy of the first, and a trust sta
 
 Rule: the inline policy and the statement have names that depend only on the two roles, so a second run finds them. All
 other policies and statements keep their content and their position. A part that a person edited is changed only with
---overwrite-edits. What a flag does not name, the external id or the tags, keeps its value.
+--overwrite-edits. The external id and the tags keep their values unless a flag changes them.
 """
 
 import hashlib
@@ -135,9 +135,9 @@ def parse_external_id(setting: str, text: str) -> str:
 
 def with_permission(current: Document | None, wanted: ChainChange) -> Document | None:
     """
-    Return the inline policy after the change, or None if the role then has none.
+    Return the inline policy after the change, or None if the change removes the policy.
 
-    Raises ConfigurationError if a person edited the inline policy.
+    Raises ConfigurationError if a person edited the inline policy and --overwrite-edits is not set.
     """
     if wanted.is_removal or current is None:
         return None if wanted.is_removal else wanted.grant.permission()

@@ -36,7 +36,7 @@ def read_service_account(text: str, *, allow_wildcards: bool) -> str:
     """
     if has_wildcard(text) and not allow_wildcards:
         raise ConfigurationError(
-            f"--service-account is {text!r}",
+            f"--service-account is {text!r}, which contains a wildcard",
             fix=(
                 "Name each service account in full, or use --allow-wildcards to trust all matching subjects, including "
                 "those that do not exist yet"
@@ -45,13 +45,19 @@ def read_service_account(text: str, *, allow_wildcards: bool) -> str:
         )
     if not (_PATTERN if has_wildcard(text) else _EXACT).fullmatch(text):
         raise ConfigurationError(
-            f"--service-account is {text!r}", fix="Use NAMESPACE/NAME, such as shop/cart", setting="--service-account"
+            f"--service-account is {text!r}, which is not a service account",
+            fix="Use NAMESPACE/NAME, such as shop/cart",
+            setting="--service-account",
         )
     return SERVICE_ACCOUNT_PREFIX + text.replace("/", ":")
 
 
 def subjects_of(texts: Sequence[str], *, allow_wildcards: bool) -> tuple[str, ...]:
-    """Return the subjects in sorted order, so that the order of flags does not matter."""
+    """
+    Return the subjects of these service accounts, sorted, so that the order of flags does not matter.
+
+    Raises ConfigurationError if a name or pattern is not allowed.
+    """
     return tuple(sorted({read_service_account(text, allow_wildcards=allow_wildcards) for text in texts}))
 
 

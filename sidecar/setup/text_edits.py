@@ -73,7 +73,7 @@ _Opcode = tuple[str, int, int, int, int]
 
 
 class _Opcodes(SequenceMatcher[str]):
-    """A matcher of difflib that gets the differences instead of computing them."""
+    """A matcher of difflib that is given the differences instead of computing them."""
 
     def __init__(self, opcodes: list[_Opcode]) -> None:
         super().__init__()

@@ -17,8 +17,9 @@ def check_token(token: Token, file: str, environ: Mapping[str, str]) -> None:
     """
     Check the token's signature with its issuer's published keys.
 
-    Raises SidecarError if the keys do not verify the token. If the keys cannot be fetched, print a warning with the
-    reason.
+    Print a warning if the token has expired, or if it cannot be verified here.
+
+    Raises SidecarError if STS would reject the token for another reason.
     """
     try:
         verified = trio.run(lambda: verify_token(token, environ, "irsa-sidecar setup role --token-file"))

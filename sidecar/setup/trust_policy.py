@@ -21,7 +21,7 @@ from sidecar.setup.request_conditions import UNCHANGED, RequestConditions, chang
 from sidecar.setup.subjects import has_variable, has_wildcard, shown
 
 REMOVES = "removes"
-"""The first word of an effect that removes service accounts."""
+"""The first word of an effect that removes service accounts, a condition or a permission."""
 
 SID_PREFIX = "IrsaSidecar"
 VERSION = "2012-10-17"
@@ -87,7 +87,7 @@ def with_grant(
     The conditions of our statement stay, except those that `grant` sets or removes. Every other statement keeps its
     position. An equal statement from another tool is sufficient.
 
-    Raises ConfigurationError if our statement was edited, if our Sid is taken, or if no statement would remain.
+    Raises ConfigurationError if our statement was edited, if a Deny has our Sid, or if no statement would remain.
     """
     if document is None:
         return {"Version": VERSION, "Statement": [grant.statement()]}
@@ -226,7 +226,7 @@ def is_own(statement: Any, grant: TrustGrant) -> bool:
 
 
 def summary(before: Mapping[str, Any] | None, after: Mapping[str, Any], grant: TrustGrant, limit: int) -> Iterator[str]:
-    """Yield the service accounts that our statement gains and loses, and its size compared with IAM's limit."""
+    """Yield the changes of our statement's service accounts and conditions, and the size of the whole policy."""
     previous, current = own_subjects(before or {}, grant), own_subjects(after, grant)
     for verb, subjects in (
         ("adds", {*current} - {*previous}),

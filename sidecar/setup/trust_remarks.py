@@ -1,8 +1,8 @@
 """
-Find problems in the other statements of a role's trust policy. Pure.
+Find statements of a role's trust policy that allow too much. Pure.
 
-Rule: a remark concerns a statement from another source that allows more than this command's statement. The statement is
-not changed.
+Rule: remarks concern statements from other sources, and patterns that our own statement keeps. No remark changes a
+statement.
 """
 
 import re

@@ -6,7 +6,9 @@ Input: the flags of the step. Output: the step's exit status. Each module contai
 
 - oidc_provider: create a cluster's IAM OIDC provider
 - role: create or change an IAM role and its trust policy
+- cluster: give a new cluster the access of another cluster in all roles, or remove a cluster from them
 - service_account: annotate a ServiceAccount
 - pod: add the sidecar to the Pods in a manifest
+- policy: write the policies with which the API server adds the sidecar
 - issuer_documents: write the discovery document and the keys of a cluster outside EKS
 """

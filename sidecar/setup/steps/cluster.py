@@ -2,8 +2,8 @@
 Give a new cluster the access of another cluster in every role of the account, or remove a cluster from every role.
 
 With --like, each statement for that cluster is copied for the new cluster. With --retire, the statements for that
-cluster are removed. The command lists all changes first. It changes only what is missing, so run it again after an
-interruption. The new cluster needs its OIDC provider before.
+cluster are removed. The command lists all changes first. It makes only the changes that are missing, so run it again
+after an interruption. Create the OIDC provider of the new cluster before you run the command.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     check_outcome_arguments(args)
     if not DEFAULT_POLICY_CHARACTERS <= args.trust_policy_limit <= MAX_POLICY_CHARACTERS:
         raise ConfigurationError(
-            f"--trust-policy-limit is {args.trust_policy_limit}",
+            f"--trust-policy-limit is {args.trust_policy_limit}, which IAM does not allow",
             fix=f"Use {DEFAULT_POLICY_CHARACTERS} to {MAX_POLICY_CHARACTERS}",
             setting="--trust-policy-limit",
         )
@@ -99,7 +99,7 @@ def _plan(args: argparse.Namespace, aws: "Aws", account: Account) -> ClusterPlan
 
 
 def _issuer(text: str, aws: "Aws", account: Account) -> ClusterIssuer:
-    """Return the issuer that the URL or the EKS cluster's name means."""
+    """Return the issuer for its URL, or for the name of an EKS cluster."""
     url = text if "://" in text else issuer_of_eks(aws.call("eks", "DescribeCluster", name=text)["cluster"])
     check_issuer(url)
     return ClusterIssuer(url, provider_arn(account, url))

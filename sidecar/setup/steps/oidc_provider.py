@@ -139,7 +139,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
             )
         if not 0 < len(audience) <= _MAX_AUDIENCE_CHARACTERS:
             raise ConfigurationError(
-                f"--audience is {audience!r}",
+                f"--audience is {audience!r}, which has {len(audience)} characters",
                 fix=f"Use 1 to {_MAX_AUDIENCE_CHARACTERS} characters, such as {DEFAULT_AUDIENCE}",
                 setting="--audience",
             )

@@ -1,10 +1,9 @@
 """
-Write the policies with which the API server itself adds the sidecar to Pods, so that no webhook runs.
+Write the policies with which the API server itself adds the sidecar to Pods, without a webhook.
 
-The cluster needs Kubernetes 1.36 or newer. Apply the output with `kubectl apply --server-side`. A policy supports one
-role for each Pod, and native sidecars. The policy rejects a Pod that needs more, and the message suggests the
-webhook. The role
-comes from the Pod's annotation irsa-sidecar.io/role-arn, or from its ServiceAccount.
+The cluster needs Kubernetes 1.36 or newer. Apply the output with `kubectl apply --server-side`. The policies support
+only one role for each Pod, and only native sidecars. They reject a Pod that needs more, and the message suggests the
+webhook. The role comes from the Pod's annotation irsa-sidecar.io/role-arn, or from the Pod's ServiceAccount.
 """
 
 import argparse

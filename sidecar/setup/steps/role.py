@@ -3,7 +3,7 @@ Create an IAM role, or change an existing role, so that a cluster's service acco
 
 The trust policy contains this issuer, this audience and the full names of these service accounts. The command adds
 the service accounts to the policy. With --replace or --remove, it removes service accounts, and lists them first. It
-does not change statements of other people or for other clusters, and never removes policies and tags.
+does not change statements of other people or for other clusters, and never removes tags or policies of other people.
 """
 
 import argparse
@@ -164,7 +164,7 @@ def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
 
 
 def check_provider(aws: "Aws", grant: TrustGrant) -> None:
-    """Warn if nobody can assume the role, because of the account's provider."""
+    """Warn if nobody can assume the role because of the account's provider, or if the provider cannot be read."""
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
     except AwsError as exc:

@@ -41,9 +41,11 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="the ServiceAccount's name")
     parser.add_argument("--namespace", help="the ServiceAccount's namespace [the namespace of the context]")
-    parser.add_argument("--role-arn", required=True, metavar="ARN", help="the role of its Pods")
-    parser.add_argument("--audience", help="the audience of its tokens, if it is not sts.amazonaws.com")
-    parser.add_argument("--token-expiration", metavar="SECONDS", help="the lifetime of its tokens, if it is not 86400")
+    parser.add_argument("--role-arn", required=True, metavar="ARN", help="the role of the ServiceAccount's Pods")
+    parser.add_argument("--audience", help="the audience of the Pods' tokens, if it is not sts.amazonaws.com")
+    parser.add_argument(
+        "--token-expiration", metavar="SECONDS", help="the lifetime of the Pods' tokens, if it is not 86400"
+    )
     parser.add_argument("--context", help="the kubeconfig context [the current context]")
     parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     form = parser.add_mutually_exclusive_group()
@@ -157,7 +159,7 @@ def _remark_on_owner(existing: Document | None) -> None:
 def _check(setting: str, text: str, pattern: str) -> None:
     if not re.fullmatch(pattern, text):
         raise ConfigurationError(
-            f"{setting} is {text[:100]!r}",
+            f"{setting} is {text[:100]!r}, which is not a valid name",
             fix="Use a name of lower-case letters, digits and -, such as cart",
             setting=setting,
         )

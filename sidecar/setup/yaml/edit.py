@@ -142,7 +142,7 @@ class _Editor:
         return found
 
     def _can_remove(self, node: Mapping, removed: list[str]) -> bool:
-        """Return whether each of these entries is alone on its lines."""
+        """Return whether each of these entries is alone on its lines, and at least one other entry remains."""
         names = [name for name, (key, _) in node.own.items() if not self._lines.is_first(key.start)]
         has_duplicates = len(node.entries) != len(node.own)
         return (
@@ -327,7 +327,7 @@ def _json_style(text: str, root: Node) -> _JsonStyle | None:
 
 
 def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
-    """Return the index pairs of equal items. Items match by name, or by position if they have no names."""
+    """Return the index pairs of matching items. Items match by name, or by position if they have no names."""
     names = [each for each in (*before, *after) if isinstance(each, dict) and ("name" in each or "mountPath" in each)]
     if not names and len(before) == len(after):
         return [(index, index) for index in range(len(before))]

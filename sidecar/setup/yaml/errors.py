@@ -2,7 +2,7 @@
 
 
 class UnreadableError(ValueError):
-    """A YAML document that kubectl cannot read either, or that this program does not support."""
+    """An error for a YAML document that kubectl cannot read either, or that this program does not support."""
 
     def __init__(self, problem: str, line: int = 0, at: int | None = None) -> None:
         """Create the error. `line` is counted from 0 in the text. `at` is a position whose line is not known yet."""
@@ -13,4 +13,4 @@ class UnreadableError(ValueError):
 
 
 class TooDeepError(UnreadableError):
-    """A document with too many levels of nesting."""
+    """An error for a document with too many levels of nesting."""

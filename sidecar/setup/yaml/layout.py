@@ -29,7 +29,7 @@ class Lines:
         return self.start(at) == at
 
     def after(self, at: int) -> int:
-        """Return the beginning of the next line, or the position itself if a line begins there."""
+        """Return the position itself if a line begins there, or the beginning of the next line, or the text's end."""
         if at and self.is_start(at):
             return at
         index = bisect_right(self._starts, at)

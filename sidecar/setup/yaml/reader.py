@@ -64,8 +64,8 @@ class Mapping(Node):
     """
     A mapping of keys to values.
 
-    `own` contains the valid entries, by key in JSON form. `merges` contains the values of merge keys. `entries`
-    contains all entries.
+    `own` contains the entries that no later entry replaces, by key in JSON form. `merges` contains the values of merge
+    keys. `entries` contains all entries.
     """
 
     is_flow: bool = False

@@ -33,9 +33,8 @@ class Document(NamedTuple):
     One part of a stream.
 
     `mark` is the byte order mark before `text`, with a marker line before the mark, or empty. `line` is the line of
-    `text`, counted from 1. `values` are the values that
-    kubectl reads. `roots` are the same values with positions; JSON that is not valid YAML has none. `error` is the
-    reason why the rest cannot be read.
+    `text`, counted from 1. `values` are the values that kubectl reads. `roots` are the same values with positions; JSON
+    that is not valid YAML has none. `error` is the reason why the rest cannot be read, or None.
     """
 
     mark: str
@@ -61,7 +60,7 @@ def split_stream(stream: str) -> Iterator[tuple[str, int]]:
 
 
 def read_document(text: str, line: int = 1) -> Document:
-    """Read one document."""
+    """Read one document of a stream. `line` is the number of the document's first line."""
     found = _MARK.match(text)
     mark = found[0] if found else ""
     text = text.removeprefix(mark)

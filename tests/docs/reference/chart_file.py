@@ -36,7 +36,7 @@ MEANINGS: Mapping[str, str] = {
     "affinity": "The affinity of the webhook's Pods.",
     "annotations": "Annotations of the objects.",
     "certificate": "The certificate of the webhook.",
-    "digest": "The digest of the image, as `sha256:…`.",
+    "digest": "The digest of the image, in the form `sha256:…`.",
     "enabled": "true: the chart creates the objects.",
     "labels": "Labels of the objects.",
     "limits": "The limits of the container.",

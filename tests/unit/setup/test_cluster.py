@@ -153,7 +153,7 @@ def test_dry_run_shows_the_difference_and_the_exit_code(providers: Account) -> N
         (("cluster",), "one of the arguments --like --retire is required"),
         (("cluster", "--like", BLUE, "--issuer", BLUE), "--like and the new cluster have the same issuer"),
         (("cluster", "--like", "http://oidc.example.com/a", "--issuer", BLUE), "https"),
-        ((*COPY, "--trust-policy-limit", "9000"), "--trust-policy-limit is 9000. Use 2048 to 8192."),
+        ((*COPY, "--trust-policy-limit", "9000"), "--trust-policy-limit is 9000, which IAM does not allow. Use 2048"),
     ],
 )
 def test_wrong_usage_exits_with_status_two(

@@ -65,8 +65,8 @@ def test_public_issuer_url_is_accepted(url: str) -> None:
     [
         (None, True, "is not a JSON object"),
         ([discovery()], True, "is not a JSON object"),
-        (discovery(f"{ISSUER}/"), True, f"says that its issuer is '{ISSUER}/'"),
-        ({}, True, "says that its issuer is None"),
+        (discovery(f"{ISSUER}/"), True, f"has the issuer '{ISSUER}/'"),
+        ({}, True, "has the issuer None"),
         (discovery(jwks_uri=None), True, "has jwks_uri None"),
         (discovery(jwks_uri="http://oidc.example.com/keys"), True, "Publish the keys at an https URL"),
         (discovery(jwks_uri="https://172.18.0.2:6443/openid/v1/jwks"), True, "--service-account-jwks-uri"),

@@ -203,7 +203,7 @@ def test_proxy_certificate_gives_eks_no_thumbprint(offline: Offline, net: Intern
         (DISCOVERY, b"[" * 300_000, 200, "is longer than"),
         (DISCOVERY, b"[" * 100_000, 200, "is not JSON"),
         (DISCOVERY, [], 200, "is not a JSON object"),
-        (DISCOVERY, discovery("https://other.example.com"), 200, "says that its issuer is 'https://other.example.com'"),
+        (DISCOVERY, discovery("https://other.example.com"), 200, "has the issuer 'https://other.example.com'"),
         (DISCOVERY, discovery(jwks_uri="https://10.0.0.1:6443/openid/v1/jwks"), 200, "--service-account-jwks-uri"),
         (KEYS_URI, {"keys": []}, 200, 'has no list of "keys"'),
         (KEYS_URI, {"keys": [KEY | {"use": "enc"}]}, 200, "None of the 1 keys"),

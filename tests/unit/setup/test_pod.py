@@ -161,6 +161,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ["m.yaml, line 4: ", "(did not find expected node content)."],
     ),
     "no template": ("kind: Deployment\nmetadata: {name: a, namespace: b}\n", ["Deployment b/a has no spec.template"]),
+    "a list as the template": (
+        "kind: Deployment\nmetadata: {name: a}\nspec: {template: []}\n",
+        ["Deployment a has a spec.template that is not a mapping"],
+    ),
     "a Pod that is rejected": (
         "kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: app}]}\n",
         ["m.yaml: Pod a: The Pod has hostNetwork"],
@@ -197,7 +201,7 @@ def test_unreadable_document_next_to_a_pod_stays_unchanged(bad: str) -> None:
 @pytest.mark.parametrize("name", ["inject", "role-arn"])
 def test_unreadable_document_that_opts_in_is_an_error(bad: str, name: str) -> None:
     good = yaml.safe_dump(deployment(SPEC))
-    with pytest.raises(ConfigurationError, match="It asks for a sidecar"):
+    with pytest.raises(ConfigurationError, match="It requests a sidecar"):
         change_pods(f'labels:\n  irsa-sidecar.io/{name}: "true"\n{bad}---\n{good}', "m.yaml", with_role)
 
 

@@ -145,7 +145,7 @@ def test_request_outside_a_template_is_an_error(what: str) -> None:
     found, place, advice = REQUESTS_ELSEWHERE[what]
     for objects in ((found,), (PLAIN, found), (resource("v1", "List", {}) | {"items": [PLAIN, found]},)):
         error = error_of(*objects)
-        assert f"{found['kind']} x asks for a sidecar at {place}" in error
+        assert f"{found['kind']} x requests a sidecar at {place}" in error
         assert advice in error
 
 
