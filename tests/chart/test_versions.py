@@ -11,7 +11,7 @@ from tests.support.kubernetes_versions import VERSIONS, check, is_builtin
 from tests.support.manifests import documents
 
 
-def test_newest_kubernetes_schemas_are_in_the_repository() -> None:
+def test_newest_kubernetes_schemas_are_installed() -> None:
     assert VERSIONS[-1] >= "1.37"
 
 

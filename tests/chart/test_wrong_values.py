@@ -126,7 +126,7 @@ NAMES = yaml.safe_load((K8S / "chart" / "values.yaml").read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_null_is_accepted_or_rejected_with_its_name(helm: Helm, name: str) -> None:
+def test_value_of_null_is_accepted_or_its_name_is_in_the_error(helm: Helm, name: str) -> None:
     """Helm removes a value that is null, and also removes the default of this value."""
     done = helm.template({name: None}, check=False)
     assert done.returncode == 0 or f"missing property '{name}'" in done.stderr

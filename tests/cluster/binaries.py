@@ -32,7 +32,7 @@ def minor_version() -> str:
     """
     Return the selected minor version of Kubernetes.
 
-    Raises SystemExit if it cannot be built.
+    Raises SystemExit if this version cannot be built.
     """
     selected = os.environ.get("KUBERNETES") or MINORS[-1]
     if selected not in MINORS:

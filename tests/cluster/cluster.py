@@ -87,7 +87,7 @@ class Cluster:
         return [*self._kubectl, f"--kubeconfig={self.kubeconfig}"]
 
     def put_kubectl(self, folder: Path) -> None:
-        """Write a program `kubectl` into the folder. It reads KUBECONFIG, as the real kubectl does."""
+        """Write a program `kubectl` into the folder. The program reads KUBECONFIG, as the real kubectl does."""
         program = folder / "kubectl"
         program.write_text(f'#!/bin/sh\nexec {" ".join(self._kubectl)} "$@"\n')
         program.chmod(0o755)
@@ -268,7 +268,7 @@ def _make_cgroup(group: Path) -> None:
     group.mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
         above, own = group.parent / setting, group / setting
-        if above.exists() and own.exists():  # version 1 leaves this file empty, and no process can join
+        if above.exists() and own.exists():  # version 1 of cgroups leaves this file empty, and then no process can join
             own.write_text(above.read_text())
 
 
@@ -295,7 +295,7 @@ def _remember_kernel_settings(state: Path) -> None:
 
 
 def _restore_kernel_settings(state: Path) -> None:
-    """Restore the kernel settings, unless another cluster is running, which needs the settings of its kubelet."""
+    """Restore the kernel settings, unless another running cluster needs the settings of its kubelet."""
     if (file := state / "kernel.json").exists() and not _kernel_settings_of_others(state):
         values: Mapping[str, str] = json.loads(file.read_text())
         for name, value in values.items():
@@ -308,7 +308,11 @@ def _kernel_settings_of_others(state: Path) -> list[Path]:
 
 
 def cluster_for_tests(wanted: str) -> Iterator[Cluster]:
-    """Yield the running cluster, or a new cluster that stops after the tests. `wanted` is a mode, or `existing`."""
+    """
+    Yield the running cluster, or a new cluster that stops after the tests.
+
+    `wanted` is a mode, or `existing` for the cluster that KUBECONFIG selects.
+    """
     if wanted == "existing":
         yield existing()
         return

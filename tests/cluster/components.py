@@ -144,7 +144,7 @@ def _proxy(layout: Layout) -> list[str]:
 
 
 def _kubelet_configuration(layout: Layout) -> dict[str, Any]:
-    """Return the kubelet's configuration for a shared machine, which delays evictions and sets no machine limits."""
+    """Return the kubelet's configuration for a shared machine: late evictions, and no common limit for all Pods."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -106,7 +106,7 @@ def webhook(node: Cluster, sts: ClusterSts, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def annotated(webhook: Namespace, namespace: Namespace) -> Namespace:
-    """Return a namespace whose ServiceAccount `app` has the annotation with its role, as on EKS."""
+    """Return a namespace whose ServiceAccount `app` has the annotation with the role, as on EKS."""
     namespace.kubectl("annotate", "serviceaccount", "app", f"eks.amazonaws.com/role-arn={role_arn('app')}")
     return namespace
 

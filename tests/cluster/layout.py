@@ -9,7 +9,7 @@ Mode = Literal["control", "full"]
 """
 The kind of cluster.
 
-`control` has etcd, API server, controllers and scheduler on loopback. `full` adds a node that runs Pods.
+`control` has etcd, the API server, the controllers and the scheduler on loopback. `full` adds a node that runs Pods.
 """
 
 ISSUER = "https://oidc.irsa-sidecar.test/id/CLUSTER"

@@ -99,7 +99,7 @@ class Namespace:
 
 @contextmanager
 def new_namespace(cluster: Cluster) -> Iterator[Namespace]:
-    """Create a namespace with the ServiceAccount `app`. It is deleted in the background at the end."""
+    """Create a namespace with the ServiceAccount `app`. The namespace is deleted in the background at the end."""
     namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name, "labels": RESTRICTED}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": namespace.name}}

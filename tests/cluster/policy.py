@@ -1,4 +1,4 @@
-"""Install the policies of `irsa-sidecar setup policy` in a cluster, and create Pods in a namespace for them."""
+"""Install the policies of `irsa-sidecar setup policy` in a cluster, and create Pods for tests of these policies."""
 
 import json
 import uuid

@@ -4,7 +4,7 @@ Start all processes of a cluster in order, as their parent, and stop if one of t
     python -m tests.cluster.supervisor STATE
 
 In full mode this program is process 1 in new namespaces: network, mounts and processes. At the end the kernel
-therefore removes all processes and mounts of kubelet and containerd. In control mode the components end with this
+therefore removes all processes and mounts of the kubelet and containerd. In control mode the components end with this
 process.
 """
 
@@ -30,7 +30,7 @@ NODE_NETWORK = (
     "ip link set lo up",
     "ip link add node0 type bridge",
     "ip link set node0 up",
-    # The addresses of Services belong to no device. Rules of kube-proxy rewrite them.
+    # The addresses of Services belong to no device. Rules of kube-proxy rewrite these addresses.
     *(adding(family.node, "node0") for family in FAMILIES.values()),
     *(f"ip route add {family.services} dev node0" for family in FAMILIES.values()),
 )

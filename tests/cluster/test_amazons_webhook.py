@@ -124,8 +124,8 @@ def test_second_admission_changes_nothing(
     with webhooks_side_by_side(annotated, sts, amazons, order, policy):
         before = len(amazons.reviews)
         first = _admitted(annotated, _pod(sts))
-        # Our webhook changes the Pod after Amazon's webhook, so the API server calls Amazon's again. The reverse never
-        # happens.
+        # Our webhook changes the Pod after Amazon's webhook, so the API server calls Amazon's webhook again. In
+        # the other cases, the API server calls Amazon's webhook once.
         assert len(amazons.reviews) - before == (2 if (order, policy) == ("before ours", "IfNeeded") else 1)
         _assert_right(first)
         again = {key: first[key] for key in ("apiVersion", "kind", "spec")}

@@ -33,7 +33,7 @@ from tests.unit.audit.world import CASES, RIGHT, Case
 NAMESPACE = "irsa-sidecar-audit"
 
 NOT_IN_MOTO = [case for case in CASES if (case.parts.associations and case not in RIGHT) or case.is_old]
-"""Cases that need EKS Pod Identity associations or a date in the past, which moto cannot create."""
+"""The cases that need EKS Pod Identity associations or a date in the past, which moto cannot create."""
 
 SEEDED = [case for case in CASES if case not in NOT_IN_MOTO]
 
@@ -59,7 +59,7 @@ def seeded(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def _create_objects(cluster: Cluster, instances: dict[str, str]) -> None:
-    """Create the objects in the order of their dependencies. The status of a Pod needs a request of its own."""
+    """Create the objects in the order of their dependencies. The status of a Pod needs a separate request."""
     found: list[Document] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": c.name}} for c in SEEDED]
     put_objects(SEEDED, instances, lambda _path, document: found.append(_complete(document)))
     order = ("Namespace", "Node", "ServiceAccount", "NetworkPolicy", "Pod")

@@ -74,7 +74,7 @@ def renew_the_authority_first(issued: Namespace) -> None:
 
 
 @pytest.mark.parametrize("change", [issue_again, delete, renew_the_authority_first])
-def test_pods_are_admitted_while_cert_manager_renews(
+def test_pods_are_admitted_during_a_certificate_renewal(
     node: Cluster, issued: Namespace, created: Creations, change: Callable[[Namespace], None]
 ) -> None:
     before, replicas = served(node, issued), running(issued)

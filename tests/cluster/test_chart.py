@@ -45,7 +45,7 @@ Helm = Callable[..., Done]
 
 @pytest.fixture(scope="module", params=[HELM_3, HELM_4], ids=["helm3", "helm4"])
 def helm(cluster: Cluster, request: pytest.FixtureRequest) -> Helm:
-    """Run Helm in the cluster's network, as the administrator."""
+    """Return a function that runs Helm in the cluster's network, as the administrator."""
     program: GoProgram = request.param
     command = [*cluster.inside(), str(built(program))]
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
@@ -300,7 +300,7 @@ def _write_overlay(folder: Path, component: str, **more: Any) -> None:
 def _wanted(cluster: Cluster, folder: Path) -> Objects:
     """Return the kustomization's objects as in the chart: arguments instead of variables, and no Namespace."""
     wanted = _kustomized(cluster, folder)
-    del wanted["Namespace", NAMESPACE]  # Helm creates it with --create-namespace
+    del wanted["Namespace", NAMESPACE]  # Helm creates the namespace with --create-namespace
     (settings,) = [key for key in wanted if key[0] == "ConfigMap"]
     values = wanted.pop(settings)["data"]
     (container,) = wanted["Deployment", "webhook"]["spec"]["template"]["spec"]["containers"]

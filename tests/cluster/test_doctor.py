@@ -51,7 +51,7 @@ def test_doctor_reports_a_role_of_another_service_account(
     assert f"sub is system:serviceaccount:{annotated.name}:app" in found["next_step"]
     _, output = person.run(f"{outside} --exec")
     assert f"the trust policy of {role_arn('foreign')} does not allow this" in " ".join(output.split())
-    assert "CPU limit" not in output  # doctor must not explain this Pod with a slow start
+    assert "CPU limit" not in output  # doctor must not report a slow start as the cause
 
 
 def test_doctor_reports_web_identity_settings_of_a_container(

@@ -42,7 +42,8 @@ The manifests that other tests cover, below and in test_audit.py, test_monitorin
 test_policy_samples.py, test_webhook.py and test_chart.py. The policies for Kyverno and Gatekeeper have their own tests
 in tests/policies.
 
-They are a component, need the Prometheus operator or cert-manager, have their own namespace, or are less strict.
+Each of these manifests is a component, needs the Prometheus operator or cert-manager, has its own namespace, or is less
+strict.
 """
 
 
@@ -186,7 +187,7 @@ def _workload(kind: str) -> dict[str, Any]:
 
 
 def _with_component(cluster: Cluster, folder: Path, workload: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    """Return the workload of a user's kustomization that uses the component."""
+    """Return the objects of a user's kustomization that adds the component to the workload."""
     (folder / "workload.yaml").write_text(yaml.safe_dump(workload))
     component = Path("../" * (len(folder.parts) - 1), *(K8S / "pod").parts[1:])  # kustomize requires a relative path
     kustomization = {

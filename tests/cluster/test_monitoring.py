@@ -97,7 +97,7 @@ LIVES = [1, 48, 90 * 24, 365 * 24]
 """The lifetimes of certificates in hours: cert-manager's minimum, and longer lifetimes."""
 
 OF_CERTIFICATES = {"IrsaSidecarWebhookCertificateIsNotRenewed": 0.25, "IrsaSidecarWebhookCertificateExpiresSoon": 0.1}
-"""The alerts about certificates, each with the share of the lifetime that is left when it fires."""
+"""The alerts about certificates, each with the share of the lifetime that is left when the alert fires."""
 
 _UP = 'count by (alertname) (ALERTS{alertstate="firing"})'
 

@@ -31,7 +31,7 @@ IGNORE = {
     "target": {"kind": "MutatingWebhookConfiguration"},
     "patch": json.dumps([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]),
 }
-"""The patch of docs/policy.md, with which the API server does not wait for a webhook that is not ready yet."""
+"""The patch of docs/policy.md, with which the API server admits Pods while the webhook is not ready yet."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_job_completes_with_a_sidecar_of_the_policy(namespace: Namespace, sts: C
 
 
 @pytest.mark.usefixtures("policy")
-def test_no_pod_is_rejected_between_webhook_and_policy(
+def test_moves_between_webhook_and_policy_reject_no_pod(
     node: Cluster, namespace: Namespace, sts: ClusterSts, settings: Settings, tmp_path: Path
 ) -> None:
     """Move from the policies to the webhook and back, while Pods are created without a pause."""

@@ -34,7 +34,7 @@ _WARNING = re.compile(r"^Warning: Validation failed for ValidatingAdmissionPolic
 
 @pytest.fixture(scope="module")
 def policies(cluster: Cluster) -> Iterator[Cluster]:
-    """Apply the policies for the tests of this module. They have no effect in namespaces without the label."""
+    """Apply the policies for the tests of this module. Only namespaces with a label enable them."""
     served = cluster.kubectl("get", "--raw", "/apis/admissionregistration.k8s.io/v1").stdout
     if "validatingadmissionpolicies" not in served:
         pytest.skip("needs Kubernetes 1.30 or newer")

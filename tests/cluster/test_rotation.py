@@ -14,7 +14,11 @@ from tests.cluster.namespace import Namespace, container_state
 from tests.cluster.sts import ClusterSts
 
 RENEWED_SECONDS = 700.0
-"""The deadline for the renewal. It is due at 80 % of 600 seconds, and the kubelet renews when it syncs the Pod."""
+"""
+The deadline for the renewal.
+
+The renewal is due at 80 % of 600 seconds, and the kubelet renews when it syncs the Pod.
+"""
 
 GOOD_AT_RENEWAL_SECONDS = 480.0
 """The minimum remaining lifetime of a new token when the sidecar finds the token. The old token is still valid then."""

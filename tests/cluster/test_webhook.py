@@ -68,7 +68,7 @@ def test_other_label_values_are_rejected_except_false(annotated: Namespace, sts:
     assert [each["name"] for each in annotated.pod("web")["spec"].get("initContainers", ())] == []
 
 
-def test_excluded_container_causes_an_event_of_the_owner(annotated: Namespace, sts: ClusterSts) -> None:
+def test_container_with_own_keys_causes_an_event_of_the_owner(annotated: Namespace, sts: ClusterSts) -> None:
     spec = authored_spec(sts)
     own = {"name": "own", "env": [{"name": "AWS_ACCESS_KEY_ID", "value": "AKIAIOSFODNN7EXAMPLE"}]}
     spec["containers"].append(spec["containers"][0] | own)

@@ -1,7 +1,7 @@
 """
 Run the shell blocks of a page without changes, in a folder that looks like a checkout of this repository.
 
-Rule: nothing leaves this machine. `make` finds its packages installed, AWS is moto with the EKS clusters `shop` and
+Rule: nothing leaves this machine. `make` treats all packages as installed, AWS is moto with the EKS clusters `shop` and
 `shop-green`, and the API server is a fake. Each page gets a new folder, home directory and account. The profile `data`
 is for a second account, 444455556666.
 """

@@ -82,7 +82,7 @@ def _read(screen: int) -> bytes:
 
 
 def _environment() -> Mapping[str, str]:
-    """Return the environment of a person at a plain terminal. Its clock shows UTC."""
+    """Return the environment of a person at a plain terminal, with the time zone UTC."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     return {"PATH": path, "HOME": "/nowhere", "TERM": "xterm", "NO_COLOR": "1", "LANG": "C.UTF-8", "TZ": "UTC"}
 

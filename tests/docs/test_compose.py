@@ -53,7 +53,7 @@ def test_application_uses_the_local_sts(services: Services, settings: LocalConfi
     assert services["app"]["environment"]["AWS_REGION"] == settings.region
 
 
-def test_probe_calls_its_default_address(services: Services, flags: argparse.Namespace) -> None:
+def test_health_check_calls_the_default_address(services: Services, flags: argparse.Namespace) -> None:
     assert services["irsa-sidecar"]["healthcheck"]["test"] == ["CMD", "irsa-sidecar", "probe"]
     (default,) = [setting.default for setting in SETTINGS if setting.field == "admin_listen"]
     assert flags.admin_listen.rpartition(":")[2] == str(default).rpartition(":")[2]

@@ -8,7 +8,7 @@ from sidecar import __version__
 from tests.support.documents import ROOT, pages
 
 NEXT = "0.2.0"
-"""The release that docs/upgrade.md upgrades to."""
+"""The newer release in the examples of docs/upgrade.md."""
 
 _TAG = re.compile(r"irsa-sidecar:(\d+(?:\.\d+)*)")
 

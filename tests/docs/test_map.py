@@ -16,12 +16,12 @@ def test_map_has_every_package() -> None:
     assert {name for name in _folders("sidecar") if f"| `sidecar/{name}/`" not in text} == set()
 
 
-def test_architecture_has_every_package() -> None:
+def test_architecture_page_has_every_package() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert {name for name in _folders("sidecar") if f"| `{name}/`" not in text} == set()
 
 
-def test_architecture_shows_the_import_rules() -> None:
+def test_architecture_page_shows_the_import_rules() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert "\n".join(" ".join(line) for line in LINES) in text
 

@@ -30,5 +30,5 @@ def test_no_proxy_entry_has_the_effect_in_the_table(monkeypatch: pytest.MonkeyPa
     assert get_environ_proxies(URL).get("https") == expected
 
 
-def test_table_is_found() -> None:
+def test_no_proxy_table_is_found() -> None:
     assert len(ENTRIES) >= 8

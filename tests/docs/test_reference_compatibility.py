@@ -1,4 +1,4 @@
-"""Check that the compatibility page lists every SDK and partition, and that its paths of tests exist."""
+"""Check that the compatibility page lists every SDK and partition, and that the paths of the tests exist."""
 
 import pytest
 

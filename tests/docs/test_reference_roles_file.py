@@ -36,7 +36,7 @@ def parse(kind: str, name: str, value: str) -> object:
 
 
 @pytest.mark.parametrize(("kind", "name", "note"), OF_BOTH, ids=lambda each: each if isinstance(each, str) else "")
-def test_example_is_accepted(kind: str, name: str, note: KeyNote) -> None:
+def test_key_accepts_its_example_and_rejects_a_wrong_value(kind: str, name: str, note: KeyNote) -> None:
     if note.example:
         parse(kind, name, note.example)
     with pytest.raises(ConfigurationError):

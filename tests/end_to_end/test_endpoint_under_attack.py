@@ -125,7 +125,7 @@ IMDS_SMUGGLING = {
     for name, (status, shape) in SMUGGLING.items()
     if shape.startswith(ASKED) and not name.startswith("two Authorizations")
 }
-"""The requests of SMUGGLING that add headers to a valid request, as the PUT request that starts a session."""
+"""The requests of SMUGGLING that add headers to a valid GET, changed so that they add the headers to a valid PUT."""
 
 
 @pytest.mark.parametrize(("status", "shape"), IMDS_SMUGGLING.values(), ids=IMDS_SMUGGLING.keys())
@@ -217,7 +217,7 @@ async def test_client_may_half_close_after_any_byte(autojump_clock: MockClock, s
     assert status_of(await served.send(GET, ends=True)) == 200
 
 
-async def test_client_reset_after_any_byte_is_counted(autojump_clock: MockClock, served: Served) -> None:
+async def test_client_reset_within_a_request_is_counted(autojump_clock: MockClock, served: Served) -> None:
     ends = range(1, len(GET), 5)
     for end in ends:
         client = await served.connect()
@@ -274,9 +274,8 @@ async def test_ten_thousand_connections_need_little_memory(tmp_path: Path) -> No
         with idle_connections(running.address) as opened:
             while opened.count < CONNECTIONS:
                 opened.open(500)
-                assert (await get(running.url))[
-                    0
-                ] == 200  # after this response, the kernel has accepted the whole batch
+                # After this response, the kernel has accepted the whole batch.
+                assert (await get(running.url))[0] == 200
             growth = resident_kibibytes(running.process.pid) - before
             at_once = min(opened.count, opened.most)
         print(f"{opened.count} connections, {at_once} of them open at once: {growth} KiB more resident")

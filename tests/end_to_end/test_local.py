@@ -79,7 +79,7 @@ def test_boto3_has_the_identity_of_the_role() -> None:
 
 
 @pytest.mark.parametrize("client", [WHO_AM_I, [sys.executable, "-c", BOTO3]])
-def test_sdk_shows_the_sts_error_for_an_untrusted_account(tmp_path: Path, client: list[str]) -> None:
+def test_sdk_shows_the_sts_error_for_another_service_account(tmp_path: Path, client: list[str]) -> None:
     other = json.loads(json.dumps(TRUST).replace("default:app", "default:other"))
     done = run_local(*client, config=config_file(tmp_path, roles=[{"name": "app", "trust_policy": other}]))
     assert done.returncode != 0

@@ -1,10 +1,10 @@
 """
 Test that months of operation leave no resources behind. All tasks run in virtual time, with random faults.
 
-A loop that runs every ten seconds has 260,000 iterations a month, which take too long. Two shorter runs replace them.
-In the first run, sessions last seconds and each iteration refreshes: 10,000 refreshes with 2,000 token rotations. The
-second run covers three months with sessions of one hour, and the loop runs less often. Each run starts with a warm-up,
-after which no resource may grow.
+A loop that runs every ten seconds has 260,000 iterations a month, which take too long. Two shorter runs replace these
+iterations. In the first run, sessions last seconds and each iteration refreshes: 10,000 refreshes with 2,000 token
+rotations. The second run covers three months with sessions of one hour, and the loop runs less often. Each run starts
+with a warm-up, after which no resource may grow.
 """
 
 import faulthandler

@@ -93,7 +93,7 @@ async def test_request_of_a_proxy_or_a_web_page_gets_a_403(autojump_clock: MockC
     """
     A proxy forwards a request, or a web page sends a request.
 
-    The client gets a 403 even with the right secret. The headers of proxies and browsers show such a request.
+    The client gets a 403 even with the right secret. The daemon rejects headers that only proxies or browsers send.
     """
     for header in (b"X-Forwarded-For: 10.0.0.1", b"Origin: http://evil.example", b"Sec-Fetch-Mode: no-cors"):
         assert status_of(await served.send(with_header(header + b"\r\n"))) == 403

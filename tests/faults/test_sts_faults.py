@@ -106,7 +106,7 @@ async def test_403_is_retried_about_once_a_minute(
     """
     STS returns 403: access denied, a rejected claim, or a disabled region.
 
-    The daemon retries about once a minute without a limit. The message shows what to check.
+    After four faster retries, the daemon retries about once a minute without a limit. The message shows what to check.
     """
     for code, words in REFUSALS.items():
         scene = make_scene(wall, volume)
@@ -238,7 +238,8 @@ async def test_older_credentials_do_not_replace_newer_ones(autojump_clock: MockC
     """
     Older credentials arrive after newer credentials.
 
-    The daemon logs and ignores the older credentials. Only credentials that expire later replace the stored ones.
+    The daemon logs and ignores the older credentials. Only credentials that expire later replace the stored
+    credentials.
     """
     scene.write_token()
     async with running(scene):

@@ -1,7 +1,8 @@
 """
 Test faults of the clocks, one test for each fault.
 
-STS has its own clock in these tests. A suspend moves both clocks. A change of the wall clock moves only ours.
+STS has its own clock in these tests. A suspend moves both clocks. A change of the wall clock moves only the daemon's
+clock.
 """
 
 from functools import partial
@@ -53,7 +54,8 @@ async def test_wall_clock_set_back_does_not_extend_credentials(
     """
     The wall clock is set back.
 
-    The daemon refreshes within ten seconds. If that fails, it serves the credentials until their true expiration.
+    The daemon refreshes within ten seconds. If the refresh fails, the daemon serves the credentials until their true
+    expiration.
     """
     scene = make_scene(wall, volume, FakeExchange(wall.true_time))
     scene.write_token()

@@ -102,7 +102,7 @@ async def test_newline_and_byte_order_mark_are_stripped(autojump_clock: MockCloc
     """
     The token has a trailing newline or a byte order mark.
 
-    The daemon strips it: STS gets the bare token.
+    The daemon strips the newline and the byte order mark, so STS gets only the token.
     """
     token = service_account_token(scene.wall.time())
     for before, after in (("", "\n"), ("", "\r\n"), ("\ufeff", ""), ("\ufeff \t", "\n\n")):
@@ -274,7 +274,7 @@ async def test_token_with_wrong_claims_is_sent_after_one_warning(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     """
-    The token has a wrong audience, a wrong issuer or an invalid expiry.
+    The token has a wrong audience, a wrong issuer or an invalid expiration.
 
     The daemon warns once if the claims show the problem, and sends the token. Claims never change the time of a
     refresh.

@@ -71,7 +71,11 @@ def _odd(value: Any, chance: random.Random) -> Any:
 
 
 def _written(document: Any, chance: random.Random) -> str:
-    """Return the document as JSON, which is also YAML. Perhaps add a repeated key, a tag, an anchor or deep nesting."""
+    """
+    Return the document as JSON, often with one random change.
+
+    The changes are a repeated key, a tag, an alias, deep nesting, and a policy in a string.
+    """
     text = json.dumps(
         document, default=str, skipkeys=True, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, 1])
     )
@@ -97,7 +101,7 @@ def _with_tag(text: str, chance: random.Random) -> str:
 
 
 def _with_alias(text: str, chance: random.Random) -> str:
-    """Define an anchor for one value, and refer to it at another place, perhaps inside the value."""
+    """Define an anchor for one value, and refer to it at another place, which may be inside the value."""
     first, second = sorted((_start_of_value(text, chance), _start_of_value(text, chance)))
     return f"{text[:first]}&a {text[first:second]}*a , {text[second:]}"
 
@@ -109,7 +113,7 @@ def _nested(text: str, chance: random.Random) -> str:
 
 
 def _in_text(text: str, chance: random.Random) -> str:
-    """Return a document whose policy is a string that contains JSON."""
+    """Replace the policy, in half of the documents, with a string that contains JSON."""
     return text.replace('"policy": {', f'"policy": {json.dumps(text[:500])}, "x": {{', chance.randint(0, 1))
 
 

@@ -15,7 +15,7 @@ from tests.fuzz.seeds import DOCUMENTS, mutated, seeds
 SEED = 20270115
 MUTATIONS = 4000
 MUTATIONS_OF_DOCUMENTS = 800
-"""The number of mutated documents. It is small, because PyYAML takes milliseconds for each document."""
+"""The number of mutated documents. The number is small, because PyYAML takes milliseconds for each document."""
 
 TARGETS = {
     "http": fuzz_http.target,

@@ -1,5 +1,5 @@
 """
-Let this machine run programs of another architecture with qemu, so that it can build images for that architecture.
+Let this machine run programs of another architecture with qemu, to build images for that architecture.
 
 Linux starts an interpreter for files whose first bytes match a rule in /proc/sys/fs/binfmt_misc. Debian's
 qemu-user-static has the rules, and systemd registers them. On a machine without systemd, this module registers them,

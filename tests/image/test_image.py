@@ -133,7 +133,7 @@ print(json.dumps({"files": names, "writable": [path for path in paths if writabl
 
 @pytest.fixture(scope="module")
 def listing(engine: Engine) -> dict[str, list[str]]:
-    """Return the image's files and programs, and the paths that the daemon's user can write on a writable root."""
+    """Return the image's files and programs, and the paths that its user can write if no file system is read-only."""
     done = engine.python(LISTING, options=("--read-only=false",))
     found: dict[str, list[str]] = json.loads(done.stdout)
     return found

@@ -42,7 +42,7 @@ ONE_ROLE = "- name: default\n  role_arn: arn:aws:iam::111122223333:role/a\n"
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and the expected decision of the rule's policy. `message` has words of the rejection, or is None."""
+    """A request, and the expected decision of the rule's policy. `message` has words of the rejection, if any."""
 
     name: str
     rule: str

@@ -19,7 +19,7 @@ UNCHANGED = [case for case in CASES if case.is_unchanged]
 
 @pytest.fixture(scope="module")
 def messages(kyverno: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str | None]:
-    """Return the message of the policies for each case, by the name of the case."""
+    """Return the message for each case by its name, or None if the policy does not apply to the case."""
     found: dict[str, str | None] = {}
     for rule in RULES:
         expectations = [_expectation(case, _result(case)) for case in CREATED if case.rule == rule]

@@ -60,7 +60,7 @@ def test_wheel_from_the_source_distribution_is_the_same(release: Release, tmp_pa
 
 
 def test_images_are_the_same_on_another_day(elsewhere: Path, release: Release, tmp_path: Path) -> None:
-    """Run every step of the build again, for this machine's architecture."""
+    """Build the images and the lists of packages again, for one architecture."""
     architecture = release.architectures[0]
     build(elsewhere, DAYS[1], tmp_path / "again", "images", "sboms", f"--architectures={architecture}")
     for tag in artefacts.tags(release.version):

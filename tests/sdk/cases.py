@@ -33,7 +33,7 @@ async def first_credentials(stage: Stage) -> None:
 
 
 async def signed_call(stage: Stage) -> None:
-    """Sign a call that STS accepts. STS checks signature, session token and expiry."""
+    """Sign a call that STS accepts. STS checks the signature, the session token and the expiration."""
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")
         async with stage.client_process(stage.variables(daemon.url, secret=BOTH)) as client:

@@ -32,7 +32,9 @@ REGION = "us-east-1"
 
 class StrictSts:
     """
-    An STS with sessions of `life_seconds`. It waits until `may_respond` is set. It returns `rejection` if that is set.
+    An STS with sessions of `life_seconds`.
+
+    The STS waits until `may_respond` is set, and returns `rejection` if `rejection` is set.
 
     Session tokens have `session_token_bytes`. `tokens` has the web identity token of each exchange, `sessions` has all
     sessions, and `callers` has the session of each accepted call. `faults` has errors in the code of this class, which

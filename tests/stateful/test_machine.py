@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=sts_clock_errors)
     def sts_clock_is_set(self, seconds: int) -> None:
-        """Set the clock of STS. It changes, for example, after a failover to another endpoint."""
+        """Set the clock of STS. This clock changes, for example, after a failover to another endpoint."""
         self.world.sts_error = seconds
 
     @rule(life_seconds=st.integers(DURATION_SECONDS, 43_200), date_error=st.sampled_from([0.0, None]))
@@ -331,8 +331,7 @@ class Machine(RuleBasedStateMachine):
             return schedule.SHORTEST_REFRESH_SECONDS
         if code.startswith("token_"):
             return schedule.TOKEN_POLL_SECONDS
-        # The back-off is at most the back-off for the longest lifetime that the credentials may have had at the last
-        # failure.
+        # The back-off grows with the remaining lifetime of the credentials. DURATION_SECONDS leads to its maximum.
         if error is None or error.code != code:  # the response was valid, but its times were absurd on our clocks
             return schedule.back_off_for(NextStep.RETRY, DURATION_SECONDS).cap_seconds
         retry_after_seconds = min(error.retry_after_seconds or 0.0, schedule.MAX_RETRY_AFTER_SECONDS) * (

@@ -121,7 +121,7 @@ def _paragraphs(source: str) -> Iterator[Unit]:
 
 
 def units(path: str, source: str) -> Iterator[Unit]:
-    """Yield the texts of a file. The file's name decides how it is read."""
+    """Yield the texts of a file. The file's name decides how the file is read."""
     if path.endswith(".py"):
         return python_units(source)
     return _paragraphs(_FENCED.sub(_blank, source) if path.endswith(".md") else source)

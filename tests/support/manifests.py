@@ -42,7 +42,7 @@ def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def overlays(document: str) -> list[str]:
-    """Return the kustomizations of users in a document, which extend the webhook's kustomization."""
+    """Return the YAML blocks of a document that extend the webhook's kustomization."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     return [block for block in blocks if block.startswith("resources: [../k8s/webhook]\n")]
 

@@ -42,7 +42,7 @@ def panel_queries(whose: str) -> list[tuple[str, str]]:
 
 
 def choices(whose: str) -> list[tuple[str, str]]:
-    """Return each variable's name with the argument of Grafana's `label_values(SERIES, LABEL)`."""
+    """Return each query variable's name with its query, Grafana's `label_values(SERIES, LABEL)`."""
     variables = dashboard(whose)["templating"]["list"]
     return [(each["name"], each["definition"]) for each in variables if each["type"] == "query"]
 

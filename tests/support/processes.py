@@ -92,7 +92,7 @@ class Running:
                 await self._more.wait()
 
     async def line_of(self, word: str) -> str:
-        """Wait for the line of stderr that begins with `word`, and return it."""
+        """Wait for the line of stderr that begins with `word`, and return the line."""
         with trio.fail_after(GUARD_SECONDS):
             while True:
                 for line in self.errors.split("\n")[:-1]:
@@ -156,7 +156,7 @@ def our_program(prelude: str = "") -> list[str]:
 @asynccontextmanager
 async def run_daemon(environment: Mapping[str, str], *flags: str, prelude: str = "") -> AsyncIterator[Running]:
     """
-    Run the daemon with this environment, and yield it when it listens.
+    Run the daemon with this environment, and yield the process when it listens.
 
     At the end, the daemon is stopped if it still runs. `prelude` is Python code that the process runs first.
     """

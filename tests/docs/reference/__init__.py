@@ -8,5 +8,5 @@ with the code in both directions.
 
 - `pages`: all pages, and the files that they are written to
 - `markdown`: tables, code and sentences
-- `log_calls`: the log events in the code, found by its syntax tree
+- `log_calls`: the log events in the code, found in its syntax trees
 """

@@ -128,7 +128,7 @@ def comments(text: str) -> dict[str, str]:
 
 
 class _Block(NamedTuple):
-    """The comment lines above a key. `is_used` is true after the key below these lines."""
+    """The comment lines above a key. `is_used` is true once a key has used these lines."""
 
     indent: int = 0
     lines: tuple[str, ...] = ()

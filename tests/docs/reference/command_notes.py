@@ -7,7 +7,7 @@ COMMON = (
     ("1", "Any error except wrong usage or a wrong configuration."),
     ("2", "The usage or the configuration is wrong. The message shows the setting, its value and the fix."),
 )
-"""The exit status of every command."""
+"""The exit statuses that all commands have in common."""
 
 _OF_A_COMMAND = (
     ("the status of CMD", "CMD ran. If a signal ended it, the status is 128 plus the number of the signal."),

@@ -35,9 +35,9 @@ class Call(NamedTuple):
     """
     One call that logs an event.
 
-    `levels` is empty for an event of the local services, because its level is chosen when it is logged. `fields` are
-    the field names at the call. `has_others` means that a mapping adds further fields. `bound` are the fields that a
-    logger of the same file adds to all its events.
+    `levels` is empty for an event of the local services, because the level of such an event is chosen when it is
+    logged. `fields` are the field names at the call. `has_others` means that a mapping adds further fields. `bound` are
+    the fields that a logger of the same file adds to all its events.
     """
 
     event: str

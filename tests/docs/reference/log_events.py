@@ -10,7 +10,7 @@ from tests.docs.reference.log_event_notes import FIELDS, TOPICS, EventNote
 from tests.docs.reference.markdown import bullets, code, codes, section, sentences, table
 
 _RENAMED = {"exc": ("exception", "stack")}
-"""The fields that log.py writes, by the name of the field at the call."""
+"""The fields that log.py writes instead of a field at the call, by the name of the field at the call."""
 
 _INTRODUCTION = """
 The daemon and the webhook write one JSON object per line to stderr.
