@@ -210,7 +210,7 @@ async def test_slow_clients_lose_only_their_own_connections(autojump_clock: Mock
     assert trio.current_time() - start < Limits().head_seconds + Limits().linger_seconds
 
 
-async def test_client_may_half_close_after_any_byte(autojump_clock: MockClock, served: Served) -> None:
+async def test_client_may_half_close_within_a_request(autojump_clock: MockClock, served: Served) -> None:
     for end in range(1, len(GET), 5):
         assert status_of(await served.send(GET[:end], ends=True)) == 400
     assert await served.send(ends=True) == b""

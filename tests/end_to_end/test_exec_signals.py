@@ -241,7 +241,7 @@ async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> N
             }
 
 
-async def test_new_terminal_size_does_not_end_a_wait() -> None:
+async def test_signal_ignored_by_default_does_not_end_a_wait() -> None:
     """SIGWINCH or SIGURG arrives while no command runs, for example during the wait for credentials."""
 
     async def body() -> int:

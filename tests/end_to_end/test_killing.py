@@ -67,7 +67,7 @@ class RoundEnd:
 
 @dataclass(slots=True)
 class Counts:
-    """The number of occurrences of each case, so that a person can check that the rounds covered it."""
+    """The number of occurrences of each case, so that a person can check that the rounds covered each case."""
 
     answers: int = 0
     held_or_refused: int = 0

@@ -98,9 +98,8 @@ def _hanging_resolver() -> Iterator[None]:
     released, getaddrinfo = threading.Event(), socket.getaddrinfo
 
     def hang(*args: Any, **kwargs: Any) -> Any:
-        if (
-            threading.current_thread() is not threading.main_thread()
-        ):  # trio calls this in the main thread to check whether the host is an address
+        # Trio calls this function in the main thread to check whether the host is an address.
+        if threading.current_thread() is not threading.main_thread():
             released.wait(GUARD_SECONDS)
         return getaddrinfo(*args, **kwargs)
 

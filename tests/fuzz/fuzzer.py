@@ -3,9 +3,9 @@ Run one fuzz target for a long time: guided by coverage if atheris is installed,
 
     python -m tests.fuzz.fuzzer http|imds|sts|roles|local_config SECONDS [SEED]
 
-An input that fails is written to `.fuzz/NAME-crash-…`. Inputs that run new code are written to `.fuzz/NAME/`. The next
-run starts with these inputs. When you fix a failure, move its input into the corpus. CI sets a fixed seed. Otherwise
-the seed is random, and the run prints it.
+An input that fails is written to `.fuzz/NAME-crash-…`. Atheris writes inputs that run new code to `.fuzz/NAME/`, and
+starts its next run with these inputs. When you fix a failure, move its input into the corpus. CI sets a fixed seed.
+Otherwise the seed is random, and the run prints it.
 """
 
 import random

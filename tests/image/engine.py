@@ -47,7 +47,7 @@ class Engine:
         return self("run", "--rm", *strict, image or self.image, *arguments, check=False)
 
     def python(self, program: str, *, options: tuple[str, ...] = (), **how: str) -> Done:
-        """Run the Python of the image in a new container."""
+        """Run the program with the image's Python, in a new container."""
         return self.run("-c", program, options=("--entrypoint=python", *options), **how)
 
     @contextmanager

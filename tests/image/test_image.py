@@ -165,7 +165,7 @@ def test_command_for_tools_explains_that_the_image_lacks_it(engine: Engine, argu
     assert f"`irsa-sidecar {arguments[0]}` is not in the image for Pods. Run `make tools`" in done.stderr
 
 
-def test_scanners_find_the_components(listing: dict[str, list[str]]) -> None:
+def test_image_has_the_files_that_scanners_read(listing: dict[str, list[str]]) -> None:
     assert "/etc/os-release" in listing["files"]
     assert any(fnmatch(path, "*/trio-*.dist-info/METADATA") for path in listing["files"])
     assert any(path.startswith("/var/lib/dpkg/status.d/libssl") for path in listing["files"])

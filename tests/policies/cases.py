@@ -146,7 +146,7 @@ def _pods() -> Iterator[Case]:
 
 
 def _injected(parts: PodParts) -> PodParts:
-    """Return the parts after injection, so that only one rule rejects the Pod."""
+    """Return the parts with a sidecar if the label is `true`, so that only one rule rejects the Pod."""
     return replace(parts, sidecar=TRUSTED) if parts.label == "true" and parts.sidecar is None else parts
 
 

@@ -1,7 +1,7 @@
 """
 Verify real signatures in a local registry with the policy k8s/policies/kyverno/enforce/signed-image.yaml.
 
-Rule: the test changes only the attestor, which has a key (docs/policies.md), and the name of the registry.
+Rule: the tests change only the name of the registry, and the attestor, which has a key as in docs/policies.md.
 """
 
 from collections.abc import Iterator, Mapping

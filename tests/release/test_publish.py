@@ -26,7 +26,7 @@ def local() -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def published(local: Registry, release: Release, signer: Signer) -> list[str]:
-    """Return the names of both images with their digests."""
+    """Publish the release in the local registry, and return the names of both images with their digests."""
     return publish(release.folder, release.version, local, signer)
 
 

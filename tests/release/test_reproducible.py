@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, release: Release) -> Path:
 
 
 def build(checkout: Path, day: str, output: Path, *parts: str) -> None:
-    """Build the parts with a umask that denies other users all access."""
+    """Build the parts on this day, in another time zone, and with a umask that denies other users all access."""
     require({"faketime": "faketime"}, "A build on another day")
     command = ["faketime", day, sys.executable, "-m", "release", "parts", f"--output={output}", "--fresh", *parts]
     subprocess.run(command, cwd=checkout, env=os.environ | {"TZ": "Asia/Tokyo"}, umask=0o077, check=True)

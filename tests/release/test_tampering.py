@@ -228,7 +228,7 @@ def test_change_with_valid_checksums_is_rejected(copied: Release, signer: Signer
         verify(copied)
 
 
-def test_release_of_another_key_is_rejected(copied: Release, tmp_path: Path) -> None:
+def test_release_signed_with_another_key_is_rejected(copied: Release, tmp_path: Path) -> None:
     """Sign a consistent release with an untrusted key."""
     create_trial_keys(built(COSIGN), tmp_path / "others")
     other = Signer(built(COSIGN), tmp_path / "others" / "cosign.key")

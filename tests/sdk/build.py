@@ -94,7 +94,7 @@ def missing_tools(client: Client) -> list[str]:
 
 
 def command(client: Client) -> list[str]:
-    """Return the command of the client's program. Run the command in ROOT."""
+    """Return the command of the client's program. The command works only in the folder ROOT."""
     return _filled(RECIPES[client.recipe].run, client)
 
 

@@ -57,7 +57,7 @@ async def secret_by_file(stage: Stage) -> None:
 
 
 async def secret_rotated(stage: Stage) -> None:
-    """Send the new secret from the file with the next fetch, although the variable still has the old secret."""
+    """Send the new secret from the file with the next request, although the variable still has the old secret."""
     stage.sts.life_seconds = SHORT_SECONDS
     async with stage.daemon() as daemon:
         await daemon.logged("credentials_refreshed")

@@ -14,7 +14,7 @@ def no_toolchains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(build, "BUILDS", tmp_path)
 
 
-def test_missing_toolchain_is_reported_with_its_clients(no_toolchains: None) -> None:
+def test_missing_toolchain_is_reported_with_a_client(no_toolchains: None) -> None:
     with pytest.raises(build.BuildError) as missing:
         build.build_all(CLIENTS)
     assert "cargo is not installed: AWS SDK for Rust (aws-config) needs it." in str(missing.value)
@@ -32,7 +32,7 @@ def test_error_of_a_failed_build_shows_the_tools_output(monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(plan.IS_WHOLE, reason="a whole run includes every client")
-def test_without_toolchains_only_python_clients_run(no_toolchains: None) -> None:
+def test_clients_without_a_build_run_without_toolchains(no_toolchains: None) -> None:
     assert {client.name for client, _ in plan.played()} == {"boto3", "aws_cli_v1"}
     left_out = list(plan.left_out())
     assert "AWS SDK for Rust (aws-config) (no cargo)" in left_out

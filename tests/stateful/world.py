@@ -185,7 +185,7 @@ class StsInWorld:
             early_seconds=inf
             if is_absurd
             else 1.001 + (self._world.now - called_at) + max(0.0, error, life - asked_seconds),
-            # STS grants the requested lifetime, so a wrong clock cannot make the daemon assume a longer lifetime.
+            # A wrong clock cannot make the daemon assume a longer lifetime than the requested lifetime.
             late_seconds=max(0.0, min(-error, asked_seconds - life)),
         )
 

@@ -102,7 +102,9 @@ def test_accepted_request_has_the_result_of_h11(data: bytes, mutations: list[tup
 
 
 @given(st.sampled_from([REAL["Java v2"], REAL_IMDS["Java v1"]]), st.lists(splices, max_size=2))
-def test_mutated_request_in_pieces_has_the_result_of_h11(data: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
+def test_mutated_request_in_pieces_has_the_result_of_the_whole(
+    data: bytes, mutations: list[tuple[int, int, bytes]]
+) -> None:
     for start, length, splice in mutations:
         data = data[:start] + splice + data[start + length :]
     first = next((response for end in range(len(data) + 1) if (response := WITH_PUT(data[:end])) is not None), None)

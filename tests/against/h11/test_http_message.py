@@ -57,7 +57,7 @@ def by_h11(data: bytes) -> Head | None:
     """
     Return the head as h11 reads it, or None for an invalid or incomplete head.
 
-    h11 checks that the length is a number.
+    The conversion of the length cannot fail, because h11 checks that the length is a number.
     """
     connection = h11.Connection(h11.SERVER)
     try:
