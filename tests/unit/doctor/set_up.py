@@ -1,5 +1,5 @@
 """
-Start a working set-up on loopback: issuer, token, STS and daemon, and the environments of sidecar and application.
+Start a set-up on loopback: issuer, token, STS and daemon, and the environments of the sidecar and the application.
 
 A test then breaks a file, a variable or a peer, as can happen in a cluster.
 """

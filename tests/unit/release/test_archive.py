@@ -1,4 +1,4 @@
-"""Test that archives depend only on names and contents."""
+"""Test that archives depend only on the names, contents, kinds and execute bits of files."""
 
 import io
 import tarfile

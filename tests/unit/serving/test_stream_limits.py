@@ -110,7 +110,7 @@ async def check(served: Served) -> None:
 
 @pytest.mark.parametrize("size", [200, 1])
 async def test_handshake_in_a_few_records_is_accepted(size: int) -> None:
-    """The first message of the client is longer than one record of 200 bytes, or arrives as two halves."""
+    """The first message of the client is longer than one record of 200 bytes, or arrives in two parts."""
     async with serving_tls() as (served, budget):
         plain = socket.create_connection(("127.0.0.1", served.port))
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -166,7 +166,7 @@ async def test_tls_request_in_too_many_pieces_is_rejected(monkeypatch: pytest.Mo
 
 
 class Records:
-    """The TLS of a connection whose records have this content. The context and the object of ssl are one."""
+    """A fake of `ssl` for records with this content. It replaces the context and also the TLS object."""
 
     def __init__(self, contents: Iterator[bytes]) -> None:
         self._contents = contents
@@ -191,7 +191,7 @@ class Records:
 
 
 async def received_from(records: Records, *sent: bytes) -> Stream:
-    """Return the stream after the handshake, when the client has sent this."""
+    """Return the stream after the handshake. The client has sent these bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -205,7 +205,7 @@ async def received_from(records: Records, *sent: bytes) -> Stream:
 
 
 UPDATE = record(b"a" * 22, DATA)
-"""A record as long as one with a KeyUpdate."""
+"""A record with the length of a KeyUpdate record."""
 
 
 async def test_records_without_content_end_the_connection() -> None:

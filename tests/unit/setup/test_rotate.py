@@ -92,7 +92,7 @@ def cluster(account: Account, issuer: Internet, tmp_path: Path) -> Iterator[Clus
         yield Cluster(fake, account, issuer)
 
 
-def test_rotation_from_the_first_key_to_the_second(cluster: Cluster) -> None:
+def test_rotation_replaces_the_first_key_with_the_second(cluster: Cluster) -> None:
     """Follow the steps as an operator does. The record is aged, because the test does not wait for tokens."""
     assert cluster.step().out == "k1: signs, not published\ndone: published k1\n"
     assert cluster.rotate("--check", *FAST) == (
@@ -136,7 +136,7 @@ def test_check_changes_nothing(cluster: Cluster) -> None:
     assert "Contents" not in cluster.s3.list_objects_v2(Bucket="shop-oidc")
 
 
-def test_documented_commands_check_and_step(cluster: Cluster, account: Account) -> None:
+def test_documented_commands_check_and_make_a_step(cluster: Cluster, account: Account) -> None:
     done = [
         account.setup(*line.replace("s3://shop-oidc", BUCKET).split()[2:], *FAST)
         for line in commands("docs/own-issuer.md", "When the signing key changes")
@@ -175,7 +175,7 @@ def test_unserved_signing_key_is_an_error(cluster: Cluster) -> None:
     assert "STS rejects tokens of k1" in done.err
 
 
-def test_key_that_stopped_before_the_first_step_needs_its_flag(cluster: Cluster) -> None:
+def test_key_retired_before_the_first_step_needs_its_flag(cluster: Cluster) -> None:
     cluster.store(KEYS_PATH[1:], {"keys": [key("k0"), key("k1")]})
     cluster.serve()
     cluster.step()
@@ -311,7 +311,7 @@ def test_each_api_server_is_found_behind_a_load_balancer(
         assert (sorted(missed.signing), missed.started_at) == (["k1"], None)
 
 
-def test_unreached_api_server_is_remarked(cluster: Cluster) -> None:
+def test_unreached_api_server_causes_a_remark(cluster: Cluster) -> None:
     configure(cluster.fake, "k1", servers=2)
     assert "Not every API server responded" in cluster.rotate("--check", *FAST).err
 

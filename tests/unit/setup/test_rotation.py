@@ -142,7 +142,7 @@ def test_damaged_record_is_rejected(content: bytes) -> None:
 
 class Rotations(RuleBasedStateMachine):
     """
-    A cluster of three API servers, whose operator changes flags at any time, and one who calls `--step` at any time.
+    A cluster of three API servers. An operator changes flags, and a person calls `--step`, both at any time.
 
     The operator may do everything wrong. Only the keys that once were published and signed a valid token matter.
     """

@@ -1,4 +1,4 @@
-"""Test the ServiceAccounts in memory: only usable ones are kept, within the limit of each namespace."""
+"""Test the ServiceAccounts in memory: only usable ones are kept, within the limits of a namespace and of all."""
 
 import sys
 
