@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--native-sidecars",
         choices=NATIVE_CHOICES,
         default="auto",
-        help="use never while a node is older than Kubernetes 1.29 [auto, which follows the API server's version]",
+        help="kind of the sidecars; never is for clusters with a node older than Kubernetes 1.29 "
+        "[auto, which follows the API server's version]",
     )
     parser.add_argument(
         "--listen", default=":8443", metavar="HOST:PORT", help="address for the API server, over TLS [:8443]"

@@ -50,8 +50,8 @@ class Issuer(NamedTuple):
 def add_issuer_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--cluster", metavar="NAME", help="the EKS cluster whose issuer to use")
-    which.add_argument("--issuer", metavar="URL", help="the issuer's URL, exactly as in the iss of its tokens")
-    which.add_argument("--token-file", metavar="FILE", help="a service account token; its iss is the issuer")
+    which.add_argument("--issuer", metavar="URL", help="the issuer's URL, exactly as in the claim iss of its tokens")
+    which.add_argument("--token-file", metavar="FILE", help="a service account token; its claim iss is the issuer")
     parser.add_argument(
         "--context",
         metavar="NAME",

@@ -1,9 +1,13 @@
 """Check that the reference has every check of doctor, under the id that reports show."""
 
+import ast
+from pathlib import Path
+
 from sidecar.doctor.checks import endpoint, settings, sts
 from sidecar.doctor.checks.pod_container import CONTAINER_CHECKS
 from sidecar.doctor.run import GROUPS
 from tests.docs.reference.check_findings import CodedFinding, findings_of
+from tests.docs.reference.check_placeholders import OF_EXPRESSIONS
 from tests.docs.reference.doctor_checks import ABOUT, entries
 from tests.docs.reference.pages import path_of
 from tests.unit.doctor.broken_set_ups import BROKEN
@@ -30,7 +34,7 @@ def test_every_check_belongs_to_one_entry() -> None:
 def test_findings_are_read_from_the_code() -> None:
     encryption = next(check for check in settings.CHECKS if check.name == "encryption")
     assert findings_of(encryption.evaluate) == [
-        CodedFinding("warning", "STS is at …: the token is sent unencrypted", "Use an https:// address")
+        CodedFinding("warning", "STS is at URL: the token is sent unencrypted", "Use an https:// address")
     ]
 
 
@@ -39,3 +43,12 @@ def test_findings_of_called_functions_are_included() -> None:
     assert any("is https, but irsa-sidecar serves plain http" in found.text for found in findings_of(address.evaluate))
     connect = next(check for check in sts.CHECKS if check.name == "connect")
     assert ". Or: " in findings_of(connect.evaluate)[0].next_step
+
+
+def test_every_named_value_is_in_a_check() -> None:
+    folder = Path(settings.__file__).parent
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in folder.glob("*.py"))
+    values = {
+        ast.unparse(node.value) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)
+    }
+    assert OF_EXPRESSIONS.keys() <= values

@@ -80,7 +80,7 @@ def policy_mismatch(facts: TrustFacts) -> str | None:
 def _provider(facts: TrustFacts) -> Finding | None:
     if not facts.has_provider:
         return failed(
-            f"{provider_arn(facts)} does not exist",
+            f"the IAM OIDC provider {provider_arn(facts)} does not exist",
             f"Create it: irsa-sidecar setup oidc-provider --issuer {facts.token.issuer}",
         )
     if facts.client_ids is None and facts.policy is None:

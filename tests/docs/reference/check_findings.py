@@ -1,7 +1,7 @@
 """
 Read the findings of a doctor check from its syntax tree: the status, the text and the next step.
 
-A value that is known only when doctor runs appears as `…`. Alternatives are joined by `Or:`.
+A value that is known only when doctor runs appears as a name in capitals, or as `…`. Alternatives are joined by `Or:`.
 """
 
 import ast
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sidecar.doctor import finding
 from sidecar.doctor.checks import __name__ as checks_package
+from tests.docs.reference.check_placeholders import placeholder
 
 UNKNOWN = "…"
 
@@ -87,20 +88,21 @@ def _name(function: ast.expr) -> str:
 
 
 def _text(node: ast.expr, texts: Mapping[str, ast.expr], names: Mapping[str, Any]) -> str:
-    """Return the text of an expression, with `…` for unknown values."""
+    """Return the text of an expression, with a placeholder for each unknown value."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, texts, names) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        return _text(node.value, texts, names) if isinstance(node.value, (ast.Name, ast.Constant)) else UNKNOWN
+        known = _text(node.value, texts, names) if isinstance(node.value, (ast.Name, ast.Constant)) else UNKNOWN
+        return placeholder(node.value) or UNKNOWN if known == UNKNOWN else known
     if isinstance(node, ast.IfExp):
         return _alternatives(_text(each, texts, names) for each in (node.body, node.orelse))
     return _text_of_name(node.id, texts, names) if isinstance(node, ast.Name) else _returned(node, names)
 
 
 def _text_of_name(name: str, texts: Mapping[str, ast.expr], names: Mapping[str, Any]) -> str:
-    if isinstance(names.get(name), (str, int)):
+    if isinstance(names.get(name), (str, int, float)):
         return str(names[name])
     assigned = texts.get(name)
     return _text(assigned, {}, names) if isinstance(assigned, (ast.Constant, ast.JoinedStr)) else UNKNOWN

@@ -40,7 +40,7 @@ It skips a check that depends on a failed check, so the first failure is the cau
 - **FAILED**: the application gets no credentials or the credentials of another role, now or later.
 - **warning**: the application gets its credentials now. It may get none later, or there is another risk.
 
-In a finding, `…` stands for a value of your set-up.
+In a finding, a name in capitals such as HOST stands for a value of your set-up, and `…` stands for other text.
 If the next step depends on your set-up, `Or:` separates the alternatives.
 If a finding is an error message of irsa-sidecar, this page does not list its text.
 [Troubleshooting](../troubleshooting.md) explains frequent messages.

@@ -281,8 +281,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "certificate_watch_ended",
-            "The watch of the Secret or the MutatingWebhookConfiguration ended. The webhook still checks both every "
-            "hour.",
+            "The watch of the Secret or the MutatingWebhookConfiguration ended. The webhook still checks both "
+            "objects every hour.",
             "With the level `warning`, give the webhook the permission to watch both objects.",
             level="`warning` if a permission is missing, else `debug`",
         ),

@@ -55,7 +55,7 @@ def test_policy_is_compared_with_each_claim() -> None:
 
 def test_missing_role_or_provider_is_a_failure() -> None:
     found = by_name(trust.CHECKS, trust_facts(has_provider=False, client_ids=None))
-    assert found["provider"].observed == f"{PROVIDER} does not exist"
+    assert found["provider"].observed == f"the IAM OIDC provider {PROVIDER} does not exist"
     assert (
         by_name(trust.CHECKS, trust_facts(policy=None, client_ids=None, has_role=False))["policy"].status
         is Status.FAILED
