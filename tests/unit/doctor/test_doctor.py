@@ -328,7 +328,7 @@ async def test_text_starts_with_the_first_failure_and_is_wrapped(tmp_path: Path)
 
 
 async def test_missing_packages_appear_as_next_steps(tmp_path: Path) -> None:
-    """Run without botocore and cryptography, as in the image for Pods."""
+    """Run without botocore, cryptography and rich, as in the image for Pods."""
     prelude = "import sys; sys.modules.update(botocore=None, cryptography=None, rich=None)"
     arguments = ["doctor", "--json", "--imds-address", UNREACHABLE]
     code = f"{prelude}; from sidecar.cli import main; raise SystemExit(main({arguments}))"

@@ -146,7 +146,7 @@ def test_error_in_the_file_names_the_setting_and_a_fix(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize("home", ["~nobody-of-that-name/keys", "~/keys"])
-def test_path_with_an_unknown_home_directory_is_accepted(tmp_path: Path, home: str) -> None:
+def test_path_that_begins_with_a_tilde_is_accepted(tmp_path: Path, home: str) -> None:
     path = _file(tmp_path, f"providers: [{{issuer: 'https://x.test', jwks_file: '{home}'}}]")
     assert read_config(path).providers[0].jwks_file is not None
 

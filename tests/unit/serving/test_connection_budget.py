@@ -130,7 +130,7 @@ async def test_connection_after_a_complete_request_is_closed_last(monkeypatch: p
 
 
 async def test_slow_request_is_closed_before_a_later_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise clients that send their requests slowly keep all places but one, and others share that place."""
+    """Without this order, clients that send slowly would keep all places but one, and others would share one place."""
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 2)
     async with serving() as served, await served.connect() as slow:
         await slow.send_all(b"P")
@@ -143,7 +143,7 @@ async def test_slow_request_is_closed_before_a_later_connection(monkeypatch: pyt
 
 
 async def test_busy_connection_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client always sends its next request before the response, so its connection never waits for it."""
+    """The client always sends its next request before the response, so the server never waits for a request."""
     monkeypatch.setattr(connection_budget, "MAX_CONNECTIONS", 1)
     async with serving() as served, await served.connect() as busy:
         await busy.send_all(POST)
@@ -219,7 +219,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("kind", ORDERS)
 async def test_order_in_which_connections_are_closed(kind: str) -> None:
-    """Each further connection closes one. The server works for it, so that it is not closed itself."""
+    """Each further connection closes an earlier connection, and stays open because the server works for it."""
     before, expected = ORDERS[kind]
     budget = Budget(len(before))
     async with trio.open_nursery() as nursery:
@@ -236,7 +236,7 @@ async def test_order_in_which_connections_are_closed(kind: str) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_known_clients_cannot_keep_new_ones_out() -> None:
+async def test_known_clients_cannot_keep_new_clients_out() -> None:
     """Known clients hold all places. New clients then replace them, and not each other."""
     async with trio.open_nursery() as nursery:
         clients = Clients(Budget(10), nursery)
@@ -248,8 +248,8 @@ async def test_known_clients_cannot_keep_new_ones_out() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_no_more_connections_are_closed_than_wait() -> None:
-    """A connection is slow to end after its wait was cancelled. Waits that begin meanwhile are not closed."""
+async def test_only_as_many_connections_close_as_wait_for_a_place() -> None:
+    """One connection ends late after its wait is cancelled. Connections that begin to wait meanwhile stay open."""
     budget = Budget(3)
     may_end = trio.Event()
 
@@ -295,7 +295,7 @@ async def test_cancelled_wait_for_a_place_leaves_the_queue() -> None:
 
 
 async def test_queue_for_places_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel holds the other connections, at much less memory."""
+    """The kernel holds the other connections, and uses much less memory."""
     monkeypatch.setattr(connection_budget, "MAX_QUEUED", 2)
     budget, is_short = Budget(1), trio.Event()
 

@@ -67,7 +67,7 @@ OTHERS = [
     ("example.com/v1", "Deployment"),
     ("batch.example.com/v1", "Job"),
     ("example.com/v1", "Pod"),
-    ("v1", "DeploymentConfig"),  # OpenShift's old form
+    ("v1", "DeploymentConfig"),  # the old API version of OpenShift
     ("v1", "Deployment"),
     ("apps/v1", "Job"),
 ]

@@ -153,10 +153,10 @@ async def test_unexpected_exception_denies_the_pod_with_a_message(
         assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
 
 
-async def test_unknown_service_accounts_do_not_hold_up_known_ones(
+async def test_unknown_service_accounts_do_not_delay_known_accounts(
     api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The API server does not respond. Reviews above the limit are denied at once, and a cached account needs none."""
+    """The API server does not respond. Reviews above the limit are denied, and a known account needs no request."""
     monkeypatch.setattr("sidecar.webhook.service_accounts.MAX_WAITING", 2)
     monkeypatch.setattr("sidecar.webhook.service_accounts.REQUESTS_AT_ONCE", 1)
     async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
@@ -182,7 +182,7 @@ async def test_unknown_service_accounts_do_not_hold_up_known_ones(
 async def test_waiting_review_keeps_only_its_body(
     api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parsed, each Pod uses 1.2 MiB, and 128 of them may wait."""
+    """A parsed Pod uses 1.2 MiB, and the reviews of 128 Pods may wait."""
     body = json.dumps(admission_review(pod(padding="PADDING"), service_account="unknown")).encode()
     body = body.replace(b'"PADDING"', b"[" + b"[]," * 20_000 + b"[]]")
     assert len(body) <= LARGE_BYTES
