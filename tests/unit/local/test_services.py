@@ -325,3 +325,20 @@ async def test_unevaluated_trust_statements_are_reported(tmp_path: Path, generat
     reported = [fields["reason"] for event, fields in run.events if event == "trust_statement_not_evaluated"]
     assert [reason.partition(":")[0] for reason in reported] == ["Statement PodIdentity", "Statement Organization"]
     assert "the condition key aws:PrincipalOrgID is not evaluated here" in run.events[-1][1]["reason"]
+
+
+async def test_policy_whose_keys_become_equal_is_rejected(
+    tmp_path: Path, generate: Callable[[], RSAPrivateKey]
+) -> None:
+    """A mapping with the placeholder and the issuer's own host would lose a condition."""
+    run = Running()
+    async with running(tmp_path / "first", generate) as first:
+        port = first.services.issuer_url.rpartition(":")[2]
+    condition = {"StringEquals": {"{issuer}:sub": "a", f"127.0.0.1:{port}:sub": "b"}}
+    statement: dict[str, Any] = {**REAL_POLICY["Statement"][0], "Condition": condition}  # type: ignore[dict-item]
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    config = LocalConfig(issuer_port=int(port), roles=(RoleSettings("app", trust_policy=policy),))
+    serve = partial(serve_local, config, tmp_path, emit=run.emit, clock=run.clock, generate=generate)
+    with pytest.RaisesGroup(pytest.RaisesExc(ConfigurationError, match="two keys are equal"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)

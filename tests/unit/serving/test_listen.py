@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.subjects import free_port
 from sidecar.errors import ConfigurationError
-from sidecar.serving.listen import RECEIVE_BUFFER_BYTES, listen
+from sidecar.serving.listen import RECEIVE_BUFFER_BYTES, bind, listen, start_listening
 
 SETTING = "IRSA_SIDECAR_LISTEN"
 
@@ -90,6 +90,19 @@ def test_port_in_use_in_either_family_is_an_error(taken: str) -> None:
     assert SETTING in message
     assert str(port) in message
     assert "ss -ltnp" in message
+
+
+def test_port_that_another_process_took_closes_all_sockets() -> None:
+    """Two sockets may bind one port, but only one of them can listen."""
+    setting, address = "LISTEN", ("127.0.0.2", 0)
+    first = bind(setting, address)
+    port = first[0].getsockname()[1]
+    second = bind(setting, ("127.0.0.2", port))
+    start_listening(setting, first)
+    with pytest.raises(ConfigurationError, match=f"LISTEN: cannot listen on 127.0.0.2:{port}"):
+        start_listening(setting, second)
+    assert [each.fileno() for each in second] == [-1]
+    first[0].close()
 
 
 @needs_ipv6

@@ -121,6 +121,8 @@ async def test_response_without_a_usable_date_is_accepted(date: str | None) -> N
 @given(st.text())
 @example("Mon, 01 Jan 99999999999999 00:00:00 GMT")
 @example("Mon, 01 Jan 2024 00:00:00 +99999999999")
+@example("Mon, 31 Feb 2024 00:00:00 GMT")
+@example("Mon, 01 Xyz 2024 00:00:00 GMT")
 def test_date_header_is_an_aware_instant_or_none(header: str) -> None:
     found = _date(header)
     assert found is None or found.tzinfo is not None

@@ -175,3 +175,10 @@ def test_event_without_fields_has_at_most_two_lines(component: str, name: str) -
     lines = event_lines(event(name, component), WIDE)
     assert lines[0].startswith(f"{component:<7}  03:04:05  ")
     assert len(lines) <= 2
+
+
+def test_invalid_instant_is_shown_unchanged() -> None:
+    shown = event("token_renewed", "kubelet", path="/token", expires_at="2026-99-99T99:99:99Z")
+    assert event_lines(shown, PLAIN) == [
+        "kubelet  03:04:05  ✓ wrote a new token, which expires at 2026-99-99T99:99:99Z"
+    ]
