@@ -14,7 +14,7 @@ def served_while_terminating_seconds(token_seconds: float, session_seconds: floa
     """
     Return the longest time for which a Pod has credentials while it terminates, if its token was due for renewal.
 
-    The last refresh may be up to half a session before the token expires. So the time can be half a session shorter.
+    The last refresh may be up to 55 % of a session before the token expires. So the time can be that much shorter.
     """
     return token_seconds / PART_LEFT + session_seconds
 

@@ -45,7 +45,8 @@ def _metadata(relations: Relations) -> Iterator[Problem]:
         yield Problem(
             workload.subject,
             workload.problem("can reach the instance metadata service, and with it the node's role"),
-            "Set the hop limit of the nodes' instances to 1, or apply k8s/network-policy.yaml",
+            "Set HttpPutResponseHopLimit to 1 and HttpTokens to required on the nodes' instances, or apply "
+            "k8s/network-policy.yaml",
         )
 
 
@@ -179,7 +180,7 @@ RULES = (
         "exposed.host-network",
         Severity.NOTE,
         "Pods on the host network can reach the instance metadata service",
-        "Neither the hop limit nor a network policy protects the metadata service from a Pod on the host network.",
+        "Neither HttpPutResponseHopLimit nor a network policy protects the metadata service from a Pod on the host network.",
         _host_network,
     ),
     Rule(
