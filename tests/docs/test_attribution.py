@@ -142,23 +142,27 @@ def insights(query: str, events: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
 
 def _stats(rest: str, events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    match = re.fullmatch(r"sum\((\S+)\) as (\S+) by (.+)", rest)
+    match = re.fullmatch(r"count\(\*\) as (\S+), sum\((\S+)\) as (\S+) by (.+)", rest)
     assert match is not None
-    summed, total, by = match[1], match[2], match[3].split(", ")
-    groups: dict[tuple[Any, ...], int] = {}
+    count, summed, total, by = match[1], match[2], match[3], match[4].split(", ")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for event in events:
-        key = tuple(event.get(name) for name in by)
-        groups[key] = groups.get(key, 0) + event.get(summed, 0)
-    return [dict(zip(by, key, strict=True)) | {total: value} for key, value in groups.items()]
+        groups.setdefault(tuple(event.get(name) for name in by), []).append(event)
+    return [
+        dict(zip(by, key, strict=True)) | {count: len(group), total: sum(event.get(summed, 0) for event in group)}
+        for key, group in groups.items()
+    ]
 
 
 def test_insights_queries_find_their_lines() -> None:
     which, how_many = INSIGHTS.findall(PAGE)
-    events = [stored(line) for line in (refreshed(OTHER_KEY), refreshed(), served(uid=1000), served(count=5, uid=7))]
+    lines = refreshed(OTHER_KEY), refreshed(), served(uid=1000), served(uid=1000), served(count=5)
+    events = [stored(line) for line in lines]
     (found,) = insights(which, events)
     assert found["kubernetes.pod_name"] == "cart-1"
     assert found["log_processed.role_arn"] == ROLE
-    assert [row["responses"] for row in insights(how_many, events)] == [5, 0]
+    rows = [(row["log_processed.uid"], row["lines"], row["more"]) for row in insights(how_many, events)]
+    assert rows == [(1000, 2, 0), (None, 1, 5)]
 
 
 def test_example_output_has_the_labels_of_the_command() -> None:
