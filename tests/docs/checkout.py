@@ -39,7 +39,7 @@ Environment = dict[str, str]
 
 
 def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
-    """Run the blocks in one shell, which stops at the first command that fails."""
+    """Run the blocks in one shell, which stops at the first command that fails. A page has many commands."""
     return subprocess.run(
         ["bash", "-c", f"set -euo pipefail\n{script(blocks)}echo '{END}'\n"],
         cwd=folder,
@@ -49,7 +49,7 @@ def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "sub
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=GUARD_SECONDS,
+        timeout=5 * GUARD_SECONDS,
     )
 
 

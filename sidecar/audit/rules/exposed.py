@@ -180,7 +180,8 @@ RULES = (
         "exposed.host-network",
         Severity.NOTE,
         "Pods on the host network can reach the instance metadata service",
-        "Neither HttpPutResponseHopLimit nor a network policy protects the metadata service from a Pod on the host network.",
+        "Neither HttpPutResponseHopLimit nor a network policy protects the metadata service from a Pod on the host "
+        "network.",
         _host_network,
     ),
     Rule(
