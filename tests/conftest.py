@@ -30,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
-# A shell makes its background processes ignore these signals, and the processes under test would inherit this.
+# A shell makes its background processes ignore these signals, and the processes under test would also ignore them.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
@@ -82,7 +82,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def file_operations_in_virtual_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run file operations without a thread. While a thread works, an autojumping clock would reach their deadline."""
+    """Run file operations without a thread. While a thread works, an autojumping clock would reach the deadline."""
     if {"autojump_clock", "mock_clock"} & set(request.fixturenames):
         monkeypatch.setattr(file_thread, "start_thread", Operation.run)
 

@@ -11,7 +11,7 @@ from tests.image.engine import find_engine
 
 
 def save_images(folder: Path) -> Path:
-    """Write an archive of this checkout's images. A second build takes seconds if nothing changed."""
+    """Build all images, and return an archive of them. A second build takes seconds if nothing changed."""
     engine, archive = find_engine(), folder / "images.tar"
     _run("make", "--silent", "images", f"IMAGE={IMAGE}", f"ENGINE={engine}")
     for package in ("boto3", "s3transfer"):

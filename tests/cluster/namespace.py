@@ -15,7 +15,7 @@ RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("e
 """The labels of a test's namespace. `warn` reports problems of a Deployment, and `enforce` rejects its Pods."""
 
 CHECKS = 600
-"""The number of checks in one wait. It is limited because each kubectl uses 0.1 s of processor time."""
+"""The number of checks in one wait. The number is limited, because each kubectl uses 0.1 s of processor time."""
 
 
 class Namespace:
@@ -75,7 +75,7 @@ class Namespace:
         return self.wait_for(pod, is_ready_again)
 
     def logs(self, pod: str, container: str, *, previous: bool = False) -> str:
-        """Return the container's log. It is empty if the container does not exist yet."""
+        """Return the container's log, or an empty string if the container does not exist yet."""
         flags = ["--previous"] if previous else []
         return self.kubectl("logs", pod, f"--container={container}", *flags, check=False).stdout
 

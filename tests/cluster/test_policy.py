@@ -126,7 +126,7 @@ def test_label_with_value_false_prevents_injection(shop: Namespace) -> None:
     assert "initContainers" not in found["spec"]
 
 
-def test_failing_expression_rejects_the_pod_with_its_reason(policy: Cluster, shop: Namespace) -> None:
+def test_rejection_shows_the_error_of_a_failing_expression(policy: Cluster, shop: Namespace) -> None:
     with changed_variable(policy, REGION, "string(object.spec.nowhere)"):
         wait_until(lambda: "no such key: nowhere" in str(dry_run(shop, cart())), "the rejection")
     wait_until(lambda: is_accepted(shop), "the accepted Pod")

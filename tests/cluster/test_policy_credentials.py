@@ -1,4 +1,4 @@
-"""Test that Pods get credentials with only the policies, and the move from the policies to the webhook and back."""
+"""Test that Pods get credentials with only the policies, and that moves to the webhook and back reject no Pod."""
 
 import json
 from collections.abc import Iterator

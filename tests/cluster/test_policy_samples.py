@@ -131,7 +131,11 @@ def _kyverno_policies(cluster: Cluster, mode: str) -> list[Document]:
 
 
 def _namespace(cluster: Cluster, mode: str | None) -> Iterator[Namespace]:
-    """Create a namespace with the ServiceAccounts and the Pods before each update, then enable the policies in it."""
+    """
+    Create a namespace with the ServiceAccounts, and with the Pods that the tests update.
+
+    The policies are then enabled in the namespace, unless `mode` is None.
+    """
     namespace = Namespace(cluster, f"test-{uuid.uuid4().hex[:8]}")
     cluster.kubectl("create", "namespace", namespace.name)
     try:

@@ -104,7 +104,7 @@ def test_token_for_the_api_server_is_rejected(
     assert "InvalidIdentityToken" in done.stderr
 
 
-def test_token_command_shows_its_service_account(
+def test_token_command_shows_the_service_account_and_issuer(
     cluster: Cluster, sts: ClusterSts, namespace: Namespace, token: Path
 ) -> None:
     done = run(cluster, sts, token, "token")

@@ -1,4 +1,4 @@
-"""Test the page of a benchmark: measured values, missing subjects, and the ratio to the best peer."""
+"""Test the benchmarks: the pages and plots of a run, missing programs, and wrong arguments."""
 
 import argparse
 import shutil

@@ -33,6 +33,6 @@ def test_index_has_the_four_kinds_of_pages() -> None:
 
 
 @pytest.mark.parametrize("page", GUIDES)
-def test_page_ends_with_links_to_the_next_pages(page: str) -> None:
+def test_last_section_of_a_guide_is_where_to_go_next(page: str) -> None:
     *_, last = re.split(r"^## (.+)\n", read(page), flags=re.MULTILINE)[1::2]
     assert last == "Where to go next"

@@ -16,7 +16,7 @@ _SHALLOW = re.compile(r"^ {1,3}(?:```|\||<!--).*$", re.MULTILINE)
 
 
 def shallow_blocks(text: str) -> list[str]:
-    """Return the first line of each block that is indented by fewer than four spaces."""
+    """Return each fence, table row and comment that is indented by one to three spaces."""
     return _SHALLOW.findall(text)
 
 

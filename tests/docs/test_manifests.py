@@ -54,8 +54,8 @@ def test_only_the_sidecar_mounts_token_and_state(file: str, volume: str) -> None
 
 
 @pytest.mark.parametrize("file", ["pod/example.yaml", "pod/before-1.29.yaml", "pod/roles.yaml"])
-def test_injection_adds_nothing_to_the_example(file: str) -> None:
-    """Check that the example equals the Pod that `setup pod` and the webhook create."""
+def test_injection_adds_nothing_to_the_pod_manifests(file: str) -> None:
+    """Check that each Pod equals the Pod that `setup pod` and the webhook create."""
     pod = the_pod(file)
     is_native = "restartPolicy" in sidecar_of(pod)
     settings = Settings(sidecar_of(pod)["image"], "us-east-1", is_native=is_native)

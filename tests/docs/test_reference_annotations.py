@@ -58,7 +58,7 @@ def injected(
 
 
 @pytest.mark.parametrize(("name", "note"), OF_THE_POD.items())
-def test_example_of_the_pod_is_accepted(name: str, note: AnnotationNote) -> None:
+def test_pod_annotation_accepts_only_valid_values(name: str, note: AnnotationNote) -> None:
     assert injected({name: note.example}) != injected({})
     assert note.rejected is not None
     with pytest.raises(ConfigurationError):
@@ -66,7 +66,7 @@ def test_example_of_the_pod_is_accepted(name: str, note: AnnotationNote) -> None
 
 
 @pytest.mark.parametrize(("name", "note"), OF_THE_SERVICE_ACCOUNT.items())
-def test_example_of_the_service_account_is_accepted(name: str, note: AnnotationNote) -> None:
+def test_service_account_annotation_accepts_only_valid_values(name: str, note: AnnotationNote) -> None:
     def with_value(value: str) -> ServiceAccount:
         return SERVICE_ACCOUNT._replace(annotations={**SERVICE_ACCOUNT.annotations, name: value})
 
@@ -76,7 +76,7 @@ def test_example_of_the_service_account_is_accepted(name: str, note: AnnotationN
             injected({}, service_account=with_value(note.rejected))
 
 
-def test_example_of_the_label_is_accepted() -> None:
+def test_inject_label_accepts_only_valid_values() -> None:
     injected({}, label=INJECT.example)
     with pytest.raises(ConfigurationError):
         injected({}, label=str(INJECT.rejected))

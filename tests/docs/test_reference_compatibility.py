@@ -10,7 +10,7 @@ from tests.sdk.catalogue import CLIENTS
 
 
 @pytest.mark.parametrize("row", [*KUBERNETES, *AWS, *SYSTEMS], ids=lambda row: row.what)
-def test_path_of_the_tests_exists(row: Environment) -> None:
+def test_environment_has_existing_tests_or_reports_none(row: Environment) -> None:
     assert (ROOT / row.where).exists()
     assert row.where or "not " in row.how.lower() or "No " in row.how
 

@@ -69,14 +69,14 @@ def test_every_reason_of_a_denial_is_described() -> None:
     assert found == set(DENIALS)
 
 
-def test_every_document_is_described() -> None:
+def test_every_imds_document_is_described() -> None:
     paths = {f"/{path.decode()}" for path in imds._INSTANCE_DOCUMENTS}
     roles, info = f"/{imds._ROLES.decode()}", f"/{imds._INFO.decode()}"
     assert set(IMDS_DOCUMENTS) == {*paths, f"{roles}/", f"{roles}/app", info}
 
 
 @pytest.mark.parametrize("path", IMDS_DOCUMENTS)
-def test_document_is_served(path: str) -> None:
+def test_imds_document_is_served(path: str) -> None:
     assert imds_answer("GET", path, open_session()).status == 200
 
 

@@ -48,7 +48,7 @@ def test_every_setting_has_a_note() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
-def test_examples_and_default_are_accepted(setting: Setting) -> None:
+def test_setting_accepts_examples_and_rejects_a_wrong_value(setting: Setting) -> None:
     note = NOTES[setting.variable]
     for text in (*note.examples, *([setting.default] if setting.default else [])):
         setting.parse(setting.flag, text)

@@ -1,5 +1,5 @@
 """
-Check the shell blocks of the documentation: a test runs each block without changes, or a note gives the reason.
+Check the shell blocks of the documentation: a test runs each block without changes, or a note explains why none does.
 
 The blocks of one page run in one shell, in order (tests/docs/checkout.py).
 """
@@ -143,7 +143,7 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 
 def _arguments(words: list[str]) -> Iterator[list[str]]:
-    """Yield the arguments of irsa-sidecar, if it is the command or follows `--`."""
+    """Yield the arguments of irsa-sidecar, if irsa-sidecar is the command or follows `--`."""
     while words and (words[0] in SHELL_WORDS or "=" in words[0].partition("/")[0]):
         words = words[1:]
     if words and Path(words[0]).name == PROGRAM:

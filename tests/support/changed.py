@@ -3,8 +3,7 @@ Run the unit tests of packages that differ from main: `python -m tests.support.c
 
 Rule: a change in a package runs the package's tests. A change of any flat module runs the tests of all flat modules.
 Tests of packages that import a changed module do not run, because nearly all packages import a flat module. `make test`
-runs all tests.
-Committed, staged, unstaged and untracked changes count.
+runs all tests. Committed, staged, unstaged and untracked changes count.
 """
 
 import argparse

@@ -25,7 +25,7 @@ STS_HOST = "sts.eu-west-1.amazonaws.com"
 
 
 class Resolver(trio.abc.HostnameResolver):
-    """A resolver that maps some names to 127.0.0.1. For other names it reports an unknown name, or never returns."""
+    """A resolver that maps `names` to 127.0.0.1, and knows no other names. A silent resolver never returns."""
 
     def __init__(self, *names: str, is_silent: bool = False) -> None:
         self._names = names

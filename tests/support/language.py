@@ -104,7 +104,7 @@ def python_units(source: str) -> Iterator[Unit]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    """Return only the line breaks of the match, so that later line numbers do not change."""
+    """Return a placeholder with the line breaks of the match, so that later line numbers do not change."""
     return "`…`" + "\n" * match[0].count("\n")
 
 
@@ -128,14 +128,14 @@ def units(path: str, source: str) -> Iterator[Unit]:
 
 
 def _plain(unit: Unit) -> str:
-    """Return the text without code spans, and with spaces between the words of a test's name."""
+    """Return the text without code spans, except in strings, and with spaces between the words of a test's name."""
     if unit.kind == "test":
         return unit.text.replace("_", " ")
     return unit.text if unit.kind == "string" else _CODE.sub("`…`", unit.text)
 
 
 def flatten(text: str) -> tuple[str, list[int]]:
-    """Return the text with single spaces and without `#`, and for each line the offset at which it begins."""
+    """Return the text with single spaces and without comment marks, and the offset at which each line begins."""
     words: list[str] = []
     starts: list[int] = []
     length = 0

@@ -231,7 +231,7 @@ OWN_DESCRIPTORS = 200
 
 @contextmanager
 def idle_connections(address: tuple[str, int]) -> Iterator[IdleConnections]:
-    """Yield clients with as many connections as the hard limit of descriptors allows. Close them at the end."""
+    """Yield clients that may open as many connections as the hard limit of descriptors allows. Close all at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard - OWN_DESCRIPTORS

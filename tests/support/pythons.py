@@ -25,7 +25,7 @@ TESTS = (
     "tests/faults/test_token_faults.py",
     "tests/end_to_end/test_rare_paths.py",
 )
-"""The tests whose result may depend on the Python. Other tests run `irsa-sidecar` as a process, or compare bytes."""
+"""The tests whose result may depend on the Python. Most other tests run a process, or compare bytes."""
 
 Version = tuple[int, int]
 

@@ -178,6 +178,6 @@ def test_tidy_removes_only_clean_paths(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "list").read_text() == "# why\nb.py\n"
 
 
-def test_check_finds_nothing_in_its_own_files(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_nothing_in_its_own_source(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tests/support/language.py"]) == 0
     assert capsys.readouterr().out == ""

@@ -1,7 +1,7 @@
 """
 Write docs/reference from the code: `make reference`.
 
-Each module without `_notes` writes one page. A module with `_notes` has descriptions that no command shows. These
+Each page has a module with a function `page`. A module with `_notes` has descriptions that no command shows. These
 modules are not in `sidecar/`, because the wheel and the image would contain them. They are not in `docs/`, because mypy
 does not check that folder, and the site publishes all files in it. The tests in `tests/docs` compare the descriptions
 with the code in both directions.

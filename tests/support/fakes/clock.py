@@ -28,7 +28,7 @@ class FakeWall:
         return self.true_time() + self._stepped
 
     def true_time(self) -> float:
-        """Return the time of a clock without steps. STS has this clock when a fault moves only our clock."""
+        """Return the time of a clock without steps. STS has this clock when a fault moves only the daemon's clock."""
         return trio.current_time() + self._offset
 
     @property

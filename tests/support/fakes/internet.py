@@ -85,6 +85,6 @@ def internet() -> Iterator[Internet]:
 
 @contextmanager
 def proxy(to: Internet, listener: socket.socket | None = None) -> Iterator[str]:
-    """Run one more proxy, and yield its URL. `listener` is for clients in another network namespace."""
+    """Run a proxy to the servers, and yield its URL. `listener` is for clients in another network namespace."""
     with serving(type("Proxy", (_Proxy,), {"internet": to}), listener=listener) as url:
         yield url
