@@ -61,7 +61,7 @@ def test_guaranteed_pod_keeps_its_class_and_starts_the_sidecar(annotated: Namesp
 
 
 def test_other_label_values_are_rejected_except_false(annotated: Namespace, sts: ClusterSts) -> None:
-    """Check that the API server calls the webhook for these values. A selector for `true` would prevent the call."""
+    """Check that the API server calls the webhook for `yes`. A selector for `true` would prevent the call."""
     refused = tried(annotated, labelled_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "yes"}))
     assert "irsa-sidecar.io/inject is 'yes'" in refused
     annotated.apply(labelled_pod(authored_spec(sts), labels={"irsa-sidecar.io/inject": "false"}))

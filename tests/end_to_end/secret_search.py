@@ -101,7 +101,7 @@ REQUEST_ECHOED = f"POST / HTTP/1.1\r\nHost: sts\r\n\r\nAction=AssumeRoleWithWebI
 
 
 def _damaged(**changes: str) -> Reply:
-    """Return the successful response with the secret credentials, with some of its elements renamed."""
+    """Return the response of `granted` with renamed elements."""
     body = granted().body.decode()
     for old, new in changes.items():
         body = body.replace(f"<{old}>", f"<{new}>").replace(f"</{old}>", f"</{new}>")

@@ -297,7 +297,7 @@ async def test_signal_before_a_handler_exists_ends_with_status_zero(
     """
     Send the signal at rare moments, which only one in thousands of rounds reaches.
 
-    At the second moment, trio does not handle exceptions yet.
+    While trio creates its first task, it does not handle exceptions yet.
     """
     environment = pod_environment(tmp_path / "token", "http://127.0.0.1:1")
     async with run_daemon(environment, prelude=signalled_before(owner, name, signal_name)) as running:

@@ -297,7 +297,7 @@ assert libc.capget(head, sets) == 0
 effective, *rest = struct.unpack("6I", sets.raw)
 assert libc.capset(head, struct.pack("6I", effective & ~0b110, *rest)) == 0
 """
-"""A prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (linux/capability.h). They let root read every file."""
+"""A prelude that drops CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, with which root reads every file (capabilities(7))."""
 
 
 async def test_unreadable_token_is_reported_with_a_fix(tmp_path: Path) -> None:

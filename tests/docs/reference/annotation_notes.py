@@ -93,7 +93,7 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
         "",
     ),
     AUDIENCE: AnnotationNote(
-        "The audience of the token. The IAM OIDC provider must accept it.",
+        "The audience of the token. The IAM OIDC provider must accept this audience.",
         f"1 to {MAX_AUDIENCE_CHARACTERS} visible ASCII characters",
         f"the annotation `{EKS_AUDIENCE}` of the ServiceAccount, else `{DEFAULT_AUDIENCE}`",
         DEFAULT_AUDIENCE,
@@ -107,7 +107,7 @@ OF_THE_POD: Mapping[str, AnnotationNote] = {
         "60",
     ),
     DURATION: AnnotationNote(
-        "The duration of the session to request. The role must allow it.",
+        "The duration of the session to request. The role must allow this duration.",
         "whole seconds from 900 to 43200, or `max`",
         str(DEFAULT_SESSION_SECONDS),
         "max",
@@ -155,7 +155,7 @@ OF_THE_SERVICE_ACCOUNT: Mapping[str, AnnotationNote] = {
         "true",
     ),
 }
-"""The annotations on a ServiceAccount that injection reads. Amazon defines them."""
+"""The annotations on a ServiceAccount that injection reads. Amazon defines these annotations."""
 
 SET_OR_CHECKED: Mapping[str, str] = {
     REJECTION: "Annotation in which a policy (`irsa-sidecar setup policy`) writes why a Pod cannot get a sidecar. "

@@ -17,7 +17,7 @@ _NEW_PODS = "Pods get the change when they are created, so restart them with `ku
 WHAT_TO_DO: Mapping[str, str] = {
     "incomplete.source": "Sign in again, or correct the kubeconfig, `--profile` or `AWS_PROFILE`. The finding has the "
     "error.",
-    "incomplete.unread": "Give the identity that runs the audit the permission in the finding.",
+    "incomplete.unread": "Grant the permission in the finding to the identity that runs the audit.",
     "broken.provider-missing": "Run `irsa-sidecar setup oidc-provider --issuer URL` with the issuer of the finding. "
     "docs/setup.md describes the step.",
     "broken.provider-audience": "Add the audience to the client IDs of the provider, with `irsa-sidecar setup "
@@ -45,8 +45,9 @@ WHAT_TO_DO: Mapping[str, str] = {
     "Amazon's webhook or irsa-sidecar's webhook is installed. For irsa-sidecar's webhook, the Pod template also needs "
     "the label `irsa-sidecar.io/inject`.",
     "wide.any-subject": "Find out which ServiceAccounts use the role. The finding lists those that can assume the role "
-    "but whose annotation does not name it. Then add a condition on `sub` with the ServiceAccounts that use the role.",
-    "wide.pattern": "Replace the pattern by a list of names with `StringEquals`. If the pattern is intended, accept "
+    "but whose annotation does not name the role. Then add a condition on `sub` with the ServiceAccounts that use the "
+    "role.",
+    "wide.pattern": "Replace the pattern with a list of names with `StringEquals`. If the pattern is intended, accept "
     "the finding with a reason.",
     "wide.no-audience": "Add a condition on `aud`. Its value is `sts.amazonaws.com`, unless the ServiceAccounts have "
     "the annotation `eks.amazonaws.com/audience`.",

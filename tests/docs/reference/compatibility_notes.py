@@ -48,7 +48,9 @@ KUBERNETES: tuple[Environment, ...] = (
         "The tests inject an ordinary container on {kubernetes}. No test runs an older kubelet",
         "tests/cluster/test_pods.py",
     ),
-    Environment("Helm {helm_3} and {helm_4}", "The chart is rendered, linted and validated with both", "tests/chart"),
+    Environment(
+        "Helm {helm_3} and {helm_4}", "The chart is rendered, linted and validated with both versions", "tests/chart"
+    ),
     Environment(
         "cert-manager {cert_manager}",
         "cert-manager issues and renews the webhook's certificate",

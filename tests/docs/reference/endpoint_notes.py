@@ -46,7 +46,7 @@ DENIALS: Mapping[str, str] = {
     "quoted secret": "The header has quotes around the secret.",
     "wrong secret": "The header has a wrong secret.",
     "unknown user": "The role has `allow_uids`, and the client's user is unknown.",
-    "wrong user": "The role has `allow_uids`, and the client's user is not one of them.",
+    "wrong user": "The role has `allow_uids`, and the client's user is not in this list.",
 }
 """The values of `reason` in the log event `request_denied`."""
 

@@ -152,7 +152,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
     "Configuration and files": (
         EventNote(
             "configuration_reloaded",
-            "The roles file changed, and the daemon uses it.",
+            "The roles file changed, and the daemon uses its new content.",
             others=("added", "removed", "changed"),
         ),
         EventNote(
@@ -304,7 +304,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "page_failed",
             "A task of the page raised an unexpected exception. `irsa-sidecar local` starts the task again.",
-            "Report it as a bug.",
+            "Report the error as a bug.",
         ),
         EventNote(
             "page_link_rejected",

@@ -23,27 +23,27 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_session_token_utilization_ratio": "Alert above 0.9. STS rejects a request whose token would be too "
     "large.",
     "irsa_sidecar_token_expiration_timestamp_seconds": (
-        "Alert on a time in the past. It means that the kubelet no longer renews the token."
+        "Alert on a time in the past. Such a time means that the kubelet no longer renews the token."
     ),
     "irsa_sidecar_clock_skew_seconds": "Alert above 60 s in either direction. AWS rejects signatures that are 300 s "
     "off.",
     "irsa_sidecar_refreshes_total": "Alert on failures without a success in 20 minutes. `outcome` has the cause.",
     "irsa_sidecar_sts_request_duration_seconds": "Check the 99th percentile. Above 2 s, a proxy or an endpoint is "
     "slow.",
-    "irsa_sidecar_sts_region_active": "Check it after `irsa_sidecar_sts_endpoint_changes_total` increases.",
+    "irsa_sidecar_sts_region_active": "Check the metric after `irsa_sidecar_sts_endpoint_changes_total` increases.",
     "irsa_sidecar_sts_endpoint_changes_total": "Alert on an increase, with the severity info.",
-    "irsa_sidecar_configuration_reloads_total": "Check it after you change the roles file.",
+    "irsa_sidecar_configuration_reloads_total": "Check the metric after you change the roles file.",
     "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. The daemon could not start again with "
     "this roles file.",
     "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. The daemon could not connect to STS after a restart.",
     "irsa_sidecar_requests_total": "Alert on many responses with 401 or 403. A 503 means that the daemon has no valid "
     "credentials or too many connections.",
     "irsa_sidecar_imds_requests_total": "Check the status 401. A client that supports only version 1 of the metadata "
-    "service gets it.",
+    "service gets this status.",
     "irsa_sidecar_credentials_file_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_state_writes_total": "Alert on failures without a success.",
     "irsa_sidecar_task_failures_total": "Alert on any increase.",
-    "irsa_sidecar_clock_steps_total": "Check it if AWS rejects signatures.",
+    "irsa_sidecar_clock_steps_total": "Check the metric if AWS rejects signatures.",
     "irsa_sidecar_log_lines_dropped_total": "Alert on an increase if you need the log as an audit trail.",
     "irsa_sidecar_webhook_build_info": "Compare the versions in a cluster during an upgrade.",
     "irsa_sidecar_webhook_ready": "Alert if no replica has 1. The API server then rejects Pods that need a sidecar.",
@@ -54,11 +54,13 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_webhook_service_accounts": "Compare the value with the number of ServiceAccounts in the cluster.",
     "irsa_sidecar_webhook_service_account_lookups_total": "Check `fetched` and `failed` if reviews are slow. "
     "If `rejected` increases, somebody attacks the webhook, or the API server is slow.",
-    "irsa_sidecar_webhook_watch_restarts_total": "Check whether it increases without a restart of the API server.",
+    "irsa_sidecar_webhook_watch_restarts_total": "Check whether the metric increases without a restart of the API "
+    "server.",
     "irsa_sidecar_webhook_events_total": "Check `failed` if Events are missing.",
-    "irsa_sidecar_webhook_connections_closed_total": "If it increases, somebody attacks the webhook or scans its port.",
-    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use it with the time of expiration, to alert on "
-    "a share of the lifetime.",
+    "irsa_sidecar_webhook_connections_closed_total": "If the metric increases, somebody attacks the webhook or scans "
+    "its port.",
+    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use the metric with the time of expiration, to "
+    "alert on a share of the lifetime.",
     "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "
     "left.",
 }

@@ -34,7 +34,7 @@ NOTES: Mapping[str, SettingNote] = {
         "needs this address, so an exec probe does not work with `off`.",
     ),
     "AUTHORIZATION_TOKEN_FILE": SettingNote(
-        "a path; `{role}` in it is replaced by the name of the role",
+        "a path, in which the name of the role replaces `{role}`",
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
         "",
         "The daemon creates a missing file before it accepts connections. At each start, it replaces a secret that "
@@ -52,9 +52,8 @@ NOTES: Mapping[str, SettingNote] = {
         "whole seconds from 900 to 43200, or `max`",
         ("900", "3600", "43200", "max"),
         "60",
-        "The role's maximum session duration must allow the value. With `max`, the daemon "
-        "tries several durations until it has found the longest one. The session of each step of a chain lasts at most "
-        "3600 seconds.",
+        "The role's maximum session duration must allow the value. With `max`, the daemon tries several durations "
+        "until it has found the longest duration. The session of each step of a chain lasts at most 3600 seconds.",
     ),
     "CONFIG": SettingNote(
         "a path of a YAML file",
@@ -68,7 +67,7 @@ NOTES: Mapping[str, SettingNote] = {
         "region names separated by commas, in the partition of AWS_REGION",
         ("eu-central-1", "eu-central-1,eu-north-1"),
         "eu-central-1,,eu-north-1",
-        "The daemon calls these regions after repeated network errors and errors of the STS itself. It returns to "
+        "The daemon calls these regions after repeated network errors and errors of STS itself. It returns to "
         "`AWS_REGION` when the STS of that region works again. You cannot combine this setting with "
         "AWS_ENDPOINT_URL_STS.",
     ),
@@ -135,11 +134,11 @@ class Variable(NamedTuple):
 
 
 OF_STS: tuple[Variable, ...] = (
-    Variable("AWS_ROLE_ARN", "The role to assume with the token. A roles file replaces it.", "required"),
+    Variable("AWS_ROLE_ARN", "The role to assume with the token. A roles file replaces this variable.", "required"),
     Variable(
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "The file of the service account token.",
-        "required, unless each role of the file has `token_file`",
+        "required, unless each role of the roles file has `token_file`",
     ),
     Variable(
         "AWS_ROLE_SESSION_NAME",
@@ -194,7 +193,7 @@ OF_THE_NETWORK: tuple[Variable, ...] = (
     ),
     Variable(
         "SSL_CERT_FILE",
-        "A PEM file with authorities. It has no effect if AWS_CA_BUNDLE is set or certifi is installed.",
+        "A PEM file with authorities. The variable has no effect if AWS_CA_BUNDLE is set or certifi is installed.",
         "the authorities of the system",
     ),
 )
