@@ -36,7 +36,7 @@ from benchmarks import builds, load, measure
 from benchmarks.arguments import at_least
 from benchmarks.subjects import HOST, end, free_port
 from benchmarks.tables import Samples, Table, text
-from benchmarks.webhook_attack import trusting
+from benchmarks.webhook_attackers import trusting
 from benchmarks.webhook_review import NAMESPACES, account, review
 from release.go_programs import GoProgram, built
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig

@@ -79,6 +79,13 @@ class Review(NamedTuple):
         return isinstance(annotations, dict) and ROLES in annotations
 
     @property
+    def without_content(self) -> "Review":
+        """Return the review with nothing of the Pod but its name, because a parsed Pod can use a lot of memory."""
+        metadata = (self.pod or {}).get("metadata") or {}
+        names = {key: metadata[key] for key in ("name", "generateName") if isinstance(metadata.get(key), str)}
+        return self._replace(pod={"metadata": names})
+
+    @property
     def containers(self) -> int:
         """Return the number of the Pod's containers. The work for a Pod is proportional to it."""
         spec = (self.pod or {}).get("spec") or {}

@@ -241,7 +241,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "large_review_rejected",
-            "Too many reviews over 64 KiB are waiting, so the webhook returned 503.",
+            "Too many reviews over 64 KiB, or too many over 16 KiB or 2,000 values, are waiting, so the webhook "
+            "returned 503.",
             "Create fewer large Pods at once. Controllers retry automatically.",
         ),
         EventNote("event_sent", "The webhook created a Kubernetes Event with a warning about a Pod."),

@@ -24,6 +24,7 @@ from sidecar.webhook.service import (
     LONG_PARTS,
     MAX_LARGE_WAITING,
     MAX_LONG_WAITING_OF_ONE,
+    QUICK_BYTES,
 )
 from tests.support.fakes.api_server import FakeApiServer
 from tests.support.processes import GUARD_SECONDS
@@ -101,6 +102,36 @@ async def test_slow_review_does_not_delay_others(
             await is_worked_on.wait()
             assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
         may_end.set()
+
+
+MEDIUM = {
+    "many bytes": admission_review(pod(tolerations=[{"key": "a" * QUICK_BYTES}])),
+    "many values in few bytes": admission_review(pod(tolerations=[{}] * LONG_PARTS)),
+}
+
+
+@pytest.mark.parametrize("kind", MEDIUM)
+async def test_reviews_that_take_a_while_to_parse_are_parsed_in_turn(
+    api: FakeApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Otherwise 400 clients with such reviews would hold up the event loop for 1 s in each of its turns."""
+    monkeypatch.setattr("sidecar.webhook.service.MAX_PARSING_WAITING", 2)
+    async with webhook(api, tmp_path) as hook, trio.open_nursery() as nursery:
+        await hook.until_ready()
+        responses: list[bool] = []
+
+        async def request_medium() -> None:
+            responses.append((await hook.ask(MEDIUM[kind])).json()["response"]["allowed"])
+
+        async with hook.service.parsing:
+            for _ in range(2):
+                nursery.start_soon(request_medium)
+            await until(lambda: hook.service.parsing.statistics().tasks_waiting == 2)
+            denied = await hook.ask(MEDIUM[kind])
+            assert (denied.status_code, "Try again" in denied.text) == (503, True)
+            assert (await hook.ask(admission_review())).json()["response"]["allowed"] is True
+        await until(lambda: len(responses) == 2)
+        assert responses == [True, True]
 
 
 def with_roles(text: str, namespace: str = "shop") -> dict[str, object]:
