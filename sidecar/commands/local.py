@@ -53,7 +53,7 @@ FREE_PORT = "127.0.0.1:0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML: account, region, roles, providers, ports")
-    parser.add_argument("--issuer", metavar="URL", help="also accept tokens from this issuer, for example a cluster's")
+    parser.add_argument("--issuer", metavar="URL", help="also accept tokens of this issuer, such as that of a cluster")
     parser.add_argument(
         "--jwks-file",
         metavar="FILE",

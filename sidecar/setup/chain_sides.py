@@ -44,7 +44,9 @@ def add_chain_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("role chain")
     group.add_argument("--chain-to", metavar="ARN", help="another role that this role may assume")
     group.add_argument("--external-id", metavar="ID", help="the external id that the other role requires")
-    group.add_argument("--chain-tags", action="store_true", help="allow session tags in the chain too (sts:TagSession)")
+    group.add_argument(
+        "--chain-tags", action="store_true", help="also allow session tags in the chain (sts:TagSession)"
+    )
     group.add_argument(
         "--chain-profile", metavar="NAME", help="a profile of ~/.aws/config for the account of the other role"
     )

@@ -237,8 +237,8 @@ RULES = (
         "broken.provider-thumbprint",
         Severity.ERROR,
         "the OIDC provider has no thumbprint of the issuer's certificate",
-        "If no public authority issued the issuer's certificate, STS compares it with the provider's thumbprints, and "
-        "rejects the token if none matches. This rule applies only with `--ca-file`.",
+        "If no public authority issued the issuer's certificate, STS compares the certificate with the provider's "
+        "thumbprints, and rejects the token if none matches. This rule applies only with `--ca-file`.",
         _provider_thumbprint,
     ),
     Rule(

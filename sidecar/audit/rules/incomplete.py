@@ -38,7 +38,7 @@ RULES = (
         "incomplete.source",
         Severity.ERROR,
         "the cluster or the account could not be read at all",
-        "Without this error, a job in CI would pass when its credentials have expired.",
+        "Without this error, a CI job with expired credentials would pass.",
         _source,
     ),
     Rule(

@@ -159,7 +159,7 @@ RULES = (
         "wide.shared-role",
         Severity.NOTE,
         "several ServiceAccounts use one role",
-        "Each of the applications has the permissions that any of them needs, and CloudTrail distinguishes them only "
+        "Each application has the permissions that any of the applications needs. CloudTrail distinguishes them only "
         "by the session name.",
         _shared_role,
     ),

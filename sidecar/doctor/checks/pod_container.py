@@ -39,7 +39,7 @@ def _same_secret(facts: ContainerFacts) -> Finding | None:
     if own is None and required is not None:
         return failed(
             f"the sidecar requires a secret, but the container has no {SECRET_FILE}",
-            f"Mount the secret's volume in it, and set {SECRET_FILE} to the file",
+            f"Mount the secret's volume in this container, and set {SECRET_FILE} to the file",
         )
     if own is None or required is None or VALUE_NOT_SHOWN in {own, required}:
         return None

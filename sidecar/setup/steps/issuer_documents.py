@@ -1,10 +1,10 @@
 """
 Write or publish the discovery document and the keys of a cluster outside EKS for STS.
 
-The command writes both documents from the API server into a directory, which you publish at the issuer's URL, or into
-an S3 bucket. It only adds keys to a bucket, because Pods may have tokens of the other keys. With --check, the command
-compares the published keys with the API server's keys, and exits with 1 if they differ. Check the keys after you add a
-signing key, and before you remove the old key.
+The command writes both documents from the API server into a directory or an S3 bucket. You publish the directory at the
+issuer's URL. In a bucket, the command only adds keys, because Pods may still have tokens that other keys signed. With
+--check, the command compares the published keys with the API server's keys, and exits with 1 if they differ. Check the
+keys after you add a signing key, and before you remove the old key.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--directory", metavar="DIR", type=Path, help="write both documents into this directory")
     mode.add_argument(
-        "--publish", metavar="s3://BUCKET", help="write both documents into this bucket, or below a prefix"
+        "--publish", metavar="s3://BUCKET", help="write both documents into this bucket, or below a prefix in it"
     )
     mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
     parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")

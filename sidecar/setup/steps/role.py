@@ -1,9 +1,9 @@
 """
 Create an IAM role, or change an existing role, so that a cluster's service accounts can assume it.
 
-The trust policy contains this issuer, this audience and the full names of these service accounts. The command adds
-the service accounts to the policy. With --replace or --remove, it removes service accounts, and lists them first. It
-does not change statements of other people or for other clusters, and never removes tags or policies of other people.
+The command adds the issuer, the audience and the full names of the service accounts to the trust policy. With
+--replace or --remove, it removes service accounts, and lists them first. It does not change statements that other
+people wrote or that are for other clusters, and never removes tags or policies of other people.
 """
 
 import argparse
@@ -85,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a service account that may assume the role; can be repeated",
     )
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--replace", action="store_true", help="trust only these service accounts of this issuer")
-    change.add_argument("--remove", action="store_true", help="no longer trust these service accounts")
+    change.add_argument("--replace", action="store_true", help="trust only the given service accounts of the issuer")
+    change.add_argument("--remove", action="store_true", help="no longer trust the given service accounts")
     parser.add_argument(
         "--overwrite-edits", action="store_true", help="overwrite manual edits of the statement that this command wrote"
     )

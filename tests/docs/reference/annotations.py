@@ -38,8 +38,8 @@ POD: Mapping[str, Any] = {
 SERVICE_ACCOUNT = ServiceAccount("shop", "cart", {EKS_ROLE_ARN: "arn:aws:iam::111122223333:role/cart"})
 
 _ADDED = """
-This is the result for a Pod with one container, in a cluster of Kubernetes 1.29 or newer, in the region `eu-west-1`.
-If a container already has one of these variables with a value, injection does not change it.
+The tables are for a Pod with one container, in a cluster of Kubernetes 1.29 or newer, in the region `eu-west-1`.
+If a container already has one of these variables with a value, injection does not change the variable.
 """
 
 _EVENTS = """

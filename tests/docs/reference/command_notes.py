@@ -56,7 +56,10 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("0", "Nothing remains, or --step made a step."),
         ("1", "Any error, or STS rejects tokens because the issuer's URL does not serve their key."),
         ("2", "The usage is wrong."),
-        ("3", "You have to wait, or to change an API server. With --check, also if a step is possible."),
+        (
+            "3",
+            "You have to wait, or to change an API server. With --check, the status is also 3 if a step is possible.",
+        ),
     ),
 }
 """The exit statuses that have another meaning for some commands. Every other status has the common meaning."""

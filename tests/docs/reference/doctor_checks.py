@@ -38,7 +38,7 @@ It skips a check that depends on a failed check, so the first failure is the cau
 [The page doctor](../doctor.md) describes how to run the command.
 
 - **FAILED**: the application gets no credentials or the credentials of another role, now or later.
-- **warning**: the application gets its credentials now. It may get none later, or there is another risk.
+- **warning**: the application gets its credentials now. It may get no credentials later, or there is another risk.
 
 In a finding, a name in capitals such as HOST stands for a value of your set-up, and `…` stands for other text.
 If the next step depends on your set-up, `Or:` separates the alternatives.

@@ -44,7 +44,7 @@ The `Host` header must name the listener: `127.0.0.1`, `localhost`, `[::1]` or t
 A request with a header that only proxies or browsers add, such as `X-Forwarded-For` or `Origin`, gets a 403.
 
 The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} headers.
-It must arrive within {LIMITS.head_seconds:.0f} seconds.
+The head must arrive within {LIMITS.head_seconds:.0f} seconds.
 A client must read its response within {LIMITS.write_seconds:.0f} seconds.
 The credentials endpoint serves at most {LIMITS.connections} slow clients at once.
 If half of the limit on open files is lower, that number is the limit.

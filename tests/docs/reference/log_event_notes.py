@@ -43,13 +43,14 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "lean_imports_skipped",
             "The daemon imported whole packages, because this version of irsa-sidecar was not checked "
-            "with their versions.",
+            "with the installed versions.",
             "To save memory, install the locked versions. The daemon also works with other versions.",
         ),
         EventNote(
             "unknown_setting_ignored",
             "A variable begins with `IRSA_SIDECAR_` but is not a setting.",
-            "Correct the name of the variable, or remove it. `reason` shows the setting with the most similar name.",
+            "Correct the name of the variable, or remove the variable. `reason` shows the setting with the most "
+            "similar name.",
         ),
         EventNote(
             "suspicious_setting_found",
@@ -66,7 +67,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "refresh_failed",
             "The daemon got no new credentials. It serves valid credentials until `still_serving_until`.",
-            "Follow the advice in `reason`. The daemon retries in any case. "
+            "Follow the advice in `reason`. The daemon always retries. "
             f"It logs an unchanged error again after {REMINDER_SECONDS / 60:.0f} minutes.",
             others=("step",),
         ),
@@ -123,8 +124,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "credentials_served",
             f"A client got credentials. The daemon logs at most {LINES_A_SECOND} of these lines per second. "
-            "For further responses in the same second, it logs one line for each role and access key, with their "
-            "number as `count`.",
+            "For further responses in the same second, it logs one line for each role and access key, with the "
+            "number of these responses as `count`.",
             level="`info`",
             others=("role_name", "access_key_id", "expiration", "peer", "uid", "pid", "count", "endpoint"),
         ),

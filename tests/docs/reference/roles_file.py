@@ -13,7 +13,7 @@ _INTRODUCTION = f"""
 [IRSA_SIDECAR_CONFIG](settings.md#irsa_sidecar_config) is the path of the file.
 The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) contains the list below `roles:`.
 {LIMITS}
-The daemon reads the file again when it changes, and on SIGHUP.
+The daemon reads the file again after each change, and on SIGHUP.
 
 If the file has a mistake, the daemon rejects the whole file and keeps the previous configuration.
 Mistakes are an unknown key, a key that occurs twice at any depth, and a value of the wrong kind.

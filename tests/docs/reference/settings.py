@@ -33,7 +33,9 @@ The names `https_proxy` and `no_proxy` also work.
 
 _OF_COMMANDS = "`setup` and `doctor` call AWS with botocore, which reads all variables of AWS."
 
-_SCALARS = "`AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` accept only `true` and `false`, in any case."
+_SCALARS = (
+    "`AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` accept only `true` and `false`, in upper or lower case."
+)
 
 
 def page() -> str:

@@ -77,7 +77,7 @@ NOTES: Mapping[str, SettingNote] = {
         "on",
         "The daemon serves the role `default`, or the first role of the roles file if no role has "
         "that name. Every container of the Pod can get credentials of this role, because clients send no secret. "
-        "[Older clients](../older-clients.md) describes these clients.",
+        "[Older clients](../older-clients.md) describes the clients that need this address.",
     ),
     "CREDENTIALS_FILE": SettingNote(
         "a path",
