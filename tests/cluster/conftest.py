@@ -69,7 +69,11 @@ def _start_renewal(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the chart before the tests of the webhook, because both create objects with the same names."""
+    """
+    Run the tests of the chart before the tests of the webhook, because both create objects with the same names.
+
+    The test of the token's renewal runs last.
+    """
     items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("rotating", "webhook")])
 
 

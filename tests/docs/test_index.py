@@ -1,4 +1,4 @@
-"""Check the index of the documentation, and check that guides link to the next page."""
+"""Check the index of the documentation, and check that each guide ends with the section about the next pages."""
 
 import re
 from collections import Counter

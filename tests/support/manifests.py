@@ -26,7 +26,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 
 def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Return the Pod that each workload among the objects would create, without the Pod's name."""
+    """Yield the Pod that each workload among the objects would create, without the Pod's name."""
     for document in objects:
         for path in _TEMPLATES:
             found: Any = document

@@ -52,7 +52,7 @@ _DYNAMIC = "A finding of this check can be an error message of irsa-sidecar, whi
 
 
 class Entry(NamedTuple):
-    """The checks with the same id. They examine the same thing, from inside and from outside the Pod."""
+    """The checks with the same id. These checks examine the same thing, from inside and from outside the Pod."""
 
     group: str
     checks: tuple[Check[Any], ...]

@@ -1,4 +1,4 @@
-"""Fake STS at the client's interface: return scripted responses, and record the requests."""
+"""Fake STS at the client's interface: return credentials or raise an error, and record the requests."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -92,7 +92,7 @@ def unresponsive_mount(directory: Path) -> Iterator[None]:
     """
     Mount a FUSE file system without a driver over the directory, so that the kernel blocks every access.
 
-    Skips the test if that is not possible. At the end, blocked accesses fail with ENOTCONN.
+    Skips the test if the mount is not possible. At the end, blocked accesses fail with ENOTCONN.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     try:
