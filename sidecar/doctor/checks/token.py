@@ -96,10 +96,10 @@ def _times(facts: TokenFacts) -> Finding:
             "Check that the volume is mounted without subPath, that the kubelet runs, and that this machine's clock is "
             "right. A copy of a token is never renewed",
         )
-    for name, at in (("issued", token.issued_at), ("valid from", token.not_before)):
+    for event, at in (("issued", token.issued_at), ("valid from", token.not_before)):
         if at is not None and at > now + STS_TOLERANCE_SECONDS:
             return failed(
-                f"the token is {name} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
+                f"the token is {event} {instant_text(at)}, {duration_text(at - now)} from now by this machine's clock",
                 "Set the clocks of this node and of the API server by NTP: one of them is wrong",
             )
     return _renewal(token, token.expires_at, now)

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
     parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")
-    parser.add_argument("--jwks-uri", metavar="URL", help=f"the future URL of the keys [ISSUER{KEYS_PATH}]")
+    parser.add_argument(
+        "--jwks-uri", metavar="URL", help=f"the URL at which you will publish the keys [ISSUER{KEYS_PATH}]"
+    )
     parser.add_argument("--profile", metavar="NAME", help="with --publish: a profile of ~/.aws/config [AWS_PROFILE]")
     parser.add_argument("--region", metavar="NAME", help="with --publish: the bucket's region [AWS_REGION]")
     parser.add_argument("--context", metavar="NAME", help="the kubeconfig context [the current context]")

@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[3] / "docs" / "roles.yaml"
 
 _INTRODUCTION = f"""
 [IRSA_SIDECAR_CONFIG](settings.md#irsa_sidecar_config) is the path of the file.
-The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) contains the list below `roles:`.
+The annotation [irsa-sidecar.io/roles](annotations.md#irsa-sidecarioroles) contains the value of the key `roles`.
 {LIMITS}
 The daemon reads the file again after each change, and on SIGHUP.
 
