@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from sidecar.commands.help_text import fitted
+from sidecar.errors import ConfigurationError
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 40, 100, 120
 """Limits and default of the help's width, in columns. The default applies if the output is not a terminal."""
@@ -100,9 +101,17 @@ class FlagParser(ArgumentParser):
             raise
 
     def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
-        """Return the value. Before Python 3.13, argparse drops the value of `--flag=--`, and returns an empty list."""
+        """
+        Return the value. Before Python 3.13, argparse drops the value of `--flag=--`, and returns an empty list.
+
+        Raises ConfigurationError for an empty value. It comes from a variable of the shell that is not set, such as
+        `--pod "$POD"`. If the flag was ignored, the command would use another Pod or cluster.
+        """
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             raise ArgumentError(action, "expected one argument")
+        if action.option_strings and "" in arg_strings:
+            flag = action.option_strings[0]
+            raise ConfigurationError(f"{flag} is '', which is empty", fix="Give a value, or remove it", setting=flag)
         return super()._get_values(action, arg_strings)
 
     def _print_message(self, message: str, file: Any = None) -> None:

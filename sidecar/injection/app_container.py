@@ -81,9 +81,14 @@ def is_set(variable: Document) -> bool:
     return bool(variable.get("value")) or variable.get("valueFrom") is not None
 
 
-def _without_misread(variables: Iterable[Document]) -> list[Document]:
-    """Return the variables, except empty variables that some SDKs would read."""
-    return [each for each in variables if is_set(each) or each["name"] not in READ_WHEN_EMPTY]
+def _without_misread(container: Document) -> list[Document]:
+    """
+    Return the variables, except empty variables that some SDKs would read.
+
+    If a name appears several times, the kubelet uses the last one. All are removed, so that no earlier value applies.
+    """
+    names = {name for name, each in variables_by_name(container).items() if not is_set(each)} & {*READ_WHEN_EMPTY}
+    return [each for each in container.get("env") or () if each["name"] not in names]
 
 
 def without_ours(container: Document) -> Document:
@@ -104,7 +109,7 @@ def with_credentials(
     mounts = [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME]
     ours = [m for m in container.get("volumeMounts") or () if m["name"] == AUTHORIZATION_VOLUME]
     wanted = _wanted(container, role, is_only=is_only, region=region, is_sts_regional=is_sts_regional)
-    variables = _with(_without_misread(container.get("env") or ()), wanted)
+    variables = _with(_without_misread(container), wanted)
     return {**container, "env": variables, "volumeMounts": _placed(container, mounts, ours, mount)}
 
 

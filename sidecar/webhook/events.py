@@ -19,6 +19,7 @@ from sidecar.injection.warning import reason_of
 from sidecar.kubernetes.async_client import KubernetesApi
 from sidecar.kubernetes.document import Document
 from sidecar.log import Logger
+from sidecar.printable import printable
 from sidecar.webhook.metrics import WebhookMetrics
 from sidecar.webhook.review import Review, ReviewResult
 
@@ -94,7 +95,7 @@ class Events:
             "involvedObject": {**involved, "namespace": namespace},
             "type": "Warning",
             "reason": reason_of(warning),
-            "message": warning,
+            "message": printable(warning),
             "count": 1,
             "firstTimestamp": at,
             "lastTimestamp": at,

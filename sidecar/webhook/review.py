@@ -19,6 +19,7 @@ from sidecar.injection.settings import ServiceAccount, Settings
 from sidecar.injection.validation import wants_injection
 from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.names import NAME
+from sidecar.printable import printable
 
 _NAME = re.compile(NAME)
 """A pattern for the names of namespaces and ServiceAccounts (RFC 1123 subdomain)."""
@@ -186,7 +187,7 @@ def _injected(
     if patch != b"[]":
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if injected.warnings:
-        response["warnings"] = list(injected.warnings)
+        response["warnings"] = [printable(warning) for warning in injected.warnings]
     return ReviewResult(_response(review, response), Outcome.INJECTED, warnings=injected.warnings)
 
 
@@ -212,8 +213,7 @@ def as_json(document: Any) -> bytes:
 
 
 def _denied(review: Review, reason: str, code: int, outcome: Outcome) -> ReviewResult:
-    if len(reason) > MAX_REASON_CHARACTERS:
-        reason = f"{reason[:MAX_REASON_CHARACTERS]}…"
+    reason = printable(reason, keep="\n", max_length=MAX_REASON_CHARACTERS)
     status = {"status": "Failure", "message": reason, "code": code}
     return ReviewResult(_response(review, {"allowed": False, "status": status}), outcome, reason)
 

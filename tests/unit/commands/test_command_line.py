@@ -147,6 +147,26 @@ def test_flag_with_two_hyphens_as_its_value_is_reported(
     assert "expected one argument" in capsys.readouterr().err
 
 
+EMPTY = [
+    ["doctor", "--pod", ""],
+    ["doctor", "--imds-address="],
+    ["setup", "role", "x", "--service-account", "a/b", "--cluster", ""],
+    ["setup", "oidc-provider", "--issuer="],
+    ["setup", "service-account", "--name", "a", "--context", ""],
+    ["audit", "--from", ""],
+    ["who", "AKIAIOSFODNN7EXAMPLE", "--logs", "a.log", ""],
+    ["token", "--file", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", EMPTY, ids=" ".join)
+def test_flag_with_an_empty_value_is_an_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An unset variable of the shell, as in `--pod "$POD"`, must not choose another Pod, cluster or file."""
+    flag = [each for each in arguments if each.startswith("--")][-1].rstrip("=")
+    assert cli.main(arguments) == 2
+    assert f"error: {flag} is '', which is empty. Give a value, or remove it.\n" in capsys.readouterr().err
+
+
 def test_unknown_name_is_escaped_for_the_terminal() -> None:
     for arguments in (["\x1b[31mred"], ["token", "--\x1b[31mred"], ["setup", "\x1b[31mred"]):
         assert "\x1b" not in run(*arguments).stderr

@@ -117,6 +117,15 @@ def test_empty_variable_is_not_a_source_of_credentials(name: str, empty: str, is
     assert_doctor_accepts(env_values)
 
 
+@pytest.mark.parametrize("empty", EMPTY)
+@pytest.mark.parametrize("name", READ_WHEN_EMPTY)
+def test_earlier_value_of_an_empty_variable_is_removed(name: str, empty: str) -> None:
+    """The kubelet uses the last of several variables with one name. If only that was removed, the first would apply."""
+    mine: Document = {"name": "mine", "env": [{"name": name, "value": "/other"}, {"name": name, **EMPTY[empty]}]}
+    env = container(inject(pod(mine), ACCOUNT, SETTINGS).pod, "mine")["env"]
+    assert name not in {variable["name"] for variable in env}
+
+
 def assert_doctor_accepts(env_values: dict[str, Any]) -> None:
     """Assert that the checks of `doctor` find no problem."""
     environ = {name: value or "" for name, value in env_values.items()}

@@ -30,9 +30,9 @@ async def test_event_has_the_reason_of_its_warning(
     log = Events()
     async with open_api(find_cluster(kubeconfig_file(fake, tmp_path))) as api, trio.open_nursery() as nursery:
         events = PodEvents(api, log.log, WebhookMetrics(), lambda: 0.0, "here")
-        events.emit(REVIEW, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A sentence."),)))
+        events.emit(REVIEW, ReviewResult({}, Outcome.INJECTED, warnings=(Warned(reason, "A\x1b sentence."),)))
         nursery.start_soon(events.run)
         await log.logged("event_sent")
         nursery.cancel_scope.cancel()
     (sent,) = fake.bodies
-    assert (sent["reason"], sent["message"]) == (reason, "A sentence.")
+    assert (sent["reason"], sent["message"]) == (reason, r"A\x1b sentence.")

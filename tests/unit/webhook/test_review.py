@@ -128,6 +128,22 @@ def test_unrelated_review_is_allowed_unchanged(changes: dict[str, Any]) -> None:
     assert result.document["response"] == {"uid": "u-1", "allowed": True}
 
 
+HOSTILE = "app\x1b]0;x\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("containers", [[HOSTILE], [HOSTILE, "other"]])
+def test_text_of_a_pod_is_safe_on_a_terminal(containers: list[str]) -> None:
+    """The API server checks names after the webhooks, and kubectl prints messages and warnings as they are."""
+    variable = {"name": "AWS_ACCESS_KEY_ID", "value": "AKIA"}
+    apps = [{"name": name, "env": [variable] if name == HOSTILE else []} for name in containers]
+    result = decide(parsed(admission_review(pod(*apps))), ACCOUNT, SETTINGS)
+    response = result.document["response"]
+    assert result.outcome is (Outcome.DENIED if len(apps) == 1 else Outcome.INJECTED)
+    for text in (*response.get("warnings", ()), response.get("status", {}).get("message", r"app\x1b")):
+        assert text.isprintable()
+    assert r"app\x1b]0;x" in str(response.get("warnings") or response["status"]).replace("\\\\", "\\")
+
+
 @pytest.mark.parametrize("value", ["True", "yes", "1", "", "enabled"])
 def test_pod_with_a_wrong_label_value_is_denied(value: str) -> None:
     document = pod()
