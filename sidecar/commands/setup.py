@@ -19,6 +19,7 @@ STEPS = {
     "service-account": "annotate a ServiceAccount with its role",
     "pod": "add the sidecar to the Pods of a manifest",
     "cluster": "give a new cluster the access of another cluster, or remove a cluster",
+    "migrate": "move Pods from IRSA, EKS Pod Identity or kube2iam",
     "policy": "write policies with which the API server adds the sidecar to Pods",
     "issuer-documents": "write or publish the issuer documents of a cluster outside EKS",
     "rotate": "rotate the signing keys of a cluster outside EKS",

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 from lightkube.config.client_adapter import Client, ConnectionParams
@@ -32,6 +33,9 @@ DEADLINE_SECONDS = 15.0
 """Deadline for one request. A person waits for it, and the API server itself waits 10 s for an admission webhook."""
 
 MERGE_PATCH = "application/merge-patch+json"
+
+PAGE_ITEMS = 500
+"""Number of documents in one page of a collection."""
 
 FIELD_MANAGER = "irsa-sidecar"
 """The name in managedFields for the fields that irsa-sidecar sets."""
@@ -152,6 +156,17 @@ class Kubernetes:
     def get_raw(self, path: str) -> bytes | None:
         """Return the bytes at `path`, such as /openid/v1/jwks, or None if the path does not exist."""
         return self._request("GET", path)
+
+    def items(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the documents of the collection at `path`, page by page. A collection that does not exist is empty."""
+        following = ""
+        while True:
+            page = self.get(f"{path}?limit={PAGE_ITEMS}{following}") or {}
+            yield from page.get("items") or ()
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            following = f"&continue={quote(str(token), safe='')}"
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create the document in the collection at `path`, and return the document from the API server."""

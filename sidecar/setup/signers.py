@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 import jwt
 
@@ -32,9 +31,6 @@ ENDPOINTS_PATH = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/ku
 """Path of the list of API servers, which the API servers maintain."""
 
 PODS_PATH = "/api/v1/pods"
-
-PAGE_ITEMS = 500
-"""Number of Pods of one request."""
 
 METRICS_PATH = "/metrics"
 
@@ -157,18 +153,7 @@ def _signing_key(cluster: "Kubernetes") -> str:
 
 def longest_token_seconds(cluster: "Kubernetes") -> int:
     """Return the longest lifetime of a projected token in the cluster's Pods, in seconds. It is 0 without such Pods."""
-    return longest_lifetime(_pods(cluster))
-
-
-def _pods(cluster: "Kubernetes") -> Iterator[Any]:
-    following = ""
-    while True:
-        page = cluster.get(f"{PODS_PATH}?limit={PAGE_ITEMS}{following}") or {}
-        yield from page.get("items") or ()
-        token = (page.get("metadata") or {}).get("continue")
-        if not token:
-            return
-        following = f"&continue={quote(str(token), safe='')}"
+    return longest_lifetime(cluster.items(PODS_PATH))
 
 
 def longest_lifetime(pods: Iterable[Any]) -> int:

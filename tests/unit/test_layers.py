@@ -58,7 +58,7 @@ PURE = [
     "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
     "setup/plan_oidc_provider",
-    "setup/plan_role", "setup/publication", "setup/rotation", "setup/trust_policy",
+    "setup/plan_role", "setup/migration", "setup/publication", "setup/rotation", "setup/trust_policy",
     "sts/endpoint", "sts/errors", "sts/expiration", "sts/failover",
     "sts/request", "sts/session_name", "sts/settings", "sts/wire", "webhook/review", "webhook/certificate/issue",
     "webhook/certificate/ca_rollover",

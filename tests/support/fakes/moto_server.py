@@ -24,8 +24,10 @@ import hashlib
 import os
 import sys
 import moto.iam.models
-from moto.core.responses import EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.eks.models import Cluster
+from moto.eks.responses import EKSResponse
+from moto.eks.urls import response, url_paths
 from moto.iam.responses import IamResponse
 from moto.server import ThreadedMotoServer
 
@@ -47,6 +49,44 @@ def create_with_issuer(self, name, *arguments, **named):
     oidc["issuer"] = oidc["issuer"].rpartition("/")[0] + "/" + hashlib.sha256(name.encode()).hexdigest()[:32].upper()
 
 Cluster.__init__ = create_with_issuer
+
+def associations(self):
+    if not hasattr(self.eks_backend, "associations"):
+        self.eks_backend.associations = {}
+    return self.eks_backend.associations
+
+def cluster_in(self):
+    return self.uri.split("/clusters/")[1].split("/")[0]
+
+def association_id_in(self):
+    return self.uri.rpartition("/")[2]
+
+def create_association(self):
+    names = ("namespace", "serviceAccount", "roleArn", "targetRoleArn", "policy", "tags")
+    found = {name: value for name in names if (value := self._get_param(name))}
+    found["clusterName"] = cluster_in(self)
+    found["associationId"] = "a-" + str(len(associations(self)) + 1)
+    associations(self)[found["associationId"]] = found
+    return ActionResult({"association": found})
+
+def list_associations(self):
+    filters = {name: value for name in ("namespace", "serviceAccount") if (value := self._get_param(name))}
+    filters["clusterName"] = cluster_in(self)
+    return ActionResult({"associations": [e for e in associations(self).values() if filters.items() <= e.items()]})
+
+def describe_association(self):
+    return ActionResult({"association": associations(self)[association_id_in(self)]})
+
+def delete_association(self):
+    return ActionResult({"association": associations(self).pop(association_id_in(self))})
+
+EKSResponse.create_pod_identity_association = create_association
+EKSResponse.list_pod_identity_associations = list_associations
+EKSResponse.describe_pod_identity_association = describe_association
+EKSResponse.delete_pod_identity_association = delete_association
+path = "{0}/clusters/(?P<clusterName>[^/]+)/pod-identity-associations"
+url_paths[path + "$"] = response.dispatch
+url_paths[path + "/(?P<associationId>[^/]+)$"] = response.dispatch
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(*server.get_host_and_port(), flush=True)

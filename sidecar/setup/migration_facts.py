@@ -1,0 +1,125 @@
+"""Read the facts of a migration: the ServiceAccounts and workloads of a namespace, their associations and roles."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sidecar.errors import SidecarError
+from sidecar.injection.names import CONTAINER, INJECT_LABEL
+from sidecar.setup.migration import ServiceAccount, Source, Workload, role_name, roles_of
+from sidecar.setup.read_role import read_role
+from sidecar.setup.resources import IamRole
+
+if TYPE_CHECKING:
+    from sidecar.kubernetes.client import Kubernetes
+    from sidecar.setup.aws import Aws
+
+
+class _WorkloadKind(NamedTuple):
+    """A kind of workload: its API, its plural, and the pointer of its Pod template."""
+
+    name: str
+    api: str
+    plural: str
+    template: str
+
+
+_WORKLOADS = (
+    _WorkloadKind("Deployment", "/apis/apps/v1", "deployments", "/spec/template"),
+    _WorkloadKind("StatefulSet", "/apis/apps/v1", "statefulsets", "/spec/template"),
+    _WorkloadKind("DaemonSet", "/apis/apps/v1", "daemonsets", "/spec/template"),
+    _WorkloadKind("CronJob", "/apis/batch/v1", "cronjobs", "/spec/jobTemplate/spec/template"),
+)
+
+INJECTORS = ("mutatingwebhookconfigurations", "mutatingadmissionpolicies")
+"""The kinds of objects that add sidecars."""
+
+
+def read_accounts(
+    kubernetes: "Kubernetes", namespace: str, associations: Mapping[str, Mapping[str, Any]]
+) -> tuple[ServiceAccount, ...]:
+    """Return the namespace's ServiceAccounts with their workloads. `associations` are by the ServiceAccount's name."""
+    workloads = [*_workloads(kubernetes, namespace)]
+    return tuple(
+        ServiceAccount(
+            namespace,
+            name,
+            found["metadata"].get("annotations") or {},
+            tuple(workload for workload in workloads if workload.service_account == name),
+            associations.get(name),
+        )
+        for found in kubernetes.items(f"/api/v1/namespaces/{namespace}/serviceaccounts")
+        if (name := found["metadata"]["name"])
+    )
+
+
+def _workloads(kubernetes: "Kubernetes", namespace: str) -> Iterator[Workload]:
+    for kind in _WORKLOADS:
+        collection = f"{kind.api}/namespaces/{namespace}/{kind.plural}"
+        for found in kubernetes.items(collection):
+            name = found["metadata"]["name"]
+            template = found
+            for part in kind.template[1:].split("/"):
+                template = template.get(part) or {}
+            metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+            yield Workload(
+                f"{kind.name} {namespace}/{name}",
+                f"{collection}/{name}",
+                f"{kind.template}/metadata",
+                spec.get("serviceAccountName") or spec.get("serviceAccount") or "default",
+                metadata.get("labels") or {},
+                metadata.get("annotations") or {},
+            )
+
+
+def read_associations(aws: "Aws", cluster: str, namespace: str) -> dict[str, Mapping[str, Any]]:
+    """Return the parameters of the namespace's associations, as CreatePodIdentityAssociation accepts them."""
+    listed = aws.call("eks", "ListPodIdentityAssociations", clusterName=cluster, namespace=namespace)["associations"]
+    return {each["serviceAccount"]: _association(aws, cluster, each["associationId"]) for each in listed}
+
+
+_PARAMETERS = ("roleArn", "targetRoleArn", "disableSessionTags", "policy", "tags")
+"""The parameters of CreatePodIdentityAssociation that a person can choose (EKS API reference)."""
+
+
+def _association(aws: "Aws", cluster: str, association_id: str) -> Mapping[str, Any]:
+    response = aws.call("eks", "DescribePodIdentityAssociation", clusterName=cluster, associationId=association_id)
+    found = response["association"]
+    return {name: found[name] for name in _PARAMETERS if found.get(name)}
+
+
+def read_roles(aws: "Aws", accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole]:
+    """Return the roles of the ServiceAccounts by name, without those that do not exist."""
+    names = {role_name(role) for account in accounts for role in roles_of(account, source)}
+    return {name: role for name in sorted(names) if (role := read_role(aws, name)) is not None}
+
+
+def check_injector(kubernetes: "Kubernetes") -> None:
+    """Raise SidecarError if the cluster has neither our webhook nor our policies, because nothing would be injected."""
+    for kind in INJECTORS:
+        for found in _if_served(kubernetes, f"/apis/admissionregistration.k8s.io/v1/{kind}"):
+            if INJECT_LABEL in str(found):
+                return
+    raise SidecarError(
+        f"The cluster has no webhook and no policies for the label {INJECT_LABEL}",
+        fix="Install one of them first (docs/install.md, docs/policy.md)",
+    )
+
+
+def _if_served(kubernetes: "Kubernetes", path: str) -> Iterable[Any]:
+    """Return the items of a collection, or none if the API server has no such collection."""
+    return [] if kubernetes.get_raw(f"{path}?limit=1") is None else kubernetes.items(path)
+
+
+def pods_without_sidecar(kubernetes: "Kubernetes", namespace: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the Pods that use one of these ServiceAccounts and have no sidecar."""
+    wanted = {*names}
+    return tuple(
+        pod["metadata"]["name"]
+        for pod in kubernetes.items(f"/api/v1/namespaces/{namespace}/pods")
+        if pod["spec"].get("serviceAccountName") in wanted and not _has_sidecar(pod["spec"])
+    )
+
+
+def _has_sidecar(spec: Mapping[str, Any]) -> bool:
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    return any(container.get("name") == CONTAINER for container in containers)
