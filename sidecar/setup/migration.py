@@ -136,15 +136,15 @@ class Plan(NamedTuple):
     lost: tuple[str, ...]
 
 
-def roles_of(account: ServiceAccount, source: Source) -> frozenset[str]:
+def roles_of(service_account: ServiceAccount, source: Source) -> frozenset[str]:
     """Return the roles, as ARNs or names, that the ServiceAccount's Pods get from the source."""
     match source:
         case Source.IRSA:
-            found = [account.annotations.get(EKS_ROLE_ARN)]
+            found = [service_account.annotations.get(EKS_ROLE_ARN)]
         case Source.POD_IDENTITY:
-            found = [(account.association or {}).get("roleArn")]
+            found = [(service_account.association or {}).get("roleArn")]
         case _:
-            found = [workload.annotations.get(KUBE2IAM_ROLE) for workload in account.workloads]
+            found = [workload.annotations.get(KUBE2IAM_ROLE) for workload in service_account.workloads]
     return frozenset(role for role in found if role)
 
 
@@ -153,7 +153,7 @@ def role_name(role: str) -> str:
     return role.rpartition("/")[2] or role
 
 
-def plan_migration(accounts: tuple[ServiceAccount, ...], roles: Mapping[str, IamRole], goal: Goal) -> Plan:
+def plan_migration(service_accounts: tuple[ServiceAccount, ...], roles: Mapping[str, IamRole], goal: Goal) -> Plan:
     """
     Return the plan for all ServiceAccounts that use the source. `roles` are the account's roles by name.
 
@@ -163,28 +163,30 @@ def plan_migration(accounts: tuple[ServiceAccount, ...], roles: Mapping[str, Iam
     kept: list[str] = []
     lost: list[str] = []
     policies: dict[str, Mapping[str, Any]] = {}
-    for account in accounts:
-        wanted = roles_of(account, goal.source)
+    for service_account in service_accounts:
+        wanted = roles_of(service_account, goal.source)
         if not wanted:
             continue
-        problem = _problem(account, wanted, roles, goal)
+        problem = _problem(service_account, wanted, roles, goal)
         if problem:
-            lost.append(f"{account.key} is not moved: {problem}")
+            lost.append(f"{service_account.key} is not moved: {problem}")
             continue
         role = roles[role_name(next(iter(wanted)))]
         before = policies.get(role.name, role.trust_policy)
-        after = _trust_policy(before, account, goal, role)
+        after = _trust_policy(before, service_account, goal, role)
         if after != before:
-            changes.append(_trust_change(role.name, before, after, account, goal))
+            changes.append(_trust_change(role.name, before, after, service_account, goal))
         policies[role.name] = after
-        changes += _moves(account, role, goal)
-        kept.append(f"{account.key} keeps {role.title}")
-        lost += _losses(account, goal)
+        changes += _moves(service_account, role, goal)
+        kept.append(f"{service_account.key} keeps {role.title}")
+        lost += _losses(service_account, goal)
     order = {phase: index for index, phase in enumerate(Phase)}
     return Plan(tuple(sorted(changes, key=lambda change: order[change.phase])), tuple(kept), tuple(lost))
 
 
-def _problem(account: ServiceAccount, wanted: frozenset[str], roles: Mapping[str, IamRole], goal: Goal) -> str | None:
+def _problem(
+    service_account: ServiceAccount, wanted: frozenset[str], roles: Mapping[str, IamRole], goal: Goal
+) -> str | None:
     """Return the reason why the ServiceAccount cannot be moved, or None."""
     if len(wanted) > 1:
         return (
@@ -195,19 +197,21 @@ def _problem(account: ServiceAccount, wanted: frozenset[str], roles: Mapping[str
     found = roles.get(role_name(role))
     if found is None or (role.startswith("arn:") and found.arn != role):
         return f"{role} is not a role of this account. Create one here, or chain from a role of this account"
-    if goal.target is Source.SIDECAR and account.annotations.get(EKS_ROLE_ARN, found.arn) != found.arn:
-        return f"it is annotated with another role, {account.annotations[EKS_ROLE_ARN]}. Remove the annotation"
-    if goal.target is Source.POD_IDENTITY and account.association is not None:
+    if goal.target is Source.SIDECAR and service_account.annotations.get(EKS_ROLE_ARN, found.arn) != found.arn:
+        return f"it is annotated with another role, {service_account.annotations[EKS_ROLE_ARN]}. Remove the annotation"
+    if goal.target is Source.POD_IDENTITY and service_account.association is not None:
         return "it already has an association. Delete the association, or remove the other source"
-    if not account.workloads:
+    if not service_account.workloads:
         return "no Deployment, StatefulSet, DaemonSet or CronJob uses it, so nothing would be restarted"
     return None
 
 
-def _trust_policy(before: Mapping[str, Any], account: ServiceAccount, goal: Goal, role: IamRole) -> Mapping[str, Any]:
+def _trust_policy(
+    before: Mapping[str, Any], service_account: ServiceAccount, goal: Goal, role: IamRole
+) -> Mapping[str, Any]:
     if goal.target is Source.SIDECAR:
-        audience = account.annotations.get(EKS_AUDIENCE, DEFAULT_AUDIENCE)
-        subject = f"system:serviceaccount:{account.namespace}:{account.name}"
+        audience = service_account.annotations.get(EKS_AUDIENCE, DEFAULT_AUDIENCE)
+        subject = f"system:serviceaccount:{service_account.namespace}:{service_account.name}"
         after: Mapping[str, Any] = with_grant(before, TrustGrant(goal.provider_arn, goal.issuer, audience, (subject,)))
     else:
         statements = statements_of(before)
@@ -223,36 +227,40 @@ def _is_for_pod_identity(statement: Any) -> bool:
 
 
 def _trust_change(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], account: ServiceAccount, goal: Goal
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], service_account: ServiceAccount, goal: Goal
 ) -> Change:
-    whom = account.key if goal.target is Source.SIDECAR else "EKS Pod Identity"
+    whom = service_account.key if goal.target is Source.SIDECAR else "EKS Pod Identity"
     return Change(Kind.TRUST_POLICY, name, before, after, f"let role {name} trust {whom}")
 
 
-def _moves(account: ServiceAccount, role: IamRole, goal: Goal) -> Iterator[Change]:
+def _moves(service_account: ServiceAccount, role: IamRole, goal: Goal) -> Iterator[Change]:
     """Yield the changes of one ServiceAccount, besides the trust policy."""
     if goal.target is Source.SIDECAR:
-        if EKS_ROLE_ARN not in account.annotations:
-            yield _annotation(account, None, role.arn, f"annotate ServiceAccount {account.key} with {role.arn}")
-        yield from (_switched(workload, goal) for workload in account.workloads if not _is_done(workload))
-        if account.association is not None:
-            title = f"delete the association of {account.key} with {role.arn}"
-            yield Change(Kind.ASSOCIATION, account.key, account.association, None, title, Phase.FINISH)
+        if EKS_ROLE_ARN not in service_account.annotations:
+            yield _annotation(
+                service_account, None, role.arn, f"annotate ServiceAccount {service_account.key} with {role.arn}"
+            )
+        yield from (_switched(workload, goal) for workload in service_account.workloads if not _is_done(workload))
+        if service_account.association is not None:
+            title = f"delete the association of {service_account.key} with {role.arn}"
+            yield Change(Kind.ASSOCIATION, service_account.key, service_account.association, None, title, Phase.FINISH)
         return
     created = {"roleArn": role.arn}
-    yield Change(Kind.ASSOCIATION, account.key, None, created, f"associate {account.key} with {role.arn}")
-    if EKS_ROLE_ARN in account.annotations:
+    yield Change(
+        Kind.ASSOCIATION, service_account.key, None, created, f"associate {service_account.key} with {role.arn}"
+    )
+    if EKS_ROLE_ARN in service_account.annotations:
         # An SDK prefers the token of IRSA, so the annotation must be gone before the Pods restart.
-        title = f"remove the annotation {EKS_ROLE_ARN} of ServiceAccount {account.key}"
-        yield _annotation(account, account.annotations[EKS_ROLE_ARN], None, title, Phase.SWITCH)
-    yield from (_switched(workload, goal) for workload in account.workloads)
+        title = f"remove the annotation {EKS_ROLE_ARN} of ServiceAccount {service_account.key}"
+        yield _annotation(service_account, service_account.annotations[EKS_ROLE_ARN], None, title, Phase.SWITCH)
+    yield from (_switched(workload, goal) for workload in service_account.workloads)
 
 
 def _annotation(
-    account: ServiceAccount, before: str | None, after: str | None, title: str, phase: Phase = Phase.PREPARE
+    service_account: ServiceAccount, before: str | None, after: str | None, title: str, phase: Phase = Phase.PREPARE
 ) -> Change:
     pointer = _pointer("/metadata", "annotations", EKS_ROLE_ARN)
-    return Change(Kind.SERVICE_ACCOUNT, account.key, {pointer: before}, {pointer: after}, title, phase)
+    return Change(Kind.SERVICE_ACCOUNT, service_account.key, {pointer: before}, {pointer: after}, title, phase)
 
 
 def _is_done(workload: Workload) -> bool:
@@ -281,26 +289,26 @@ def _switched(workload: Workload, goal: Goal) -> Change:
     return Change(Kind.TEMPLATE, workload.path, before, after, f"restart {workload.title}", Phase.SWITCH)
 
 
-def _losses(account: ServiceAccount, goal: Goal) -> Iterator[str]:
+def _losses(service_account: ServiceAccount, goal: Goal) -> Iterator[str]:
     """Yield a sentence for each setting that the target does not have."""
-    association = account.association or {}
+    association = service_account.association or {}
     settings = {
         "targetRoleArn": "Write a `chain` into a roles file",
         "externalId": "Write `external_id` into the `chain` of a roles file",
         "policy": "Write `policy` into a roles file",
     }
     if goal.source is Source.POD_IDENTITY:
-        yield f"{account.key} loses the session tags of EKS Pod Identity, because a web identity session has none"
+        yield f"{service_account.key} loses the session tags of EKS Pod Identity. A web identity session has none"
         for name, fix in settings.items():
             if association.get(name):
-                yield f"{account.key} loses {name} of its association. {fix} before you run this"
+                yield f"{service_account.key} loses {name} of its association. {fix} before you run this"
     if goal.target is Source.POD_IDENTITY:
-        audience = account.annotations.get(EKS_AUDIENCE)
+        audience = service_account.annotations.get(EKS_AUDIENCE)
         if audience not in (None, DEFAULT_AUDIENCE):
-            yield f"{account.key} loses its audience {audience}, because EKS Pod Identity has a fixed audience"
+            yield f"{service_account.key} loses its audience {audience}, because EKS Pod Identity has a fixed audience"
         if goal.source is Source.IRSA:
-            yield f"the Pods of {account.key} need SDKs that support EKS Pod Identity, and nodes with its agent"
-    for workload in account.workloads:
+            yield f"the Pods of {service_account.key} need SDKs that support EKS Pod Identity, and nodes with its agent"
+    for workload in service_account.workloads:
         for name in KUBE2IAM_OTHERS:
             if goal.source is Source.KUBE2IAM and name in workload.annotations:
                 yield f"{workload.title} loses its annotation {name}"

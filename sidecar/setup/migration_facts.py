@@ -34,7 +34,7 @@ INJECTORS = ("mutatingwebhookconfigurations", "mutatingadmissionpolicies")
 """The kinds of objects that add sidecars."""
 
 
-def read_accounts(
+def read_service_accounts(
     kubernetes: "Kubernetes", namespace: str, associations: Mapping[str, Mapping[str, Any]]
 ) -> tuple[ServiceAccount, ...]:
     """Return the namespace's ServiceAccounts with their workloads. `associations` are by the ServiceAccount's name."""
@@ -87,9 +87,9 @@ def _association(aws: "Aws", cluster: str, association_id: str) -> Mapping[str, 
     return {name: found[name] for name in _PARAMETERS if found.get(name)}
 
 
-def read_roles(aws: "Aws", accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole]:
+def read_roles(aws: "Aws", service_accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole]:
     """Return the roles of the ServiceAccounts by name, without those that do not exist."""
-    names = {role_name(role) for account in accounts for role in roles_of(account, source)}
+    names = {role_name(role) for service_account in service_accounts for role in roles_of(service_account, source)}
     return {name: role for name in sorted(names) if (role := read_role(aws, name)) is not None}
 
 

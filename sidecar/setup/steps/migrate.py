@@ -26,9 +26,9 @@ from sidecar.setup.migration import Change, Goal, Kind, Phase, Plan, Source, pla
 from sidecar.setup.migration_facts import (
     check_injector,
     pods_without_sidecar,
-    read_accounts,
     read_associations,
     read_roles,
+    read_service_accounts,
 )
 from sidecar.setup.migration_record import Record, Worker, read_record, write_record
 from sidecar.setup.resources import provider_arn
@@ -122,18 +122,18 @@ def _planned(args: argparse.Namespace, aws: "Aws", kubernetes: "Kubernetes") -> 
     """Return the plan, after it is printed."""
     goal = _goal(args, aws, kubernetes)
     associations = read_associations(aws, args.cluster, args.namespace) if args.cluster else {}
-    accounts = tuple(
-        account
-        for account in read_accounts(kubernetes, args.namespace, associations)
-        if not args.service_account or account.name in args.service_account
+    service_accounts = tuple(
+        each
+        for each in read_service_accounts(kubernetes, args.namespace, associations)
+        if not args.service_account or each.name in args.service_account
     )
-    if missing := {*args.service_account} - {account.name for account in accounts}:
+    if missing := {*args.service_account} - {each.name for each in service_accounts}:
         raise ConfigurationError(
             f"--service-account is {', '.join(sorted(missing))}, which {args.namespace} does not have",
             fix="Check the names",
             setting="--service-account",
         )
-    plan = plan_migration(accounts, read_roles(aws, accounts, goal.source), goal)
+    plan = plan_migration(service_accounts, read_roles(aws, service_accounts, goal.source), goal)
     _show(plan)
     return plan
 

@@ -52,6 +52,11 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("1", f"{_OF_A_STEP[1][1]} --check also exits with 1 if the published keys differ from the API server's keys."),
         _OF_A_STEP[2],
     ),
+    "setup migrate": (
+        ("0", "The changes of this phase are made, or nothing has to change."),
+        ("1", "Any error. Also if a Pod still uses the old source, or a target was changed by somebody else."),
+        ("2", "The usage is wrong, or the record belongs to another migration."),
+    ),
     "setup rotate": (
         ("0", "Nothing remains, or --step made a step."),
         ("1", "Any error, or STS rejects tokens because the issuer's URL does not serve their key."),

@@ -20,6 +20,7 @@ from sidecar.setup.migration import (
     values_at,
 )
 from sidecar.setup.migration_record import Record, read_record, write_record
+from tests.support.documents import commands
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.moto_server import ACCOUNT_ID
 from tests.unit.setup.conftest import Account, CommandResult
@@ -161,6 +162,16 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: item for key, each in value.items() if (item := _without_none(each)) != {}}
     return [_without_none(each) for each in value] if isinstance(value, list) else value
+
+
+def test_documented_commands_run(world: World) -> None:
+    world.use("pod-identity")
+    dry_run, finish = commands("docs/migrate.md", "With one command")
+    assert "finish: delete the association of shop/cart" in world.account.setup(*dry_run.split()[2:]).out
+    assert world.account.setup(*dry_run.removesuffix(" --dry-run").split()[2:]).status == 0
+    assert world.account.setup(*finish.split()[2:]).out.endswith(
+        f"done: delete the association of shop/cart with {ARN}\n"
+    )
 
 
 def test_interrupted_migration_continues(world: World) -> None:
