@@ -26,6 +26,9 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 _USAGE_INDENT = "  "
 
+_MAY_BE_EMPTY = frozenset({("irsa-sidecar audit", "--cluster")})
+"""The flags that may be empty, by command. k8s/audit sets --cluster from a ConfigMap, where it is empty without EKS."""
+
 
 def _with_values(usage: str, width: int) -> str:
     """Return the usage with a no-break space between each flag and its value, if both fit into one line."""
@@ -109,8 +112,8 @@ class FlagParser(ArgumentParser):
         """
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             raise ArgumentError(action, "expected one argument")
-        if action.option_strings and "" in arg_strings:
-            flag = action.option_strings[0]
+        flag = next(iter(action.option_strings), None)
+        if flag is not None and "" in arg_strings and (self.prog, flag) not in _MAY_BE_EMPTY:
             raise ConfigurationError(f"{flag} is '', which is empty", fix="Give a value, or remove it", setting=flag)
         return super()._get_values(action, arg_strings)
 
