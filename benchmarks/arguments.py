@@ -32,7 +32,7 @@ def add_python(parser: argparse.ArgumentParser, default: str = sys.executable) -
 
 
 def interpreter(text: str) -> str:
-    """Return the path of a program, found as a shell finds it. This is the argument type of interpreters."""
+    """Return the path of a program, found as a shell finds it. This is the argument type for interpreters."""
     path = shutil.which(text)
     if path is None:
         raise argparse.ArgumentTypeError(

@@ -148,7 +148,7 @@ def _compiled(environment: Path) -> Path:
     """
     Byte-compile the packages of the environment, and return the environment.
 
-    This is repeated each time, because `make clean` removes every __pycache__. Compiled files take no time.
+    This is repeated each time, because `make clean` removes every __pycache__. Compiled files are skipped.
     """
     _step([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(environment / "lib")])
     return environment

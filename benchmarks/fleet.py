@@ -71,7 +71,7 @@ class Scenario:
 
 @dataclass
 class Counts:
-    """Counts per window: requests to STS, returned credentials, and the change of Pods without credentials."""
+    """Counts per window: requests to STS, returned credentials, and changes in the number of Pods without them."""
 
     windows: int
     requested: list[int] = field(init=False)
@@ -200,7 +200,7 @@ def _request(pod: Pod, region: int, now: float, sts: Sts, counts: Counts) -> tup
 
 QUOTA = 600.0
 """
-Default quota: requests per second that STS accepts from an account. AWS publishes it for signed requests.
+Default quota: requests per second that STS accepts from an account. AWS publishes this quota for signed requests.
 
 AWS does not publish the quota of AssumeRoleWithWebIdentity.
 """
@@ -283,7 +283,7 @@ def _least_peak(mean: float) -> float:
 
 
 def _never_without(without: Sequence[int]) -> Goal:
-    return Goal("Pods ever without credentials", max(without), 0)
+    return Goal("Pods that were ever without credentials", max(without), 0)
 
 
 def _last(series: Sequence[int]) -> int:
@@ -301,8 +301,8 @@ def report(name: str, scenario: Scenario, counts: Counts, pods: int) -> str:
     rate = sum(counts.requested) / seconds
     lines = [
         f"{name}: {scenario.name}, {scenario.hours:g} hours",
-        f"  calls a second: {rate:.1f}, at most {max(counts.requested) / WINDOW_SECONDS:.1f}",
-        f"  calls a Pod and day: {sum(counts.requested) / pods * 24 / scenario.hours:.1f}",
+        f"  calls per second: {rate:.1f}, at most {max(counts.requested) / WINDOW_SECONDS:.1f}",
+        f"  calls per Pod and day: {sum(counts.requested) / pods * 24 / scenario.hours:.1f}",
         f"  Pods without credentials: at most {max(counts.pods_without()):,}",
         *(f"  {goal}" for goal in goals(name, scenario, counts)),
     ]

@@ -86,7 +86,11 @@ def _refresh_cpu_ms(subject: Subject, roles: int) -> float:
 
 
 def by_connections(run: Subject, counts: Sequence[int]) -> Samples:
-    """Measure memory with each number of connections that sent half a request, in one daemon after the other."""
+    """
+    Measure memory for each number of connections, with a new daemon for each number.
+
+    Each connection has sent half a request.
+    """
     samples: Samples = {}
     for count in counts:
         with subjects.stub_sts() as sts, subjects.running(run, sts.url) as daemon, ExitStack() as stack:

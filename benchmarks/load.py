@@ -1,8 +1,8 @@
 """
 Send requests, each on a new connection as the SDKs do: as many as possible with wrk, or at a steady rate.
 
-If wrk or a C compiler is missing, small clients in Python replace them. These clients use more CPU than the server. So
-their figures compare subjects with each other, but do not show the limit of the machine.
+If wrk or a C compiler is missing, small clients in Python are used instead. They use more CPU than the server. So their
+results are suitable for comparing subjects, but do not show the limit of the machine.
 """
 
 import re

@@ -34,7 +34,7 @@ def on_linux(main: Callable[[], int | None]) -> int | None:
     Prints one line and exits if the system is not Linux, or if a subject is not available.
     """
     if not os.path.exists(PROC):
-        sys.exit(f"{sys.argv[0]} reads Linux's /proc, which is not here: run it on Linux, or in a container of it.")
+        sys.exit(f"{sys.argv[0]} reads Linux's /proc, which is not here: run it on Linux, or in a Linux container.")
     try:
         return main()
     except MissingError as missing:

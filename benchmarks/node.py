@@ -189,7 +189,7 @@ def main() -> int:
         "--limits", type=at_least(0.01), nargs="*", default=[0.05, 0.1, 0.5], help="limits in CPU cores [0.05 0.1 0.5]"
     )
     add_python(parser, default=shutil.which("python3") or sys.executable)
-    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
+    parser.add_argument("--json", metavar="FILE", help="file for all samples, as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="node-") as directory, subjects.stub_sts() as sts:
         inputs = Path(directory)

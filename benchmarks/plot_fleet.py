@@ -28,14 +28,14 @@ class Counts(Protocol):
 
     @property
     def requested(self) -> Sequence[int]:
-        """Calls to STS."""
+        """The number of calls to STS in each window."""
 
     @property
     def granted(self) -> Sequence[int]:
-        """Calls that STS served."""
+        """The number of calls in each window that STS served."""
 
     def pods_without(self) -> Sequence[int]:
-        """Return the Pods without credentials."""
+        """Return the number of Pods without credentials in each window."""
 
 
 def series(counts: Counts, window_seconds: int, quota: float | None, pods: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Use(NamedTuple):
 
 
 def starts(namespace: Namespace, sts: ClusterSts, count: int) -> Samples:
-    """Start each kind of Pod this number of times, in turn. Returns seconds."""
+    """Start each kind of Pod this number of times, in turn. Return the seconds of each phase of the starts."""
     kinds = {
         "no sidecar, own exchange": alone(sts),
         "native sidecar": pod(NATIVE, "", sts, app=SAY_WHEN),
@@ -193,7 +193,7 @@ def main() -> int:
     parser.add_argument("--pods", type=at_least(1), default=3, help="Pods that run for --minutes [3]")
     parser.add_argument("--minutes", type=at_least(0.0), default=60.0, help="minutes for which these Pods run [60]")
     parser.add_argument("--only", nargs="+", choices=["start", "stay"], default=["start", "stay"], help="[both]")
-    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
+    parser.add_argument("--json", metavar="FILE", help="file for all samples, as JSON")
     args = parser.parse_args()
     tables = []
     with tempfile.TemporaryDirectory(prefix="pod-") as directory, node(Path(directory)) as (cluster, sts):

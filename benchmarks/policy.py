@@ -3,10 +3,10 @@ Measure what the policies of `irsa-sidecar setup policy` cost in the API server.
 
     python -m benchmarks.policy [--rounds 5] [--pods 200] [--accounts 1 100 1000]
 
-Starts etcd and an API server with `python -m tests.cluster up control`, or uses that cluster if it runs. Each Pod is
-created by a dry run, which passes admission and is not stored. The figures of a row are for one Pod: the milliseconds
-of one request after the other, the CPU of the API server, and the milliseconds with 16 requests at a time. The client
-uses the same machine, so compare the rows of one run.
+Starts a cluster of etcd and an API server as `python -m tests.cluster up control` does, or uses the cluster of that
+command if it runs. Each Pod is created by a dry run, which passes admission and is not stored. The figures of a row are
+for one Pod: the milliseconds of one request after the other, the CPU of the API server, and the milliseconds with 16
+requests at a time. The client uses the same machine, so compare the rows of one run.
 
     without policies  a labelled Pod in a cluster without policies
     with a sidecar    a Pod that has its sidecar already, in a cluster with policies

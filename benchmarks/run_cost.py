@@ -221,7 +221,7 @@ def _shown(title: str, samples: Samples, kinds: Sequence[str] = ()) -> Table:
     """
     Print the table with the ratios of each `run` to the subjects of these kinds, and return it.
 
-    A subject on an interpreter is compared with `run` on the same one.
+    A subject on an interpreter is compared with `run` on the same interpreter.
     """
     beside: dict[str, list[str]] = {}
     for ours in (name for name in samples if name.startswith(OURS)):
@@ -332,7 +332,7 @@ def _repeatable(arguments: Sequence[str]) -> list[str]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure the cost of `irsa-sidecar run` beside its peers.")
+    parser = argparse.ArgumentParser(description="Measure the cost of `irsa-sidecar run` and of its peers.")
     parser.add_argument(
         "--only",
         nargs="+",
@@ -352,7 +352,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--many", type=at_least(0), default=1_000_000, help="requests between two measurements of memory [1000000]"
     )
-    parser.add_argument("--json", metavar="FILE", help="file for every sample, as JSON")
+    parser.add_argument("--json", metavar="FILE", help="file for all samples, as JSON")
     parser.add_argument(
         "--report", metavar="DIRECTORY", help="directory for benchmarks.md and plots (needs matplotlib)"
     )

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 BASE_HELP = "base image, with {arch} for a name that contains the architecture (ARG BASE of the Dockerfile)"
 ARCHITECTURES_HELP = "architectures of the images; a trial release may have one (amd64,arm64)"
-KEYS_HELP = "folder with the keys that sign; without one, trial keys are created there (.release-keys)"
+KEYS_HELP = "folder with the keys that sign; a missing folder is created with trial keys (.release-keys)"
 KEYLESS_HELP = "sign with the identity of the workflow instead of a key; the chart still needs chart.key in the folder"
 
 TRUST_HELP = "folder with the keys to trust: cosign.pub, and chart.pub for Helm (.release-keys)"
@@ -122,7 +122,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default=os.environ.get("ENGINE", "podman"), help="docker or podman (podman)")
     parser.add_argument("--architectures", default=",".join(ARCHITECTURES), help=ARCHITECTURES_HELP)
     parser.add_argument("--keys", type=Path, default=Path(".release-keys"), help=TRUST_HELP)
-    parser.add_argument("--identity", help="trust the signatures of this workflow, a URL, instead of cosign.pub")
+    parser.add_argument("--identity", help="URL of the workflow whose signatures to trust, instead of cosign.pub")
     parser.add_argument("--issuer", default=GITHUB, help=f"issuer of the identity ({GITHUB})")
     parser.add_argument("--files-only", action="store_true", help="verify the files, and install nothing")
 

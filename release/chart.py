@@ -34,7 +34,7 @@ def provenance_text(metadata: str, name: str, content: bytes) -> str:
 
 
 def sign_chart(chart: Path, keys: Path) -> None:
-    """Write the chart's provenance file beside it."""
+    """Write the provenance file of the chart, beside the chart."""
     content = chart.read_bytes()
     metadata = next(entry.content for entry in entries(content) if entry.path == "irsa-sidecar/Chart.yaml")
     text = provenance_text(metadata.decode(), chart.name, content)

@@ -3,7 +3,7 @@ Verify the files of a release, as a user does before installing them.
 
 Trust begins with a public key, or with the identity of the workflow, and nothing in the folder can change that.
 
-Rule: every byte of every file is covered by a signature, and each step rejects with the reason.
+Rule: every byte of every file is covered by a signature, and each rejection names its reason.
 """
 
 import subprocess

@@ -46,7 +46,7 @@ class GoProgram:
 
     @property
     def name(self) -> str:
-        """Return the folder's name. A folder such as `kubelab/v1.37` has one of several versions: `kubelab-v1.37`."""
+        """Return the folder's name, or `kubelab-v1.37` for the folder of one version such as `kubelab/v1.37`."""
         folder = self.folder
         return f"{folder.parent.name}-{folder.name}" if re.fullmatch(r"v[\d.]+", folder.name) else folder.name
 

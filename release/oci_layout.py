@@ -52,7 +52,7 @@ def config(image: PlatformImage) -> Mapping[str, Any]:
 
 
 def layers(image: PlatformImage) -> Iterator[bytes]:
-    """Return the plain archives of the layers."""
+    """Return an iterator of the uncompressed archives of the layers."""
     return (gzip.decompress(layer.content) for layer in image.layers)
 
 

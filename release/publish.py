@@ -49,7 +49,11 @@ def push_image(crane: Path, archive: Path, repository: str) -> tuple[str, ReadIm
 
 
 def _publish_image(folder: Path, tag: str, registry: Registry, signer: Signer) -> str:
-    """Push the image, sign the index and each platform, and attach the list of packages of each platform."""
+    """
+    Push the image, and return its reference in the registry.
+
+    The index and each platform are signed. The list of packages of each platform is attached.
+    """
     reference, image = push_image(registry.crane, folder / artefacts.image(tag), registry.repository)
     plain = ["--allow-http-registry"] if registry.plain_http else []
     signer.run("sign", "--recursive", *plain, reference)

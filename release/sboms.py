@@ -56,7 +56,7 @@ def scan(syft: Path, scanned: Scan) -> Mapping[str, bytes]:
 
 
 def parse(document: bytes) -> Document:
-    """Return the content of a document."""
+    """Parse a document of either format, which is a JSON object."""
     found: Document = json.loads(document)
     return found
 

@@ -33,7 +33,7 @@ TYPES = {SLSA: "slsaprovenance1", SPDX: "spdxjson", CYCLONEDX: "cyclonedx"}
 
 @dataclass(frozen=True)
 class Signer:
-    """Cosign, with the key that signs. Without a key, it signs with the identity of the workflow."""
+    """Cosign, with the key that signs. Without a key, cosign signs with the identity of the workflow."""
 
     cosign: Path
     key: Path | None = None

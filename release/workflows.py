@@ -1,7 +1,7 @@
 """
 Check the workflows with actionlint: `python -m release.workflows`.
 
-Actionlint is built from its Go module. A machine without Go skips it with a message, because CI has Go.
+Actionlint is built from its Go module. On a machine without Go, the check is skipped with a message, because CI has Go.
 """
 
 import shutil

@@ -14,11 +14,11 @@ from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.oidc.verification import parse_token
 
 MAX_CLAIM_CHARACTERS = 500
-"""The most characters of a claim in an event. A token can have 20,000 characters."""
+"""Maximum number of characters of a claim in an event. A token can have 20,000 characters."""
 
 
 class TokenClaims(NamedTuple):
-    """The claims of a token that decide about a call. Its signature may be invalid. `exp` is in Unix seconds."""
+    """The claims that decide about a call. The token's signature may be invalid. `exp` is in Unix seconds."""
 
     iss: str
     sub: str

@@ -38,10 +38,10 @@ HISTORY_EVENTS = 200
 """Maximum number of past events that a new subscriber gets. The first minutes of `local` have about ten events."""
 
 QUEUE_EVENTS = 500
-"""The most events that wait for one subscriber."""
+"""Maximum number of events that wait for one subscriber."""
 
 MAX_TEXT_CHARACTERS = 2000
-"""The most characters of one text in an event. Callers of STS choose some of the texts."""
+"""Maximum number of characters of one text in an event. Callers of STS choose some of the texts."""
 
 
 @dataclass(frozen=True, slots=True)

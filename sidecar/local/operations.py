@@ -90,7 +90,7 @@ def assume_role(
 
 def _allowed(role: IamRole | None, action: str, parameters: Parameters, caller: Session) -> Decision:
     """
-    Return the trust policy's decision, which allows the action.
+    Return the decision of the trust policy, if it allows the action.
 
     Raises StsRejection if a policy denies the action, or the role does not exist.
     """

@@ -51,7 +51,7 @@ def operation_name(form: Mapping[str, str]) -> str:
         raise StsRejection(
             "InvalidAction",
             f"Could not find operation {action} for version {version}",
-            reason=f"{action} of version {version} is not served here: {', '.join(OPERATIONS)} of {API_VERSION} are",
+            reason=f"{action} of version {version} is not supported here. Use {', '.join(OPERATIONS)} of {API_VERSION}",
         )
     return action
 

@@ -14,12 +14,12 @@ WRONG_AUDIENCE = "https://kubernetes.default.svc"
 """The audience of a token without `audience` in the projected volume, which is a frequent mistake."""
 
 WRONG_SERVICE_ACCOUNT, SECOND_WRONG_SERVICE_ACCOUNT = "other", "another"
-"""The name of the wrong service account, and the name if the Pod's own service account has the first one."""
+"""The name of the wrong service account, and the name that is used if the Pod's own service account is `other`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenFault:
-    """A fault of the tokens. Without `is_available`, the API server issues none."""
+    """A fault of the tokens. Without `is_available`, the API server issues no tokens."""
 
     audience: str | None = None
     service_account: str | None = None

@@ -1,9 +1,9 @@
 """
 Read a trust policy from IAM that may have elements that trust_policy.py does not know. Pure.
 
-Rule: each statement is read alone, so that a statement with an unknown element does not hide the other statements. If
-its action or principal shows that it does not concern a call, it does not matter for that call. IAM accepts numbers and
-booleans as values of conditions, and operators in any case.
+Rule: each statement is read alone, so that a statement with an unknown element does not hide the other statements. A
+statement whose action or principal does not match a call is ignored for this call, even if its other elements are
+unknown. IAM accepts numbers and booleans as values of conditions, and operators in upper and lower case.
 
 A condition of an Allow on the caller's network is assumed to be true, because only a request can show its network. The
 decision names the assumption. Such a condition of a Deny stays unknown, so nothing is allowed by mistake.

@@ -1,8 +1,8 @@
 """
 Describe each event of the feed in a short sentence for the terminal and the page. Pure.
 
-Rule: a sentence has the component as its subject, which is shown before it. An event without a row is shown by
-its name.
+Rule: the subject of each sentence is the component, whose name is shown before the sentence. For an event without a
+sentence in the tables, the name of the event is shown.
 """
 
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ class SessionSize(NamedTuple):
 
 def session_size(parameters: Parameters, inherited: Tags) -> SessionSize:
     """
-    Return the size of the requested session. `inherited` are transitive tags.
+    Return the size of the requested session. `inherited` are the inherited transitive tags.
 
     Raises StsRejection if the session is too large.
     """

@@ -40,7 +40,7 @@ class KeySet:
         return self.keys[0]
 
     def signed(self, claims: dict[str, Any]) -> tuple[str, "KeySet"]:
-        """Return a JWT with the claims, and the key set that records until when its key is needed."""
+        """Return a JWT with the claims, and a new key set, which records how long the JWT needs its key."""
         key = self.active
         token = jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.kid})
         used = replace(key, signs_until=max(key.signs_until, claims["exp"]))

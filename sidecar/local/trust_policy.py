@@ -1,7 +1,7 @@
 """
 Read a role's trust policy, and decide who may assume the role. Pure.
 
-Rule: an explicit Deny overrides every Allow, and without an Allow the decision is no. A policy that IAM does not accept
+Rule: an explicit Deny overrides every Allow, and without an Allow the call is denied. A policy that IAM does not accept
 is an error when it is read. IAM accepts more elements than this evaluator can evaluate, such as a condition on the
 caller's address. A statement with such an element is unknown. Statements that do not match a call are ignored before
 their conditions are evaluated. A decision that depends on an unknown statement is no, with a reason, so nothing is
@@ -147,7 +147,7 @@ def parse_policy(document: Any, name: str) -> TrustPolicy:
     """
     Read a parsed JSON or YAML document as a policy. `name` is the policy's name in messages.
 
-    Raises ConfigurationError with the element, its value and the accepted values.
+    Raises ConfigurationError if the policy is invalid. The error names the element, its value and the accepted values.
     """
     _require_mapping(document, name)
     _reject_unknown_keys(document, {"Version", "Id", "Statement"}, name)

@@ -154,7 +154,7 @@ async def _get_json(client: httpx.AsyncClient, url: str) -> _Response:
 
 
 async def document_in(response: httpx.Response) -> bytes | None:
-    """Read the body of a streamed response; None if it is longer than MAX_DOCUMENT_BYTES."""
+    """Return the body of a streamed response, or None if the body is longer than MAX_DOCUMENT_BYTES."""
     body = bytearray()
     async for piece in response.aiter_bytes():  # until the end, because httpx's iterators must not be abandoned
         body += piece if len(body) <= MAX_DOCUMENT_BYTES else b""
@@ -180,7 +180,11 @@ def _algorithms(document: Any) -> tuple[str, ...]:
 
 
 def _freshness(headers: httpx.Headers) -> tuple[float | None, bool]:
-    """Return the seconds or None of `max_age_seconds`, and whether storing is allowed (RFC 9111, 5.2.2 and 4.2.3)."""
+    """
+    Return the seconds for which the response is fresh, or None if they are unknown, and whether it may be stored.
+
+    RFC 9111, 5.2.2 and 4.2.3.
+    """
     directives = {item.strip().lower() for item in headers.get("cache-control", "").split(",")}
     may_store = "no-store" not in directives
     if not may_store or "no-cache" in directives:

@@ -28,8 +28,8 @@ class MaxDuration(NamedTuple):
     """
     The known bounds of a role's limit.
 
-    `granted_seconds` is the longest duration that STS granted, `refused_seconds` the shortest one that STS refused, and
-    `refused_at` the monotonic time of that refusal.
+    `granted_seconds` is the longest duration that STS granted. `refused_seconds` is the shortest duration that STS
+    rejected, and `refused_at` is the monotonic time of that rejection.
     """
 
     granted_seconds: int | None = None
@@ -61,6 +61,6 @@ def after_grant(before: MaxDuration, seconds: int) -> MaxDuration:
 
 
 def after_refusal(before: MaxDuration, seconds: int, now: float) -> MaxDuration:
-    """Return the bounds after STS refused a session of `seconds` because the role allows less."""
+    """Return the bounds after STS rejected a session of `seconds` because the role allows less."""
     is_grant_valid = before.granted_seconds is not None and before.granted_seconds < seconds
     return MaxDuration(before.granted_seconds if is_grant_valid else None, seconds, now)

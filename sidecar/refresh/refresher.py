@@ -243,7 +243,11 @@ class Refresher:
             self._handle_exchange_error(error)
 
     async def _exchange_token(self, token: Token) -> None:
-        """Exchange the token. With `duration: max`, request a shorter session at once if the role allows less."""
+        """
+        Exchange the token. With `duration: max`, request a shorter session at once if the role allows less.
+
+        Raises ExchangeError if STS returns no credentials.
+        """
         seconds = self.role.duration_seconds or self._duration_to_request()
         while True:
             try:
@@ -311,7 +315,7 @@ class Refresher:
             self._log.warning(
                 "clock_skew_detected",
                 seconds=round(-skew_seconds),
-                reason="this machine's clock differs from that of STS: AWS rejects requests signed 300 s off",
+                reason="this machine's clock differs from that of STS: AWS rejects requests whose time is 300 s off",
             )
 
     def _remaining_seconds(self, now: Instant, new: Expiration) -> float:

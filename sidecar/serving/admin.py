@@ -2,7 +2,7 @@
 Decide the responses of the admin listener, which serves probes and metrics but no credentials. Pure.
 
 `/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
-`/readyz/NAME` reports the same for one role. Each probe returns the reason if not. `/metrics` returns all metrics.
+`/readyz/NAME` reports the same for one role. If not, the response contains the reason. `/metrics` returns all metrics.
 """
 
 from collections.abc import Iterable, Mapping
@@ -130,7 +130,7 @@ def families(states: list[RoleState], metrics: Metrics, dropped_lines: int) -> l
                "Attempts to write or remove a file in the state directory, by outcome: success or failure.",
                [Sample({"outcome": outcome}, count) for outcome, count in sorted(metrics.state_writes.items())]),
         Family("irsa_sidecar_task_failures_total", "counter",
-               "Restarts of a background task after an unexpected exception. Report it as a bug.",
+               "Restarts of a background task after an unexpected exception. Report the exception as a bug.",
                [Sample({"task": task}, count) for task, count in sorted(metrics.task_failures.items())]),
         Family("irsa_sidecar_clock_steps_total", "counter",
                "Jumps of the wall clock, because somebody set it or the machine slept.",

@@ -61,9 +61,9 @@ class Place:
     """
     The place of one connection.
 
-    `scope` is the current wait for the client. Its cancellation closes the connection. It is None while the server
-    works for the connection. `size` is the number of waiting bytes. `is_known` is True after the first complete
-    request.
+    `scope` is the current wait for the client, or None while the server works for the connection. Its cancellation
+    closes the connection. `size` is the number of waiting bytes. `is_known` is True after the first complete request.
+    `is_leaving` is True if the budget has closed the connection.
     """
 
     scope: trio.CancelScope | None = None
@@ -88,7 +88,7 @@ class Budget:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Place]:
-        """Wait for a place, and hold it for the block. Places are given in the order of arrival."""
+        """Wait for a place, and hold it for the block. Connections get places in the order of their arrival."""
         await self._wait_for_place()
         place = Place()
         self._places[place] = None

@@ -180,7 +180,9 @@ _WRONG_SECRET = rejection(
 
 def _reject_secret(route: Route, request: Request) -> Response | None:
     """
-    Return a rejection unless the whole header value equals the secret. The comparison takes constant time.
+    Return a rejection unless the whole header value equals the secret, or the route has no secret.
+
+    The comparison takes constant time.
 
     The server holds the rejection until it has checked the secret's file, because the client may have read a newer
     secret there.
@@ -217,7 +219,7 @@ def _mismatch(sent: bytes) -> Response:
 
 
 def reject_user(route: Route, uid: FindUid) -> Response | None:
-    """Return a rejection if only some users may use the role, and `uid` is unknown or not one of them."""
+    """Return a rejection if only some users may use the role, and `uid` is unknown or not one of them; else None."""
     if route.allow_uids is None or (user := uid()) in route.allow_uids:
         return None
     if not isinstance(user, int):

@@ -232,7 +232,7 @@ def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
 
 
 def _line_rejection(number: int, line: bytes, line_rules: _Rules) -> Rejection | None:
-    """Return the rejection of one line, without its LF. Line 0 is the request line."""
+    """Return the rejection of one line, which has no LF, or None if the line is valid. Line 0 is the request line."""
     if not line.endswith(b"\r"):
         return _BARE_LF
     if number > MAX_FIELDS:

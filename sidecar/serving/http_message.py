@@ -44,7 +44,7 @@ class Request:
         return self.target.partition("?")[2]
 
     def header(self, name: str) -> str | None:
-        """Return the first value of the header `name`, which is in lower case."""
+        """Return the first value of the header `name`, or None. `name` is in lower case."""
         return next((value for key, value in self.headers if key == name), None)
 
 
@@ -119,7 +119,7 @@ _SINGLE = ("host", "content-length")
 
 _CLOSE = re.compile(r"(?:\A|,)[ \t]*close[ \t]*(?:,|\Z)", re.IGNORECASE)
 _CONTINUE = re.compile(r"(?:\A|,)[ \t]*100-continue[ \t]*(?:,|\Z)", re.IGNORECASE)
-"""A word in the list of a header. A search does not split a list of 16,000 commas, which would take 2 ms."""
+"""Patterns for a word in a header's list. A search avoids splitting a list of 16,000 commas, which would take 2 ms."""
 
 _FIELD_VALUE = re.compile(r"[\t -~]*")
 

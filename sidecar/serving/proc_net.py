@@ -69,7 +69,11 @@ def read_tables() -> dict[str, bytes]:
 
 
 def find_in_proc(key: ConnectionKey) -> Owner | None:
-    """Return the owner from newly read tables, without a limit on reads, for the self-check at the start."""
+    """
+    Return the owner from newly read tables, or None as in `owner_in_tables`.
+
+    The number of reads has no limit, because only the self-check at the start calls this function.
+    """
     return owner_in_tables(read_tables(), key)
 
 

@@ -256,13 +256,21 @@ class _Server:
         return self.tasks < self.limits.connections or bool(self.idle)
 
     def _start_reading(self, sock: Connection, address: Any, buffer: bytes) -> None:
-        """Start a task that reads the rest. The connection counts as idle at once, so later ones can evict it."""
+        """
+        Start a task that reads the rest of the request.
+
+        The connection counts as idle at once, so a later connection can evict it.
+        """
         waiting = trio.CancelScope(deadline=trio.current_time() + self.limits.head_seconds)
         if self._start(self._serve_connection, sock, address, buffer, waiting):
             self.idle[waiting] = None
 
     def _start(self, task: Callable[..., Awaitable[None]], sock: Connection, address: Any, *state: object) -> bool:
-        """Start a task for the connection. Above the limit, evict the oldest idle one or drop this connection."""
+        """
+        Start a task for the connection. Return False if the connection was dropped instead.
+
+        Above the limit, the oldest idle connection is evicted. If none is idle, this connection is dropped.
+        """
         if self.tasks >= self.limits.connections and not self._evict():
             with suppress(OSError):
                 sock.send(_SHED.content, socket.MSG_DONTWAIT)
@@ -288,7 +296,7 @@ class _Server:
             self.tasks -= 1
 
     async def _serve_connection(self, sock: Connection, address: Any, buffer: bytes, waiting: trio.CancelScope) -> None:
-        """Read a request or a rejection, send the response, and linger if the client may still be sending."""
+        """Read a request, send the response or a rejection, and linger if the client may still be sending."""
         request, received = await self._read(sock, buffer, waiting)
         if request is None:
             return

@@ -129,5 +129,9 @@ def owner_in_reply(reply: bytes, key: ConnectionKey) -> Owner | None:
 
 
 def _address(family: int, field: bytes) -> bytes:
-    """Return the address. An IPv6 socket that speaks IPv4 has mapped addresses, but is in the table for IPv4."""
+    """
+    Return the address in the field, in 4 or 16 bytes.
+
+    An IPv6 socket that speaks IPv4 has mapped addresses in the message, and here the IPv4 address is returned.
+    """
     return field[:4] if family == socket.AF_INET else field.removeprefix(IPV4_MAPPED)

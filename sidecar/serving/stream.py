@@ -9,9 +9,9 @@ cause is that OpenSSL keeps the errors of sockets in one queue for each thread
 Rules:
 
 - Every `receive` lets other tasks run once, and `send_now` never waits.
-- OpenSSL gets one record at a time, and other tasks run between two records. In one call it would work through all
-  records in its buffer that contain no data of the application, such as KeyUpdate: 20 KiB of them take 50 ms, and fill
-  a buffer of the same size with responses.
+- OpenSSL gets one record at a time, and other tasks run between two records. In one call, OpenSSL would work through
+  all records in its buffer that contain no data of the application, such as KeyUpdate. 20 KiB of such records take
+  50 ms, and fill a buffer of the same size with responses.
 """
 
 import socket
@@ -76,7 +76,7 @@ class Stream:
         """
         Switch the connection to TLS, in the role of the server.
 
-        Raises ssl.SSLError if the client does not use TLS.
+        Raises ssl.SSLError if the handshake fails, for example because the client does not use TLS.
         Raises ExcessError if the client sends too much.
         """
         tls = context.wrap_bio(self._received, self._encrypted, server_side=True)
@@ -146,7 +146,7 @@ class Stream:
         return size
 
     def send_now(self, data: bytes | memoryview) -> bool:
-        """Send as much as the kernel accepts at once. Return whether that is all; otherwise call `send_rest`."""
+        """Send as much as the kernel accepts at once. Return whether everything was sent. If not, call `send_rest`."""
         self._rest = memoryview(data)
         return self._push()
 
@@ -180,7 +180,7 @@ class Stream:
         """
         Signal to the client that nothing follows. `receive` then returns bytes without decryption.
 
-        TLS's close_notify does not wait for the client's (RFC 8446, 6.1).
+        Our TLS close_notify does not wait for that of the client (RFC 8446, 6.1).
         """
         if self._tls is not None:
             with suppress(ssl.SSLError):
@@ -201,7 +201,7 @@ def _record_bytes(received: bytearray, limit: int) -> int | None:
     """
     Return the length of the record at the start of the bytes, or None if the record is not complete.
 
-    Bytes that are not a record count as one, because TLS then rejects them with the right alert.
+    Bytes that are not a record count as one record, because TLS then rejects them with the right alert.
 
     Raises ExcessError if the record is longer than the limit.
     """

@@ -119,7 +119,7 @@ class Aws:
         """
         Return an object of S3, or None if it does not exist.
 
-        Raises AwsError if S3 rejects the request, which it also does for a missing object without s3:ListBucket.
+        Raises AwsError if S3 rejects the request. Without s3:ListBucket, S3 also rejects requests for missing objects.
         """
         try:
             response = self.call("s3", "GetObject", Bucket=bucket, Key=key)
@@ -150,7 +150,11 @@ class Aws:
         return self._clients[service]
 
     def _configured_region(self) -> str | None:
-        """Return the configured region. Botocore reads only AWS_DEFAULT_REGION, but other SDKs read AWS_REGION."""
+        """
+        Return the configured region, or None if there is none.
+
+        Botocore reads only AWS_DEFAULT_REGION, but other SDKs read AWS_REGION.
+        """
         region: str | None = self._region or os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return region
 

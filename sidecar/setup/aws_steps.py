@@ -139,7 +139,7 @@ def check_issuer(url: str) -> None:
 
 def report_concerns(concerns: Iterable[Concern]) -> None:
     """
-    Warn about each concern.
+    Warn about each concern that is not fatal.
 
     Raises SidecarError if a concern is fatal.
     """
@@ -187,7 +187,7 @@ def outcome_of(plan: Plan, step: str, next_commands: tuple[str, ...] = ()) -> Ou
 
 
 def _apply_silently(plan: Plan, outcome: Outcome, aws: "Aws", *, dry_run: bool) -> None:
-    """Make the calls. If a call fails, print the calls that succeeded before."""
+    """Make the calls without output. If a call fails, print the outcome with the number of completed calls."""
     done = 0
     try:
         for call in () if dry_run else plan.calls:

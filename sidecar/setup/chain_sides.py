@@ -116,6 +116,8 @@ def find_other_side(
     """
     Return the plan for the role that is assumed, or the reason why it cannot be changed here.
 
+    The result has neither if the trust is to be removed from a role that does not exist.
+
     Raises SidecarError if a flag is wrong, or if AWS cannot be called.
     """
     target = chain.grant.target

@@ -49,7 +49,7 @@ class Bucket:
     """
     The place of an issuer's documents in S3.
 
-    Raises ConfigurationError if `url` is not like s3://BUCKET or s3://BUCKET/PREFIX.
+    Raises ConfigurationError if `url` does not have the form s3://BUCKET or s3://BUCKET/PREFIX.
     """
 
     def __init__(self, aws: "Aws", url: str, setting: str) -> None:

@@ -149,7 +149,7 @@ def _key_problem(key: Any) -> str | None:
         return "it is not a JSON object"
     algorithm = key.get("alg")
     problems = {
-        "it lacks a kid, by which tokens name it": not isinstance(key.get("kid"), str) or not key["kid"],
+        "it lacks a kid, which tokens contain to name their key": not isinstance(key.get("kid"), str) or not key["kid"],
         f'its use is {key.get("use")!r}, and must be "sig"': key.get("use", "sig") != "sig",
         "it has key_ops, and STS rejects keys with key_ops": "key_ops" in key,
         f"its alg is {algorithm!r}, and {_USABLE}": algorithm is not None and algorithm not in ALGORITHMS,

@@ -100,7 +100,7 @@ def issuer_of_eks(cluster: Mapping[str, Any]) -> str:
     if cluster.get("connectorConfig"):
         raise SidecarError(
             f"The cluster {name} is only shown in EKS and hosted elsewhere",
-            fix="Set --issuer to its own issuer",
+            fix="Set --issuer to the issuer of that cluster",
         )
     issuer = cluster.get("identity", {}).get("oidc", {}).get("issuer")
     if not issuer:

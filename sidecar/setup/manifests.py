@@ -151,7 +151,11 @@ class _Stream:
         return chosen
 
     def check(self, chosen: list[_Found]) -> None:
-        """Raise ConfigurationError if a requested sidecar cannot be added, or if no Pod is found or selected."""
+        """
+        Raise ConfigurationError if a requested sidecar cannot be added, or --template-path leads to no Pod template.
+
+        If no Pod is selected, the reasons for it are errors too.
+        """
         if not chosen and not self._notes:
             self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]
         for path in self._options.template_paths:
@@ -207,7 +211,7 @@ class _Stream:
         ]
 
     def _record_unreadable(self, document: yaml_stream.Document, error: Exception) -> None:
-        """Record a document that cannot be read. If the document requests a sidecar, it is an error."""
+        """Record a document of which nothing can be read, as an error if the document requests a sidecar."""
         line = document.line + getattr(error, "line", 0)
         remark = "; a template is YAML only after `helm template`" if _TEMPLATE_MARK in document.text else ""
         message = f"{self._source}, line {line}: this cannot be read as YAML ({error}){remark}."
@@ -256,7 +260,7 @@ class _Stream:
             raise ConfigurationError(error.problem, fix=sentences(error.fix, flag, hint)) from error
 
     def _hint_at_other_namespace(self, name: str, namespace: str, owner: Document) -> str:
-        """Return a hint about a ServiceAccount with the same name and a role in another namespace."""
+        """Return a hint about a ServiceAccount with this name and a role in another namespace, or an empty text."""
         for service_account in self._service_accounts.values():
             if service_account.name == name and EKS_ROLE_ARN in service_account.annotations:
                 return _mismatch(service_account, namespace, title(owner))
@@ -291,7 +295,7 @@ def _advice(owner: Document, path: Path) -> str:
     if template is None:
         return (
             "where it is not known to have a Pod template. Put it into metadata.labels of a Pod template and name "
-            "that with --template-path, or remove it."
+            "the template with --template-path, or remove it."
         )
     steps = "".join("[]" if isinstance(step, int) else f".{step}" for step in template).removeprefix(".")
     return f"which is changed only if you name the Pod template: use --template-path {steps}."

@@ -244,7 +244,7 @@ def _item(items: Any, index: str | int) -> Any:
 
 
 def _at(value: Any, steps: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield each value that the steps lead to. A step with `[]` leads to each item of a list."""
+    """Yield the path and the value of each place that the steps lead to. `[]` leads to each item of a list."""
     if not steps:
         yield path, value
         return

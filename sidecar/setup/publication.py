@@ -63,7 +63,7 @@ def read_stored(content: bytes | None, place: str) -> Mapping[str, Any]:
 
 
 def same_document(stored: bytes, text: str) -> bool:
-    """Return whether both texts are the same JSON document. Other text is different from each document."""
+    """Return whether both texts are the same JSON document. Text that is not JSON differs from every document."""
     try:
         return bool(json.loads(stored) == json.loads(text))
     except (ValueError, RecursionError):

@@ -152,7 +152,8 @@ def with_trust(document: Document | None, wanted: ChainChange) -> dict[str, Any]
     """
     Return the trust policy of the second role after the change.
 
-    Raises ConfigurationError if a person edited our statement, or if no statement would remain.
+    Raises ConfigurationError if a person edited our statement and --overwrite-edits is not set, if a Deny has our Sid,
+    or if no statement would remain.
     """
     grant = granted(document, wanted)
     if document is None:

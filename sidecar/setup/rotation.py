@@ -76,7 +76,7 @@ class Observation:
 
 
 class Decision(NamedTuple):
-    """The next step, the keys that it concerns, and the time until which the command waits, if it waits."""
+    """The next step, the keys that it concerns, and the time until which the operator must wait, or None."""
 
     step: Step
     keys: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ TOKEN_SECONDS = 600
 """Lifetime of a sample's token. TokenRequest accepts no shorter one."""
 
 SAMPLES_PER_SERVER = 8
-"""Maximum number of connections for each API server. With three of them, one run in 300 misses one by chance."""
+"""Maximum number of connections for each API server. With three API servers, one run in 300 misses one by chance."""
 
 _STARTED = re.compile(rb"^process_start_time_seconds (\S+)$", re.MULTILINE)
 
@@ -89,7 +89,7 @@ def find_signers(open_cluster: OpenCluster) -> Signers:
     """
     Return a sample of each API server that new connections reach.
 
-    Raises KubernetesError if the cluster denies a request.
+    Raises SidecarError if the cluster denies a request, or a response is not usable.
     """
     found: dict[float, Sample] = {}
     for expected, sample in _samples(open_cluster):

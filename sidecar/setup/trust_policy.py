@@ -87,7 +87,8 @@ def with_grant(
     The conditions of our statement stay, except those that `grant` sets or removes. Every other statement keeps its
     position. An equal statement from another tool is sufficient.
 
-    Raises ConfigurationError if our statement was edited, if a Deny has our Sid, or if no statement would remain.
+    Raises ConfigurationError if our statement was edited and `overwrite_edits` is false, if a Deny has our Sid, or if
+    no statement would remain.
     """
     if document is None:
         return {"Version": VERSION, "Statement": [grant.statement()]}
@@ -145,7 +146,7 @@ def own_subjects(document: Mapping[str, Any], grant: TrustGrant) -> tuple[str, .
 
 
 def own_conditions(document: Mapping[str, Any], grant: TrustGrant) -> RequestConditions:
-    """Return the conditions of our statement for this issuer. Without such a statement, each is empty."""
+    """Return the conditions of our statement for this issuer. Without such a statement, all conditions are empty."""
     own = [statement for statement in statements_of(document) if is_own(statement, grant)]
     return read_conditions(own[0] if own else {})
 

@@ -81,7 +81,7 @@ STUBBED = (
     Part(("ast",), (PYTHON,), 0.28),
     # structlog checks for this type and rejects it.
     Part(("pickle",), ("structlog",), 0.25),
-    # attrs imports it only to detect PyPy.
+    # attrs imports `platform` only to detect PyPy.
     Part(("platform",), ("attrs",), 0.11),
     # `run` uses the asynchronous half of httpcore.
     Part(("httpcore._sync", "httpcore._sync.connection_pool", "httpcore._sync.interfaces"), ("httpcore",), 0.15),

@@ -254,9 +254,10 @@ def _malformed(message: str) -> ExchangeError:
 
 def _date(header: str | None) -> datetime | None:
     """
-    Parse a Date header in the form that servers must send (RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`).
+    Return the time in a Date header, or None if the header is missing or does not have the form of RFC 9110, 5.6.7.
 
-    `email.utils` could parse it too, but it imports ten modules.
+    Servers must send this form: `Sun, 06 Nov 1994 08:49:37 GMT`. `email.utils` could parse it too, but that module
+    imports ten others.
     """
     found = _IMF_FIXDATE.fullmatch(header or "")
     if found is None:

@@ -132,7 +132,11 @@ def partition_of(region: str) -> str:
 
 
 def partition_warning(role_arn: str, region: str) -> Explanation | None:
-    """Return a warning if the role is in another partition than `region`. STS knows only roles of its own partition."""
+    """
+    Return a warning if the role is in another partition than `region`, else None.
+
+    STS knows only roles of its own partition.
+    """
     partition = _partition(region)
     of_role = role_arn.split(":")[1] if role_arn.startswith("arn:") else ""
     if partition is None or not of_role or of_role == partition.name:

@@ -96,7 +96,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "ExpiredTokenException": "The token file was not renewed in time: it must be in a projected volume, and not "
         "mounted by subPath. The kubelet does not renew the token of a Pod that terminates.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "
-        "public; `irsa-sidecar token --verify` tries them.",
+        "public; `irsa-sidecar token --verify` fetches them.",
         "IDPRejectedClaim": "The identity provider reports that the token was rejected or revoked: get a new token.",
         "InvalidIdentityToken": "STS could not validate the token: `irsa-sidecar token --verify` checks it against "
         "its issuer's published keys.",
@@ -124,16 +124,16 @@ class _Refinement(NamedTuple):
 
 
 _DENYING_POLICIES: Mapping[str, str] = {
-    "service control policy": "A service control policy (SCP) of the AWS organization denies this, not the role: its "
-    "administrators can allow it. The trust policy need not change.",
-    "resource control policy": "A resource control policy (RCP) of the AWS organization denies this, not the role's "
-    "trust policy. Its administrators can allow the token's issuer or this network.",
-    "permissions boundary": "A permissions boundary denies this, not the trust policy: let the boundary allow the "
+    "service control policy": "A service control policy (SCP) of the AWS organization denies the call, not the role: "
+    "the organization's administrators can allow it. The trust policy need not change.",
+    "resource control policy": "A resource control policy (RCP) of the AWS organization denies the call, not the "
+    "role's trust policy. The organization's administrators can allow the token's issuer or this network.",
+    "permissions boundary": "A permissions boundary denies the call, not the trust policy: let the boundary allow the "
     "action that the message names.",
-    "VPC endpoint policy": "The policy of the VPC endpoint for STS denies this, not the role: let the endpoint's "
+    "VPC endpoint policy": "The policy of the VPC endpoint for STS denies the call, not the role: let the endpoint's "
     "policy allow the action, this role and its callers.",
-    "session policy": "A session policy denies this, not the trust policy: let the session policy of the step before "
-    "allow the action that the message names.",
+    "session policy": "A session policy denies the call, not the trust policy: let the session policy of the step "
+    "before allow the action that the message names.",
 }
 """
 The hint for each kind of policy that can deny access, by AWS's name for it.
@@ -155,7 +155,7 @@ _OF_WEB_IDENTITY = (
         "InvalidIdentityToken",
         "retrieve verification key",
         NextStep.RETRY,
-        "STS could not fetch the issuer's keys. This is often temporary; if it persists, they are not public.",
+        "STS could not fetch the issuer's keys. This is often temporary; if it persists, the keys are not public.",
     ),
     _Refinement(
         "InvalidIdentityToken",

@@ -2,7 +2,7 @@
 Compute when new credentials expire on this machine's clocks, even if those clocks are wrong.
 
 STS reports the expiration by its own clock, and the time on that clock in the `Date` of the same response. The
-difference of the two is the true lifetime, while our wall clock may be wrong by hours. Rule: credentials never expire
+difference of these times is the true lifetime, but our wall clock may be wrong by hours. Rule: credentials never expire
 later here than STS says, and never later than the requested duration. This is true even if our clock is wrong or a
 proxy replaces `Date`.
 """

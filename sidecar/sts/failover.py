@@ -37,7 +37,7 @@ class Failover(NamedTuple):
     The state of the failover among `endpoints` endpoints. Each outcome of an attempt creates a new state.
 
     `active` is the number of the endpoint that receives requests, and `outages` counts its consecutive outages. From
-    the monotonic time `failback_at` on, the primary is tried again; None while the primary is active.
+    the monotonic time `failback_at` on, the primary is tried again. It is None while the primary is active.
     """
 
     endpoints: int

@@ -49,7 +49,7 @@ class StsRegions:
         """
         Exchange `token` for credentials of the role.
 
-        Raises the ExchangeError of the active region.
+        Raises ExchangeError if the active region returns no credentials.
         """
         endpoint = self._failover.endpoint_at(self._monotonic())
         if endpoint != self._failover.active:

@@ -210,7 +210,11 @@ def _credentials(body: bytes, operation: Operation, role_arn: str) -> Credential
 
 
 def _whole_number(texts: Mapping[_Path, str], path: _Path) -> int | None:
-    """Return a number that STS reports with the credentials; None for invalid text, because nothing depends on it."""
+    """
+    Return a number that STS reports with the credentials, or None if the text is missing or invalid.
+
+    An invalid text is not an error, because nothing depends on the number.
+    """
     text = texts.get(path, "").strip()
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -291,7 +295,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def _seconds(header: str | None, units_per_second: float) -> float | None:
-    """Return a header's number in seconds. A date is ignored, because STS never sends one."""
+    """Return a header's number in seconds, or None. A date leads to None too, because STS never sends one."""
     text = (header or "").strip()
     return int(text) / units_per_second if re.fullmatch(r"[0-9]{1,9}", text) else None
 

@@ -13,7 +13,7 @@ from sidecar.webhook.review import Outcome
 REVIEW_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 Lookup = Literal["cached", "fetched", "failed", "rejected"]
-"""The outcome of a search for a Pod's ServiceAccount. It is rejected if too many reviews wait for the API server."""
+"""The outcome of a search for a Pod's ServiceAccount. It is "rejected" if too many reviews wait for the API server."""
 
 Sent = Literal["sent", "failed", "dropped"]
 """The outcome of an attempt to send an Event."""

@@ -88,7 +88,7 @@ class Review(NamedTuple):
 
     @property
     def containers(self) -> int:
-        """Return the number of the Pod's containers. The work for a Pod is proportional to it."""
+        """Return the number of the Pod's containers. The work for a Pod is proportional to this number."""
         spec = (self.pod or {}).get("spec") or {}
         lists = (spec.get("containers"), spec.get("initContainers"))
         return sum(len(each) for each in lists if isinstance(each, list))

@@ -64,13 +64,13 @@ A container takes 0.05 ms, and 500 of them fit into 2,000 values. The reviews of
 """
 
 MAX_LARGE_WAITING = 6
-"""Limit for waiting large reviews. They and the parsed one, of 4 MiB each, leave 4 MiB for the bodies of others."""
+"""Limit for large reviews that wait. With the one being parsed, of 4 MiB each, they leave 4 MiB for other bodies."""
 
 MAX_LONG_WAITING, MAX_LONG_WAITING_OF_ONE = 32, 12
 """
 Limits for waiting reviews that take long, for all namespaces and for one.
 
-One takes at most 0.25 s, and usually a few ms.
+One such review takes at most 0.25 s, and usually a few ms.
 """
 
 RESPOND_SECONDS = 30.0
@@ -339,7 +339,7 @@ def _is_quick(body: bytes) -> bool:
 
 
 def _takes_turn(review: Review, body: bytes) -> bool:
-    """Return whether only one such review may be decided on at a time. There is only one large review anyway."""
+    """Return whether the review must wait for a turn. Large reviews usually need none, because they run one by one."""
     if len(body) > LARGE_BYTES:
         return review.lists_roles
     return review.lists_roles or review.containers > LONG_CONTAINERS or parts_in(body) > LONG_PARTS

@@ -77,7 +77,7 @@ class Turns:
 
     def _make_room(self, namespace: str) -> None:
         """
-        Make sure that the queue has a free place. If the queue is full, remove a place of the namespace with most.
+        Make sure that the queue has a free place. If the queue is full, remove a place of the namespace with the most.
 
         Raises FullError if that is not possible.
         """

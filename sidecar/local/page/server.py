@@ -114,7 +114,7 @@ class PageServer:
         return _only(request, "GET", "HEAD") or self._files.get(path, NO_PAGE)
 
     async def _press(self, path: str) -> Response:
-        """Start or end the control in `controls/NAME/start` or `controls/NAME/end`."""
+        """Start or end the control in `controls/NAME/start` or `controls/NAME/end`, and return the response."""
         _, name, action = [*path.split("/"), "", ""][:3]
         control = CONTROLS.get(name)
         if control is None or action not in {"start", "end"} or path.count("/") != 2:

@@ -34,7 +34,7 @@ class OpenPage:
     """
     A running page.
 
-    `daemon` returns the present state of the daemon. It is replaced when the daemon runs.
+    `daemon` is a function that returns the current state of the daemon. The command replaces it when the daemon runs.
     """
 
     def __init__(self, services: LocalServices, panel: ControlPanel, address: Address) -> None:
@@ -91,7 +91,7 @@ async def serve_page(
 
 
 def _token(raw: str) -> Mapping[str, Any]:
-    """Return the header and the claims of the token without its signature, so that nobody can use them."""
+    """Return the header and the claims of the token without its signature, so that nobody can use the token."""
     parts = jwt.decode_complete(raw, options={"verify_signature": False})
     return {
         "header": shown_claims(parts["header"]),

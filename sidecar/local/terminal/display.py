@@ -21,7 +21,7 @@ DEFAULT_WIDTH = 80
 """The width of a stream that is not a terminal, in columns."""
 
 CHUNK_BYTES = 512
-"""The most bytes of one write. A pipe that polls as writable accepts 4,096 bytes at once (pipe(7))."""
+"""Maximum number of bytes in one write. A pipe that polls as writable accepts 4,096 bytes at once (pipe(7))."""
 
 PATIENCE_SECONDS = 1.0
 """The longest wait for a stopped terminal before the command starts, and after it has ended."""
@@ -99,7 +99,7 @@ class Display:
         return b"" if event.fields.get("level") in self._hidden else _encoded(event_lines(event, self._style()))
 
     def _style(self) -> Style:
-        """Return the present abilities of the terminal. Its width can change at any time."""
+        """Return the current abilities of the terminal. The terminal's width can change at any time."""
         is_terminal = os.isatty(self._fd)
         return Style(
             width=_width(self._fd),

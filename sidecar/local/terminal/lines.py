@@ -28,7 +28,7 @@ CLAUSE = "\n"
 """The separator of the clauses of a text. Texts from outside cannot contain it, because they are escaped."""
 
 MAX_KEY_ID_CHARACTERS = 12
-"""The most characters of a key id. The whole id has 43."""
+"""Maximum number of characters that are shown of a key id. The whole id has 43."""
 
 NARROW_COLUMNS = 60
 """The width below which the text of an event begins on a line of its own."""

@@ -137,7 +137,7 @@ def _fetch(context: str | None) -> Documents:
 
 def _check(documents: Documents, ca_file: Path | None) -> int:
     """
-    Return 1 if the keys differ, otherwise 0.
+    Print how the published keys differ from the cluster's keys. Return 1 if they differ, otherwise 0.
 
     Raises SidecarError if STS cannot use the published documents.
     """
@@ -157,7 +157,7 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
 
 
 def _write(directory: Path, file: File, args: argparse.Namespace) -> Path | None:
-    """Write the file if it is missing or different. Returns the path of a file that changed, or would change."""
+    """Write the file if it is missing or different. Return its path if it changed or would change, else None."""
     path = directory / file.path
     try:
         if path.exists() and path.read_text() == file.content:

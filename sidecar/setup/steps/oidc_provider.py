@@ -146,7 +146,7 @@ def check_audiences(audiences: tuple[str, ...]) -> None:
         if audience.startswith("sts.") and audience != DEFAULT_AUDIENCE:
             warn(
                 f"--audience is {audience}: the tokens of EKS have {DEFAULT_AUDIENCE} in every region and partition, "
-                "because it is not an address. Keep yours only if your Pods' tokens have it."
+                "because an audience is not an address. Keep yours only if your Pods' tokens have it."
             )
 
 

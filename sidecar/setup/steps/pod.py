@@ -147,7 +147,7 @@ def read_options(args: argparse.Namespace) -> Options:
     if args.namespace is not None and not re.fullmatch(NAMESPACE, namespace):
         raise ConfigurationError(
             f"--namespace is {namespace[:100]!r}: it is not a namespace's name",
-            fix="Use the same namespace as in kubectl",
+            fix="Use a name that `kubectl get namespaces` shows",
             setting="--namespace",
         )
     return Options(namespace, tuple(template_path("--template-path", path) for path in args.template_path))

@@ -149,7 +149,7 @@ def _read_current(args: argparse.Namespace, aws: "Aws", wanted: WantedRole) -> I
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
-    """Return the commands that annotate each service account with the role."""
+    """Return the commands that annotate each service account with the role, or none for a removal."""
     if wanted.change is Change.REMOVE or wanted.grant is None or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
@@ -164,7 +164,11 @@ def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
 
 
 def check_provider(aws: "Aws", grant: TrustGrant) -> None:
-    """Warn if nobody can assume the role because of the account's provider, or if the provider cannot be read."""
+    """
+    Warn if nobody can assume the role because of the account's provider, or if the provider must not be read.
+
+    Raises AwsError if the provider cannot be read for another reason.
+    """
     try:
         provider = read_provider(aws, grant.provider_arn, grant.issuer)
     except AwsError as exc:
@@ -179,8 +183,8 @@ def check_provider(aws: "Aws", grant: TrustGrant) -> None:
         )
     elif grant.audience not in provider.audiences:
         warn(
-            f"{provider.title} accepts the audiences {', '.join(provider.audiences) or 'none'}: add the role's with "
-            f"`irsa-sidecar setup oidc-provider --audience {grant.audience}`."
+            f"{provider.title} accepts the audiences {', '.join(provider.audiences) or 'none'}: add the role's "
+            f"audience with `irsa-sidecar setup oidc-provider --audience {grant.audience}`."
         )
 
 

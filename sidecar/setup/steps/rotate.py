@@ -7,7 +7,7 @@ makes the next step, unless it would break running Pods. You can stop and contin
 
 You change the API server's flags yourself, and the command shows when. It publishes the keys in the S3 bucket of the
 issuer's URL, and keeps a record of the signing keys there. The exit status is 0 if nothing remains or a step was made,
-and 3 if you have to wait or to change the API server.
+3 if you have to wait or to change the API server, and 1 if STS rejects the tokens of a current key.
 """
 
 import argparse
@@ -169,7 +169,7 @@ def _observe(bucket: Bucket, signers: Signers, args: argparse.Namespace) -> _Sta
 
 
 def _served(documents: Documents, ca_file: Path | None) -> frozenset[str]:
-    """Return the IDs of the cluster's keys that the issuer's URL serves."""
+    """Return the IDs of the keys at the issuer's URL, without those that differ from the cluster's key of that ID."""
     try:
         published = keys_by_id(trio.run(fetch_issuer, documents.issuer, ca_file).keys)
     except SidecarError as exc:
@@ -215,7 +215,7 @@ def _as_document(decision: Decision) -> dict[str, Any]:
 
 
 def _key_state(seen: Observation, history: History, kid: str, limits: Limits) -> str:
-    """Return a phrase about one key: whether it signs, and whether it is published."""
+    """Return a phrase about one key: whether it signs, whether it is published, and when its last token expires."""
     public = "published" if kid in seen.stored else "not published"
     if kid in seen.signing:
         return f"signs, {public}"
