@@ -88,6 +88,6 @@ def packed(host: str) -> bytes | None:
 
 
 def is_address(host: str) -> bool:
-    """Return whether a URL's host is an IP literal. A URL has IPv6 in brackets."""
+    """Return whether a URL's host is an IP literal. In a URL, an IPv6 address is in brackets."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     return packed(bare) is not None and (":" in bare) is (bare != host)

@@ -30,7 +30,7 @@ class Authorities:
         """
 
     async def refresh(self) -> None:
-        """Check for a change. Public authorities are part of the program, so they never change in a process."""
+        """Load changed authorities. Public authorities never change in a process, so this method does nothing."""
 
 
 def trust_in(ca_bundle: str | None) -> ssl.SSLContext:

@@ -29,7 +29,7 @@ _LOST = _IN_MOVE_SELF | _IN_IGNORED
 """The events that end a watch: the directory was moved, deleted or unmounted."""
 
 _READ_BYTES = 4096
-"""Size of one read. An event has 16 bytes and a name of at most 255 bytes (inotify(7)), so a read holds several."""
+"""Size of one read. An event has 16 bytes and a name of at most 255 bytes (inotify(7)), so a read can hold several."""
 
 SETTLE_SECONDS = 0.05
 """Delay after the first event. One rotation causes several events, and the delay combines them into one call."""

@@ -17,7 +17,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 SECRET_MODE = 0o640
-"""Mode of a secret's file: the sidecar's user writes and the Pod's group (fsGroup) reads, whatever the umask."""
+"""Mode of a secret's file: the sidecar's user can write and the Pod's group (fsGroup) can read, whatever the umask."""
 
 
 def read_regular_file(path: str, limit: int) -> bytes | None:

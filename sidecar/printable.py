@@ -49,7 +49,7 @@ def printable_lines(text: str, *, indent: str = "  ", max_length: int | None = N
 
 
 def printable_json(document: str) -> str:
-    r"""Escape each character in a document of json.dumps that `printable` escapes, as `\u009b`. Line feeds stay."""
+    r"""Escape each character of a JSON document that `printable` escapes, in the form `\u009b`. Line feeds stay."""
     return _SUSPECTS_IN_JSON.sub(lambda match: _shown_in_json(match[0]), document)
 
 

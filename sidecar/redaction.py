@@ -2,7 +2,7 @@
 Remove passwords in URLs, and signed tokens, from a text. Pure.
 
 Rule: every text that people see, in a message, a log or a report, passes through `without_secrets`. Settings such as
-AWS_ENDPOINT_URL and HTTPS_PROXY hold passwords, and other programs quote them in their errors. A person can give a
+AWS_ENDPOINT_URL and HTTPS_PROXY hold passwords, and other programs quote them in their errors. A person can enter a
 token where a path or a name is expected.
 """
 
@@ -15,10 +15,10 @@ with an encoded or full-width @. An @ in a path is rare. It causes the host to b
 """
 
 _TOKEN_STARTS = ("eyJ", "eyA", "ewo")
-"""The beginning of each JWT: base64url of `{` and the character after it, a quote or white space."""
+"""The possible beginnings of a JWT: base64url of `{` and the character after it, a quote or white space."""
 
 _TOKEN = rf"(?<![\w-])(?:{'|'.join(_TOKEN_STARTS)})[\w-]{{8,}}\.[\w.-]*"
-"""A pattern for a JWT, or for its beginning up to the first full stop or further."""
+"""A pattern for a JWT, also if its end is missing after the first full stop."""
 
 HIDDEN = "***"
 """The text that replaces a password or a token."""

@@ -40,7 +40,7 @@ LONGEST = "max"
 """The value for the longest duration that the role allows (refresh/max_duration.py)."""
 
 MAX_POLICY_CHARACTERS = 2048
-"""Limit for the session policy and the policy ARNs together, in plain text."""
+"""Limit for the session policy and the policy ARNs together, in characters of plain text."""
 
 MAX_POLICY_ARNS = 10
 """Maximum number of policy ARNs of one session."""
@@ -78,9 +78,11 @@ class Role(NamedTuple):
     The settings of one role: which credentials to request, and which clients may get them.
 
     `session_name` is a name or a template (session_name.py). `policy` is JSON. `containers` are the containers to which
-    injection assigns the role (sidecar/injection). Some fields may be None. `session_name` then comes from the token's
-    claims, and `duration_seconds` is the longest duration that the role allows. `allow_uids` then means every user of
-    the Pod. `containers` then means all containers that no other role names.
+    injection assigns the role (sidecar/injection).
+
+    If `session_name` is None, the name comes from the token's claims. If `duration_seconds` is None, the daemon
+    requests the longest duration that the role allows. If `allow_uids` is None, every user of the Pod is allowed. If
+    `containers` is None, the role is for all containers that no other role names.
     """
 
     name: str

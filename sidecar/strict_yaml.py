@@ -193,7 +193,11 @@ class _Loader(yaml.SafeLoader):
                 seen |= forms
 
     def _constructed(self, key: yaml.ScalarNode) -> Any:
-        """Return the value that `load` makes of the key. `1` and `0x1` are one key of a mapping, as are true and on."""
+        """
+        Return the value of the key in the result of `load`, or the key's text for `compose`.
+
+        In the result of `load`, `1` and `0x1` are the same key, and so are `true` and `on`.
+        """
         if self._max_parts is None or key.tag in {MERGE_TAG, _VALUE_TAG}:
             return key.value
         return self.construct_object(key)

@@ -137,12 +137,12 @@ def warning_from_claims(token: Token, now: float) -> str | None:
 
 
 def expired_at_start_warning(token: Token, now: float) -> str | None:
-    """Return a warning if the token had expired when the daemon first read it. `now` is Unix seconds."""
+    """Return a warning if the token had expired when the daemon first read it, else None. `now` is Unix seconds."""
     if token.expires_at is None or now < token.expires_at:
         return None
     return (
-        f"the token expired at {instant_text(token.expires_at)}, before the daemon started, and STS rejects it soon or "
-        "already. Check what renews the file: the kubelet, or the job that wrote it"
+        f"the token expired at {instant_text(token.expires_at)}, before the daemon started. STS rejects an expired "
+        "token. Check the program that renews the file: the kubelet, or the job that wrote it"
     )
 
 

@@ -31,7 +31,7 @@ _TEXTS = {
         "Write the token as ASCII, for example with Set-Content -Encoding ascii",
     ),
     "quoted": ("the token is in quotes", "Write the token without quotes, as jq -r does"),
-    "json": ("it is JSON without a token", "Check the program that wrote it, such as a request that failed"),
+    "json": ("it is JSON without a token", "Check the program that wrote the file: its request may have failed"),
     "json_error": ("it is an error message in JSON", "Find out why the request for the token failed"),
     "null": ("it is a word for an empty value, such as null", "Check whether the member that jq reads exists"),
     "html": (
@@ -60,7 +60,7 @@ _TEXTS = {
     ),
     "opaque": (
         "it is not a JWT but an opaque token, such as an access token or a job token",
-        "Request the ID token of the issuer, which begins with eyJ",
+        "Request an ID token from the issuer. An ID token begins with eyJ",
     ),
     "text": ("it is text without a token, such as an error message", "Check the program that wrote it"),
 }
@@ -139,7 +139,7 @@ def _json(text: str) -> Mistake | None:
 
 
 def _member_texts(path: tuple[str | int, ...]) -> tuple[str, str]:
-    """Return problem and fix with the member's path in jq's syntax. A path with unusual characters is omitted."""
+    """Return the problem and the fix, with the member's path in jq's syntax unless it has unusual characters."""
     if path and all(isinstance(step, int) or _MEMBER.fullmatch(step) for step in path):
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         jq = name if name.startswith(".") else f".{name}"

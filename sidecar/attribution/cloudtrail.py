@@ -22,8 +22,8 @@ class Obtained(NamedTuple):
     """
     A record of new credentials.
 
-    `subject` is the subject of the token, such as `system:serviceaccount:NAMESPACE:NAME`. It is empty for a step of a
-    chain, whose caller is in `caller_key_id`.
+    `subject` is the subject of the token, such as `system:serviceaccount:NAMESPACE:NAME`. `subject` is empty for a step
+    of a chain, whose caller is in `caller_key_id`. Times are in Unix seconds, and `at` is 0 if it is not known.
     """
 
     at: float

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 OBTAINED = frozenset({"credentials_refreshed", "credentials_restored"})
-"""Events that show that a sidecar has these credentials."""
+"""Events that show that a sidecar has the credentials of the logged access key."""
 
 SERVED = "credentials_served"
 """Event that shows that a client got credentials from the sidecar."""
@@ -50,7 +50,8 @@ class LogRecord(NamedTuple):
     """
     A log line about credentials. `pod` is None if neither the line nor the path names the Pod.
 
-    `responses` is the number of responses that the line stands for (sidecar/serving/audit.py).
+    `at` and `expires_at` are in Unix seconds, and `at` is 0 if it is not known. `responses` is the number of responses
+    that the line stands for (sidecar/serving/audit.py).
     """
 
     event: str
@@ -124,7 +125,11 @@ def _inner(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _pod_of(document: Mapping[str, Any]) -> PodName | None:
-    """Return the Pod in a collector's metadata: `kubernetes` of Fluent Bit and Vector, or plain labels of Loki."""
+    """
+    Return the Pod in a collector's metadata, or None.
+
+    The metadata is under `kubernetes` in Fluent Bit and Vector. Loki has plain labels.
+    """
     for place in (document.get("kubernetes"), document.get("labels"), document):
         if isinstance(place, dict):
             name = place.get("pod_name") or place.get("pod")

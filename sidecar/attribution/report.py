@@ -58,7 +58,7 @@ def _lines(session: Session) -> Iterator[str]:
     yield f"  Pod              {_pod(session)}"
     if session.other_pods:
         others = ", ".join(map(str, session.other_pods))
-        yield f"  WARNING          the logs of other Pods have this key too, and one of them may be false: {others}"
+        yield f"  WARNING          the logs of other Pods contain this key too, so a log may be false: {others}"
     if session.service_account:
         yield f"  ServiceAccount   {session.service_account}, signed by {session.provider or 'its cluster'}"
     yield f"  role             {session.role_arn or 'not known'}"

@@ -43,7 +43,11 @@ class Session(NamedTuple):
 
     @property
     def foreign_uses(self) -> tuple[Used, ...]:
-        """The calls from other IP addresses than that of the exchange, if known. Calls by AWS services do not count."""
+        """
+        The calls from an IP address that differs from the address of the exchange, except calls by AWS services.
+
+        The result is empty if the address of the exchange is not known.
+        """
         if not self.source_ip:
             return ()
         return tuple(use for use in self.uses if use.source_ip not in {self.source_ip, ""} and not _is_service(use))
@@ -58,7 +62,7 @@ def find_sessions(target: Target, logs: Iterable[LogRecord], trail: Iterable[Rec
     """
     Return the sessions that match the target, the oldest first.
 
-    If a session was obtained by a chain, the session before it is in the result too.
+    If a session comes from a chain, the result also contains the session that assumed its role.
     """
     own_logs, own_trail = _by_key(logs), _by_key(trail)
     by_key = {key: _session(key, own_logs.get(key, []), own_trail.get(key, [])) for key in {**own_logs, **own_trail}}
@@ -95,7 +99,7 @@ def _session(key: str, own: Sequence[LogRecord], trail: Sequence[Record]) -> Ses
 
 
 def _from_uses(uses: Sequence[Used]) -> tuple[str, str]:
-    """Return the role's ARN and the session name from …:assumed-role/ROLE/SESSION, or empty texts without a call."""
+    """Return the role's ARN and the session name from …:assumed-role/ROLE/SESSION. Without a call, both are empty."""
     if not uses:
         return "", ""
     prefix, _, rest = uses[0].session_arn.partition(":assumed-role/")
@@ -130,7 +134,11 @@ def _with_pod(session: Session, logged: Sequence[PodName]) -> Session:
 
 
 def _distinct(pods: Sequence[PodName]) -> list[PodName]:
-    """Return each Pod once. A Pod without a namespace is omitted if another Pod has the same name and a namespace."""
+    """
+    Return each Pod once, Pods with a namespace first.
+
+    A Pod without a namespace is omitted if another Pod has the same name and a namespace.
+    """
     complete = list(dict.fromkeys(pod for pod in pods if pod.namespace))
     names = {pod.name for pod in complete}
     return complete + list(dict.fromkeys(pod for pod in pods if not pod.namespace and pod.name not in names))

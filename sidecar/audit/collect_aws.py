@@ -75,7 +75,7 @@ async def read_account(aws: "Aws", cluster: Cluster, progress: Progress) -> Acco
 
 
 class _Reader:
-    """The calls of one audit to one account, and the problems that they met."""
+    """The calls of one audit to one account, and the problems that occurred."""
 
     def __init__(self, aws: "Aws", progress: Progress) -> None:
         self._aws = aws
@@ -169,7 +169,7 @@ class _Reader:
         return [instance for group in found for instance in group or ()]
 
     def _instances(self, ids: list[str]) -> list[Instance]:
-        # The call uses a filter, because with InstanceIds it fails if one instance has just been terminated.
+        # The call uses a filter, because a call with InstanceIds fails if one instance has just been terminated.
         filters = [{"Name": "instance-id", "Values": ids}]
         reservations = self._aws.call("ec2", "DescribeInstances", Filters=filters)["Reservations"]
         return [aws_kept.instance(each) for reservation in reservations for each in reservation["Instances"]]

@@ -16,7 +16,7 @@ class Severity(Enum):
     """The severity of a finding. The names are those of SARIF 2.1.0, section 3.27.10."""
 
     ERROR = "error"
-    """An application has no credentials, or will have none after its next restart. Or the audit lacks a source."""
+    """An application has no credentials or will lose them at a restart, or the audit read no cluster or account."""
     WARNING = "warning"
     """Somebody can obtain credentials that are not meant for them, or a part of the audit is missing."""
     NOTE = "note"

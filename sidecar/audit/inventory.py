@@ -33,7 +33,7 @@ SERVICE_ACCOUNTS, PODS = "Kubernetes ServiceAccounts", "Kubernetes Pods"
 NETWORK_POLICIES, NODES, ISSUER = "Kubernetes NetworkPolicies", "Kubernetes Nodes", "cluster issuer"
 ROLES, PROVIDERS, CALLER = "IAM roles", "IAM OIDC providers", "AWS account"
 ASSOCIATIONS, INSTANCES = "EKS Pod Identity associations", "EC2 instances"
-"""Names of the parts of an inventory. `Problem.part` is one of them, or a text that contains one."""
+"""Names of the parts of an inventory. `Problem.part` is such a name, or a detail such as `details of IAM roles`."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -147,7 +147,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     The objects of one cluster.
 
     `name` is the name of the EKS cluster, or empty. `issuer_thumbprint` is the thumbprint that the OIDC provider needs,
-    or empty if a public authority issued the certificate of the issuer's server, or if nobody checked the certificate.
+    or empty if a public authority issued the certificate of the issuer's server, or if the audit did not check it.
     """
 
     version: int = VERSION
@@ -203,7 +203,7 @@ class OidcProvider(msgspec.Struct, frozen=True):
 
 
 class Association(msgspec.Struct, frozen=True):
-    """An EKS Pod Identity association. `role_arn` is empty if it could not be read."""
+    """An EKS Pod Identity association. `role_arn` is empty if the details could not be read."""
 
     namespace: str
     service_account: str

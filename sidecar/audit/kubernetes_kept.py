@@ -1,8 +1,8 @@
 """
 Reduce the API server's documents to the inventory. Pure.
 
-Rule: the result of each function has a bounded size, because names and values in documents are other people's text. A
-document that is not in the API's form raises KeyError, TypeError, AttributeError or ValueError.
+Rule: names and values that the API server does not check are shortened, because tenants choose them. A document that is
+not in the API's form raises KeyError, TypeError, AttributeError or ValueError.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,13 +25,13 @@ from sidecar.injection.names import ANNOTATIONS, EKS_PREFIX, PREFIX
 from sidecar.kubernetes.document import Document
 
 MAX_VALUE_CHARACTERS = 2048
-"""Longest value of an annotation or a variable that is kept. A role ARN has at most 600 characters."""
+"""Maximum length of a kept value. A longer value is cut. The ARN of a role has at most 600 characters."""
 
 MAX_NAME_CHARACTERS = 253
-"""Longest name that is kept. The API server checks the names of objects, but not those of owners and variables."""
+"""Maximum length of a kept name. The API server checks the names of objects, but not those of owners and variables."""
 
 MAX_ANNOTATIONS = 256
-"""Number of annotations of one object that are kept."""
+"""Maximum number of annotations of one object that are kept."""
 
 METADATA_ADDRESSES = ("169.254.169.254", "fd00:ec2::254")
 """Addresses of the instance metadata service (EC2 User Guide, Access instance metadata)."""

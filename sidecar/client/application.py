@@ -127,7 +127,7 @@ async def with_daemon(
                     failure = error
                 else:
                     status = await body(offer)
-                nursery.cancel_scope.cancel()  # the application has ended, and nobody else waits for a response
+                nursery.cancel_scope.cancel()  # the application has ended or will not start
     if failure is not None:
         raise failure
     return status

@@ -1,4 +1,4 @@
-"""Exchange the token once, for a command that found no daemon."""
+"""Exchange the token once, for a command that uses no daemon."""
 
 from collections.abc import Mapping
 

@@ -52,7 +52,7 @@ def _failure(command: str) -> Iterator[str]:
         yield f"export {name}={shlex.quote(value)}"
     text = (
         f"{command} failed. Its error messages show the reason. This shell has no AWS credentials now, so that no "
-        "command uses your own by mistake. Start a new shell to get them back."
+        "command uses your own credentials by mistake. To use your own credentials, start a new shell."
     )
     yield f"printf '%s\\n' {shlex.quote(text)} >&2"
     yield "false"

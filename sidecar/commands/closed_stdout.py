@@ -9,5 +9,5 @@ class ClosedStdout(io.TextIOBase):
     """A stdout that fails on each write. Python itself would silently discard the output."""
 
     def write(self, _text: str) -> int:
-        """Raise OSError."""
+        """Raise OSError for any text."""
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -53,7 +53,7 @@ SECRET_FILE = f"{PREFIX}AUTHORIZATION_TOKEN_FILE"
 CLIENT_SECRET_FILE, CLIENT_SECRET = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
 Credentials = Mapping[str, str]
-"""The credentials in a response, by the daemon's names: AccessKeyId, SecretAccessKey, Token, Expiration and so on."""
+"""The credentials in a response, with the daemon's names: AccessKeyId, SecretAccessKey, Token, Expiration and more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     deadline_at = time.monotonic() + TOTAL_SECONDS
     if args.no_daemon and args.role is not None:
         raise ConfigurationError(
-            "--role is a name that only the daemon knows",
+            f"--role is {args.role!r}, a name that only the daemon knows",
             fix="Remove either --no-daemon or --role",
             setting="--role",
         )
@@ -196,7 +196,7 @@ def _read_secret(setting: str, path: str) -> str:
     except OSError as exc:
         raise ConfigurationError(
             f"{setting} is {path}, which cannot be read ({exc.strerror or exc})",
-            fix=f"Let uid {os.geteuid()} read it, or unset it if the daemon requires no secret",
+            fix=f"Let uid {os.geteuid()} read the file, or unset {setting} if the daemon requires no secret",
             setting=setting,
         ) from exc
     return (content or b"").strip().decode("latin-1")
@@ -253,7 +253,7 @@ def _checked(body: Mapping[str, Any], daemon: _Daemon, role_arn: str | None) -> 
     if role_arn and daemon.role_name is None and body["RoleArn"] != role_arn:
         raise ConfigurationError(
             f"AWS_ROLE_ARN is {role_arn}, and {daemon} serves {body['RoleArn']}",
-            fix="Choose one with --role NAME or --no-daemon, or unset AWS_ROLE_ARN",
+            fix="Choose a role with --role NAME or --no-daemon, or unset AWS_ROLE_ARN",
             setting="AWS_ROLE_ARN",
         )
     return body
@@ -296,7 +296,8 @@ def _fetch_from_sts(environ: Mapping[str, str], seconds: float) -> Credentials:
                 "AccountId": credentials.account_id,
             }
         raise SidecarError(
-            f"no credentials within {TOTAL_SECONDS:.0f} s", fix="Run `irsa-sidecar doctor` to check the path to STS"
+            f"no credentials within {TOTAL_SECONDS:.0f} s",
+            fix="Run `irsa-sidecar doctor` to check the network path to STS",
         )
 
     return trio.run(once)

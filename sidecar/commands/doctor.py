@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
         examine = partial(from_pod.examine, os.environ, args.pod, args.context, execs=args.exec)
     elif args.context or args.exec:
         raise ConfigurationError(
-            "--context and --exec are for a Pod", fix="Name it with --pod [NAMESPACE/]NAME", setting="--context"
+            "--context and --exec are for a Pod", fix="Name the Pod with --pod [NAMESPACE/]NAME", setting="--context"
         )
     found = trio.run(examine)
     if args.json:

@@ -105,10 +105,10 @@ class FlagParser(ArgumentParser):
 
     def _get_values(self, action: Action, arg_strings: list[str]) -> Any:
         """
-        Return the value. Before Python 3.13, argparse drops the value of `--flag=--`, and returns an empty list.
+        Return the value. Reject `--flag=--`, because argparse before Python 3.13 drops this value.
 
-        Raises ConfigurationError for an empty value. It comes from a variable of the shell that is not set, such as
-        `--pod "$POD"`. If the flag was ignored, the command would use another Pod or cluster.
+        Raises ConfigurationError for an empty value. It usually comes from a variable of the shell that is not set, such
+        as `--pod "$POD"`. If the flag was ignored, the command would use another Pod or cluster.
         """
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             raise ArgumentError(action, "expected one argument")

@@ -1,4 +1,4 @@
-"""Keep a role's credentials fresh and serve them to the Pod's AWS SDKs. Exits with 0 on SIGTERM or SIGINT."""
+"""Keep the credentials of each role fresh, and serve them to the Pod's AWS SDKs. Exits with 0 on SIGTERM or SIGINT."""
 
 import gc
 import os

@@ -34,7 +34,7 @@ examples:
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Limit for the size of one file, also after decompression. A small gzip file can grow to any size."""
 
-_FIX = "Use a readable file, or search it for the access key with grep and use `-` to read stdin"
+_FIX = "Use a readable file, or search the file for the access key with grep and use `-` to read stdin"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 

@@ -1,5 +1,5 @@
 """
-Read the settings of `run` from the environment and from flags, in one table, and check them once.
+Read the settings of `run` from the environment and from flags, and check them once. SETTINGS lists our own settings.
 
 Rules. AWS's own variables have the same meaning as in its SDKs. Our variables begin with IRSA_SIDECAR_. Each of them is
 also a flag, which takes precedence. The module imports little, because the daemon imports it before it binds the

@@ -161,7 +161,7 @@ class AuthorizationFiles:
                     await authorization.read()
 
     def _report_hung(self, directory: str, error: Exception) -> None:
-        """Log the error once until a check succeeds."""
+        """Log the error once, and again only after a check has succeeded."""
         if directory not in self._hung:
             self._hung.add(directory)
             self._log.warning("authorization_check_failed", reason=str(error), still_active="the previous secret")

@@ -27,7 +27,7 @@ from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.store import Snapshot
 
 FIRST_ATTEMPTS_SECONDS = 15.0
-"""Maximum time that an earlier process's file stays while each role makes its first attempt."""
+"""Maximum time for which an earlier process's file stays unchanged while the roles make their first attempts."""
 
 _SETTING = "IRSA_SIDECAR_CREDENTIALS_FILE"
 
@@ -83,7 +83,7 @@ class CredentialsFile:
     """
     The task that keeps the file at `path` equal to the served credentials of `roles`.
 
-    Raises ConfigurationError if the file belongs to another program.
+    Raises ConfigurationError if the file belongs to another program or cannot be read.
     """
 
     def __init__(

@@ -317,7 +317,9 @@ _USERS_UNKNOWN = (
     "client is denied. Give the role an authorization_token_file instead of allow_uids, or run where one of them works"
 )
 
-_EXCLUDED = "the role has allow_uids, and every user who can read IRSA_SIDECAR_CREDENTIALS_FILE would get it"
+_EXCLUDED = (
+    "the role has allow_uids, and every user who can read IRSA_SIDECAR_CREDENTIALS_FILE would get its credentials"
+)
 
 
 def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":

@@ -3,8 +3,8 @@ Reload the file of roles when it changes or when SIGHUP requests it.
 
 Rule: the file is used whole or not at all. If the file is invalid or unreadable, the roles in service stay. The error
 is logged once for each change of the file, and a metric shows it until the file is valid again. The kubelet swaps a
-mounted ConfigMap like the token. inotify on the directory shortens the wait, and a check every CHECK_SECONDS finds
-every change. The file is read in a thread, because its volume may hang.
+mounted ConfigMap in the same way as the token. inotify on the directory shortens the wait, and a check every
+CHECK_SECONDS finds every change. The file is read in a thread, because its volume may hang.
 """
 
 import os.path
@@ -102,7 +102,7 @@ class Reload:
         except (FileTimeoutError, OSError):
             raise
         except Exception as exc:  # noqa: BLE001  whatever the content causes, the roles in service stay
-            fix = "Remove unusual content from it, and report this as a bug."
+            fix = "Remove unusual content from the file, and report this as a bug."
             self._reject(reason=f"{self._path} cannot be read ({type(exc).__name__}). {fix}", exc=exc)
 
     def _report_hung(self, error: Exception) -> None:

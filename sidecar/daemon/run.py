@@ -31,7 +31,7 @@ from sidecar.sts.request import endpoint_of
 from sidecar.sts.warnings import warnings_about
 
 SETTLE_SECONDS = 60.0
-"""Maximum time that the start runs without the garbage collector if no credentials arrive."""
+"""Maximum time from the start until the garbage collector runs, if no credentials arrive."""
 
 ReadRoles = Callable[[], Sequence[Role]]
 
@@ -88,7 +88,7 @@ def _log_warnings(config: Config, log: Logger) -> None:
 def _reload_tasks(
     daemon: Daemon, config: Config, roles_file: RolesFile, hangups: AsyncIterator[int]
 ) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
-    """Yield the tasks that reload the roles when their file changes, and on SIGHUP."""
+    """Yield the tasks that reload the roles when their file changes, and on SIGHUP. Without a file, only log SIGHUP."""
     if config.config_file is None:
         yield "reload_on_signal", partial(_ignore_reload, daemon.log, hangups)
         return

@@ -128,11 +128,7 @@ def exchange_key(role: Role) -> ExchangeKey:
 
 
 Make = Callable[[Role, Snapshot | None], ServedRole]
-"""
-The type of a function that builds a role, with earlier credentials that it may still serve.
-
-Raises ConfigurationError.
-"""
+"""The type of a function that builds a role, with earlier credentials that the role may still serve, or None."""
 
 
 class ServedRoles:

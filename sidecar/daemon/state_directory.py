@@ -89,7 +89,7 @@ def open_directory(path: str, *, allow_disk: bool) -> str:
         reason = getattr(exc, "strerror", None) or exc
         raise ConfigurationError(
             f"{SETTING} is {path}: it cannot be used as a directory ({reason})",
-            fix="Use a directory on a memory volume that the sidecar may write, or unset it",
+            fix=f"Use a directory on a memory volume that the sidecar may write, or unset {SETTING}",
             setting=SETTING,
         ) from exc
 
@@ -192,7 +192,7 @@ class StateDirectory:
                 self._restore_role(served)
             except UnusableStateError as exc:
                 self._log.warning("saved_credentials_ignored", role_name=served.role_name, reason=exc.problem)
-            except Exception as exc:  # noqa: BLE001  whatever a file causes, the daemon starts without it
+            except Exception as exc:  # noqa: BLE001  the daemon starts without a file that causes an error
                 self._log.warning(
                     "saved_credentials_ignored", role_name=served.role_name, reason="it cannot be used", exc=exc
                 )

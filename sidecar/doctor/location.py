@@ -36,5 +36,5 @@ def side(environ: Mapping[str, str]) -> Side:
 
 
 def is_in_pod(environ: Mapping[str, str]) -> bool:
-    """Return whether Kubernetes started this process. It sets this variable even if enableServiceLinks is false."""
+    """Return whether Kubernetes started this process. The variable exists even if enableServiceLinks is false."""
     return bool(environ.get("KUBERNETES_SERVICE_HOST"))

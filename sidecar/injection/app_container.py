@@ -1,9 +1,9 @@
 """
 Add the address of the credentials, the secret for the requests, and a region to a container of the application. Pure.
 
-Rule: an existing variable stays unchanged. A container whose variables name another source of credentials is not
-changed at all, because SDKs differ in the source that they prefer. An empty variable is not a source. Some SDKs read an
-empty variable anyway, so those variables are removed.
+Rule: an existing variable stays unchanged, except that NO_PROXY is extended. A container whose variables name another
+source of credentials is not changed at all, because SDKs differ in the source that they prefer. An empty variable is
+not a source. Some SDKs read an empty variable anyway, so those variables are removed.
 
 The secret is in a file only. The sidecar creates the secret when the Pod runs, so no variable can hold it at admission.
 SDKs that read the secret only from a variable (botocore before 1.32, version 2 for JavaScript) cannot use this sidecar.

@@ -90,8 +90,8 @@ def _is_any_in(directories: Iterable[str], files: Iterable[str]) -> bool:
     """
     Return whether a file is below one of the directories.
 
-    If directories are nested, only the outermost one counts. In alphabetical order it is the nearest directory before
-    the file. So the time does not grow with the number of files times the number of directories.
+    If directories are nested, only the outermost one counts. In alphabetical order, the outermost directory is the
+    nearest one before the file. So the time does not grow with the number of files times the number of directories.
     """
     outermost: list[str] = []
     for directory in sorted(f"{each}/" for each in directories):

@@ -64,7 +64,7 @@ AUDIENCE_PATTERN = rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}"
 """Pattern of an audience."""
 
 MAX_NUMBER = 999_999_999
-"""The largest value of Amazon's annotation that is changed to a limit instead of being rejected."""
+"""The largest value of Amazon's annotation for the token's lifetime that is changed to a limit instead of rejected."""
 
 DEFAULT_SESSION_SECONDS = 3600
 """Default duration of a session. IAM allows no shorter maximum for a role."""
@@ -76,7 +76,7 @@ class NoRoleError(ConfigurationError):
 
 class RoleAssignment(NamedTuple):
     """
-    A role, and the containers that get its credentials. None means all containers that no other role names.
+    A role. `containers` get its credentials, and None means all containers that no other role names.
 
     `session_seconds` is the lifetime of the credentials. For the duration `max` it is the shortest maximum in IAM.
     """

@@ -1,8 +1,8 @@
 """
-Calculate how long a terminating Pod has credentials. The kubelet no longer renews its token. Pure.
+Calculate how long a terminating Pod has credentials, although its token is not renewed. Pure.
 
-Kubelets stop renewing a Pod's tokens once it terminates (kubernetes issue 116481). Until then they renew a token at
-80 % of its lifetime (Kubernetes, service account token volume projection), so at least a fifth is left. The daemon
+Kubelets stop renewing a Pod's tokens once the Pod terminates (kubernetes issue 116481). Until then they renew a token
+at 80 % of its lifetime (Kubernetes, service account token volume projection), so at least a fifth is left. The daemon
 exchanges the token until it expires, and the last credentials are then served for the rest of their session.
 """
 

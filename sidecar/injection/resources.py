@@ -3,8 +3,8 @@ Choose the sidecar's resources, in the form of Kubernetes: `{"requests": {…}, 
 
 Rule: a Pod of the QoS class Guaranteed stays in that class. A Pod has the class if every container has limits for CPU
 and memory, and equal requests (Kubernetes documentation, Pod Quality of Service Classes). In such a Pod the
-sidecar's requests equal its limits too. In other Pods it has no CPU limit by default, because a throttled sidecar
-responds later than SDKs wait, which is 1 s.
+sidecar's requests equal its limits too. In other Pods, the sidecar has no CPU limit by default, because a throttled
+sidecar may respond after the SDKs' timeout of 1 s.
 """
 
 import json
@@ -131,8 +131,8 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:
     """Return the sidecar's resources in a Pod with these other containers."""
     if spec.get("resources"):
-        # The Pod's own resources (Kubernetes 1.32) decide its class. If the Pod has no requests, its requests
-        # are the sum of those of its containers, and must not be less. So any request of the sidecar may be too much.
+        # The Pod's own resources (Kubernetes 1.32) decide its class. The containers' requests together must not
+        # exceed the Pod's requests or limits, so any request of the sidecar may be too much.
         return {}
     if not all(map(_is_guaranteed, others)):
         return resources

@@ -111,7 +111,7 @@ def check_shape(pod: Document) -> None:
 
 
 def _check_size(spec: Document, annotations: Mapping[str, str]) -> None:
-    """Check limits that the API server checks too late, because large Pods take time and memory here."""
+    """Raise ConfigurationError for a Pod so large that it takes much time here. The API server checks this later."""
     count = sum(len(spec.get(key) or ()) for key in CONTAINER_LISTS if isinstance(spec.get(key), list))
     if count > MAX_CONTAINERS:
         fix = f"Use at most {MAX_CONTAINERS}"
@@ -201,7 +201,7 @@ def check_sidecar(existing: Document) -> None:
     """Raise ConfigurationError if a container with the sidecar's name runs another program."""
     if existing.get("command"):
         raise ConfigurationError(
-            f"Container {CONTAINER} has a command, but this is the sidecar's name, and its image has its own command",
+            f"Container {CONTAINER} has a command, but this is the sidecar's name, and the sidecar has no command",
             fix="Rename your container",
         )
 

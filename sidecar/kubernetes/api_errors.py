@@ -17,7 +17,7 @@ _RESOURCE = re.compile(
 
 
 def with_next_step(error: KubernetesError, method: str, path: str, config: SingleConfig) -> KubernetesError:
-    """Return the error. If a person can fix an error with this status, the next step is added."""
+    """Return the error, with the next step if the status means that the login or a permission is missing."""
     if error.status == UNAUTHORIZED:
         fix = log_in_again(config)
     elif error.status == FORBIDDEN:
@@ -63,7 +63,7 @@ def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
 
 
 def _after(words: Sequence[str], *flags: str) -> str | None:
-    """Return the value after the first of the flags, as `--flag value` or `--flag=value`."""
+    """Return the value after the first of the flags, in the form `--flag value` or `--flag=value`, or None."""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in flags and equals:

@@ -237,7 +237,7 @@ def reason(exc: BaseException) -> str:
 
 
 def api_error(method: str, path: str, status: int, body: bytes, context: str) -> KubernetesError:
-    """Return the API server's error, which is a Status document (API conventions, Response Status Kind)."""
+    """Return the error in the response, usually a Status document (API conventions, Response Status Kind)."""
     try:
         message = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -252,7 +252,7 @@ def _entry(found: Mapping[str, Any], key: str, name: str, title: str, kind: type
 
 
 def _with_scheme(cluster: ClusterEntry) -> str:
-    """Return the server's URL. Without a scheme, it is https if TLS is configured (client-go, DefaultServerURL)."""
+    """Return the server's URL. The default scheme is https if TLS is set, else http (client-go, DefaultServerURL)."""
     if "://" in cluster.server:
         return cluster.server
     is_tls = cluster.insecure or cluster.certificate_auth or cluster.certificate_auth_data or cluster.tls_server_name

@@ -101,7 +101,7 @@ def rejection_of(check: Callable[..., object], *arguments: Any) -> str:
     """
     Return the message with which a check rejects its arguments.
 
-    Raises ValueError if it accepts them.
+    Raises ValueError if the check accepts the arguments.
     """
     try:
         check(*arguments)

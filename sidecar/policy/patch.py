@@ -63,7 +63,7 @@ SETTINGS = Settings(image=Cel("variables.image"), region=Cel("variables.region")
 
 
 def patch() -> str:
-    """Return the expression of the operations. Variables cannot hold them, because only mutations know JSONPatch."""
+    """Return the expression of the operations. Only a mutation's expression can construct a JSONPatch."""
     marked = _add_to_mapping("annotations", ANNOTATIONS_PATH, REJECTION, "variables.rejection")
     operations = _joined((_containers(), *_volumes(), *_metadata(), *_sidecar())).replace("\n", "\n  ")
     return f'variables.rejection != ""\n? {marked}\n: {operations}'
@@ -111,7 +111,11 @@ def _changed(part: str, condition: str, value: str) -> str:
 
 
 def _without(part: str, condition: str) -> tuple[str, str]:
-    """Return the operations that remove the items `e` that meet the condition, last first, or create a missing list."""
+    """
+    Return the operations that remove the items `e` that meet the condition, and those that create a missing list.
+
+    The last item is removed first, so that the positions of the others do not change.
+    """
     operation = _operation("remove", f'variables.paths[i] + "/{part}/" + string(j)')
     removed = f"c.?{part}.orValue([]).transformList(j, e,\n  {condition},\n  {operation}).reverse()".replace(
         "||\n", "||\n  "
@@ -128,7 +132,7 @@ def _added_variables() -> dict[str, str]:
 
 
 def _missing(name: str, value: str) -> str:
-    """Return a list with the variable, or an empty list if the container must not get it."""
+    """Return the expression of a list with the operation that adds the variable, if the container must get it."""
     env = "variables.env[i]"
     conditions = [f"!{env}.exists(e, e.name == {text(name)})"]
     if name in REGIONS:
@@ -209,15 +213,16 @@ def _sidecar() -> Iterator[str]:
 
 
 def _sidecars_env(variables: list[Document], kind: str) -> str:
-    """Return the list of the sidecar's variables, without optional ones that are empty."""
+    """Return the expression of the list of the sidecar's variables, without optional ones that are empty."""
     parts = [(each["value"], constructed(each, kind)) for each in variables]
     lists = [f'({value} == "" ? [] : [{each}])' if value in OPTIONAL else f"[{each}]" for value, each in parts]
-    others = f"variables.environment.map(v, {kind}{{name: v.name, value: v.value}})"  # variables do not know Object
+    # The expression of a variable cannot construct an Object, so this expression does.
+    others = f"variables.environment.map(v, {kind}{{name: v.name, value: v.value}})"
     return " +\n".join([*lists, others])
 
 
 def _resources(kind: str) -> str:
-    """Return the sidecar's resources in a Pod with its own resources, in a Guaranteed Pod, and in others."""
+    """Return the expression of the sidecar's resources, which depend on the Pod's resources and its QoS class."""
     return (
         f"object.spec.?resources.orValue({{}}).size() > 0 ? {kind}{{}} :\n"
         f"variables.isGuaranteed\n"

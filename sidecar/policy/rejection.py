@@ -131,7 +131,7 @@ def _options() -> Iterator[Case]:
 
 
 def _session_name() -> Case:
-    """Return the case of a wrong name or template. Both are described, because CEL has no digest for a suggestion."""
+    """Return the case of a wrong name or template. The message suggests no name, because CEL computes no digest."""
     value = "variables.sessionName"
     template = whole(rf"(?:[{ALLOWED}]|\{{(?:{'|'.join(FIELDS)})\}})*")
     has_wrong_length = f"{value}.size() < {MIN_LENGTH} || {value}.size() > {MAX_LENGTH}"

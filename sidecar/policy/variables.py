@@ -2,7 +2,7 @@
 Define the variables of the policy: the values that injection reads from a Pod and from its ServiceAccount. Pure.
 
 Lists about containers have one item for each container: first the init containers, then the others. CEL has no
-functions and no local variables, so the policy's variables hold what several expressions need.
+functions of our own and no local variables, so the policy's variables hold the values that several expressions need.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ HAS_SIDECAR = (
 
 
 def of(mapping: str, name: str) -> str:
-    """Return the expression for a value of a mapping, or for an empty text."""
+    """Return the expression for a value of a mapping. The value is an empty text if the mapping lacks the name."""
     return f'variables.{mapping}[?{text(name)}].orValue("")'
 
 
@@ -80,7 +80,7 @@ def still_mounted(volume: str) -> str:
 
 
 def _uses(volume: str, file_variable: str) -> str:
-    """Return a list with true for each container with a variable that names a file in a mount of the volume."""
+    """Return the expression for a list that is true at each container whose variable names a file in the volume."""
     return (
         "variables.containers.map(c, c.?volumeMounts.orValue([]).exists(m,\n"
         f"  m.name == {text(volume)} && c.?env.orValue([]).exists(e, e.name == {text(file_variable)} &&\n"
@@ -93,14 +93,14 @@ def _names_in(annotation: str) -> str:
 
 
 def _guaranteed(resource: str, least: str) -> str:
-    """Return the amount of a sidecar in a Guaranteed Pod: its limit, or else the larger of its request and `least`."""
+    """Return the expression for the sidecar's limit, or without a limit, the larger of its request and `least`."""
     requested = f'variables.requests[?"{resource}"].orValue("0")'
     larger = f'quantity({requested}).isGreaterThan(quantity("{least}")) ? {requested} : "{least}"'
     return f'variables.limits[?"{resource}"].orValue(\n  {larger})'
 
 
 def _guaranteed_amounts(kind: str) -> str:
-    """Return the requests or the limits of a sidecar in a Guaranteed Pod."""
+    """Return the expression for the requests or the limits of a sidecar in a Guaranteed Pod."""
     return (
         '{"cpu": variables.guaranteedCpu, "memory": variables.guaranteedMemory,\n'
         f'  ?"ephemeral-storage": variables.{kind}[?"ephemeral-storage"]}}'

@@ -14,7 +14,7 @@ from sidecar.injection.names import EKS_ROLE_ARN
 from sidecar.printable import printable
 
 MAX_NODES = 400
-"""Largest number of nodes of one column. Beyond it, only nodes with findings are drawn, up to this number."""
+"""Maximum number of nodes of one column. In a column with more nodes, only nodes with findings are drawn."""
 
 COLUMN_WIDTH, COLUMN_GAP, ROW, BOX = 300, 90, 30, 22
 """Sizes in pixels: width of a column, gap between columns, height of a row, and height of a node."""

@@ -164,7 +164,7 @@ def _misnamed(pod: Pod) -> tuple[str, str] | None:
 
 
 def _stale_pod(relations: Relations) -> Iterator[Problem]:
-    """Find Pods with an older role than the annotation names. Injection reads the annotation only for a new Pod."""
+    """Find Pods whose role differs from the annotation. Injection reads the annotation only for a new Pod."""
     stale = [pod for pod in relations.running_pods if _current_role(relations, pod) not in {None, role_in_use(pod)}]
     for workload in workloads(pod for pod in stale if role_in_use(pod)):
         pod = workload.pods[0]
@@ -280,7 +280,8 @@ RULES = (
         "broken.misspelt-on-pod",
         Severity.ERROR,
         "a Pod has a label or an annotation that looks like one of irsa-sidecar",
-        "A misspelt label has no effect and causes no error. The Pod starts without the sidecar.",
+        "Without the webhook, a misspelt label or annotation causes no error. With a misspelt label, the Pod starts "
+        "without the sidecar.",
         _misspelt_on_pod,
     ),
     Rule(
@@ -301,7 +302,7 @@ RULES = (
         "broken.no-identity",
         Severity.ERROR,
         "Pods of a ServiceAccount with a role have no identity",
-        "A Pod that was created before the annotation, or while the webhook was not installed, has no token for AWS. "
+        "A Pod that is older than the annotation, or that was created without the webhook, has no token for AWS. "
         "Its SDK uses the node's role if the metadata service is reachable.",
         _no_identity,
     ),

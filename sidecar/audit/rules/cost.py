@@ -25,7 +25,7 @@ AWS does not publish the quota of AssumeRoleWithWebIdentity. docs/capacity.md us
 DEFAULT_SESSION_SECONDS = 3600
 
 SDK_CALLS_PER_DAY = 24
-"""Minimum of one SDK's exchanges per day: one for each session of an hour."""
+"""Minimum number of exchanges of one SDK per day: one for each session of an hour."""
 
 _DURATION = re.compile("[1-9][0-9]{2,5}")
 """Pattern for a duration in seconds. Anybody who can create a Pod can set the variable to any other text."""

@@ -16,7 +16,7 @@ _ENCODINGS = {0x1E: "utf-16-be", 0x1C: "utf-32-be", 0x14: "latin-1"}
 
 
 def signer(der: bytes) -> str | None:
-    """Return the issuer's name, such as `Amazon RSA 2048 M01 (Amazon)`, or None if the bytes are not a certificate."""
+    """Return the issuer's name, such as `Amazon RSA 2048 M01 (Amazon)`, or None if the bytes contain no such name."""
     try:
         names = dict(_issuer_names(der))
     except (ValueError, IndexError, UnicodeDecodeError):

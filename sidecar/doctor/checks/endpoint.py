@@ -109,7 +109,7 @@ def _encrypted_address(facts: EndpointFacts, host: str) -> Finding:
     """
     Reject https on loopback, and accept https with another host.
 
-    SDKs accept https with any host. The daemon serves plain HTTP, so an https address on loopback cannot belong to it.
+    SDKs accept https with any host. The daemon serves plain HTTP, so an https address on loopback is not the daemon's.
     """
     if _is_loopback(host):
         use = shown(facts.url).replace("https://", "http://", 1)
@@ -296,7 +296,7 @@ CHECKS: tuple[Check[EndpointFacts], ...] = (
     Check("address", "does every SDK accept the address", _address),
     Check(
         "secret",
-        "is the secret readable, without a newline, and the same in file and variable",
+        "is the secret readable, without a newline, and the same in the file and the variable",
         _secret,
         after=("address",),
     ),

@@ -31,8 +31,8 @@ class ExchangeFacts(NamedTuple):
     Facts about the exchange: either `issued` or `error`.
 
     `requested_seconds` is the requested session duration. `kids` are the ids of the issuer's keys, `client_ids` are the
-    provider's client IDs, and `policy_mismatch` is the claim that the trust policy rejects. Each of the three is None
-    if it is not known. `is_unreachable` is true if STS is not reachable, which another check reports.
+    provider's client IDs, and `policy_mismatch` is the reason why the trust policy rejects the token. Each of the three
+    is None if it is not known. `is_unreachable` is true if STS is not reachable, which another check reports.
     """
 
     role: Role
@@ -93,7 +93,7 @@ def _without_key(facts: ExchangeFacts) -> tuple[str | None, str | None]:
         )
     return (
         f"STS cannot get the keys of {facts.token.issuer}",
-        "Try again in a minute. If it still fails, make its discovery document and keys readable from the internet",
+        "Try again in a minute. If this error remains, make the issuer's documents readable from the internet",
     )
 
 
@@ -106,7 +106,7 @@ def _not_validated(facts: ExchangeFacts) -> tuple[str | None, str | None]:
     if facts.client_ids is None:
         return (
             f"{claim} is {audience}, and STS rejects the token: usually the provider lacks this audience",
-            f"Compare it with the client IDs of {provider}: add {audience} there, or {change_audience(token)}",
+            f"Compare {claim} with the client IDs of {provider}: add {audience} there, or {change_audience(token)}",
         )
     if audience in facts.client_ids:
         return (
@@ -123,7 +123,7 @@ def _not_validated(facts: ExchangeFacts) -> tuple[str | None, str | None]:
 def _unreachable(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
     return (
         f"STS cannot reach the token's issuer {facts.token.issuer}",
-        "Try again. If it still fails, make its discovery document and keys readable from the internet, which STS uses",
+        "Try again. If this error remains, make the issuer's documents readable from the internet, which STS uses",
     )
 
 

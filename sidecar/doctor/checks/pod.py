@@ -224,7 +224,7 @@ DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600
 """Default durations in seconds, of Kubernetes for the grace period and the token, and of the daemon for the session."""
 
 ROUNDING_SECONDS = 60
-"""Largest difference between the requested and the real lifetime of a token that is ignored."""
+"""The check ignores a difference of up to this time between the requested and the real lifetime of a token."""
 
 
 class _TokenVolume(NamedTuple):

@@ -52,7 +52,7 @@ class TokenFacts(NamedTuple):
 
 _NEXT_STEPS = {
     "missing": "Mount the projected volume in this container at the directory of that path, or correct the path",
-    "empty": f"Check whether the program that writes it has finished. {PROJECTED}",
+    "empty": f"Check whether the program that writes the file has finished. {PROJECTED}",
     "malformed": f"Check which program writes that file: the kubelet writes only complete tokens. {PROJECTED}",
     "too_long": f"Check which program writes that file. {PROJECTED}",
     "not_a_file": "Mount the volume at a directory, and set the path of the file in it",

@@ -103,7 +103,7 @@ def _policy_accepts(facts: TrustFacts) -> Finding:
     if not facts.has_role:
         return failed(f"the role {facts.role.role_arn} does not exist", "Create it, or correct AWS_ROLE_ARN")
     if facts.policy is None:
-        return skipped(f"trust policy and provider cannot be read: {facts.unavailable_reason}", facts.fix)
+        return skipped(f"the trust policy and the provider cannot be read: {facts.unavailable_reason}", facts.fix)
     decision = decide(facts)
     if decision.is_allowed:
         return _accepted(facts, decision)

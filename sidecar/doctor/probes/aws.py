@@ -68,7 +68,7 @@ def is_installed() -> bool:
 
 
 def caller(settings: AwsSettings, keys: Keys) -> Caller:
-    """Call GetCallerIdentity, which needs no permission."""
+    """Call GetCallerIdentity, which needs no permission. An error is part of the result."""
     try:
         return Caller(arn=str(_client("sts", settings, keys).get_caller_identity()["Arn"]))
     except Exception as exc:  # noqa: BLE001  botocore raises anything for a response that is not from STS, even KeyError

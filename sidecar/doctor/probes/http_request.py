@@ -50,7 +50,7 @@ async def send_request(stream: trio.abc.Stream, method: str, target: str, header
     while method != "CONNECT" and isinstance(event := await _next(stream, connection), h11.Data):
         body += event.data
         if len(body) > MAX_BODY_BYTES:
-            raise h11.RemoteProtocolError(f"the response is over {MAX_BODY_BYTES} bytes")
+            raise h11.RemoteProtocolError(f"the response is larger than {MAX_BODY_BYTES} bytes")
     texts = {name.decode("ascii").lower(): value.decode("latin-1") for name, value in head.headers}
     return Response(head.status_code, texts, body)
 

@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 class SettingsResult(NamedTuple):
     """
-    The valid settings. `config` is None if a setting of irsa-sidecar is invalid. `sts` is None if no STS is defined.
+    The valid settings. `config` is None if a setting of irsa-sidecar is invalid. `sts` is None if no valid STS is set.
 
     `urls` are the URLs of the active STS and of the fallback regions.
     """

@@ -71,7 +71,7 @@ def test_other_pods_with_the_key_in_their_logs_are_named() -> None:
     logs = tuple(f"[pod/{name}/app] {refreshed()}" for name in ("cart-1", "cart-2", "cart-1"))
     sessions = found(KEY, logs=logs)
     assert (sessions[0].pod, sessions[0].other_pods) == (PodName("cart-1"), (PodName("cart-2"),))
-    assert "WARNING          the logs of other Pods have this key too, and one of them may be false: cart-2" in as_text(
+    assert "WARNING          the logs of other Pods contain this key too, so a log may be false: cart-2" in as_text(
         sessions
     )
     assert json.loads(as_json(sessions))["sessions"][0]["other_pods"] == [{"name": "cart-2", "namespace": ""}]
