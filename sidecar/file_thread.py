@@ -129,7 +129,11 @@ class Operation:
             self.token.run_sync_soon(self.end, self)
 
     async def wait_until_ended(self, path: str) -> None:
-        """Raise FileTimeoutError if the operation has not ended at its deadline. `path` is the file of the waiter."""
+        """
+        Wait until the operation has ended. `path` is the file of the waiter.
+
+        Raises FileTimeoutError if the operation has not ended at its deadline.
+        """
         with trio.move_on_at(self.deadline):
             await self.ended.wait()
         if not self.ended.is_set():

@@ -107,8 +107,8 @@ class FlagParser(ArgumentParser):
         """
         Return the value. Reject `--flag=--`, because argparse before Python 3.13 drops this value.
 
-        Raises ConfigurationError for an empty value. It usually comes from a variable of the shell that is not set, such
-        as `--pod "$POD"`. If the flag was ignored, the command would use another Pod or cluster.
+        Raises ConfigurationError for an empty value, which usually comes from an unset variable of the shell, such as
+        `--pod "$POD"`. If the flag was ignored, the command would use another Pod or cluster.
         """
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             raise ArgumentError(action, "expected one argument")

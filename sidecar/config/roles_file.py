@@ -138,7 +138,11 @@ def _chain_step(place: Place, node: Node) -> ChainStep:
 
 
 def _session(place: Place, node: Node, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """Return the fields of a role or step, with a session policy within STS's limits."""
+    """
+    Return the fields of a role or step.
+
+    Raises ConfigurationError if a value is invalid, or if the session policy exceeds STS's limits.
+    """
     found = read_mapping(place, node, readers)
     where, policy = found.pop("policy", (place, None))
     found["policy"] = parse_session_policy(str(where), policy, found.get("policy_arns", ()))

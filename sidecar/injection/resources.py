@@ -129,7 +129,7 @@ def _check_amount(setting: str, kind: str, name: Any, value: Any) -> None:
 
 
 def resources_in(spec: Document, others: Iterable[Document], resources: Document) -> Document:
-    """Return the sidecar's resources in a Pod with these other containers."""
+    """Return the sidecar's resources in a Pod with these other containers, or none if the Pod has its own resources."""
     if spec.get("resources"):
         # The Pod's own resources (Kubernetes 1.32) decide its class. The containers' requests together must not
         # exceed the Pod's requests or limits, so any request of the sidecar may be too much.

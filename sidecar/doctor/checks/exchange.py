@@ -123,7 +123,7 @@ def _not_validated(facts: ExchangeFacts) -> tuple[str | None, str | None]:
 def _unreachable(facts: ExchangeFacts, _error: ExchangeError) -> tuple[str | None, str | None]:
     return (
         f"STS cannot reach the token's issuer {facts.token.issuer}",
-        "Try again. If this error remains, make the issuer's documents readable from the internet, which STS uses",
+        "Try again. If this error remains, make the issuer's documents readable from the internet",
     )
 
 

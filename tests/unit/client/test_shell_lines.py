@@ -61,7 +61,8 @@ def test_shell_prints_the_failure_of_the_command(shell: str, command: str, tmp_p
     assert done.returncode == 1
     assert done.stderr == (
         f"irsa-sidecar {command.partition(' ')[0]} failed. Its error messages show the reason. This shell has no AWS "
-        "credentials now, so that no command uses your own by mistake. Start a new shell to get them back.\n"
+        "credentials now, so that no command uses your own credentials by mistake. To use your own credentials, start "
+        "a new shell.\n"
     )
 
 
