@@ -177,7 +177,7 @@ async def test_retry_never_sends_an_expired_token(autojump_clock: MockClock, sce
     """
     The token expires during retries.
 
-    Each attempt reads the file again, so no attempt sends a token that has expired.
+    Each attempt reads the file again, so it sends the renewed token instead of the expired token.
     """
     scene.sts.error = refusal("Unreachable", NextStep.RETRY)
     held: list[tuple[float, str]] = []

@@ -206,7 +206,8 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
     if found is None:
         return failed(
             f"volume {volume} has no service account token at {path}",
-            "Add a serviceAccountToken source with audience sts.amazonaws.com. Its path is the last part of that path",
+            "Add a serviceAccountToken source whose audience is sts.amazonaws.com, and whose path is the last part of "
+            "that path",
         )
     audience = found.get("audience")
     if not audience:

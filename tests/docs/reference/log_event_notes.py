@@ -176,7 +176,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "credentials_file_write_failed",
             "The daemon could not replace the credentials file, and retries. The endpoint is not affected.",
-            "Let the sidecar write to the directory of `path`, and check its free space.",
+            "Let the sidecar write to the directory of `path`, and check the free space of the volume.",
         ),
         EventNote(
             "role_excluded",
@@ -186,7 +186,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "state_write_failed",
             "The daemon could not write to the state directory, and retries. The endpoint is not affected.",
-            "Let the sidecar write to `path`, and check its free space.",
+            "Let the sidecar write to `path`, and check the free space of the volume.",
         ),
         EventNote(
             "state_unavailable",
