@@ -20,7 +20,7 @@ def read_named_file(setting: str, path: str, *, limit: int, fix: str) -> bytes:
     """
     Return the content of the file, or of stdin if the path is `-`.
 
-    Raises ConfigurationError with this `fix` if it cannot be read or has more than `limit` bytes.
+    Raises ConfigurationError with this `fix` if the content cannot be read or has more than `limit` bytes.
     """
     try:
         content = _read(path, limit + 1)

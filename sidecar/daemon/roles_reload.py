@@ -62,7 +62,7 @@ class Reload:
                     await changed.wait()
 
     async def now(self) -> None:
-        """Read the file even if it has not changed, as SIGHUP requests."""
+        """Read the file even if it has not changed. SIGHUP requests this read."""
         async with self._turn:
             self._hung = False
             await self._read_if_changed(is_requested=True)
