@@ -6,6 +6,7 @@ Call a cluster's API server, as kubectl does. Requests and responses are JSON do
     credentials.py         authenticate each request (exec_plugin.py runs a login plugin)
     client.py              the client for commands (open_cluster.py imports its packages)
     async_client.py        the client under trio, for the webhook
+    pages.py               read a list item by item (pure)
     list_watch.py          follow a collection by lists and watches
     api_errors.py          name the next step after an error from the API server (pure)
     document.py            the type of a Kubernetes object (pure)

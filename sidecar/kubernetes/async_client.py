@@ -23,6 +23,7 @@ from sidecar.files import file_version
 from sidecar.kubernetes.client import CHECK_PROXIES, FIELD_MANAGER, Connection, api_error, read_document, reason
 from sidecar.kubernetes.document import Document
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
+from sidecar.kubernetes.pages import members
 
 DEADLINE_SECONDS = 5.0
 """Deadline for one request. By default, the API server itself waits 10 s for a webhook."""
@@ -34,11 +35,17 @@ CHECK_PATH = "Check HTTPS_PROXY, and check that network policies allow connectio
 """Next step if the API server sends no response."""
 
 PAGE_ITEMS = 100
-"""
-Number of items in one page of a list.
+"""Number of items in one page of a list. A list of 20,000 items takes 200 pages."""
 
-With 256 KiB of annotations each, which is the maximum, a page has 25 MiB. A list of 20,000 items takes 200 pages.
+MAX_BYTES = 8 * 1024 * 1024
 """
+Maximum size of a response. A page of 100 ServiceAccounts usually has 100 KiB.
+
+An object in etcd has at most 1.5 MiB, so one page could have 150 MiB. The client then requests a shorter page.
+"""
+
+MAX_OBJECT_BYTES = 1024 * 1024
+"""Maximum size of one object that `read` accepts. Its annotations have at most 256 KiB."""
 
 FORBIDDEN = 403
 
@@ -51,6 +58,10 @@ Take = Callable[[str, Document], None]
 
 
 Kept = TypeVar("Kept")
+
+
+class TooLongError(KubernetesError):
+    """A response of the API server that is longer than the client accepts."""
 
 
 class KubernetesApi:
@@ -67,28 +78,35 @@ class KubernetesApi:
 
     async def read(self, path: str, keep: Callable[[Document], Kept]) -> Kept | None:
         """Return the result of `keep` for the object at `path`, or None if the object does not exist."""
-        document = await self.get(path)
+        content = await self._content("GET", path, max_bytes=MAX_OBJECT_BYTES)
         with _reading_objects(path):
-            return None if document is None else keep(document)
+            return None if content is None else keep(read_document(path, content))
 
     async def list(
         self, path: str, parameters: Mapping[str, str], keep: Callable[[Document], Kept]
     ) -> tuple[list[Kept], str]:
         """Return the results of `keep` for all items, read page by page, and the version of the list."""
         items: list[Kept] = []
-        following = ""
+        following, limit = "", PAGE_ITEMS
         while True:
-            query = {**parameters, "limit": str(PAGE_ITEMS)} | ({"continue": following} if following else {})
-            page = await self.get(path, query)
-            if page is None:
+            query = {**parameters, "limit": str(limit)} | ({"continue": following} if following else {})
+            try:
+                content = await self._content("GET", path, parameters=query)
+            except TooLongError:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 10)
+                continue
+            if content is None:
                 raise KubernetesError(
                     f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
                 )
+            limit = min(PAGE_ITEMS, 2 * limit)
             with _reading_objects(path):
-                items += map(keep, page.get("items") or ())
-                following = page["metadata"].get("continue") or ""
+                metadata = await _keep_items(path, content, lambda item: items.append(keep(item)))
+                following = metadata.get("continue") or ""
                 if not following:
-                    return items, page["metadata"]["resourceVersion"]
+                    return items, metadata["resourceVersion"]
 
     async def create(self, path: str, document: Document) -> Document:
         return await self._request("POST", path, document) or {}
@@ -141,13 +159,37 @@ class KubernetesApi:
         parameters: Mapping[str, str] | None = None,
     ) -> Document | None:
         content = None if document is None else json.dumps(document).encode()
-        headers = {"Accept": JSON} | ({"Content-Type": content_type} if content else {})
+        headers = {"Content-Type": content_type} if content else {}
         query = dict(parameters or {}) | ({"fieldManager": FIELD_MANAGER} if content else {})
+        response = await self._content(method, path, content=content, headers=headers, parameters=query)
+        return None if response is None else read_document(path, response)
+
+    async def _content(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        max_bytes: int | None = None,
+        **sent: Any,
+    ) -> bytes | None:
+        """
+        Return the content of the response, or None if the object does not exist.
+
+        Raises TooLongError if the content is longer than `max_bytes`, by default MAX_BYTES.
+        """
+        limit = MAX_BYTES if max_bytes is None else max_bytes
+        headers = {"Accept": JSON, **sent.pop("headers", {})}
+        content = bytearray()
+        too_long = TooLongError(f"The API server's response to {method} {path} is over {limit} bytes")
         try:
             with trio.fail_after(DEADLINE_SECONDS):
                 client = await self._connected.client()
-                response = await client.request(method, path, content=content, headers=headers, params=query)
+                async with client.stream(method, path, headers=headers, params=parameters or {}, **sent) as response:
+                    await _receive(response, content, limit)
         except trio.TooSlowError as exc:
+            if len(content) > limit:
+                raise too_long from exc
             raise KubernetesError(
                 f"The API server did not respond to {method} {path} within {DEADLINE_SECONDS:.0f} s", fix=CHECK_PATH
             ) from exc
@@ -156,8 +198,10 @@ class KubernetesApi:
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
-            raise self._api_error(method, path, response.status_code, response.content)
-        return read_document(path, response.content)
+            raise self._api_error(method, path, response.status_code, bytes(content[:limit]))
+        if len(content) > limit:
+            raise too_long
+        return bytes(content)
 
     def _api_error(self, method: str, path: str, status: int, body: bytes) -> KubernetesError:
         """Return the API server's error. If a permission is missing, name the manifest that grants it."""
@@ -170,6 +214,33 @@ class KubernetesApi:
     def _connection_error(self, exc: Exception) -> KubernetesError:
         problem = f"The API server of context {self.context} was not reached ({reason(exc)})"
         return KubernetesError(problem, fix=CHECK_PATH)
+
+
+async def _receive(response: httpx2.Response, content: bytearray, limit: int) -> None:
+    """Add the content of the response, or slightly more than `limit` bytes of it."""
+    async for piece in response.aiter_bytes():
+        # The rest is discarded, because leaving the loop would leave httpx's generators running.
+        if len(content) <= limit:
+            content += piece
+
+
+async def _keep_items(path: str, content: bytes, keep: Callable[[Document], None]) -> Document:
+    """
+    Pass each item of the list to `keep`, and let other tasks run in between. Return the metadata of the list.
+
+    Raises KubernetesError if the content is not JSON.
+    """
+    metadata: Document = {}
+    try:
+        for name, value in members(content):
+            if name == "items" and value is not None:
+                keep(value)
+                await trio.lowlevel.checkpoint()
+            elif name == "metadata":
+                metadata = value
+    except (ValueError, RecursionError) as exc:
+        raise KubernetesError(f"The API server's response to {path} is not JSON", fix=CHECK_PROXIES) from exc
+    return metadata
 
 
 def _event(line: str, path: str, take: Take) -> str | None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.injection.inject import inject
 from sidecar.injection.settings import ServiceAccount
-from sidecar.kubernetes import async_client as api_module
+from sidecar.kubernetes import async_client
 from sidecar.kubernetes import list_watch as follow_module
 from sidecar.kubernetes.async_client import DEADLINE_SECONDS, KubernetesApi, open_api
 from sidecar.kubernetes.kubeconfig import find_cluster
@@ -271,6 +272,34 @@ async def test_list_of_service_accounts_is_read_in_pages(fake: FakeApiServer, ap
     assert "continue=more" in fake.requests[-1][1]
 
 
+async def test_page_that_is_too_long_is_requested_in_shorter_pages(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webhook never has a page of 100 objects of 1.5 MiB in memory."""
+    monkeypatch.setattr(async_client, "MAX_BYTES", 30_000)
+    for number in range(20):
+        metadata = {"name": f"a{number}", "namespace": "evil", "annotations": {ROLE: ARN, "x": "y" * 10_000}}
+        fake.put(f"/api/v1/namespaces/evil/serviceaccounts/a{number}", {"kind": "ServiceAccount", "metadata": metadata})
+    items, _ = await api.list(WATCHED, {}, lambda item: item["metadata"]["name"])
+    assert items == ["cart", *(f"a{number}" for number in range(20))]
+    limits = [parse_qs(urlsplit(target).query)["limit"][0] for _, target in fake.requests]
+    assert limits[:4] == ["100", "10", "1", "2"]
+
+
+async def test_object_that_is_too_long_is_an_error(
+    fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_client, "MAX_OBJECT_BYTES", 1000)
+    metadata = {"name": "cart", "namespace": "shop", "annotations": {"x": "y" * 10_000}}
+    fake.put(ACCOUNT, {"kind": "ServiceAccount", "metadata": metadata})
+    followed = Followed(api)
+    with pytest.raises(KubernetesError, match="is over 1000 bytes"):
+        await followed.role()
+    monkeypatch.setattr(async_client, "MAX_BYTES", 1000)
+    with pytest.raises(KubernetesError, match="is over 1000 bytes"):
+        await api.list(WATCHED, {}, lambda item: item)
+
+
 @pytest.mark.parametrize("body", [{}, {"metadata": {}, "items": [{}]}, {"metadata": {}, "items": 5}, {"metadata": []}])
 async def test_malformed_list_is_retried(fake: FakeApiServer, api: KubernetesApi, body: Any) -> None:
     fake.faults.append((200, body))
@@ -297,13 +326,13 @@ def test_malformed_event_ends_the_watch(event: Any) -> None:
         document["metadata"]
 
     with pytest.raises(KubernetesError, match="not a Kubernetes object"):
-        api_module._event(json.dumps(event), WATCHED, take)
+        async_client._event(json.dumps(event), WATCHED, take)
 
 
 async def test_request_without_a_response_has_a_deadline(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "DEADLINE_SECONDS", 0.0)
+    monkeypatch.setattr(async_client, "DEADLINE_SECONDS", 0.0)
     with pytest.raises(KubernetesError, match="GET /version"):
         await api.get("/version")
 
@@ -395,7 +424,7 @@ async def test_rejected_event_is_counted(fake: FakeApiServer, api: KubernetesApi
 async def test_ended_watch_continues_at_its_last_version(
     fake: FakeApiServer, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(async_client, "WATCH_SECONDS", 0)
     monkeypatch.setattr(follow_module, "FIRST_PAUSE_SECONDS", 0.0)
     followed = Followed(api)
     async with trio.open_nursery() as nursery:
