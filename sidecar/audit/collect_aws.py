@@ -30,6 +30,7 @@ from sidecar.audit.inventory import (
 from sidecar.audit.trusting import names_issuer
 from sidecar.errors import SidecarError
 from sidecar.injection.names import EKS_ROLE_ARN, ROLE_ARN
+from sidecar.setup.issuer_choice import Issuer
 
 if TYPE_CHECKING:
     from sidecar.setup.aws import Aws
@@ -68,10 +69,14 @@ async def read_account(aws: "Aws", cluster: Cluster, progress: Progress) -> Acco
         partition=caller.partition,
         roles=tuple(roles),
         providers=tuple(await reader.providers()),
-        associations=tuple(await reader.associations(cluster.name)),
+        associations=tuple(await reader.associations(cluster)),
         instances=tuple(await reader.instances(cluster)),
         problems=tuple(reader.problems),
     )
+
+
+_UNNAMED = ("the name of the EKS cluster is unknown", "Set --cluster to the cluster's name")
+"""The problem and its fix if the issuer is EKS, but the context of the kubeconfig does not name the cluster."""
 
 
 class _Reader:
@@ -143,10 +148,13 @@ class _Reader:
         response = self._aws.call("iam", "GetOpenIDConnectProvider", OpenIDConnectProviderArn=arn)
         return aws_kept.provider(arn, response)
 
-    async def associations(self, cluster_name: str) -> Iterable[Association]:
-        """Return the cluster's associations, or none if the cluster is not known to be an EKS cluster."""
-        if not cluster_name:
+    async def associations(self, cluster: Cluster) -> Iterable[Association]:
+        """Return the cluster's associations. A cluster outside EKS has none, and EKS lists them only by its name."""
+        if not cluster.name:
+            if Issuer(cluster.issuer).eks_region:
+                self.problems.append(Problem(ASSOCIATIONS, *_UNNAMED))
             return ()
+        cluster_name = cluster.name
         call = partial(self._aws.call, "eks", "ListPodIdentityAssociations", clusterName=cluster_name)
         listed = await self.part(ASSOCIATIONS, lambda: [aws_kept.association(e) for e in call()["associations"]]) or []
         describe = partial(self._association, cluster_name)

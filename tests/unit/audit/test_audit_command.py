@@ -71,7 +71,8 @@ def seeded(
 @pytest.fixture
 def audit(seeded: FakeApiServer, capsys: pytest.CaptureFixture[str]) -> Audit:
     def run(*arguments: str) -> Result:
-        return Result(cli.main(["audit", *arguments]), *capsys.readouterr())
+        cluster = () if "--from" in arguments else ("--cluster", "lab")
+        return Result(cli.main(["audit", *cluster, *arguments]), *capsys.readouterr())
 
     return run
 

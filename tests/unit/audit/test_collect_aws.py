@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from sidecar.audit import collect_aws, kubernetes_kept
@@ -69,6 +70,20 @@ async def test_every_part_of_the_account_is_read() -> None:
     assert account.providers[0].client_ids == ("sts.amazonaws.com",)
     assert account.associations[0].role_arn == role_arn("x")
     assert account.instances[0].instance_id == "i-1"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "problems"),
+    [
+        ("https://oidc.eks.eu-west-1.amazonaws.com/id/A", ["the name of the EKS cluster is unknown"]),
+        ("https://oidc.example.com/shop", []),
+    ],
+)
+async def test_unnamed_cluster_of_eks_is_a_problem(issuer: str, problems: list[str]) -> None:
+    """Only EKS has associations, and EKS lists them by the cluster's name."""
+    account = await read(FakeAws(), msgspec.structs.replace(CLUSTER, name="", issuer=issuer))
+    assert [problem.reason for problem in account.problems] == problems
+    assert account.associations == ()
 
 
 async def test_calls_are_those_of_the_printed_policy() -> None:
