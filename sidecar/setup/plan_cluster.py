@@ -8,7 +8,11 @@ from sidecar.errors import ConfigurationError, Explanation
 from sidecar.setup.cluster_trust import ClusterIssuer, differing_copies, trusts, with_cluster, without_cluster
 from sidecar.setup.plan import Call, Plan
 from sidecar.setup.resources import IamRole
-from sidecar.setup.trust_policy import check_size, compact
+from sidecar.setup.trust_policy import TrustGrant, check_size, compact
+from sidecar.setup.trust_remarks import remarks_on
+
+_WIDE = " lets "
+"""A word of the remark about too many service accounts. Other remarks are about parts that are as in the original."""
 
 
 class ClusterPlan(NamedTuple):
@@ -40,7 +44,18 @@ def plan_copy(roles: Iterable[IamRole], like: ClusterIssuer, new: ClusterIssuer,
         check_size(document, limit, role.title)
         return document
 
-    return _plan((role for role in roles if trusts(role.trust_policy, like)), change)
+    found = _plan((role for role in roles if trusts(role.trust_policy, like)), change)
+    return found._replace(plans=tuple(replace(each, notes=tuple(_wide(each, new))) for each in found.plans))
+
+
+def _wide(plan: Plan, new: ClusterIssuer) -> Iterator[str]:
+    """Yield a remark about each statement that accepts every service account of the new cluster, like its original."""
+    grant = TrustGrant(new.provider_arn, new.url, "", ())
+    assert isinstance(plan.planned, IamRole)
+    for remark in remarks_on(plan.planned.trust_policy, grant):
+        _, verb, rest = remark.partition(_WIDE)
+        if verb:
+            yield f"The copy of a statement{verb}{rest}"
 
 
 def plan_retirement(roles: Iterable[IamRole], retired: ClusterIssuer) -> ClusterPlan:

@@ -147,6 +147,9 @@ def _show(plan: ClusterPlan, args: argparse.Namespace) -> None:
             _show_difference(each.current, each.planned.document())
     verb = "would be changed" if args.dry_run else "are to be changed"
     print(f"{len(plan.plans)} roles {verb}, {plan.unchanged} need no change, {len(plan.obstacles)} cannot be changed")
+    for each in plan.plans:
+        for note in each.notes:
+            warn(f"{each.title}: {note}")
     for title, (problem, fix) in _texts(plan):
         warn(f"{title}: {sentences(problem, fix)}")
 
@@ -184,6 +187,7 @@ def _as_json(plan: ClusterPlan, *, dry_run: bool, done: int) -> str:
                 "done": index < done,
                 "before": None if each.current is None else each.current.document(),
                 "after": each.planned.document(),
+                "notes": list(each.notes),
             }
             for index, each in enumerate(plan.plans)
         ],

@@ -138,6 +138,21 @@ def test_role_that_changed_since_the_plan_is_not_overwritten(
     assert policies(providers)["app"] == edited
 
 
+def test_wide_statement_that_is_copied_causes_a_warning(providers: Account) -> None:
+    """A copy of a statement for every service account opens the role to the whole new cluster."""
+    condition = {"StringLike": {f"{BLUE_KEY}:sub": "*"}}
+    create(providers, "wide", policy(trust(1), statement(ARN + BLUE_KEY, BLUE_KEY, Condition=condition)))
+    create(providers, "narrow", policy(trust(2)))
+    words = f"The copy of a statement lets every service account of {GREEN} assume the role"
+    result = providers.setup(*COPY, "--dry-run")
+    assert result.err.count("warning: ") == 1
+    assert f"role/wide: {words}" in result.err
+    notes = {each["role"]: each["notes"] for each in json.loads(providers.setup(*COPY, "--json").out)["roles"]}
+    narrow, wide = (notes[f"role arn:aws:iam::123456789012:role/{each}"] for each in ("narrow", "wide"))
+    assert narrow == []
+    assert wide[0].startswith(words)
+
+
 def test_dry_run_shows_the_difference_and_the_exit_code(providers: Account) -> None:
     create(providers, "app", policy(trust(1)))
     result = providers.setup(*COPY, "--dry-run", "--diff", "--exit-code")
