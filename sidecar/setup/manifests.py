@@ -9,7 +9,7 @@ is written.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -141,6 +141,7 @@ class _Stream:
                 self._notes.append(f'{name} is left unchanged: its label {INJECT_LABEL} is "{INJECT_FALSE}".')
             elif found.place.is_requested or wants_injection(pod) or not is_by_label:
                 chosen.append(found)
+                self._notes += _misplaced_annotations(found.place)
             elif wrong := misnamed_label(mapping(mapping(pod.get("metadata")).get("labels"))):
                 self._objections.append(f"{self._source}: {name}: the label {wrong}")
             elif requests_in_own_metadata(found.place.owner) or _has_annotation(pod):
@@ -285,9 +286,23 @@ def _mismatch(service_account: ServiceAccount, namespace: str, owner: str) -> st
     return f"{other} has a role, but is in namespace {service_account.namespace}, and {owner} is in {namespace}"
 
 
+def _misplaced_annotations(place: PodPlace) -> Iterator[str]:
+    """Yield a note about each of our annotations that the object has, but its Pods do not have."""
+    annotations, of_pod = (_annotations(each) for each in (place.owner, place.pod))
+    for name in sorted(annotations.keys() - of_pod.keys()):
+        if name.startswith(PREFIX):
+            yield (
+                f"{title(place.owner)} has the annotation {name}, which has no effect there. "
+                f"Move it to metadata.annotations of {shown(place.path)}."
+            )
+
+
 def _has_annotation(pod: Document) -> bool:
-    annotations = mapping(mapping(pod.get("metadata")).get("annotations"))
-    return any(name.startswith(PREFIX) for name in annotations)
+    return any(name.startswith(PREFIX) for name in _annotations(pod))
+
+
+def _annotations(found: Document) -> Document:
+    return mapping(mapping(found.get("metadata")).get("annotations"))
 
 
 def _advice(owner: Document, path: Path) -> str:

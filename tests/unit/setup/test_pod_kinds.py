@@ -194,6 +194,16 @@ def test_label_only_on_a_native_object_causes_a_note(label: str) -> None:
     assert "StatefulSet x is left unchanged" in written.notes[0]
 
 
+def test_annotation_only_on_the_object_causes_a_note() -> None:
+    misplaced = workload("apps/v1", "Deployment", ANNOTATED)
+    misplaced["metadata"]["annotations"] = {"irsa-sidecar.io/duration": "900", **ANNOTATED["annotations"], "a": "b"}
+    (note,) = run(misplaced, resource("v1", "Pod", {"containers": [{"name": "app"}]}, ANNOTATED)).notes
+    assert note == (
+        "Deployment x has the annotation irsa-sidecar.io/duration, which has no effect there. "
+        "Move it to metadata.annotations of spec.template."
+    )
+
+
 def test_label_on_the_job_template_causes_a_note() -> None:
     """A CronJob has metadata at three places, and the label counts only in the innermost."""
     misplaced = resource(
