@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -284,6 +285,36 @@ async def test_page_that_is_too_long_is_requested_in_shorter_pages(
     assert items == ["cart", *(f"a{number}" for number in range(20))]
     limits = [parse_qs(urlsplit(target).query)["limit"][0] for _, target in fake.requests]
     assert limits[:4] == ["100", "10", "1", "2"]
+
+
+async def test_long_page_without_an_end_is_requested_in_shorter_pages(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A page may be so long that it does not arrive before the deadline."""
+    monkeypatch.setattr(async_client, "MAX_BYTES", 1000)
+    limits: list[str] = []
+
+    class Response:
+        status_code, is_error = 200, False
+
+        async def aiter_bytes(self) -> AsyncIterator[bytes]:
+            yield b'{"metadata": {"resourceVersion": "1"}}'
+            if limits[-1] != "1":
+                yield b" " * 2000
+                await trio.sleep_forever()
+
+    class Client:
+        @asynccontextmanager
+        async def stream(self, *_: object, params: dict[str, str], **__: object) -> AsyncIterator[Response]:
+            limits.append(params["limit"])
+            yield Response()
+
+    async def client() -> Client:
+        return Client()
+
+    monkeypatch.setattr(api._connected, "client", client)
+    assert await api.list(WATCHED, {}, lambda item: item) == ([], "1")
+    assert limits == ["100", "10", "1"]
 
 
 async def test_object_that_is_too_long_is_an_error(
