@@ -6,14 +6,15 @@ Each change names its target with the value before and after. Therefore a change
 Rule: the new source works before the old source is removed. A plan never removes a statement of a trust policy.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sidecar.errors import ConfigurationError
 from sidecar.injection.names import EKS_AUDIENCE, EKS_ROLE_ARN, INJECT_LABEL, INJECT_TRUE
 from sidecar.setup.resources import DEFAULT_AUDIENCE, IamRole
-from sidecar.setup.trust_policy import TrustGrant, check_size, statements_of, with_grant
+from sidecar.setup.trust_policy import TrustGrant, check_size, normalised, statements_of, with_grant
 
 KUBE2IAM_ROLE = "iam.amazonaws.com/role"
 """Annotation in which kube2iam and kiam read the role of a Pod (README of kube2iam)."""
@@ -79,7 +80,10 @@ class Change:
     phase: Phase = Phase.PREPARE
 
     def undone(self) -> "Change":
-        return replace(self, before=self.after, after=self.before, title=f"undo: {self.title}")
+        """Return the change that restores the former value. It never removes the new source before Pods restart."""
+        new_source = self.kind in (Kind.TRUST_POLICY, Kind.ASSOCIATION) and self.phase is not Phase.FINISH
+        phase = Phase.FINISH if new_source else Phase.PREPARE if self.phase is Phase.FINISH else Phase.SWITCH
+        return replace(self, before=self.after, after=self.before, title=f"undo: {self.title}", phase=phase)
 
 
 class Workload(NamedTuple):
@@ -129,9 +133,14 @@ class Goal(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The changes of a migration, what stays as it is, and what cannot be kept or moved."""
+    """
+    The changes of a migration, what stays as it is, and what cannot be kept or moved.
+
+    `moved` are the names of the ServiceAccounts that are moved.
+    """
 
     changes: tuple[Change, ...]
+    moved: tuple[str, ...]
     kept: tuple[str, ...]
     lost: tuple[str, ...]
 
@@ -157,9 +166,10 @@ def plan_migration(service_accounts: tuple[ServiceAccount, ...], roles: Mapping[
     """
     Return the plan for all ServiceAccounts that use the source. `roles` are the account's roles by name.
 
-    Raises ConfigurationError if a trust policy would become too long, or if our statement in it was edited.
+    A ServiceAccount is not moved if a trust policy would become too long, or if our statement in it was edited.
     """
     changes: list[Change] = []
+    moved: list[str] = []
     kept: list[str] = []
     lost: list[str] = []
     policies: dict[str, Mapping[str, Any]] = {}
@@ -173,30 +183,64 @@ def plan_migration(service_accounts: tuple[ServiceAccount, ...], roles: Mapping[
             continue
         role = roles[role_name(next(iter(wanted)))]
         before = policies.get(role.name, role.trust_policy)
-        after = _trust_policy(before, service_account, goal, role)
+        try:
+            after = _trust_policy(before, service_account, goal, role)
+        except ConfigurationError as exc:
+            lost.append(f"{service_account.key} is not moved: {exc}")
+            continue
         if after != before:
             changes.append(_trust_change(role.name, before, after, service_account, goal))
         policies[role.name] = after
         changes += _moves(service_account, role, goal)
+        moved.append(service_account.name)
         kept.append(f"{service_account.key} keeps {role.title}")
         lost += _losses(service_account, goal)
+    return Plan(_in_order(changes), tuple(moved), tuple(kept), tuple(lost))
+
+
+def undo_of(made: Iterable[Change]) -> tuple[Change, ...]:
+    """
+    Return the changes that restore the state before these changes.
+
+    The old source comes first, then the restart of the Pods. The new source is removed last, when no Pod uses it.
+    """
+    return _in_order(change.undone() for change in reversed([*made]))
+
+
+def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Return the changes by phase. Pods restart last in their phase, because they read the ServiceAccount then."""
     order = {phase: index for index, phase in enumerate(Phase)}
-    return Plan(tuple(sorted(changes, key=lambda change: order[change.phase])), tuple(kept), tuple(lost))
+    return tuple(sorted(changes, key=lambda change: (order[change.phase], change.kind is Kind.TEMPLATE)))
 
 
 def _problem(
     service_account: ServiceAccount, wanted: frozenset[str], roles: Mapping[str, IamRole], goal: Goal
 ) -> str | None:
     """Return the reason why the ServiceAccount cannot be moved, or None."""
-    if len(wanted) > 1:
+    if len({*map(role_name, wanted)}) > 1:
         return (
             f"its workloads use the roles {', '.join(sorted(wanted))}. Create a ServiceAccount for each role, and run "
             "this again"
         )
-    (role,) = wanted
-    found = roles.get(role_name(role))
-    if found is None or (role.startswith("arn:") and found.arn != role):
-        return f"{role} is not a role of this account. Create one here, or chain from a role of this account"
+    for role in sorted(wanted):
+        found = roles.get(role_name(role))
+        if found is None or (role.startswith("arn:") and found.arn != role):
+            return f"{role} is not a role of this account. Create one here, or chain from a role of this account"
+    found = roles[role_name(next(iter(wanted)))]
+    return _obstacle(service_account, found, goal)
+
+
+def _obstacle(service_account: ServiceAccount, found: IamRole, goal: Goal) -> str | None:
+    """Return the reason why a ServiceAccount with one existing role cannot be moved, or None."""
+    others = [workload.title for workload in service_account.workloads if KUBE2IAM_ROLE not in workload.annotations]
+    if goal.source is Source.KUBE2IAM and others:
+        return (
+            f"{', '.join(others)} would get the role too. Create a ServiceAccount for the workloads with the role, and "
+            "run this again"
+        )
+    association = service_account.association or {}
+    if goal.source is Source.POD_IDENTITY and (settings := [name for name in _ROLES_FILE if association.get(name)]):
+        return f"its association has {', '.join(settings)}, which needs a roles file. Move it by hand (docs/migrate.md)"
     if goal.target is Source.SIDECAR and service_account.annotations.get(EKS_ROLE_ARN, found.arn) != found.arn:
         return f"it is annotated with another role, {service_account.annotations[EKS_ROLE_ARN]}. Remove the annotation"
     if goal.target is Source.POD_IDENTITY and service_account.association is not None:
@@ -223,7 +267,7 @@ def _trust_policy(
 
 def _is_for_pod_identity(statement: Any) -> bool:
     """Return whether the statement lets every association use the role, without conditions."""
-    return isinstance(statement, Mapping) and {**statement, "Sid": None} == {**POD_IDENTITY_STATEMENT, "Sid": None}
+    return isinstance(statement, Mapping) and bool(normalised(statement) == normalised(POD_IDENTITY_STATEMENT))
 
 
 def _trust_change(
@@ -289,19 +333,14 @@ def _switched(workload: Workload, goal: Goal) -> Change:
     return Change(Kind.TEMPLATE, workload.path, before, after, f"restart {workload.title}", Phase.SWITCH)
 
 
+_ROLES_FILE = ("targetRoleArn", "policy")
+"""The parameters of an association that change the permissions of the Pods, and that only a roles file can replace."""
+
+
 def _losses(service_account: ServiceAccount, goal: Goal) -> Iterator[str]:
     """Yield a sentence for each setting that the target does not have."""
-    association = service_account.association or {}
-    settings = {
-        "targetRoleArn": "Write a `chain` into a roles file",
-        "externalId": "Write `external_id` into the `chain` of a roles file",
-        "policy": "Write `policy` into a roles file",
-    }
     if goal.source is Source.POD_IDENTITY:
         yield f"{service_account.key} loses the session tags of EKS Pod Identity. A web identity session has none"
-        for name, fix in settings.items():
-            if association.get(name):
-                yield f"{service_account.key} loses {name} of its association. {fix} before you run this"
     if goal.target is Source.POD_IDENTITY:
         audience = service_account.annotations.get(EKS_AUDIENCE)
         if audience not in (None, DEFAULT_AUDIENCE):

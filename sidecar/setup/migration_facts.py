@@ -1,9 +1,11 @@
 """Read the facts of a migration: the ServiceAccounts and workloads of a namespace, their associations and roles."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.errors import SidecarError
+from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, INJECT_LABEL
 from sidecar.setup.migration import ServiceAccount, Source, Workload, role_name, roles_of
 from sidecar.setup.read_role import read_role
@@ -77,20 +79,37 @@ def read_associations(aws: "Aws", cluster: str, namespace: str) -> dict[str, Map
     return {each["serviceAccount"]: _association(aws, cluster, each["associationId"]) for each in listed}
 
 
+def read_association(aws: "Aws", cluster: str, service_account: str) -> tuple[Mapping[str, Any] | None, str]:
+    """Return the parameters and the ID of the association of a ServiceAccount, or None if it has none."""
+    namespace, _, name = service_account.partition("/")
+    place = {"clusterName": cluster, "namespace": namespace, "serviceAccount": name}
+    listed = aws.call("eks", "ListPodIdentityAssociations", **place)["associations"]
+    for each in listed:
+        return _association(aws, cluster, each["associationId"]), each["associationId"]
+    return None, ""
+
+
 _PARAMETERS = ("roleArn", "targetRoleArn", "disableSessionTags", "policy", "tags")
 """The parameters of CreatePodIdentityAssociation that a person can choose (EKS API reference)."""
 
 
 def _association(aws: "Aws", cluster: str, association_id: str) -> Mapping[str, Any]:
+    """Return the parameters of an association. AWS sets tags that begin with aws:, and rejects them in a request."""
     response = aws.call("eks", "DescribePodIdentityAssociation", clusterName=cluster, associationId=association_id)
     found = response["association"]
-    return {name: found[name] for name in _PARAMETERS if found.get(name)}
+    tags = {key: value for key, value in found.get("tags", {}).items() if not key.lower().startswith("aws:")}
+    return {name: value for name in _PARAMETERS if (value := {**found, "tags": tags}.get(name))}
 
 
 def read_roles(aws: "Aws", service_accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole]:
     """Return the roles of the ServiceAccounts by name, without those that do not exist."""
     names = {role_name(role) for service_account in service_accounts for role in roles_of(service_account, source)}
-    return {name: role for name in sorted(names) if (role := read_role(aws, name)) is not None}
+    possible = sorted(name for name in names if _ROLE_NAME.fullmatch(name))
+    return {name: role for name in possible if (role := read_role(aws, name)) is not None}
+
+
+_ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+"""Pattern for the name of a role (IAM API reference, GetRole). IAM rejects a request with another name."""
 
 
 def check_injector(kubernetes: "Kubernetes") -> None:
@@ -110,16 +129,33 @@ def _if_served(kubernetes: "Kubernetes", path: str) -> Iterable[Any]:
     return [] if kubernetes.get_raw(f"{path}?limit=1") is None else kubernetes.items(path)
 
 
-def pods_without_sidecar(kubernetes: "Kubernetes", namespace: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the Pods that use one of these ServiceAccounts and have no sidecar."""
-    wanted = {*names}
+def running_pods(
+    kubernetes: "Kubernetes", namespace: str, names: Iterable[str], is_wanted: Callable[[Any], bool]
+) -> tuple[str, ...]:
+    """Return the names of the running Pods that use one of these ServiceAccounts, and whose spec is wanted."""
+    accounts = {*names}
     return tuple(
         pod["metadata"]["name"]
         for pod in kubernetes.items(f"/api/v1/namespaces/{namespace}/pods")
-        if pod["spec"].get("serviceAccountName") in wanted and not _has_sidecar(pod["spec"])
+        if pod["spec"].get("serviceAccountName") in accounts
+        and (pod.get("status") or {}).get("phase") not in _ENDED
+        and is_wanted(pod["spec"])
     )
 
 
-def _has_sidecar(spec: Mapping[str, Any]) -> bool:
+_ENDED = ("Succeeded", "Failed")
+"""The phases of Pods whose containers do not run any more (Kubernetes, Pod lifecycle)."""
+
+
+def has_sidecar(spec: Mapping[str, Any]) -> bool:
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     return any(container.get("name") == CONTAINER for container in containers)
+
+
+def lacks_sidecar(spec: Mapping[str, Any]) -> bool:
+    return not has_sidecar(spec)
+
+
+def has_pod_identity(spec: Mapping[str, Any]) -> bool:
+    """Return whether Amazon's webhook added the token for EKS Pod Identity."""
+    return any(volume.get("name") == POD_IDENTITY[0] for volume in spec.get("volumes") or ())

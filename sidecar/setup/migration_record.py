@@ -6,15 +6,15 @@ can be undone. A change is made only if its target still has the value that the 
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.files import read_regular_file, replace_secret_file
-from sidecar.setup.migration import Change, Kind, Phase, merge_patch, values_at
-from sidecar.setup.migration_facts import read_associations
+from sidecar.setup.migration import RESTARTED_AT, Change, Kind, Phase, merge_patch, values_at
+from sidecar.setup.migration_facts import read_association
 from sidecar.setup.plan import Call
 from sidecar.setup.read_role import read_role
 from sidecar.setup.trust_policy import compact
@@ -30,11 +30,21 @@ MAX_RECORD_BYTES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The changes of one migration, of which the first `done` are made. `goal` names the migration for people."""
+    """
+    The changes of one migration or of its undo, of which the first `done` are made.
+
+    `goal` names the migration for people, and `moved` are the names of its ServiceAccounts.
+    """
 
     goal: str
     changes: tuple[Change, ...]
+    moved: tuple[str, ...] = ()
     done: int = 0
+    is_undo: bool = False
+
+    @property
+    def left(self) -> tuple[Change, ...]:
+        return self.changes[self.done :]
 
 
 def read_record(path: Path) -> Record | None:
@@ -46,19 +56,41 @@ def read_record(path: Path) -> Record | None:
     try:
         content = read_regular_file(str(path), MAX_RECORD_BYTES) or b""
         document = json.loads(content)
-        changes = tuple(
-            Change(**{**each, "kind": Kind(each["kind"]), "phase": Phase(each["phase"])})
-            for each in document["changes"]
-        )
-        return {VERSION: Record(document["goal"], changes, int(document["done"]))}[document["version"]]
+        return {VERSION: _read}[document["version"]](document)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise ConfigurationError(
             f"--record is {str(path)!r}, which is not a record of a migration that this version can read",
             fix="Use another file, or the file of an earlier run",
             setting="--record",
         ) from exc
+
+
+def _read(document: Mapping[str, Any]) -> Record:
+    changes, moved, done = tuple(map(_read_change, document["changes"])), document["moved"], document["done"]
+    if type(done) is not int or not 0 <= done <= len(changes):
+        raise ValueError("the number of changes is wrong")
+    if not isinstance(moved, list) or not all(isinstance(each, str) for each in moved):
+        raise TypeError("the names of the ServiceAccounts are not text")
+    return Record(str(document["goal"]), changes, tuple(moved), done, document["is_undo"] is True)
+
+
+def _read_change(document: Mapping[str, Any]) -> Change:
+    """
+    Return the change in a record.
+
+    Raises ValueError or TypeError if a value does not fit the kind of change.
+    """
+    change = Change(**{**document, "kind": Kind(document["kind"]), "phase": Phase(document["phase"])})
+    values = (change.before, change.after)
+    if not all(isinstance(document[name], str) for name in ("target", "title")):
+        raise TypeError("a target or a title is not text")
+    if not all(isinstance(value, dict) for value in values if change.kind is not Kind.ASSOCIATION or value is not None):
+        raise TypeError("a value is not an object")
+    if change.kind in {Kind.TEMPLATE, Kind.SERVICE_ACCOUNT} and change.before.keys() != change.after.keys():
+        raise ValueError("the pointers differ")
+    return change
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -67,12 +99,7 @@ def write_record(path: Path, record: Record) -> None:
 
     Raises ConfigurationError if the file cannot be written.
     """
-    document = {
-        "version": VERSION,
-        "goal": record.goal,
-        "done": record.done,
-        "changes": list(map(asdict, record.changes)),
-    }
+    document = {"version": VERSION, **asdict(record)}
     try:
         replace_secret_file(str(path), json.dumps(document, indent=2) + "\n")
     except OSError as exc:
@@ -83,6 +110,17 @@ def write_record(path: Path, record: Record) -> None:
         ) from exc
 
 
+class MissingTargetError(SidecarError):
+    """The target of a change does not exist any more."""
+
+
+class _Found(NamedTuple):
+    """The current value of a change's target. `version` names the object that was read, if its system has versions."""
+
+    value: Any
+    version: str = ""
+
+
 class Worker:
     """The two systems in which changes are made. `cluster` is the name of the EKS cluster, or None."""
 
@@ -90,70 +128,91 @@ class Worker:
         self._aws = aws
         self._kubernetes = kubernetes
         self._cluster = cluster
-        self._makers: Mapping[Kind, Callable[[Change], None]] = {
-            Kind.TRUST_POLICY: self._change_trust_policy,
-            Kind.ASSOCIATION: self._change_association,
-            Kind.SERVICE_ACCOUNT: self._change_service_account,
-            Kind.TEMPLATE: self._change_metadata,
-        }
 
     def make(self, change: Change) -> None:
         """
         Make a change, unless it was already made.
 
-        Raises SidecarError if the target has another value than before and after the change, or if a call fails.
+        Raises MissingTargetError if the target does not exist, and SidecarError if the target has another value than
+        before and after the change, or if a call fails.
         """
-        self._makers[change.kind](change)
-
-    def _change_trust_policy(self, change: Change) -> None:
-        role = read_role(self._aws, change.target)
-        if _is_needed(change, None if role is None else role.trust_policy):
-            parameters = {"RoleName": change.target, "PolicyDocument": compact(change.after)}
-            self._aws.apply(Call("UpdateAssumeRolePolicy", parameters, change.title))
-
-    def _change_association(self, change: Change) -> None:
-        assert self._cluster is not None
-        namespace, _, name = change.target.partition("/")
-        current = read_associations(self._aws, self._cluster, namespace).get(name)
-        if not _is_needed(change, current):
+        found = self._read(change)
+        if not _is_needed(change, found.value):
             return
+        match change.kind:
+            case Kind.TRUST_POLICY:
+                parameters = {"RoleName": change.target, "PolicyDocument": compact(change.after)}
+                self._aws.apply(Call("UpdateAssumeRolePolicy", parameters, change.title))
+            case Kind.ASSOCIATION:
+                self._change_association(change, found.version)
+            case _:
+                self._change_metadata(change, found.version)
+
+    def is_made(self, change: Change) -> bool:
+        """Return whether the target has the value after the change."""
+        try:
+            return bool(self._read(change).value == change.after)
+        except MissingTargetError:
+            return False
+
+    def _read(self, change: Change) -> _Found:
+        match change.kind:
+            case Kind.TRUST_POLICY:
+                role = read_role(self._aws, change.target)
+                return _missing(f"role {change.target}") if role is None else _Found(role.trust_policy)
+            case Kind.ASSOCIATION:
+                assert self._cluster is not None
+                return _Found(*read_association(self._aws, self._cluster, change.target))
+        document = self._kubernetes.get(_path(change))
+        if document is None:
+            return _missing(change.target)
+        return _Found(values_at(document, change.before), document["metadata"]["resourceVersion"])
+
+    def _change_association(self, change: Change, association_id: str) -> None:
+        namespace, _, name = change.target.partition("/")
         place = {"clusterName": self._cluster, "namespace": namespace, "serviceAccount": name}
         if change.after is not None:
             self._aws.call("eks", "CreatePodIdentityAssociation", **place, **change.after)
             return
-        (found,) = self._aws.call("eks", "ListPodIdentityAssociations", **place)["associations"]
-        association_id = found["associationId"]
         self._aws.call("eks", "DeletePodIdentityAssociation", clusterName=self._cluster, associationId=association_id)
 
-    def _change_service_account(self, change: Change) -> None:
-        namespace, _, name = change.target.partition("/")
-        self._change_metadata(replace(change, target=f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"))
-
-    def _change_metadata(self, change: Change) -> None:
+    def _change_metadata(self, change: Change, version: str) -> None:
         """Change labels and annotations. The API server rejects the change of an object that changed meanwhile."""
-        document = self._kubernetes.get(change.target)
-        if document is None:
-            raise SidecarError(f"{change.target} does not exist any more", fix=_DELETED)
-        if _is_needed(change, values_at(document, change.before)):
-            patch = merge_patch(change.after)
-            version = {"resourceVersion": document["metadata"]["resourceVersion"]}
-            self._kubernetes.patch(change.target, {**patch, "metadata": {**patch.get("metadata", {}), **version}})
+        patch = merge_patch(change.after)
+        metadata = {**patch.get("metadata", {}), "resourceVersion": version}
+        self._kubernetes.patch(_path(change), {**patch, "metadata": metadata})
 
 
-_DELETED = "Create it again, or remove the change from the record"
+def _path(change: Change) -> str:
+    if change.kind is Kind.TEMPLATE:
+        return change.target
+    namespace, _, name = change.target.partition("/")
+    return f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
+
+
+def _missing(target: str) -> NoReturn:
+    raise MissingTargetError(f"{target} does not exist any more", fix="Create it again")
 
 
 def _is_needed(change: Change, current: Any) -> bool:
     """
     Return whether the change still has to be made.
 
-    Raises SidecarError if the target has neither the value before the change nor the value after it.
+    Raises SidecarError if the target has neither the value before the change nor the value after it. The time of a
+    restart does not count, because other people may restart the Pods too.
     """
     if current == change.after:
         return False
-    if current != change.before:
+    if _without_restart(current) != _without_restart(change.before):
         raise SidecarError(
             f"Somebody else changed {change.target} since the plan was made, so this cannot be done: {change.title}",
-            fix="Change it back, or move the record away and run this again",
+            fix="Change it back and run this again, or run this with --undo",
         )
     return True
+
+
+def _without_restart(value: Any) -> Any:
+    """Return the value of a template without the time of its last restart, and any other value unchanged."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: item for name, item in value.items() if not name.endswith(RESTARTED_AT.replace("/", "~1"))}

@@ -1,5 +1,6 @@
 """Provide an empty AWS account, an issuer on a fake internet, and a function that runs the steps."""
 
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from botocore.loaders import Loader
 
 from sidecar import cli
 from sidecar.setup import issuer_fetch
-from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.internet import Internet, internet
 from tests.support.fakes.moto_server import MotoServer, moto_server
 from tests.unit.setup.kubeconfigs import NAME, PATH
+from tests.unit.setup.migration_world import World
 
 ISSUER = "https://oidc.example.com/clusters/shop"
 KEYS_URI = f"{ISSUER}/keys"
@@ -195,3 +197,11 @@ def plain(no_proxies: None) -> Iterator[FakeApiServer]:
     with api_server() as fake:
         fake.broken[PATH] = (200, {"gitVersion": "v1"})
         yield fake
+
+
+@pytest.fixture
+def world(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.chdir(tmp_path)
+    with api_server() as fake:
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(fake.url)))
+        yield World(fake, account)

@@ -1,123 +1,34 @@
 """Test `setup migrate` with moto's IAM and EKS and a fake API server, for each pair of sources."""
 
 import json
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sidecar.errors import SidecarError
 from sidecar.injection.names import EKS_AUDIENCE, EKS_ROLE_ARN, INJECT_LABEL
 from sidecar.setup.migration import (
     KUBE2IAM_ROLE,
     POD_IDENTITY_STATEMENT,
     RESTARTED_AT,
-    Change,
-    Kind,
-    Phase,
-    merge_patch,
-    values_at,
 )
-from sidecar.setup.migration_record import Record, read_record, write_record
+from sidecar.setup.migration_facts import read_association
+from sidecar.setup.migration_record import read_record, write_record
 from tests.support.documents import commands
-from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.moto_server import ACCOUNT_ID
-from tests.unit.setup.conftest import Account, CommandResult
-
-ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/cart"
-NODES = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:role/nodes"}, "Action": "sts:AssumeRole"}
-SERVICE_ACCOUNTS = "/api/v1/namespaces/shop/serviceaccounts"
-DEPLOYMENT = "/apis/apps/v1/namespaces/shop/deployments/cart"
-CRON_JOB = "/apis/batch/v1/namespaces/shop/cronjobs/report"
-CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/irsa-sidecar"
-PAIRS = [
-    ("irsa", "sidecar"),
-    ("irsa", "pod-identity"),
-    ("pod-identity", "sidecar"),
-    ("kube2iam", "sidecar"),
-    ("kube2iam", "pod-identity"),
-]
-
-
-class World:
-    """A namespace with the ServiceAccount `cart`, a Deployment and a CronJob, and the role `cart` in the account."""
-
-    def __init__(self, fake: FakeApiServer, account: Account) -> None:
-        self.fake, self.account = fake, account
-        self.eks, self.iam = account.client("eks"), account.iam
-        created = self.eks.create_cluster(
-            name="shop", roleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/eks", resourcesVpcConfig={}
-        )
-        self.issuer = created["cluster"]["identity"]["oidc"]["issuer"]
-        self.iam.create_open_id_connect_provider(Url=self.issuer, ClientIDList=["sts.amazonaws.com"])
-        self.create_role("cart")
-        self.put_account("cart")
-        self._put(DEPLOYMENT, "Deployment", {"template": self._template("cart")})
-        self._put(CRON_JOB, "CronJob", {"jobTemplate": {"spec": {"template": self._template("cart")}}})
-        fake.put(CONFIGURATION, {"metadata": {"name": "irsa-sidecar"}, "webhooks": [{"objectSelector": INJECT_LABEL}]})
-
-    def create_role(self, name: str) -> None:
-        document = {"Version": "2012-10-17", "Statement": [NODES]}
-        self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(document))
-
-    def put_account(self, name: str, **annotations: str) -> None:
-        metadata = {"name": name, "namespace": "shop", "annotations": annotations}
-        self.fake.put(f"{SERVICE_ACCOUNTS}/{name}", {"metadata": metadata})
-
-    def _put(self, path: str, kind: str, spec: Any) -> None:
-        name = path.rpartition("/")[2]
-        self.fake.put(path, {"kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
-
-    @staticmethod
-    def _template(account: str) -> Any:
-        return {"metadata": {"labels": {"app": "cart"}}, "spec": {"serviceAccountName": account, "containers": []}}
-
-    def use(self, source: str) -> None:
-        """Let both workloads use a source of credentials."""
-        if source == "irsa":
-            self.put_account("cart", **{EKS_ROLE_ARN: ARN})
-        elif source == "pod-identity":
-            self.eks.create_pod_identity_association(
-                clusterName="shop", namespace="shop", serviceAccount="cart", roleArn=ARN
-            )
-        else:
-            for template in self.templates():
-                template["metadata"]["annotations"] = {KUBE2IAM_ROLE: "cart"}
-
-    def templates(self) -> list[Any]:
-        deployment, job = self.fake.documents[DEPLOYMENT], self.fake.documents[CRON_JOB]
-        return [deployment["spec"]["template"], job["spec"]["jobTemplate"]["spec"]["template"]]
-
-    def run(self, source: str, target: str, *arguments: str, cluster: str = "shop") -> CommandResult:
-        pair = ("--from", source, "--to", target)
-        return self.account.setup("migrate", *pair, "--namespace", "shop", "--cluster", cluster, *arguments)
-
-    def statements(self, role: str = "cart") -> list[Any]:
-        document = self.iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
-        found: list[Any] = document["Statement"]
-        return found
-
-    def associations(self) -> list[str]:
-        listed = self.eks.list_pod_identity_associations(clusterName="shop")["associations"]
-        return [each["serviceAccount"] for each in listed]
-
-    def annotations(self) -> dict[str, str]:
-        found: dict[str, str] = self.fake.documents[f"{SERVICE_ACCOUNTS}/cart"]["metadata"]["annotations"]
-        return found
-
-    def state(self) -> Any:
-        """Return everything that a migration may change."""
-        metadata = [template["metadata"] for template in self.templates()]
-        return json.loads(json.dumps([self.statements(), self.associations(), self.annotations(), metadata]))
-
-
-@pytest.fixture
-def world(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.chdir(tmp_path)
-    with api_server() as fake:
-        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(fake.url)))
-        yield World(fake, account)
+from tests.unit.setup.migration_world import (
+    ARN,
+    CONFIGURATION,
+    DEPLOYMENT,
+    NODES,
+    PAIRS,
+    RECORD,
+    World,
+    current_record,
+    without_none,
+)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -153,15 +64,8 @@ def test_migration_switches_the_source_and_can_be_undone(world: World, source: s
     assert world.associations() == (["cart"] if target == "pod-identity" else [])
     undone = world.run(source, target, "--undo")
     assert undone.status == 0, undone.err
-    assert [_without_none(each) for each in world.state()] == [_without_none(each) for each in before]
+    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
     assert not Path("irsa-sidecar-migration-shop.json").exists()
-
-
-def _without_none(value: Any) -> Any:
-    """Return the value without empty mappings, because a merge patch leaves an empty mapping of annotations."""
-    if isinstance(value, dict):
-        return {key: item for key, each in value.items() if (item := _without_none(each)) != {}}
-    return [_without_none(each) for each in value] if isinstance(value, list) else value
 
 
 def test_documented_commands_run(world: World) -> None:
@@ -169,9 +73,7 @@ def test_documented_commands_run(world: World) -> None:
     dry_run, finish = commands("docs/migrate.md", "With one command")
     assert "finish: delete the association of shop/cart" in world.account.setup(*dry_run.split()[2:]).out
     assert world.account.setup(*dry_run.removesuffix(" --dry-run").split()[2:]).status == 0
-    assert world.account.setup(*finish.split()[2:]).out.endswith(
-        f"done: delete the association of shop/cart with {ARN}\n"
-    )
+    assert f"done: delete the association of shop/cart with {ARN}\n" in world.account.setup(*finish.split()[2:]).out
 
 
 def test_interrupted_migration_continues(world: World) -> None:
@@ -188,6 +90,8 @@ def test_interrupted_migration_continues(world: World) -> None:
     done = world.run("pod-identity", "sidecar")
     assert done.out == (
         "irsa-sidecar-migration-shop.json: 3 of 5 changes are made\n"
+        "switch: restart CronJob shop/report\n"
+        f"finish: delete the association of shop/cart with {ARN}\n"
         "done: restart CronJob shop/report\n"
         "next: when all Pods have restarted, run this again with --finish\n"
     )
@@ -221,13 +125,29 @@ def test_changed_target_is_not_overwritten(world: World) -> None:
     assert world.templates()[0]["metadata"]["labels"][INJECT_LABEL] == "false"
 
 
-def test_deleted_workload_is_named(world: World) -> None:
+def test_deleted_workload_needs_no_restart(world: World) -> None:
     world.use("irsa")
     world.fake.forbidden.add(("patch", "deployments"))
     world.run("irsa", "sidecar")
     world.fake.forbidden.clear()
     world.fake.remove(DEPLOYMENT)
-    assert "deployments/cart does not exist any more" in world.run("irsa", "sidecar").err
+    done = world.run("irsa", "sidecar")
+    assert (done.status, "done: restart CronJob shop/report" in done.out) == (0, True)
+    assert "deployments/cart does not exist any more, so this is not done: restart Deployment shop/cart" in done.err
+
+
+def test_deleted_role_stops_the_migration_but_no_undo(world: World) -> None:
+    world.use("pod-identity")
+    world.fake.forbidden.add(("patch", "serviceaccounts"))
+    world.run("pod-identity", "sidecar")
+    world.fake.forbidden.clear()
+    world.iam.delete_role(RoleName="cart")
+    write_record(RECORD, replace(current_record(), done=0))
+    stopped = world.run("pod-identity", "sidecar")
+    assert (stopped.status, "role cart does not exist any more. Create it again" in stopped.err) == (1, True)
+    write_record(RECORD, replace(current_record(), done=1))
+    undone = world.run("pod-identity", "sidecar", "--undo")
+    assert (undone.status, "role cart does not exist any more, so this is not done" in undone.err) == (0, True)
 
 
 # What cannot be moved or kept
@@ -271,15 +191,85 @@ def test_service_account_without_workloads_is_not_moved(world: World) -> None:
     assert "shop/job is not moved: no Deployment, StatefulSet, DaemonSet or CronJob uses it" in done.out
 
 
-def test_settings_of_associations_and_agents_are_named(world: World) -> None:
-    world.eks.create_pod_identity_association(
-        clusterName="shop", namespace="shop", serviceAccount="cart", roleArn=ARN, targetRoleArn=f"{ARN}-data"
-    )
+def test_lost_settings_of_sources_are_named(world: World) -> None:
+    world.use("pod-identity")
     assert "loses the session tags" in world.run("pod-identity", "sidecar", "--dry-run").out
     world.use("kube2iam")
     world.templates()[0]["metadata"]["annotations"]["iam.amazonaws.com/external-id"] = "x"
     shown = world.run("kube2iam", "sidecar", "--dry-run").out
     assert "cannot be kept: Deployment shop/cart loses its annotation iam.amazonaws.com/external-id" in shown
+
+
+def test_association_that_needs_a_roles_file_is_not_moved(world: World) -> None:
+    """The Pods would get the credentials of another role."""
+    world.eks.create_pod_identity_association(
+        clusterName="shop", namespace="shop", serviceAccount="cart", roleArn=ARN, targetRoleArn=f"{ARN}-data"
+    )
+    done = world.run("pod-identity", "sidecar")
+    assert "shop/cart is not moved: its association has targetRoleArn, which needs a roles file" in done.out
+    assert "nothing to change" in done.out
+
+
+def test_workload_without_a_role_does_not_get_one(world: World) -> None:
+    world.use("kube2iam")
+    del world.templates()[1]["metadata"]["annotations"]
+    done = world.run("kube2iam", "sidecar")
+    assert "shop/cart is not moved: CronJob shop/report would get the role too" in done.out
+    assert world.annotations() == {}
+
+
+def test_name_and_arn_of_one_role_are_equal(world: World) -> None:
+    world.use("kube2iam")
+    world.templates()[1]["metadata"]["annotations"][KUBE2IAM_ROLE] = ARN
+    assert f"stays: shop/cart keeps role {ARN}" in world.run("kube2iam", "sidecar", "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    "arn", ["arn:aws:iam::123456789012:role/${ROLE}", "arn:aws:iam::1:role/", "\x1b[31m", "a" * 90]
+)
+def test_impossible_role_does_not_end_the_plan(world: World, arn: str) -> None:
+    world.use("irsa")
+    world.put_account("other", **{EKS_ROLE_ARN: arn})
+    done = world.run("irsa", "sidecar", "--dry-run")
+    assert (done.status, "shop/other is not moved" in done.out, "\x1b" in done.out) == (0, True, False)
+    assert "switch: restart Deployment shop/cart" in done.out
+
+
+def test_full_trust_policy_stops_only_its_own_role(world: World) -> None:
+    world.use("irsa")
+    many = [{**NODES, "Sid": f"Nodes{index}"} for index in range(14)]
+    world.iam.create_role(
+        RoleName="full", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": many})
+    )
+    world.put_account("full", **{EKS_ROLE_ARN: f"arn:aws:iam::{ACCOUNT_ID}:role/full"})
+    world.put_workload(
+        "/apis/apps/v1/namespaces/shop/deployments/full", "Deployment", {"template": world.template("full")}
+    )
+    done = world.run("irsa", "sidecar")
+    assert (done.status, "shop/full is not moved: " in done.out) == (0, True)
+    assert "done: restart Deployment shop/cart" in done.out
+
+
+def test_existing_pod_identity_statement_suffices_in_any_order(world: World) -> None:
+    world.use("irsa")
+    statement = {**POD_IDENTITY_STATEMENT, "Sid": "Mine", "Action": ["sts:TagSession", "sts:AssumeRole"]}
+    document = {"Version": "2012-10-17", "Statement": statement}
+    world.iam.update_assume_role_policy(RoleName="cart", PolicyDocument=json.dumps(document))
+    assert "trust EKS Pod Identity" not in world.run("irsa", "pod-identity", "--dry-run").out
+
+
+def test_tags_of_aws_are_not_part_of_an_association() -> None:
+    found = {"roleArn": ARN, "tags": {"aws:cloudformation:stack-name": "x"}, "disableSessionTags": False}
+    aws: Any = SimpleNamespace(
+        call=lambda _, operation, **__: (
+            {"associations": [{"associationId": "a"}]}
+            if operation == "ListPodIdentityAssociations"
+            else {"association": found}
+        )
+    )
+    assert read_association(aws, "shop", "shop/cart") == ({"roleArn": ARN}, "a")
+    found["tags"] = {"aws:x": "y", "team": "shop"}
+    assert read_association(aws, "shop", "shop/cart") == ({"roleArn": ARN, "tags": {"team": "shop"}}, "a")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +282,8 @@ def test_settings_of_associations_and_agents_are_named(world: World) -> None:
             "--service-account is x",
         ),
         (("--from", "irsa", "--to", "sidecar", "--cluster", "shop", "--undo"), "there is no such file"),
+        (("--from", "irsa", "--to", "sidecar", "--cluster", "shop", "--namespace", "none"), "does not exist or has no"),
+        (("--from", "irsa", "--to", "sidecar", "--namespace", "../x"), "--namespace is '../x'"),
     ],
 )
 def test_wrong_usage_is_explained(world: World, arguments: tuple[str, ...], words: str) -> None:
@@ -306,50 +298,3 @@ def test_sidecar_needs_a_webhook_and_a_provider(world: World) -> None:
     assert "The account has no OIDC provider of https://" in world.run("irsa", "sidecar", cluster="new").err
     world.fake.remove(CONFIGURATION)
     assert "The cluster has no webhook and no policies" in world.run("irsa", "sidecar").err
-
-
-# The record
-
-
-def test_record_of_another_migration_is_rejected(world: World) -> None:
-    write_record(Path("irsa-sidecar-migration-shop.json"), Record("shop: kube2iam to sidecar", ()))
-    done = world.run("irsa", "sidecar")
-    assert (done.status, "belongs to another migration, shop: kube2iam to sidecar" in done.err) == (2, True)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 2, "changes": [], "goal": "", "done": 0}', b"\xff"])
-def test_damaged_record_is_rejected(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "record").write_bytes(content)
-    with pytest.raises(SidecarError, match="which is not a record of a migration"):
-        read_record(tmp_path / "record")
-
-
-def test_unwritable_record_stops_before_the_first_change(world: World) -> None:
-    world.use("irsa")
-    before = world.state()
-    done = world.run("irsa", "sidecar", "--record", "no/such/directory.json")
-    assert (done.status, "the file cannot be written" in done.err) == (2, True)
-    assert world.state() == before
-
-
-def test_undo_includes_a_change_that_the_record_does_not_count(world: World) -> None:
-    """The command was killed between a change and its record."""
-    world.use("irsa")
-    before = world.state()
-    world.run("irsa", "sidecar")
-    path = Path("irsa-sidecar-migration-shop.json")
-    record = read_record(path)
-    assert record is not None
-    write_record(path, Record(record.goal, record.changes, record.done - 1))
-    assert world.run("irsa", "sidecar", "--undo").status == 0
-    assert [_without_none(each) for each in world.state()] == [_without_none(each) for each in before]
-
-
-def test_pointer_of_a_name_with_a_slash_is_one_member() -> None:
-    pointer = "/spec/template/metadata/labels/irsa-sidecar.io~1inject"
-    patch = {"spec": {"template": {"metadata": {"labels": {INJECT_LABEL: "true"}}}}}
-    assert merge_patch({pointer: "true"}) == patch
-    assert values_at(patch, {pointer: None}) == {pointer: "true"}
-    assert values_at({"spec": {"template": None}}, {pointer: None}) == {pointer: None}
-    change = Change(Kind.TEMPLATE, "x", {pointer: None}, {pointer: "true"}, "restart x", Phase.SWITCH)
-    assert change.undone().undone().after == change.after
