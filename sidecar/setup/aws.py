@@ -126,7 +126,7 @@ class Aws:
         except AwsError as exc:
             if exc.code == "NoSuchKey":
                 return None
-            raise
+            raise _with_listing(exc) from exc
         try:
             content = response["Body"].read(MAX_OBJECT_BYTES)
         except (fault.BotoCoreError, fault.HTTPClientError, OSError) as exc:
@@ -183,6 +183,11 @@ _ADVICE = {
     ): "Run this again: another person or tool created or changed the resource",
     ("ResourceNotFoundException",): "Check the name, --region and --profile",
     ("NoSuchEntity", "NoSuchEntityException"): "Check the name, and that it is in this account",
+    (
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    ): "Set --region to the bucket's region",
     ("NoSuchBucket",): "Check the bucket's name and --profile",
     (
         "PreconditionFailed",
@@ -194,6 +199,7 @@ _ADVICE = {
         "ThrottlingException",
         "TooManyRequestsException",
         "RequestLimitExceeded",
+        "SlowDown",
         "InternalFailure",
         "ServiceFailure",
         "ServiceUnavailable",
@@ -205,6 +211,14 @@ _ADVICE = {
     ),
 }
 """The fix for each AWS error code (IAM, EKS and STS API references, Errors and Common Errors)."""
+
+
+def _with_listing(error: AwsError) -> AwsError:
+    """Return the error of GetObject. For a missing object, S3 denies access to everybody without s3:ListBucket."""
+    if error.code != "AccessDenied":
+        return error
+    fix = "Ask an administrator to allow s3:GetObject and s3:ListBucket for these credentials, or use others with"
+    return AwsError(error.code, error.problem, fix=f"{fix} --profile")
 
 
 def _rejection(exc: fault.ClientError, action: str) -> AwsError:

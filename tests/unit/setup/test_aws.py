@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import botocore.exceptions as fault
 import pytest
 
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.setup import aws
+from sidecar.setup.aws_error import AwsError
 from tests.support.fakes.threaded import serving
 from tests.unit.setup.conftest import ISSUER, Account, run_setup
 
@@ -183,3 +185,23 @@ def test_every_botocore_error_becomes_a_sidecar_error() -> None:
         assert "(two lines)" in str(ours) or str(ours).endswith("two lines.")
     assert isinstance(aws._botocore_error(fault.SSOTokenLoadError(error_msg="x")), SidecarError)
     assert not isinstance(aws._botocore_error(fault.SSOTokenLoadError(error_msg="x")), ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("AccessDenied", "allow s3:GetObject and s3:ListBucket"),
+        ("SlowDown", "Run this again later"),
+        ("PermanentRedirect", "Set --region to the bucket's region"),
+    ],
+)
+def test_rejection_of_s3_has_a_fix(monkeypatch: pytest.MonkeyPatch, code: str, fix: str) -> None:
+    """Without s3:ListBucket, S3 denies access to a missing object."""
+
+    def rejected(*_: Any, **__: Any) -> Any:
+        raise aws._rejection(fault.ClientError({"Error": {"Code": code}}, "GetObject"), "s3:GetObject")
+
+    client = aws.Aws()
+    monkeypatch.setattr(client, "call", rejected)
+    with pytest.raises(AwsError, match=fix):
+        client.read_object("shop-oidc", "jwks")
