@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sidecar.errors import SidecarError
 
@@ -39,6 +39,7 @@ class Step(StrEnum):
     PUBLISH = "publish"
     RECORD = "record"
     REMOVE = "remove"
+    ADD_TO_API_SERVERS = "add-to-api-servers"
     SIGN = "sign"
     REMOVE_FROM_API_SERVER = "remove-from-api-server"
     NAME_KEY = "name-key"
@@ -50,7 +51,7 @@ class Step(StrEnum):
 
 OURS = (Step.PUBLISH, Step.RECORD, Step.REMOVE)
 
-YOURS = (Step.SIGN, Step.REMOVE_FROM_API_SERVER, Step.NAME_KEY)
+YOURS = (Step.ADD_TO_API_SERVERS, Step.SIGN, Step.REMOVE_FROM_API_SERVER, Step.NAME_KEY)
 
 History = Mapping[str, float | None]
 """For each key that was seen signing, the time since which no API server signs with the key, or None while one does."""
@@ -61,18 +62,21 @@ class Observation:
     """
     The facts about a cluster's keys at one moment. Keys are named by their IDs.
 
-    `own` are the keys that the API server publishes inside the cluster, `stored` are the keys in the bucket since
-    `stored_at`, and `served` are the keys at the issuer's URL. `signing` are the keys with which API servers sign.
-    `started_at` is the start of the newest API server. It is None if not every API server responded.
+    `own` are the keys that an API server publishes inside the cluster, and `accepted` are those that every API server
+    publishes. `stored` are the keys in the bucket since `stored_at`, and `served` are the keys at the issuer's URL.
+    `signing` are the keys with which API servers sign. `started_at` is the start of the newest API server. It is None
+    if not every API server responded. `is_discoverable` is false if the bucket has no discovery document.
     """
 
     own: frozenset[str]
+    accepted: frozenset[str]
     stored: frozenset[str]
     stored_at: float
     served: frozenset[str]
     signing: frozenset[str]
     started_at: float | None
     now: float
+    is_discoverable: bool = True
 
 
 class Decision(NamedTuple):
@@ -100,7 +104,7 @@ def updated_history(seen: Observation, history: History, retired: Collection[str
 
 def decide(seen: Observation, history: History, updated: History, limits: Limits) -> Decision:
     """Return the next step. `history` is the stored history, and `updated` the history after this observation."""
-    if missing := seen.own - seen.stored:
+    if missing := seen.own - seen.stored if seen.is_discoverable else seen.own:
         return _decision(Step.PUBLISH, missing)
     if updated != history:
         return _decision(Step.RECORD, _changed(history, updated))
@@ -142,11 +146,16 @@ def _about_old_keys(seen: Observation, history: History, old: Collection[str], l
 
 
 def _about_new_keys(seen: Observation, new: Collection[str], limits: Limits) -> Decision:
+    """Return the next step for keys that never signed. Every API server must accept a key before one signs with it."""
     known_at = seen.stored_at + limits.cache_seconds
     if known_at > seen.now:
         return _decision(Step.WAIT_FOR_STS, new, known_at)
     if hidden := frozenset(new) - seen.served:
         return _decision(Step.WAIT_FOR_STS, hidden)
+    if seen.started_at is None:
+        return _decision(Step.WAIT_FOR_API_SERVERS, new)
+    if partial := frozenset(new) - seen.accepted:
+        return _decision(Step.ADD_TO_API_SERVERS, partial)
     return _decision(Step.SIGN, new)
 
 
@@ -169,12 +178,33 @@ def read_record(content: bytes, place: str) -> History:
     try:
         document = json.loads(content)
         signed = {VERSION: document["signed"]}[document["version"]]
-        return {str(kid): None if at is None else float(at) for kid, at in signed.items()}
+        return {str(kid): _read_time(at) for kid, at in signed.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise SidecarError(
             f"{place} is not a record of a rotation that this version can read",
             fix="Delete the object. The waiting time for old tokens then starts again",
         ) from exc
+
+
+def too_early(seen: Observation, history: History, limits: Limits) -> frozenset[str]:
+    """Return the keys that no API server accepts any more, although tokens of them can be valid."""
+    ends = {kid: expires_at(seen, history, kid, limits) for kid in history.keys() - seen.own}
+    return frozenset(kid for kid, end in ends.items() if end is not None and end > seen.now)
+
+
+MAX_TIME = 253_402_300_799.0
+"""The last second of the year 9999, which is the largest time that a record can contain."""
+
+
+def _read_time(at: Any) -> float | None:
+    """
+    Return a time in a record.
+
+    Raises ValueError if it is not a number of seconds since the epoch.
+    """
+    if at is not None and (isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 <= at <= MAX_TIME):
+        raise ValueError("not a time")
+    return None if at is None else float(at)
 
 
 def written_record(history: History) -> bytes:

@@ -20,6 +20,7 @@ from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.setup.discovery_documents import KEYS_PATH, Documents, read_documents
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.publication import keys_by_id
+from sidecar.setup.rotation import MAX_TIME
 
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
@@ -40,7 +41,11 @@ TOKEN_SECONDS = 600
 """Lifetime of a sample's token. TokenRequest accepts no shorter one."""
 
 SAMPLES_PER_SERVER = 8
-"""Maximum number of connections for each API server. With three API servers, one run in 300 misses one by chance."""
+"""
+Maximum number of connections for each API server after the first.
+
+With three API servers, one run in 300 misses one by chance.
+"""
 
 _STARTED = re.compile(rb"^process_start_time_seconds (\S+)$", re.MULTILINE)
 
@@ -70,6 +75,11 @@ class Signers(NamedTuple):
         return Documents(first.discovery, {**first.keys, "keys": list(keys.values())})
 
     @property
+    def accepted(self) -> frozenset[str]:
+        """The keys that every API server that responded accepts."""
+        return frozenset.intersection(*(frozenset(keys_by_id(each.documents.keys)) for each in self.samples))
+
+    @property
     def signing(self) -> frozenset[str]:
         return frozenset(sample.signing for sample in self.samples)
 
@@ -89,12 +99,14 @@ def find_signers(open_cluster: OpenCluster) -> Signers:
     """
     Return a sample of each API server that new connections reach.
 
+    A single address may belong to a load balancer, so one address does not limit the number of API servers.
+
     Raises SidecarError if the cluster denies a request, or a response is not usable.
     """
     found: dict[float, Sample] = {}
     for expected, sample in _samples(open_cluster):
         found[sample.started_at] = sample
-        if len(found) >= expected:
+        if len(found) >= expected > 1:
             break
     return Signers(tuple(found.values()), expected)
 
@@ -102,9 +114,9 @@ def find_signers(open_cluster: OpenCluster) -> Signers:
 def _samples(open_cluster: OpenCluster) -> Iterator[tuple[int, Sample]]:
     """Yield the number of API servers, and a sample on each new connection."""
     with open_cluster() as cluster:
-        expected = max(1, _servers_in(cluster.get(ENDPOINTS_PATH)))
+        expected = _servers_in(cluster.get(ENDPOINTS_PATH))
         yield expected, _sample(cluster)
-    for _ in range(SAMPLES_PER_SERVER * (expected - 1)):
+    for _ in range(SAMPLES_PER_SERVER * max(1, expected - 1)):
         with open_cluster() as cluster:
             yield expected, _sample(cluster)
 
@@ -118,24 +130,33 @@ def _sample(cluster: "Kubernetes") -> Sample:
 
 
 def _servers_in(document: Any) -> int:
-    """Return the number of addresses in the EndpointSlice of the API servers."""
+    """
+    Return the number of addresses in the EndpointSlice of the API servers.
+
+    Raises SidecarError if there is none, because the number of API servers is then unknown.
+    """
     endpoints = document.get("endpoints") if document else None
-    return sum(len(endpoint.get("addresses") or ()) for endpoint in endpoints or ())
+    number = sum(len(endpoint.get("addresses") or ()) for endpoint in endpoints or ())
+    if not number:
+        raise SidecarError(
+            "The EndpointSlice kubernetes in the namespace default has no address, so the API servers are not known",
+            fix="Check --endpoint-reconciler-type of the API servers",
+        )
+    return number
 
 
 def _start_in(metrics: bytes | None) -> float:
     match = _STARTED.search(metrics or b"")
     try:
-        return float(match[1]) if match else _no_start()
+        started_at = float(match[1]) if match else -1.0
     except ValueError:
-        return _no_start()
-
-
-def _no_start() -> float:
-    raise SidecarError(
-        "The API server's metrics have no process_start_time_seconds",
-        fix="Check whether a proxy changes the responses to /metrics",
-    )
+        started_at = -1.0
+    if not 0 <= started_at <= MAX_TIME:
+        raise SidecarError(
+            "The API server's metrics have no valid process_start_time_seconds",
+            fix="Check whether a proxy changes the responses to /metrics",
+        )
+    return started_at
 
 
 def _signing_key(cluster: "Kubernetes") -> str:

@@ -22,7 +22,7 @@ import trio
 
 from sidecar.console import remark, warn
 from sidecar.errors import ConfigurationError, SidecarError
-from sidecar.printable import printable
+from sidecar.printable import printable, printable_json
 from sidecar.role import parse_whole_number
 from sidecar.setup.aws_steps import check_issuer, open_profile, report_concerns
 from sidecar.setup.discovery_documents import Documents, File, key_material, to_publish
@@ -40,6 +40,7 @@ from sidecar.setup.rotation import (
     decide,
     expires_at,
     read_record,
+    too_early,
     updated_history,
     written_record,
 )
@@ -97,7 +98,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _State(NamedTuple):
-    """All facts of one run, and the objects that a step replaces."""
+    """
+    All facts of one run, and the objects that a step replaces.
+
+    `is_reachable` is false if the issuer's URL was not read, or has no documents yet.
+    """
 
     seen: Observation
     history: History
@@ -105,6 +110,7 @@ class _State(NamedTuple):
     files: tuple[File, File]
     published: Published
     record: StoredObject | None
+    is_reachable: bool
 
 
 def main(args: argparse.Namespace) -> int:
@@ -121,13 +127,23 @@ def main(args: argparse.Namespace) -> int:
         if args.step and decision.step in OURS:
             _make(bucket, state, updated, decision)
     _report(args, state.seen, updated, decision, limits)
-    if rejected := state.seen.signing - state.seen.served - (state.seen.own - state.seen.stored):
+    _warn_if_too_early(state.seen, updated, limits)
+    rejected = state.seen.signing - state.seen.served - (state.seen.own - state.seen.stored)
+    if state.is_reachable and rejected:
         warn(
             f"STS rejects tokens of {', '.join(sorted(rejected))}, because {state.documents.issuer} does not serve the "
             "key. Check the cache in front of the bucket."
         )
         return 1
     return 0 if decision.step is Step.NONE or (args.step and decision.step in OURS) else WAITS
+
+
+def _warn_if_too_early(seen: Observation, history: History, limits: Limits) -> None:
+    if kids := too_early(seen, history, limits):
+        warn(
+            f"The API servers no longer accept tokens of {', '.join(sorted(kids))}, which Pods may still have. Add the "
+            "key to --service-account-key-file of each API server again."
+        )
 
 
 def _token_seconds(flag: str | None, open_cluster: OpenCluster) -> int:
@@ -155,26 +171,34 @@ def _observe(bucket: Bucket, signers: Signers, args: argparse.Namespace) -> _Sta
     published = read_published(bucket, files, documents)
     record = bucket.read(RECORD_PATH)
     found = [each for each in (published.keys_object, published.discovery_object, record) if each is not None]
+    is_published = None not in (published.keys_object, published.discovery_object)
+    served = _served(documents, args.ca_file) if is_published else None
     seen = Observation(
         own=frozenset(keys_by_id(documents.keys)),
+        accepted=signers.accepted,
         stored=frozenset(keys_by_id(published.keys)),
         stored_at=published.keys_object.modified_at if published.keys_object else 0.0,
-        served=_served(documents, args.ca_file) if published.keys_object else frozenset(),
+        served=served or frozenset(),
         signing=signers.signing,
         started_at=signers.started_at,
         now=max((each.read_at for each in found), default=time.time()),
+        is_discoverable=published.discovery_object is not None,
     )
     history = {} if record is None else read_record(record.content, bucket.url(RECORD_PATH))
-    return _State(seen, history, documents, files, published, record)
+    return _State(seen, history, documents, files, published, record, served is not None)
 
 
-def _served(documents: Documents, ca_file: Path | None) -> frozenset[str]:
-    """Return the IDs of the keys at the issuer's URL, without those that differ from the cluster's key of that ID."""
+def _served(documents: Documents, ca_file: Path | None) -> frozenset[str] | None:
+    """
+    Return the IDs of the keys at the issuer's URL, without those that differ from the cluster's key of that ID.
+
+    Returns None if the URL cannot be read from here.
+    """
     try:
         published = keys_by_id(trio.run(fetch_issuer, documents.issuer, ca_file).keys)
     except SidecarError as exc:
         warn(f"The published keys cannot be read, so a new key counts as unknown to STS: {exc}")
-        return frozenset()
+        return None
     own = keys_by_id(documents.keys)
     return frozenset(
         kid for kid, key in published.items() if kid not in own or key_material(own[kid]) == key_material(key)
@@ -198,10 +222,13 @@ def _report(args: argparse.Namespace, seen: Observation, history: History, decis
     states = {kid: _key_state(seen, history, kid, limits) for kid in sorted(seen.own | seen.stored)}
     if args.json:
         document = {"version": 1, "keys": states, **_as_document(decision), "done": is_done}
-        print(json.dumps(document, indent=2))
+        print(printable_json(json.dumps(document, indent=2)))
         return
     if seen.started_at is None:
-        remark("Not every API server responded. The state of old keys is unknown until all do.")
+        remark(
+            "Not every API server responded. The state of old keys is unknown until all do. Run this again, from a "
+            "machine that the load balancer does not always connect to the same API server."
+        )
     for kid, text in states.items():
         print(printable(f"{kid}: {text}"))
     sentence = (_DONE if is_done else _NEXT)[decision.step]
@@ -235,6 +262,7 @@ _NEXT = {
     Step.PUBLISH: "next: publish {keys}, with --step",
     Step.RECORD: "next: record which keys sign, with --step: {keys}",
     Step.REMOVE: "next: remove {keys} from the bucket, with --step",
+    Step.ADD_TO_API_SERVERS: "next: add {keys} to --service-account-key-file of each API server. One lacks it",
     Step.SIGN: "next: set --service-account-signing-key-file of each API server to the private key of {keys}",
     Step.REMOVE_FROM_API_SERVER: "next: remove {keys} from --service-account-key-file of each API server",
     Step.NAME_KEY: "next: no check saw {keys} sign. If it is an old key, run this again with --retired {keys}",

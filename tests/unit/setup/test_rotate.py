@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.errors import SidecarError
 from sidecar.kubernetes.client import Kubernetes
-from sidecar.setup import issuer_bucket
+from sidecar.setup import issuer_bucket, signers
 from sidecar.setup.discovery_documents import KEYS_PATH
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.signers import (
@@ -85,7 +85,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(account: Account, issuer: Internet, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(account: Account, issuer: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr(signers, "SAMPLES_PER_SERVER", 1)  # there is only one API server
     with api_server() as fake:
         (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(fake.url)))
         configure(fake, "k1")
@@ -175,6 +176,40 @@ def test_unserved_signing_key_is_an_error(cluster: Cluster) -> None:
     assert "STS rejects tokens of k1" in done.err
 
 
+def test_unreachable_issuer_is_not_taken_for_a_rejection(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of the operator may have no way to the internet."""
+    cluster.step()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    done = cluster.rotate("--check", *FAST)
+    assert "The published keys cannot be read" in done.err
+    assert "STS rejects" not in done.err
+    assert done.status == 0
+
+
+def test_publishing_continues_after_an_interruption(cluster: Cluster) -> None:
+    """The command was killed after it wrote the keys, and before the discovery document."""
+    cluster.store(KEYS_PATH[1:], {"keys": [key("k1")]})
+    assert cluster.step().out.endswith("done: published k1\n")
+    assert cluster.stored(DISCOVERY_PATH[1:])["jwks_uri"] == PUBLISHED_KEYS
+
+
+def test_too_early_removal_from_api_servers_is_a_warning(cluster: Cluster) -> None:
+    cluster.step()
+    configure(cluster.fake, "k1", "k2")
+    cluster.step()
+    configure(cluster.fake, "k2")
+    done = cluster.step()
+    assert "The API servers no longer accept tokens of k1, which Pods may still have. Add the key to" in done.err
+    assert cluster.stored_kids() == ["k1", "k2"]
+
+
+def test_hostile_key_id_is_escaped(cluster: Cluster) -> None:
+    configure(cluster.fake, "k1", "\x1b[2J\x7f\u202e")
+    for arguments in ((), ("--json",)):
+        done = cluster.rotate("--check", *FAST, *arguments)
+        assert not {"\x1b", "\x7f", "\u202e"} & {*(done.out + done.err)}
+
+
 def test_key_retired_before_the_first_step_needs_its_flag(cluster: Cluster) -> None:
     cluster.store(KEYS_PATH[1:], {"keys": [key("k0"), key("k1")]})
     cluster.serve()
@@ -196,6 +231,7 @@ def test_longest_token_of_all_pods_counts(cluster: Cluster) -> None:
         cluster.fake.put(f"/api/v1/pods/cart-{index}", pod)
     cluster.store(KEYS_PATH[1:], {"keys": [key("k0"), key("k1")]})
     cluster.store(RECORD_PATH, {"version": 1, "signed": {"k0": 2_000_000_000.0, "k1": None}})
+    cluster.store(DISCOVERY_PATH[1:], discovery(jwks_uri=PUBLISHED_KEYS))
     cluster.serve()
     done = cluster.rotate("--check", "--cache-seconds", "0")
     assert "tokens of k0 are valid until 2033-05-25T03:38:20Z" in done.out  # 2,000,000,000 + 604,800 + 300 s
@@ -311,6 +347,18 @@ def test_each_api_server_is_found_behind_a_load_balancer(
         assert (sorted(missed.signing), missed.started_at) == (["k1"], None)
 
 
+def test_api_servers_behind_one_address_are_found(
+    aws_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosted control planes list only the address of their load balancer."""
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(api_server()) for _ in range(2))
+        configure(first, "k1", started_at=5.0)
+        configure(second, "k2", "k1", started_at=6.0)
+        found = find_signers(_opener([first, first, second], tmp_path, monkeypatch))
+        assert (sorted(found.signing), found.started_at, sorted(found.accepted)) == (["k1", "k2"], 6.0, ["k1"])
+
+
 def test_unreached_api_server_causes_a_remark(cluster: Cluster) -> None:
     configure(cluster.fake, "k1", servers=2)
     assert "Not every API server responded" in cluster.rotate("--check", *FAST).err
@@ -319,8 +367,12 @@ def test_unreached_api_server_causes_a_remark(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("path", "response", "words"),
     [
-        (METRICS_PATH, (200, b"y 1\n"), "no process_start_time_seconds"),
-        (METRICS_PATH, (200, b"process_start_time_seconds x\n"), "no process_start_time_seconds"),
+        (METRICS_PATH, (200, b"y 1\n"), "no valid process_start_time_seconds"),
+        (METRICS_PATH, (200, b"process_start_time_seconds x\n"), "no valid process_start_time_seconds"),
+        (METRICS_PATH, (200, b"process_start_time_seconds nan\n"), "no valid process_start_time_seconds"),
+        (METRICS_PATH, (200, b"process_start_time_seconds 1e300\n"), "no valid process_start_time_seconds"),
+        (ENDPOINTS_PATH, (200, {"endpoints": None}), "the API servers are not known"),
+        (ENDPOINTS_PATH, (404, {}), "the API servers are not known"),
         (METRICS_PATH, (403, {"message": "forbidden: /metrics"}), "forbidden: /metrics"),
         (TOKEN_PATH, (201, {"status": {}}), "a token without a key ID"),
         (TOKEN_PATH, (201, {"status": {"token": "x.y"}}), "a token without a key ID"),

@@ -20,6 +20,7 @@ from sidecar.setup.rotation import (
     decide,
     expires_at,
     read_record,
+    too_early,
     updated_history,
     written_record,
 )
@@ -32,8 +33,9 @@ OLD_ENOUGH = NOW - LIMITS.token_seconds - MARGIN_SECONDS
 def seen(**changes: Any) -> Observation:
     """Return an observation of a cluster with the key "a", which signs and has been published for a long time."""
     a = frozenset("a")
-    settled = Observation(own=a, stored=a, stored_at=0.0, served=a, signing=a, started_at=0.0, now=NOW)
+    settled = Observation(own=a, accepted=a, stored=a, stored_at=0.0, served=a, signing=a, started_at=0.0, now=NOW)
     values: Any = {name: frozenset(value) if isinstance(value, str) else value for name, value in changes.items()}
+    values = {"accepted": values.get("own", a), **values}
     return dataclasses.replace(settled, **values)
 
 
@@ -59,6 +61,17 @@ def next_step(observation: Observation, history: History) -> Decision:
             {"a": None},
             Decision(Step.SIGN, ("b",)),
         ),
+        (
+            seen(own="ab", accepted="a", stored="ab", served="ab"),
+            {"a": None},
+            Decision(Step.ADD_TO_API_SERVERS, ("b",)),
+        ),
+        (
+            seen(own="ab", stored="ab", served="ab", started_at=None),
+            {"a": None},
+            Decision(Step.WAIT_FOR_API_SERVERS, ("b",)),
+        ),
+        (seen(is_discoverable=False), {"a": None}, Decision(Step.PUBLISH, ("a",))),
         (seen(own="ab", stored="ab", signing="b"), {"a": None}, Decision(Step.RECORD, ("a", "b"))),
         (seen(own="ab", stored="ab", signing="ab"), {"a": None}, Decision(Step.RECORD, ("b",))),
         (
@@ -125,6 +138,14 @@ def test_retired_key_waits_from_now() -> None:
     assert updated_history(both, {"a": 5.0, "b": None}, ["a"]) == {"a": 5.0, "b": None}
 
 
+def test_key_removed_from_the_api_servers_too_early_is_found() -> None:
+    history = {"a": NOW - 10, "b": None}
+    assert too_early(seen(own="b", stored="ab", signing="b"), history, LIMITS) == {"a"}
+    assert too_early(seen(own="ab", stored="ab", signing="b"), history, LIMITS) == frozenset()
+    assert too_early(seen(own="b", stored="ab", signing="b", started_at=None), history, LIMITS) == frozenset()
+    assert too_early(seen(own="b", stored="ab", signing="b"), {"a": OLD_ENOUGH, "b": None}, LIMITS) == frozenset()
+
+
 def test_record_is_read_as_written() -> None:
     history = {"a": 5.5, "b": None}
     assert read_record(written_record(history), "s3://b/r") == history
@@ -133,7 +154,10 @@ def test_record_is_read_as_written() -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"{}", b'{"version": 2, "signed": {}}', b'{"version": 1, "signed": [1]}',
-     b'{"version": 1, "signed": {"a": "x"}}', b"\xff", b'{"version": [], "signed": {}}', b"[" * 100_000],
+     b'{"version": 1, "signed": {"a": "x"}}', b'{"version": 1, "signed": {"a": true}}',
+     b'{"version": 1, "signed": {"a": NaN}}', b'{"version": 1, "signed": {"a": 1e300}}',
+     b'{"version": 1, "signed": {"a": -1}}', b'{"version": 1, "signed": {"a": "5"}}',
+     b"\xff", b'{"version": [], "signed": {}}', b"[" * 100_000],
 )  # fmt: skip
 def test_damaged_record_is_rejected(content: bytes) -> None:
     with pytest.raises(SidecarError, match="s3://b/r is not a record"):
@@ -161,6 +185,7 @@ class Rotations(RuleBasedStateMachine):
         samples = [self.servers[index] for index in reached]
         return Observation(
             own=frozenset().union(*(own for _, _, own in samples)),
+            accepted=frozenset.intersection(*(own for _, _, own in samples)),
             stored=self.stored,
             stored_at=self.stored_at,
             served=self.stored,
@@ -196,6 +221,8 @@ class Rotations(RuleBasedStateMachine):
             self.removals += 1
         if decision.step in {Step.PUBLISH, Step.REMOVE, Step.RECORD}:
             self.record = written_record({kid: at for kid, at in updated.items() if kid in self.stored})
+        if decision.step is Step.SIGN:
+            assert all({*decision.keys} <= own for _, _, own in self.servers)
         for kid in decision.keys if decision.step is Step.REMOVE else ():
             assert self.expirations.get(kid, 0.0) <= self.now
         return decision.step
