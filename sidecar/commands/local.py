@@ -70,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admin-listen", metavar="HOST:PORT", default=FREE_PORT, help=f"address for probes [{FREE_PORT}]"
     )
     parser.add_argument(
-        "--authorization-token-file", metavar="FILE", help="file for the secret; your own secret is kept"
+        "--authorization-token-file",
+        metavar="FILE",
+        help="file for the secret that clients must send; a secret that you wrote into the file stays valid",
     )
     parser.add_argument("--page-port", metavar="PORT", default="0", help="port of the page on loopback [a free port]")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")

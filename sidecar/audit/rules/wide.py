@@ -159,8 +159,8 @@ RULES = (
         "wide.shared-role",
         Severity.NOTE,
         "several ServiceAccounts use one role",
-        "Each application has the permissions that any of the applications needs. CloudTrail distinguishes them only "
-        "by the session name.",
+        "Each application has the permissions of all applications that share the role. CloudTrail distinguishes them "
+        "only by the session name.",
         _shared_role,
     ),
     Rule(

@@ -65,7 +65,11 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bucket", metavar="s3://BUCKET", help="the bucket, and the prefix of the issuer's documents")
+    parser.add_argument(
+        "bucket",
+        metavar="s3://BUCKET[/PREFIX]",
+        help="the bucket of the issuer's documents, and their prefix in the bucket if they have one",
+    )
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--check", action="store_true", help="show each key and the next step, and change nothing")
     mode.add_argument("--step", action="store_true", help="make the next step, unless it would break running Pods")

@@ -57,7 +57,7 @@ WHAT_TO_DO: Mapping[str, str] = {
     "wide.no-boundary": "Set the boundary of your organisation: `aws iam put-role-permissions-boundary`.",
     "exposed.token": "Move the application to the sidecar (docs/migrate.md).",
     "exposed.metadata": "Set `HttpPutResponseHopLimit` to 1 and `HttpTokens` to `required` on the nodes' instances, "
-    "apply k8s/network-policy.yaml, or do both. docs/security.md explains why you need both options. "
+    "apply k8s/network-policy.yaml, or do both. docs/security.md explains why you need both metadata options. "
     "The audit reads only NetworkPolicies of Kubernetes, not those of Cilium or Calico.",
     "exposed.host-network": "Remove `hostNetwork` if the application does not need it. Accept the finding for "
     "node agents that need `hostNetwork`.",

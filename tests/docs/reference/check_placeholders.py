@@ -18,6 +18,7 @@ OF_EXPRESSIONS: Mapping[str, str] = {
     "', '.join(published.algorithms)": "ALGORITHMS",
     "', '.join(settings)": "KEYS",
     "', '.join(unreachable)": "HOSTS",
+    "','.join(INJECTORS)": "KINDS",
     "'behind' if skew > 0 else 'ahead of'": "behind (or ahead of)",
     "_issuer_key(facts)": "ISSUER",
     "abs(skew)": "N",
@@ -94,6 +95,7 @@ OF_EXPRESSIONS: Mapping[str, str] = {
     "value": "VALUE",
     "volume": "VOLUME",
     "volume.path": "FILE",
+    "who": "INJECTOR",
 }
 """The placeholders for these expressions in the f-strings of the checks."""
 

@@ -124,5 +124,10 @@ def _cell(text: str) -> str:
 
 def _set_ups(check: str) -> str:
     """Return the broken set-ups of the tests, with words from the first finding of each set-up."""
-    rows = [(row.what, f"… {row.words.strip().replace('|', chr(92) + '|')} …") for row in BROKEN if row.check == check]
+    rows = [(row.what, f"… {_shown(row.words)} …") for row in BROKEN if row.check == check]
     return table(("mistake", "words of the finding"), rows) if rows else ""
+
+
+def _shown(words: str) -> str:
+    """Return the words for a cell. AUTHORITY replaces the beginning of the name of the tests' authority."""
+    return words.strip().removeprefix(", ").replace("trustme v", "AUTHORITY").replace("|", "\\|")

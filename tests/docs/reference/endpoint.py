@@ -45,6 +45,7 @@ A request with a header that only proxies or browsers add, such as `X-Forwarded-
 
 The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} headers.
 The head must arrive within {LIMITS.head_seconds:.0f} seconds.
+If the client sends nothing in the first second, the daemon waits one second longer.
 A client must read its response within {LIMITS.write_seconds:.0f} seconds.
 The credentials endpoint serves at most {LIMITS.connections} slow clients at once.
 If half of the limit on open files is lower, that number is the limit.

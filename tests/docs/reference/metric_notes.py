@@ -59,8 +59,9 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_webhook_events_total": "Check `failed` if Events are missing.",
     "irsa_sidecar_webhook_connections_closed_total": "If the metric increases, somebody attacks the webhook or scans "
     "its port.",
-    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Use the metric with the time of expiration, to "
-    "alert on a share of the lifetime.",
+    "irsa_sidecar_webhook_certificate_not_before_timestamp_seconds": "Together with "
+    "`irsa_sidecar_webhook_certificate_expiration_timestamp_seconds`, alert if only a share of the certificate's "
+    "lifetime remains.",
     "irsa_sidecar_webhook_certificate_expiration_timestamp_seconds": "Alert if less than a quarter of the lifetime is "
     "left.",
 }

@@ -31,7 +31,7 @@ Every command that connects to AWS or to an issuer reads these variables.
 The names `https_proxy` and `no_proxy` also work.
 """
 
-_OF_COMMANDS = "`setup` and `doctor` call AWS with botocore, which reads all variables of AWS."
+_OF_COMMANDS = "`setup`, `audit`, `who` and `doctor` call AWS with botocore, which reads all variables of AWS."
 
 _SCALARS = (
     "`AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` accept only `true` and `false`, in upper or lower case."

@@ -218,9 +218,11 @@ OF_COMMANDS: tuple[Variable, ...] = (
         "none",
         "`credentials`, `doctor`",
     ),
-    Variable("AWS_PROFILE", "The profile with the credentials for AWS.", "`default`", "`setup`"),
-    Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `doctor`"),
-    Variable("KUBECONFIG", "The kubeconfig of the cluster.", "`~/.kube/config`", "`setup`, `doctor`, `webhook`"),
+    Variable(
+        "AWS_PROFILE", "The profile with the credentials for AWS.", "`default`", "`setup`, `audit`, `who`, `doctor`"
+    ),
+    Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `audit`, `doctor`"),
+    Variable("KUBECONFIG", "The kubeconfig file.", "`~/.kube/config`", "`setup`, `audit`, `doctor`, `webhook`"),
     Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `setup`"),
     Variable("TMPDIR", "The folder for temporary files, such as the secret.", "`/tmp`", "`exec`, `local`"),
     Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),

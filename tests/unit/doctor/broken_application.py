@@ -137,7 +137,7 @@ BROKEN_APPLICATION = (
         "is too old to read the endpoint's secret from a file",
     ),
     Broken(
-        "another role on the port",
+        "a daemon of another role listens on the port",
         another_role_is_served,
         "exchange.granted",
         "sub is system:serviceaccount:default:app",
