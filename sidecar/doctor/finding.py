@@ -2,8 +2,8 @@
 Define checks and findings, and run the checks of one group. Pure.
 
 Rule: a check has *failed* if the application gets no credentials, now or later, or gets another role's credentials. A
-*warning* means that credentials work now. A check is skipped if it depends on a failed check, so the first failure is
-the cause.
+*warning* means that credentials work now. A check is skipped if a check that it depends on failed or was skipped, so
+the first failure is the cause.
 """
 
 from collections.abc import Callable, Iterator, Sequence

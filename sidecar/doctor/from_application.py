@@ -32,8 +32,8 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None, file
     """
     Run the checks for an application's environment.
 
-    `metadata_address` is the address of the node's metadata service, or None to skip that check. `files` is the
-    directory to search for AWS SDKs. None means the whole container in a Pod, and no search elsewhere.
+    `metadata_address` is the URL of the node's metadata service, or None to skip that check. `files` is the directory
+    to search for AWS SDKs. None means the whole container if doctor runs in a Pod, and otherwise no search.
     """
     results = await _collect(environ, metadata_address, files or (WHOLE_CONTAINER if is_in_pod(environ) else None))
     endpoint_facts, caller_facts = results["endpoint"].facts or (None, None)

@@ -35,7 +35,7 @@ async def examine(environ: Mapping[str, str], metadata_address: str | None) -> R
     """
     Run the checks for the sidecar's environment.
 
-    `metadata_address` is the address of the node's metadata service, or None to skip that check.
+    `metadata_address` is the URL of the node's metadata service, or None to skip that check.
     """
     found = _usable(environ, await guarded(in_thread(settings_probe.collect, environ), FILE_SECONDS))
     roles = [await collect_token(role) for role in found.roles]

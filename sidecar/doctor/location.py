@@ -1,10 +1,10 @@
 """
 Determine from the environment in which container doctor runs, because that decides the checks. Pure.
 
-Rule: the address of the credentials endpoint identifies the application's container, whatever else is set. Other
-settings there are settings that the SDK may use by mistake. Without that address, a token or a roles file identifies
-the sidecar's container. Without these, a metadata service address on loopback identifies an application with an older
-SDK.
+Rule: the URL of the credentials endpoint identifies the application's container, even if other settings exist. doctor
+then reports the settings that an SDK may use instead of the endpoint. Without that URL, a token file, a role or a roles
+file identifies the sidecar's container. Without these, a metadata service on loopback identifies an application with an
+older SDK.
 """
 
 from collections.abc import Mapping
@@ -36,5 +36,9 @@ def side(environ: Mapping[str, str]) -> Side:
 
 
 def is_in_pod(environ: Mapping[str, str]) -> bool:
-    """Return whether Kubernetes started this process. The variable exists even if enableServiceLinks is false."""
+    """
+    Return whether Kubernetes started this process.
+
+    Kubernetes sets KUBERNETES_SERVICE_HOST even if the Pod's enableServiceLinks is false.
+    """
     return bool(environ.get("KUBERNETES_SERVICE_HOST"))

@@ -55,7 +55,7 @@ def rows(
     container: str | None = None,
 ) -> Iterator[Row]:
     """
-    Yield the group's findings. Without facts, yield only `unavailable`, which may be a plain reason.
+    Yield the group's findings. Without facts, yield only `unavailable`: a finding, or the reason for a skipped one.
 
     Findings quote settings and other programs' errors, so this function removes passwords from URLs.
     """
@@ -108,7 +108,7 @@ _Paint = Callable[[str, Status], str]
 
 def as_text(report: Report, *, width: int, colours: bool, is_verbose: bool = False) -> str:
     """
-    Return the first failure with its next step, then every finding by group.
+    Return the first failure with its next step, or a summary if no check failed. Then return the findings by group.
 
     Paths and ARNs are not wrapped at `width`. Skipped checks are counted, and listed if `is_verbose`.
     """

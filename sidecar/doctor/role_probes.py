@@ -39,7 +39,7 @@ EXCHANGE_SECONDS = 300.0
 """Deadline for an exchange. The longest chain needs eleven calls to STS, each with its own deadline."""
 
 IAM_SECONDS = 60.0
-"""Deadline for IAM: two rounds of three calls, each with botocore's own deadlines."""
+"""Deadline for IAM: at most two rounds of at most three calls. Each call also has botocore's own deadlines."""
 
 _CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a table, not a bind
 """The address to connect to, for each listening address that means all interfaces."""

@@ -47,8 +47,8 @@ async def examine(environ: Mapping[str, str], *, metadata_address: str | None, f
     """
     Run all checks that apply to this environment.
 
-    `metadata_address` is the address of the node's metadata service, or None to skip that check. `files` is the
-    directory to search for AWS SDKs. None means the whole container in a Pod, and no search elsewhere.
+    `metadata_address` is the URL of the node's metadata service, or None to skip that check. `files` is the directory
+    to search for AWS SDKs. None means the whole container if doctor runs in a Pod, and otherwise no search.
     """
     if side(environ) is Side.APPLICATION:
         return await from_application.examine(environ, metadata_address, files)

@@ -1,9 +1,9 @@
 """
 Find the other service accounts that a role's trust policy accepts. Pure.
 
-Rule: the policy is evaluated with the subjects of invented service accounts. Each has a part, such as the namespace, in
-common with the token's subject. The policy is also evaluated with subjects that match a wildcard in the statements that
-accept the token.
+Rule: the policy is evaluated with the subjects of invented service accounts. One of them has neither the namespace nor
+the name of the token's subject, and the others have a part in common with it. The policy is also evaluated with
+subjects that match a wildcard in the statements that accept the token.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ class Breadth(NamedTuple):
     The other service accounts that the policy accepts, and the patterns of `sub` with wildcards.
 
     `accepts_anyone` is true if the policy accepts every service account of the issuer. `reason` explains why the policy
-    accepts the first of them, and is "" if it accepts none. `unknown` lists the statements that decide the result but
-    cannot be evaluated.
+    accepts one of the other subjects, and is "" if it accepts none. `unknown` lists the statements that decide the
+    result but cannot be evaluated.
     """
 
     accepts_anyone: bool

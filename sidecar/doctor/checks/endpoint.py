@@ -50,8 +50,9 @@ class EndpointResponse(NamedTuple):
     """
     The endpoint's response, without secrets.
 
-    `message` is the text of an error response. `fields` are the field names in the body. `error` is the reason for a
-    missing response. `is_refused` is true if no process listens on the port.
+    `message` is the text of an error response. `fields` are the field names in the body, and `empty` are the required
+    fields without a text. `error` is the reason for a missing response. `is_refused` is true if no connection was
+    possible, usually because no process listens on the port.
     """
 
     status: int = 0
@@ -73,8 +74,8 @@ class EndpointFacts(NamedTuple):
     """
     Facts about the endpoint. `setting` is the name of the setting that holds `url`.
 
-    `is_expected` is false if no daemon has to run here, for example on a laptop. `role_arn` is the expected role, if
-    known.
+    `is_expected` is false if no daemon has to run here, for example on a laptop. `response` is None if the endpoint was
+    not called. `role_arn` is the expected role, if known.
     """
 
     url: str
@@ -207,8 +208,8 @@ def _credentials(facts: EndpointFacts) -> Finding:
 
 
 def _error_response(response: EndpointResponse) -> Finding:
-    # The messages in `_BY_STATUS` are better than the response's own message, except for 503. The first sentence of the
-    # response's message is the problem, and the next sentence is the fix.
+    # The first sentence of the response's message is the problem, and the next sentence is the fix. The finding takes
+    # the fix from `_BY_STATUS`, so only the first sentence is shown. For 503 the whole message is shown.
     message = response.message if response.status == 503 else response.message.partition(". ")[0]
     text = f": {message}" if message else ""
     next_step = _BY_STATUS.get(response.status, "Check which process listens on that port: it may not be irsa-sidecar")

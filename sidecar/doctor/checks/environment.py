@@ -129,7 +129,7 @@ def _region(facts: EnvironmentFacts) -> Finding:
 
 
 def _metadata(facts: EnvironmentFacts) -> Finding:
-    """Check whether SDKs use the sidecar as the metadata service instead of the node's metadata service."""
+    """Check that SDKs do not use the node's metadata service: the sidecar replaces it, or a variable disables it."""
     address = facts.environ.get(METADATA_ENDPOINT, "")
     if uses_imds_form(facts.environ):
         if facts.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":

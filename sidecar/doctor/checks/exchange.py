@@ -61,7 +61,7 @@ def _granted(facts: ExchangeFacts) -> Finding:
 
 
 def _explained(facts: ExchangeFacts, error: ExchangeError) -> Finding:
-    """Return the explanation of the error, followed by the message from AWS."""
+    """Return a finding with the explanation of the error, if there is one, followed by the message from AWS."""
     explain = _EXPLANATIONS.get(error.code)
     explanation, next_step = explain(facts, error) if explain else (None, None)
     is_ours = error.code == "MalformedReply" or error.status is None
@@ -179,7 +179,7 @@ _EXPLANATIONS: Mapping[str, Callable[[ExchangeFacts, ExchangeError], tuple[str |
     "RegionDisabledException": _disabled,
     "OptInRequired": _disabled,
 }
-"""Functions that explain an AWS error code. Each returns an explanation for this token, and a next step or None."""
+"""Functions that explain an AWS error code. Each returns an explanation and a next step. Both can be None."""
 
 
 def _account(facts: ExchangeFacts) -> str:

@@ -1,4 +1,4 @@
-"""Describe why a Pod with the label has no sidecar, by the objects that add sidecars in its cluster. Pure."""
+"""Explain why a Pod with the label has no sidecar, from the objects in its cluster that add sidecars. Pure."""
 
 from collections.abc import Sequence
 

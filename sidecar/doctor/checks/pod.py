@@ -1,8 +1,9 @@
 """
 Check a Pod from outside: the sidecar, its token, its isolation, and the applications' settings. Pure.
 
-Rule: these checks use only the Pod's document and status from the API. The token and the responses of STS can be
-checked only from inside.
+Rule: these checks use only what the API server returns, such as the Pod's document, its events and the response of
+/readyz. The exception is the lifetime of the tokens, which doctor reads inside the Pod if --exec is set. Everything
+else about the token and STS is checked only from inside.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ class PodFacts(NamedTuple):
 
     @property
     def sidecars(self) -> list[Document]:
-        """The containers with the sidecar's name, or else with its image. An application may be based on our image."""
+        """The containers with the sidecar's name or, if there are none, with its image. Applications may use it too."""
         named = [item for item in self.containers if item.get("name") == SIDECAR]
         return named or [item for item in self.containers if _has_our_image(item)]
 
@@ -222,14 +223,14 @@ def _projected(facts: PodFacts, path: str, volume: str) -> Finding:
 
 
 DEFAULT_GRACE_SECONDS, DEFAULT_TOKEN_SECONDS, DEFAULT_SESSION_SECONDS = 30, 3600, 3600
-"""Default durations in seconds, of Kubernetes for the grace period and the token, and of the daemon for the session."""
+"""Defaults in seconds: the grace period and the token lifetime of Kubernetes, and the daemon's session duration."""
 
 ROUNDING_SECONDS = 60
 """The check ignores a difference of up to this time between the requested and the real lifetime of a token."""
 
 
 class _TokenVolume(NamedTuple):
-    """The token's file, the lifetime that its volume requests, and the lifetime of the token in it if it is known."""
+    """The token's file, the lifetime that its volume requests, and the token's real lifetime if it is known."""
 
     path: str
     requested_seconds: int

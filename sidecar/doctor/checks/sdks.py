@@ -38,7 +38,7 @@ RUST = Sdk("Rust SDK (aws-config)", (1, 1, 8))
 
 
 class FoundSdk(NamedTuple):
-    """An SDK, and the file in which it was found."""
+    """An SDK, its version, and the file or directory that shows it."""
 
     sdk: Sdk
     version: str

@@ -8,7 +8,7 @@ from sidecar.outbound import Failure, certificate_advice
 
 SKEW_WARNING_SECONDS = 60.0
 SKEW_FAILURE_SECONDS = 300.0
-"""Clock skew from which the check fails. Most AWS services accept a signature time that is up to five minutes off."""
+"""Clock skew above which the check fails. Most AWS services accept a signature time that is up to five minutes off."""
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 """

@@ -61,7 +61,7 @@ def provider_arn(facts: TrustFacts) -> str:
 
 def policy_mismatch(facts: TrustFacts) -> str | None:
     """
-    Return the reason why the policy rejects the token, or None if it accepts the token or is not known.
+    Return the reason why the policy rejects the token, or None if it accepts the token or its decision is not known.
 
     A condition on the network is also a reason, because only STS knows the network of a request.
     """

@@ -22,7 +22,7 @@ WORKLOAD_PROVIDERS = ("assume-role-with-web-identity", "container-role", "iam-ro
 
 
 class AwsSettings(NamedTuple):
-    """The region and the endpoints of AWS. None means the default endpoint in `region`."""
+    """The settings for calls to AWS. A URL of None means the default endpoint in `region`."""
 
     region: str
     sts_url: str | None = None
@@ -154,7 +154,12 @@ def _client(service: str, settings: AwsSettings, keys: Keys) -> Any:
 
 
 def _code_and_message(exc: Exception) -> tuple[str, str]:
-    """Return the error code and the message from AWS, or "" and the message from botocore."""
+    """
+    Return the error code and the message from AWS.
+
+    Without an error from AWS, return "" and the message from botocore or from our own error. For any other exception,
+    return "" and a text with its type.
+    """
     response = getattr(exc, "response", None)
     if isinstance(response, dict) and "Error" in response:
         return str(response["Error"].get("Code")), str(response["Error"].get("Message"))

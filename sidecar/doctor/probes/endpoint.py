@@ -112,9 +112,10 @@ def _content(path: str) -> tuple[str | None, str]:
 
 async def _call(url: str, secret: str | None) -> tuple[EndpointResponse | None, Keys | None]:
     """
-    Call the endpoint, or return None if its address must not get the secret.
+    Call the endpoint, and repeat a call that returns 503.
 
-    SDKs send the secret over plain HTTP only to loopback.
+    Return None without a call unless the URL is plain HTTP on loopback. SDKs send the secret over plain HTTP only to
+    loopback.
     """
     try:
         parts = urlsplit(url)

@@ -15,7 +15,11 @@ from sidecar.token import Token
 
 
 class Outcome(NamedTuple):
-    """The result of an exchange: `credentials` or `error`. `requested_seconds` is the requested session duration."""
+    """
+    The result of an exchange: `credentials` or `error`.
+
+    `requested_seconds` is the requested session duration. `seconds` is the duration of a successful exchange.
+    """
 
     sts_host: str
     requested_seconds: int

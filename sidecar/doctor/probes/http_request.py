@@ -1,7 +1,7 @@
 """
 Send one HTTP/1.1 request over a stream, and read the response up to a size limit.
 
-h11 is installed with httpx.
+h11 is available because httpx requires it.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """
 Call the node's metadata service as an SDK does, with a deadline of one second per request.
 
-Rule: the address is an argument, and no other address is called. The probe fetches only the role's name, never
+Rule: the URL of the service is an argument, and the probe calls no other server. It fetches only the role's name, never
 credentials.
 """
 

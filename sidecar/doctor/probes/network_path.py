@@ -169,7 +169,11 @@ async def _encrypted(stream: trio.abc.Stream, host: str, trust: ssl.SSLContext) 
 
 
 def _skew(response: Response) -> float | None:
-    """Return the seconds by which the server's clock is ahead. The server's `Date` has whole seconds."""
+    """
+    Return the seconds by which the server's clock is ahead, or None if the response has no valid `Date`.
+
+    `Date` has whole seconds, so the function adds half a second, which is the average rounding error.
+    """
     try:
         return parsedate_to_datetime(response.headers.get("date", "")).timestamp() + 0.5 - time()
     except (ValueError, TypeError, OverflowError):
@@ -177,7 +181,7 @@ def _skew(response: Response) -> float | None:
 
 
 def _described(exc: BaseException) -> NetworkError:
-    """Return the message from the component that failed: TLS, the resolver or the kernel."""
+    """Return the kind of failure, and the message from the component that failed, such as TLS or the resolver."""
     if isinstance(exc, ConfigurationError):
         return NetworkError(Failure.TLS, str(exc))
     if isinstance(exc, h11.ProtocolError):

@@ -37,7 +37,7 @@ class Inside(NamedTuple):
 
 def collect(environ: Mapping[str, str], pod_name: str, context: str | None) -> PodFacts:
     """
-    Read the Pod `pod_name`, which is NAME or NAMESPACE/NAME.
+    Read the Pod `pod_name`, which is NAME or NAMESPACE/NAME. If it does not exist, `pod` is None in the result.
 
     Raises ConfigurationError if `pod_name` is invalid, and KubernetesError if the Pod cannot be read.
     """

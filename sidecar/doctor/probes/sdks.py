@@ -25,19 +25,21 @@ MAX_FILES = 500_000
 
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 MIN_PROGRAM_BYTES, MAX_PROGRAM_BYTES = 1024 * 1024, 512 * 1024 * 1024
-"""Limits for the size of a program that is read. A Go or Rust program with an AWS SDK has some MiB."""
+"""Limits for the size of a program that is read. A Go or Rust program with an AWS SDK has several MiB."""
 
 MIN_JAR_BYTES, MAX_JAR_BYTES = 22, 1024 * 1024 * 1024
 MAX_JAR_ENTRIES = 200_000
 """
-Limits for the size and the entries of a jar that is read.
+Limits for the size and the number of entries of a jar that is read.
 
-An empty archive has 22 bytes. A large application's jar, with all its libraries, has some ten thousand entries.
+An empty archive has 22 bytes. A large application's jar, with all its libraries, has about ten thousand entries.
 """
 
 _BLOCK_BYTES, _TRACE_BYTES = 1024 * 1024, 256
 """
-Sizes of the blocks in which a program is read. Each block repeats the end of the last block, so that no trace is split.
+Size of the blocks in which a program is read, and size of the repeated end, in bytes.
+
+Each block is searched together with the end of the previous block, so that no trace is split.
 """
 
 _NOT_FILES = frozenset({"/proc", "/sys", "/dev"})
@@ -97,7 +99,7 @@ class Search:
 
 async def collect(root: str) -> SdkFacts:
     """
-    Search below `root`. If a file hangs, return the SDKs found so far.
+    Search below `root`. If reading a file hangs, return the SDKs found so far.
 
     Raises nothing.
     """
@@ -107,7 +109,7 @@ async def collect(root: str) -> SdkFacts:
 
 
 def _paths(root: str) -> Iterator[str]:
-    """Yield all paths below `root`, without following links."""
+    """Yield the paths below `root`, except those in _NOT_FILES, without following links."""
     for directory, names, files in os.walk(root):
         names[:] = [name for name in names if os.path.join(directory, name) not in _NOT_FILES]
         for name in (*names, *files):
@@ -140,7 +142,7 @@ def _in_package_json(path: str) -> Iterator[FoundSdk]:
 
 
 def _in_jar(path: str) -> Iterator[FoundSdk]:
-    """Yield the SDKs in jars within a jar, which is the layout of Spring Boot."""
+    """Yield the SDKs whose own jars are inside this jar. Spring Boot packs applications in this way."""
     if not MIN_JAR_BYTES <= _regular_size(path) <= MAX_JAR_BYTES:
         return
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as jar:
