@@ -3,7 +3,7 @@ Read the daemon's log lines, also in the forms in which log collectors store the
 
 Rules. A line in another form is counted and skipped, because a log file often has lines of other programs. The Pod's
 name comes from the path of the kubelet's log file, from `kubectl logs --prefix`, or from the collector. A name inside
-the program's own line counts only if none of these names the Pod, because an application can write any line.
+the program's own line counts only if no such source names the Pod, because an application can write any line.
 """
 
 import json

@@ -2,8 +2,8 @@
 Read the account's roles, OIDC providers and Pod Identity associations, and the nodes' instances.
 
 Rule: every call only reads. A part that cannot be read becomes a problem in the inventory. The other parts are still
-read, unless the account itself is unknown. At most MAX_CALLS calls run at once, and botocore waits and retries if AWS
-throttles them.
+read, unless the account itself is unknown. At most MAX_CALLS calls run at the same time, and botocore waits and retries
+if AWS throttles them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -149,7 +149,11 @@ class _Reader:
         return aws_kept.provider(arn, response)
 
     async def associations(self, cluster: Cluster) -> Iterable[Association]:
-        """Return the cluster's associations. A cluster outside EKS has none, and EKS lists them only by its name."""
+        """
+        Return the cluster's associations. EKS lists them by the cluster's name.
+
+        Without that name, the result is empty. This is a problem only if the issuer shows that the cluster is in EKS.
+        """
         if not cluster.name:
             if Issuer(cluster.issuer).eks_region:
                 self.problems.append(Problem(ASSOCIATIONS, *_UNNAMED))

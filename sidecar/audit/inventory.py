@@ -2,7 +2,7 @@
 Define the inventory: the objects of one cluster and one account that the rules use. Pure.
 
 Rule: an inventory holds no secret. It holds values only for the variables in VALUES_KEPT. For other variables of AWS
-and irsa-sidecar, it holds the name, and the name of the Secret with the value.
+and irsa-sidecar, it holds the name, and the name of the Secret if the value comes from one.
 
 `audit --save` writes the inventory as JSON, and `audit --from` reads it. A field that is added later needs a default.
 """

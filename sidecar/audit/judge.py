@@ -30,8 +30,8 @@ class AuditReport(NamedTuple):
     The result of one audit.
 
     `findings` are the new findings, `known` are the findings in the baseline, and `accepted` are the findings that a
-    person accepted. `unused` has the acceptances that match no finding, and `ended` the acceptances whose date has
-    passed. `unread` has the names of the parts that could not be read.
+    person accepted. `ended` has the acceptances whose date has passed, and `unused` has the others that match no
+    finding. `unread` has the names of the parts that could not be read.
     """
 
     context: str

@@ -113,7 +113,7 @@ def _owner(metadata: Document) -> str:
     """
     Return the kind and name of the workload, or an empty text if the Pod has no controller.
 
-    A Deployment's Pods belong to a ReplicaSet with a hash in its name.
+    The controller of a Deployment's Pods is a ReplicaSet with a hash in its name. The result then names the Deployment.
     """
     controller = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
     if controller is None:

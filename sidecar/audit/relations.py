@@ -139,7 +139,7 @@ class Relations:
 
     @cached_property
     def associated(self) -> Mapping[Key, str]:
-        """The role of each ServiceAccount with an EKS Pod Identity association."""
+        """The role of each ServiceAccount with an EKS Pod Identity association. It is empty if it is not known."""
         return {(each.namespace, each.service_account): each.role_arn for each in self.account.associations}
 
     @cached_property
@@ -150,7 +150,7 @@ class Relations:
 
     @cached_property
     def named_roles(self) -> frozenset[str]:
-        """The roles that a ServiceAccount, a Pod or an association names."""
+        """The roles that a ServiceAccount, a Pod or an association names, and all other kept values of variables."""
         of_pods = {pod.annotations[ROLE_ARN] for pod in self.running_pods if ROLE_ARN in pod.annotations}
         of_variables = {v.value for pod in self.running_pods for c in pod.containers for v in c.variables if v.value}
         return frozenset({*self.annotated.values(), *self.associated.values(), *of_pods, *of_variables})

@@ -54,7 +54,7 @@ def load(directory: str) -> Inventory:
     """
     Return the saved inventory.
 
-    Raises ConfigurationError if a file is missing or has another form.
+    Raises ConfigurationError if a file cannot be read, is not a saved inventory, or has another version.
     """
     return Inventory(_read(directory, CLUSTER_FILE, Cluster), _read(directory, ACCOUNT_FILE, Account))
 

@@ -7,5 +7,5 @@ parts from a policy as from the webhook, or the policy rejects it. tests/cluster
 A MutatingAdmissionPolicy (Kubernetes 1.36) evaluates expressions in CEL, the Common Expression Language. One expression
 (rejection.py) describes why a Pod cannot get a sidecar. If its result is empty, another expression (patch.py) adds the
 sidecar. Otherwise the policy writes the reason into an annotation, and a ValidatingAdmissionPolicy rejects the Pod with
-this reason. So the expressions exist only once, and run only for the Pod's own ServiceAccount.
+this reason. So only the mutating policy contains the expressions, and runs them only for the Pod's own ServiceAccount.
 """

@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.errors import ConfigurationError
 
 MAX_LINE_CHARACTERS = 100
-"""Length from which a value is written on several lines."""
+"""Length, in characters, above which an expression is written on several lines."""
 
 MARKER = "①"
 """The placeholder for a value of the Pod in an example. In the example's message, an expression replaces it."""
@@ -53,7 +53,7 @@ def constructed(value: Any, kind: str) -> str:
 
 
 def _is_map(kind: str) -> bool:
-    """Return whether the keys are data, as the names of resources are, and not fields of Kubernetes' API."""
+    """Return whether the keys are data, such as the names of resources, and not fields of Kubernetes' API."""
     return kind.endswith((".requests", ".limits"))
 
 

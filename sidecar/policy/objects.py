@@ -2,8 +2,8 @@
 Build the objects of the policy, with which the API server injects sidecars. Pure.
 
 The failure policy is Fail, so the API server rejects a Pod if an expression fails. The ValidatingAdmissionPolicy
-rejects each Pod that requests a sidecar and still has none after all mutations. This also covers a ServiceAccount that
-the API server's cache does not have yet, for which no expression runs.
+rejects each Pod that requests a sidecar and still has none after all mutations. This includes a Pod whose
+ServiceAccount is not yet in the API server's cache, because the mutating policy does not change such a Pod.
 """
 
 from sidecar.injection.names import INJECT_FALSE, INJECT_LABEL, REJECTION

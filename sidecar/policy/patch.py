@@ -63,7 +63,11 @@ SETTINGS = Settings(image=Cel("variables.image"), region=Cel("variables.region")
 
 
 def patch() -> str:
-    """Return the expression of the operations. Only a mutation's expression can construct a JSONPatch."""
+    """
+    Return the expression of the operations.
+
+    It does not use variables for the operations, because only a mutation's expression can construct a JSONPatch.
+    """
     marked = _add_to_mapping("annotations", ANNOTATIONS_PATH, REJECTION, "variables.rejection")
     operations = _joined((_containers(), *_volumes(), *_metadata(), *_sidecar())).replace("\n", "\n  ")
     return f'variables.rejection != ""\n? {marked}\n: {operations}'

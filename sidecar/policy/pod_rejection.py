@@ -51,7 +51,7 @@ def pod() -> Iterator[Case]:
 
 
 def unsupported() -> Iterator[Case]:
-    """Yield the cases of Pods that the webhook may accept."""
+    """Yield the cases of Pods that a policy cannot process, but that the webhook may accept."""
     stub = f"{text(CONTAINER)} in variables.names"
     yield stub, text(f"The Pod has a container {CONTAINER}, which is the sidecar's name. {OTHER_WAYS}.")
     volumes = texts((TOKEN_VOLUME, AUTHORIZATION_VOLUME, STATE_VOLUME))

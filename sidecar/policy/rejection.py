@@ -2,7 +2,8 @@
 Write the expression for the reason why a Pod cannot get a sidecar. The reason is empty if the Pod can get one. Pure.
 
 Each case has a condition and a message. The messages are those of sidecar/injection: each is read from the function
-that rejects an example. Only a few cases have their own messages: those that the webhook may accept.
+that rejects an example. Only a few cases have their own messages: Pods that the webhook may accept, and a wrong session
+name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,9 +48,9 @@ WITH_ROLE = ACCOUNT._replace(annotations={EKS_ROLE_ARN: "arn:aws:iam::1111222233
 
 MISSPELT_PREFIX = r"(?i)^(?:irsa[-_.]?sidecars?[-_.]?(?:io)?|irsa-sidecar\.com)/"
 """
-Pattern of prefixes that probably mean ours.
+Pattern for prefixes that are probably a misspelt form of ours.
 
-The webhook compares names letter by letter (similar_names.py), and so recognises more mistakes than CEL can.
+The webhook compares names letter by letter (similar_names.py), so it recognises more mistakes than this pattern.
 """
 
 

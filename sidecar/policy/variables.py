@@ -1,8 +1,8 @@
 """
 Define the variables of the policy: the values that injection reads from a Pod and from its ServiceAccount. Pure.
 
-Lists about containers have one item for each container: first the init containers, then the others. CEL has no
-functions of our own and no local variables, so the policy's variables hold the values that several expressions need.
+Lists about containers have one item for each container: first the init containers, then the others. An expression in
+CEL can define neither functions nor variables, so the policy's variables hold the values that several expressions need.
 """
 
 from collections.abc import Iterable, Mapping
@@ -80,7 +80,7 @@ def still_mounted(volume: str) -> str:
 
 
 def _uses(volume: str, file_variable: str) -> str:
-    """Return the expression for a list that is true at each container whose variable names a file in the volume."""
+    """Return the expression for a list with true for each container that has a variable with a path in the volume."""
     return (
         "variables.containers.map(c, c.?volumeMounts.orValue([]).exists(m,\n"
         f"  m.name == {text(volume)} && c.?env.orValue([]).exists(e, e.name == {text(file_variable)} &&\n"
@@ -93,7 +93,7 @@ def _names_in(annotation: str) -> str:
 
 
 def _guaranteed(resource: str, least: str) -> str:
-    """Return the expression for the sidecar's limit, or without a limit, the larger of its request and `least`."""
+    """Return the expression for the sidecar's limit. If there is none, use the larger of its request and `least`."""
     requested = f'variables.requests[?"{resource}"].orValue("0")'
     larger = f'quantity({requested}).isGreaterThan(quantity("{least}")) ? {requested} : "{least}"'
     return f'variables.limits[?"{resource}"].orValue(\n  {larger})'

@@ -77,7 +77,7 @@ def _limited(edges: set[tuple[Node, Node]]) -> Graph:
 
 def _untangled(columns: list[list[Node]], edges: set[tuple[Node, Node]]) -> list[list[Node]]:
     """
-    Return the columns in an order in which few edges cross.
+    Return the columns, each in an order in which few edges cross.
 
     The first column begins with the worst findings. The other columns follow the order of the column before them.
     """

@@ -27,7 +27,7 @@ MAX_TEXT = 2000
 """Longest text of one cell, in characters. Names can have any length, because a Pod's author chooses some of them."""
 
 MAX_NAME = 600
-"""Longest name of an object. Names in Kubernetes have at most 253 characters, and ARNs of roles about 600."""
+"""Longest name of an object, in characters. Names in Kubernetes have at most 253, and ARNs of roles about 600."""
 
 SMALLEST_SHARE = 0.0001
 """Smallest share of the quota that is shown as a number."""

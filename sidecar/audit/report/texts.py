@@ -1,9 +1,9 @@
 """Format the parts that several formats share. Pure."""
 
 PAGE = "https://irsa-sidecar.github.io/irsa-sidecar/latest/reference/audit-rules.html"
-"""Address of the page that explains the rules."""
+"""URL of the page that explains the rules."""
 
 
 def link(rule_id: str) -> str:
-    """Return the address of the rule's heading. Its anchor is the id without the full stop, as the site writes it."""
+    """Return the URL of the rule's heading. The site's anchor for a heading is the rule's id without the full stop."""
     return f"{PAGE}#{rule_id.replace('.', '')}"

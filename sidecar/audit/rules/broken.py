@@ -197,7 +197,11 @@ def _not_injected(relations: Relations) -> Iterator[Problem]:
 
 
 def _no_identity(relations: Relations) -> Iterator[Problem]:
-    """Find Pods whose ServiceAccount names a role, but that have neither the sidecar nor Amazon's variables."""
+    """
+    Find Pods without an identity for AWS although their ServiceAccount names a role.
+
+    `_not_injected` covers Pods that request the sidecar.
+    """
     lacking = [pod for pod in relations.running_pods if _lacks_identity(relations, pod)]
     for workload in workloads(lacking):
         role_arn = relations.annotated[workload.pods[0].namespace, workload.pods[0].service_account]

@@ -44,7 +44,7 @@ class RoleCalls(NamedTuple):
 
     @property
     def share_of_quota(self) -> float:
-        """The share of the quota of a region that the calls use on average, from 0 to 1."""
+        """The average share of a region's quota that the calls use. A value of 1 means the whole quota."""
         return self.calls_per_day / (QUOTA_PER_SECOND * DAY_SECONDS)
 
 

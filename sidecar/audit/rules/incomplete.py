@@ -1,7 +1,8 @@
 """
 Report the unread parts of the inventory, so that a missing permission does not look like a good result. Pure.
 
-Rule: a whole source that could not be read is an error. So a job with expired credentials fails.
+Rule: if the whole cluster or the whole account could not be read, the finding is an error. So a job with expired
+credentials fails.
 """
 
 from collections.abc import Iterator
