@@ -29,7 +29,7 @@ DEADLINE_SECONDS = 5.0
 """Deadline for one request. By default, the API server itself waits 10 s for a webhook."""
 
 WATCH_SECONDS = 60
-"""Duration of one watch. If a connection breaks silently, the client notices it after this time."""
+"""Duration of one watch. The client notices a silently broken connection DEADLINE_SECONDS after this time."""
 
 CHECK_PATH = "Check HTTPS_PROXY, and check that network policies allow connections to the API server"
 """Next step if the API server sends no response."""
@@ -41,7 +41,8 @@ MAX_BYTES = 8 * 1024 * 1024
 """
 Maximum size of a response. A page of 100 ServiceAccounts usually has 100 KiB.
 
-An object in etcd has at most 1.5 MiB, so one page could have 150 MiB. The client then requests a shorter page.
+An object in etcd has at most 1.5 MiB, so one page could have 150 MiB. After a response that is too long, the client
+requests a shorter page.
 """
 
 MAX_OBJECT_BYTES = 1024 * 1024
@@ -139,11 +140,11 @@ class KubernetesApi:
                         try:
                             version = _event(line, path, take) or version
                         except KubernetesError as error:
-                            # The API server ends the watch after WATCH_SECONDS. Cancelling the watch earlier would
-                            # leave httpx's generators running.
+                            # Raise the error when the API server has ended the watch, after WATCH_SECONDS.
+                            # Cancelling the watch earlier would leave httpx's generators running.
                             ended = ended or error
         except trio.TooSlowError:
-            pass  # the next watch returns the events since then
+            pass  # the next watch begins at `version`, so no event is lost
         except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
         if ended is not None:
@@ -174,9 +175,10 @@ class KubernetesApi:
         **sent: Any,
     ) -> bytes | None:
         """
-        Return the content of the response, or None if the object does not exist.
+        Return the content of the response, or None if the object of a GET does not exist.
 
-        Raises TooLongError if the content is longer than `max_bytes`, by default MAX_BYTES.
+        Raises TooLongError if the content is longer than `max_bytes`, by default MAX_BYTES, and another KubernetesError
+        if the request is rejected or gets no response in time.
         """
         limit = MAX_BYTES if max_bytes is None else max_bytes
         headers = {"Accept": JSON, **sent.pop("headers", {})}
@@ -247,7 +249,7 @@ def _event(line: str, path: str, take: Take) -> str | None:
     """
     Pass one event to `take`, and return its version. Return None for an empty line.
 
-    Raises KubernetesError if the event ends the watch.
+    Raises KubernetesError for an event that reports an error, and for a line that is not an event.
     """
     if not line.strip():
         return None
@@ -263,7 +265,7 @@ def _event(line: str, path: str, take: Take) -> str | None:
 
 @contextmanager
 def _reading_objects(path: str) -> Iterator[None]:
-    """Raise KubernetesError for a document without the fields of every object, because it is not from an API server."""
+    """Raise KubernetesError if a document lacks a field of every Kubernetes object: it is not from an API server."""
     try:
         yield
     except (KeyError, TypeError, AttributeError) as exc:
@@ -277,7 +279,7 @@ async def open_api(config: SingleConfig) -> AsyncIterator[KubernetesApi]:
     """
     Open the cluster in `config`.
 
-    Raises ConfigurationError if the settings are invalid.
+    Raises ConfigurationError if the settings are invalid, or if the user logs in with a plugin.
     """
     if isinstance(config.user, UserEntry) and config.user.exec is not None:
         raise ConfigurationError(
@@ -312,7 +314,11 @@ class _Connected:
         return self
 
     async def client(self) -> httpx2.AsyncClient:
-        """Return the client. If the file cannot be read, return the previous client, and try again on the next call."""
+        """
+        Return the client, which is new if the file with the cluster's authority has changed.
+
+        If that file cannot be read, return the previous client, and try again on the next call.
+        """
         if self._path is not None:
             with suppress(FileTimeoutError, *_UNUSABLE):
                 version = await in_thread(self._path, file_version, self._path)
@@ -322,7 +328,7 @@ class _Connected:
         return self._client
 
     def _created(self) -> httpx2.AsyncClient:
-        # trio enforces the deadlines, in `_request` and `watch`.
+        # trio enforces the deadlines, in `_content` and `watch`.
         return AsyncClient(self._config, Connection(timeout=httpx2.Timeout(None)))
 
     async def _use(self, client: httpx2.AsyncClient) -> None:

@@ -30,7 +30,7 @@ from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
 from sidecar.redaction import without_secrets
 
 DEADLINE_SECONDS = 15.0
-"""Deadline for one request. A person waits for it, and the API server itself waits 10 s for an admission webhook."""
+"""Deadline for one request, for which a person waits. The API server may wait 10 s for an admission webhook."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -45,15 +45,15 @@ class Connection(ConnectionParams):
     """
     A connection to a cluster's API server, with kubectl's rules, for both clients.
 
-    If the kubeconfig names an authority, only this authority is trusted. An authority without a key identifier is
-    accepted, because those of many clusters, such as EKS clusters, have none.
+    If the kubeconfig names an authority, only this authority is trusted. The authority needs no key identifier, because
+    the authorities of many clusters, such as EKS clusters, have none.
     """
 
     def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
         """
         Return the client's parameters.
 
-        Raises ConfigurationError or OSError if a field is unusable.
+        Raises ConfigurationError, OSError or ValueError if a field is unusable.
         """
         trust, cluster = _trust(config), config.cluster
         parameters: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Connection(ConnectionParams):
 
 
 def _trust(config: SingleConfig) -> ssl.SSLContext:
-    """Return a context with the cluster's authorities and the user's certificate. Data has priority over files."""
+    """Return a context with the cluster's authorities and the user's certificate. Data has priority over a path."""
     cluster, user = config.cluster, config.user
     if cluster.insecure:
         trust = httpx2.create_ssl_context(verify=False)
@@ -139,7 +139,12 @@ def _proxy(url: str) -> httpx2.Proxy:
 
 
 class Kubernetes:
-    """A client for one cluster. Methods raise KubernetesError if a request is rejected or gets no response."""
+    """
+    A client for one cluster.
+
+    Methods raise KubernetesError if a request is rejected or gets no response, and ConfigurationError if the
+    kubeconfig's login cannot be used.
+    """
 
     def __init__(self, client: httpx2.Client, config: SingleConfig) -> None:
         self._client = client

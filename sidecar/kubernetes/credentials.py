@@ -1,8 +1,9 @@
 """
 Authenticate requests to the API server with a token, a password or a login plugin, and with impersonation.
 
-Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them. A value that a header cannot
-hold is an error here, because the HTTP client's own message would show the secret.
+Rule: every request contains all settings of the kubeconfig's user, as kubectl sends them. Like kubectl, do not send a
+token or password over an unencrypted connection to another host. A value that a header cannot hold is an error here,
+because the HTTP client's own message would show the secret.
 """
 
 import base64
@@ -35,8 +36,8 @@ class Login(httpx2.Auth):
     """
     The Authorization header for each request, and the required name in the server's certificate.
 
-    `read` returns the header and its expiration. It is called for the first request, when the header has expired, and
-    when the API server has rejected the header.
+    `read` returns the header and its expiration, or None for a value that does not exist. It is called for the first
+    request, when the header has expired, and when the API server has rejected the header.
     """
 
     def __init__(self, read: Callable[[], tuple[str | None, float | None]], server_name: str | None) -> None:
@@ -80,7 +81,10 @@ class Login(httpx2.Auth):
 
 def login_of(config: SingleConfig, trust: ssl.SSLContext) -> Login:
     """
-    Return the login of the context's user, in client-go's order: token file, token, password, plugin.
+    Return the login of the context's user.
+
+    It uses the first of these that the user has, in client-go's order: token file, token, password, plugin. If the user
+    has none, or secrets may not be sent to the server, the requests have no Authorization header.
 
     If a plugin prints a client certificate, the certificate is added to `trust`.
     """
@@ -162,7 +166,7 @@ def _from_plugin(config: SingleConfig, plugin: Plugin, trust: ssl.SSLContext) ->
 
 def present(trust: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """
-    Add a client certificate to the context. OpenSSL reads it from a file.
+    Add a client certificate to the context, through a temporary file, because OpenSSL reads certificates from files.
 
     Raises OSError or ValueError if the certificate is invalid.
     """

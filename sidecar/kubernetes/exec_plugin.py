@@ -1,8 +1,8 @@
 """
 Run the login plugin of a kubeconfig's user, and read its output (Kubernetes reference, client authentication v1).
 
-Rule: the plugin gets the same input as from kubectl. This is the caller's environment, the plugin's own variables, and
-KUBERNETES_EXEC_INFO, which includes the cluster if `provideClusterInfo` is set.
+Rule: the plugin gets the same input as from kubectl. The input is the caller's environment, the variables in `exec.env`
+and KUBERNETES_EXEC_INFO, which includes the cluster if `provideClusterInfo` is set.
 """
 
 import base64
@@ -37,7 +37,7 @@ def run_plugin(config: SingleConfig, plugin: Plugin) -> PluginCredential:
     """
     Run the plugin, and return its credential.
 
-    Raises ConfigurationError with the plugin's name if the plugin fails or prints no valid credential.
+    Raises ConfigurationError if the plugin cannot be run, fails, or prints no valid credential.
     """
     interactive = _is_interactive(config, plugin)
     info = {"kind": "ExecCredential", "apiVersion": plugin.apiVersion, "spec": _spec(config, plugin, interactive)}

@@ -1,9 +1,9 @@
 """
-Find the cluster, in the kubeconfig files as kubectl reads them, or by the Pod's own service account.
+Find the cluster in the kubeconfig files, as kubectl reads them. In a Pod without these files, use the Pod's cluster.
 
 Rule: the first file that sets a value has priority (Kubernetes documentation, Organizing Cluster Access Using
-kubeconfig Files). A relative path is relative to its file. An unsupported field ends the command with a message that
-names the field.
+kubeconfig Files). A relative path is relative to the kubeconfig file that contains it. An unsupported field ends the
+command with a message that names the field.
 """
 
 import os
@@ -41,7 +41,8 @@ def _loader() -> Any:
     """
     Return a loader of PyYAML that reads scalars as kubectl does.
 
-    In kubectl, dates and numbers in base 60, such as `12:30`, are text. libyaml accepts a tab after a value.
+    In kubectl, dates and numbers in base 60, such as `12:30`, are text. libyaml is used if it is
+    available, because it accepts a tab after a value, as kubectl does.
     """
     loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
     loader.yaml_implicit_resolvers = {
@@ -86,7 +87,11 @@ def find_cluster(environ: Mapping[str, str], context: str | None = None) -> Sing
 
 
 def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Merge several kubeconfigs, and return the result with absolute paths."""
+    """
+    Merge several kubeconfigs, and return the result with absolute paths.
+
+    Raises ConfigurationError if one file has two clusters, users or contexts with the same name.
+    """
     found: dict[str, Any] = {"current-context": None}
     for key, inner in _LISTS.items():
         entries: dict[str, Any] = {}
@@ -101,7 +106,7 @@ def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def _check_names(path: Path, key: str, content: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError if a name appears twice in one file, as kubectl does."""
+    """Raise ConfigurationError if a name appears twice in a list of one file, because kubectl rejects such a file."""
     names = [entry["name"] for entry in content.get(key) or ()]
     for name in names:
         if names.count(name) > 1:
@@ -114,7 +119,7 @@ def _check_names(path: Path, key: str, content: Mapping[str, Any]) -> None:
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     for name in (environ.get("KUBECONFIG") or DEFAULT_FILE).split(os.pathsep):
-        with suppress(RuntimeError):  # for a user without a home directory, as in a container
+        with suppress(RuntimeError):  # the user has no home directory, for example in a container
             if name:
                 yield Path(name).expanduser()
 
@@ -142,7 +147,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = next(yaml.load_all(path.read_text(), _LOADER), None) or {}
     except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError in addition to its own errors
-        # The message omits the parser's error, because that quotes the file, which may contain a token.
+        # The message omits the parser's error, because the error quotes the file, which may contain a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
         raise ConfigurationError(
             f"The kubeconfig {path} cannot be read ({why})",

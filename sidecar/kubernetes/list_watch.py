@@ -33,8 +33,8 @@ class Collection(Generic[Kept]):
     The collection to follow, and the functions that receive its items.
 
     `begin` is called before each list. `listed` gets the results of `keep` for all items. `take` gets each later
-    change. `lost` gets the error that ended the list or the watch. The documents of a whole cluster are much larger
-    than the results, so only one page of documents is in memory.
+    change. `lost` gets the error that ended the list or the watch. Only one page of documents is in memory at a time,
+    because the documents of a whole cluster are much larger than the results.
     """
 
     path: str

@@ -21,7 +21,7 @@ def open_named_cluster(
     """
     Return the context's cluster.
 
-    Raises ConfigurationError if the context does not exist or a package is missing.
+    Raises ConfigurationError if the kubeconfig or the context is unusable, or if a package is missing.
     """
     config = import_extra("sidecar.kubernetes.kubeconfig", command, "setup").find_cluster(environ, context)
     opened: AbstractContextManager[Kubernetes] = import_extra(

@@ -15,6 +15,9 @@ only the module of the requested step. The extra `setup` is required.
 - read_role, role_chain, chain_sides, chain_apply, plan_chain: the current role; a role that assumes another role
 - cluster_trust, plan_cluster: the access of a whole cluster in all roles
 - condition_flags, request_conditions: conditions on the requests in which a token is accepted
+- issuer_bucket, publication: an issuer's documents in an S3 bucket; the documents to publish there
+- signers, rotation: the keys with which API servers sign tokens; the next step of a rotation
+- migration, migration_facts, migration_record: the move of a namespace's Pods; its facts; its changes and their record
 - cloudtrail: CloudTrail's event history
 - manifests, pod_kinds, document_changes: the Pods in manifests; the Pods in each kind of object; document changes
 - text_edits, yaml/: edits to a text, and their diff; YAML with positions

@@ -111,15 +111,16 @@ class Aws:
             raise SidecarError(
                 f"The response to {service}:{operation} is not from AWS", fix="Check AWS_ENDPOINT_URL and HTTPS_PROXY"
             ) from exc
-        except (fault.BotoCoreError, ValueError) as exc:  # AWS_ENDPOINT_URL is not a URL
+        except (fault.BotoCoreError, ValueError) as exc:  # ValueError if AWS_ENDPOINT_URL is not a URL
             raise _botocore_error(exc) from exc
         return response
 
     def read_object(self, bucket: str, key: str) -> StoredObject | None:
         """
-        Return an object of S3, or None if it does not exist.
+        Return an object of S3 with at most MAX_OBJECT_BYTES of its content, or None if it does not exist.
 
-        Raises AwsError if S3 rejects the request. Without s3:ListBucket, S3 also rejects requests for missing objects.
+        Raises AwsError if S3 rejects the request, and another SidecarError if S3 cannot be called. Without
+        s3:ListBucket, S3 also rejects requests for missing objects.
         """
         try:
             response = self.call("s3", "GetObject", Bucket=bucket, Key=key)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
-"""Pattern for the characters that IAM accepts in a tag's key and value (IAM API reference, Tag)."""
+"""Patterns for the keys and the values of tags that IAM accepts (IAM API reference, Tag)."""
 
 
 def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
@@ -83,9 +83,9 @@ def is_offline(args: argparse.Namespace) -> bool:
 
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     """
-    Return the account to change.
+    Return the account of the credentials, or of --account-id if no call to AWS is needed.
 
-    Raises ConfigurationError if --account-id is invalid or names another account.
+    Raises ConfigurationError if --account-id is invalid or is not the account of the credentials.
     """
     if args.account_id and not re.fullmatch("[0-9]{12}", args.account_id):
         raise ConfigurationError(
@@ -153,7 +153,10 @@ def report_concerns(concerns: Iterable[Concern]) -> None:
 
 def apply_plan(plan: Plan, args: argparse.Namespace, aws: "Aws", next_commands: tuple[str, ...] = ()) -> int:
     """
-    Print the plan in the requested format, or show and apply it. Returns the exit status.
+    Carry out the plan as the flags require, and return the exit status.
+
+    With --output, print the planned resource in that format. Otherwise show the plan, and apply it unless --dry-run is
+    set.
 
     Raises SidecarError if a call to AWS fails.
     """
@@ -171,7 +174,7 @@ def apply_plan(plan: Plan, args: argparse.Namespace, aws: "Aws", next_commands: 
 
 
 def report_notes(plan: Plan, args: argparse.Namespace) -> None:
-    """Write the notes of a plan to stderr, and what the plan removes if stdout shows it only as data."""
+    """Write the notes of a plan to stderr. With --output or --json, also write the effects that remove something."""
     for note in plan.notes:
         warn(note)
     if args.output or args.json:

@@ -32,7 +32,10 @@ ATTEMPTS, PAUSE_SECONDS = 10, 3.0
 
 def apply_chain(own: Side, other: Side, chain: ChainChange, args: argparse.Namespace) -> int:
     """
-    Print the role of the Pods in the format of --output, or show and apply both plans. Returns the exit status.
+    Carry out both plans as the flags require, and return the exit status.
+
+    With --output, print the role of the Pods in that format. Otherwise show the plans, and apply them unless --dry-run
+    is set.
 
     Raises SidecarError if a call for the role of the Pods fails.
     """
@@ -62,7 +65,11 @@ def _print(texts: Iterator[str], stream: TextIO) -> None:
 
 
 def _change(side: Side, args: argparse.Namespace, *, is_new: bool) -> None:
-    """Show the plan, and make its calls. `is_new` is true if the calls name a role that was just created."""
+    """
+    Show the plan unless --json is set, and make its calls unless --dry-run is set.
+
+    `is_new` is true if the calls name a role that was just created.
+    """
     assert side.plan is not None
     if not args.json:
         show_plan(side.plan)

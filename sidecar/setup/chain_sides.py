@@ -89,7 +89,7 @@ def _check_replace(args: argparse.Namespace) -> None:
 
 def read_chain(args: argparse.Namespace, source_arn: str, account: Account) -> ChainChange:
     """
-    Return the wanted chain from the role `source_arn` of this account.
+    Return the requested change of the chain that begins at the role `source_arn` of this account.
 
     Raises ConfigurationError if no such chain is possible.
     """

@@ -10,7 +10,7 @@ ACTION = "cloudtrail:LookupEvents"
 
 
 def attribute_of(target: Target) -> dict[str, str]:
-    """Return the attribute for LookupEvents. CloudTrail accepts one attribute, and knows sessions as the user name."""
+    """Return the attribute for LookupEvents, which accepts only one. In CloudTrail, a session name is a user name."""
     if target.access_key_id:
         return {"AttributeKey": "AccessKeyId", "AttributeValue": target.access_key_id}
     if target.session_name:
@@ -20,7 +20,7 @@ def attribute_of(target: Target) -> dict[str, str]:
 
 def look_up(profile: str | None, region: str | None, attribute: dict[str, str]) -> str:
     """
-    Return the events with the attribute and the exchanges of web identities as JSON, or "" if there are none.
+    Return the events with the attribute and all AssumeRoleWithWebIdentity events as JSON, or "" if there are none.
 
     Raises SidecarError if CloudTrail rejects a call.
     """

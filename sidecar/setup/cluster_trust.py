@@ -1,9 +1,10 @@
 """
 Copy the statements of one cluster in a trust policy for another cluster, and remove the statements of a cluster. Pure.
 
-Rule: a copy differs from its statement only in the OIDC provider, in the condition keys of that provider and in the
-Sid. Statements for other clusters and other principals keep their content and their order. So removing the new cluster
-again restores the former policy.
+Rule: a copy differs from its statement only in the OIDC provider, in the condition keys and policy variables of that
+provider, and in the Sid. If a statement lists its providers and has no condition on the keys of this provider, the new
+provider is added to the list instead. All other statements keep their content and their order. So removing the new
+cluster again restores the former policy.
 """
 
 import hashlib
@@ -75,7 +76,7 @@ def without_cluster(document: Mapping[str, Any], retired: ClusterIssuer) -> dict
 
 
 def differing_copies(document: Mapping[str, Any], like: ClusterIssuer, new: ClusterIssuer) -> Iterator[str]:
-    """Yield the labels of statements for the new cluster that have a copy's Sid but another content."""
+    """Yield the labels of statements for the new cluster that have the Sid of a copy but other content."""
     for statement in statements_of(document):
         if like.provider_arn not in _federated(statement) or _is_shared(statement, like):
             continue
@@ -107,7 +108,7 @@ def _is_key_of(key: str, issuer: ClusterIssuer) -> bool:
 
 
 def _extended(statement: Any, like: ClusterIssuer, new: ClusterIssuer) -> Any:
-    """Return a statement with the new provider in its list, if one list covers several providers."""
+    """Return the statement, with the new provider added to its list if the statement is shared with `like`."""
     providers = _federated(statement)
     if like.provider_arn not in providers or not _is_shared(statement, like) or new.provider_arn in providers:
         return statement

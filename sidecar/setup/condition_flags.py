@@ -36,7 +36,7 @@ def add_condition_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_condition_arguments(args: argparse.Namespace) -> None:
-    """Raise ConfigurationError if a value is invalid, or if two flags contradict each other."""
+    """Raise ConfigurationError if a value is invalid, or if a condition does not fit the other flags."""
     conditions = find_conditions(args)
     for kind, values in zip(KINDS, conditions, strict=True):
         flag = f"--{kind.flag}"
@@ -72,7 +72,7 @@ def _check_external_id(args: argparse.Namespace) -> None:
 
 
 def find_conditions(args: argparse.Namespace) -> RequestConditions:
-    """Return the conditions in the flags. A flag that is not set keeps the current values."""
+    """Return the conditions in the flags. None keeps the current values, and an empty tuple removes them."""
     found: list[Values | None] = []
     for kind in KINDS:
         texts = getattr(args, kind.flag.replace("-", "_"))

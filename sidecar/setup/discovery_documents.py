@@ -50,7 +50,7 @@ def to_publish(documents: Documents, jwks_uri: str | None) -> tuple[File, File]:
 
     `jwks_uri` is the configured URL of the keys, or None for the default.
 
-    Raises SidecarError if that URL has no file name.
+    Raises SidecarError if the path of that URL cannot be the path of a file.
     """
     base = documents.issuer.rstrip("/")
     uri = jwks_uri or _published_uri(documents, base)
@@ -98,7 +98,12 @@ def _by_kid(document: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _published_uri(documents: Documents, base: str) -> str:
-    """Return the keys' URL. The API server's own URL is used only if it is public, which it is not by default."""
+    """
+    Return the URL of the published keys.
+
+    This is the API server's `jwks_uri` if it is below the issuer's URL or public. Otherwise it is KEYS_PATH below the
+    issuer's URL. By default, the API server's `jwks_uri` is not public.
+    """
     uri = documents.discovery.get("jwks_uri")
     if isinstance(uri, str) and uri.startswith(f"{base}/"):
         return uri
@@ -117,7 +122,7 @@ def _relative(uri: str, base: str) -> str:
     segments = path.strip("/").split("/")
     if not all(segments) or {".", ".."} & set(segments) or "\\" in path or "?" in path or "#" in path:
         raise SidecarError(
-            f"The keys' address {uri} has no file name",
+            f"The keys' URL {uri} has no file name",
             fix="Set --jwks-uri to another URL",
         )
     return "/".join(segments)

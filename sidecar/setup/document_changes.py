@@ -23,7 +23,7 @@ _ATTEMPTS = 3
 
 
 class PodChange(NamedTuple):
-    """The Pod that replaces the value at `path` below a root. `title` names the object."""
+    """The Pod that replaces the value at `path` below the root with the index `root`. `title` names the object."""
 
     root: int
     path: Path
@@ -55,7 +55,7 @@ def document_edits(text: str, changes: list[PodChange]) -> DocumentEdits:
 
 
 def _attempt(text: str, changes: list[PodChange], attempt: int) -> tuple[list[Edit], list[Any]]:
-    """Return the edits, and the wanted value of each root. The return frees the nodes, which need most memory."""
+    """Return the edits, and the wanted value of each root. The nodes, which need most memory, are freed."""
     document = read_document(text)
     wanted = [
         _replaced(value, [(each.path, each.pod) for each in changes if each.root == root])

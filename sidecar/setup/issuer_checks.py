@@ -1,7 +1,7 @@
 """
 Check the requirements of STS for an issuer's URL, discovery document and key set. Pure.
 
-Rule: with a fatal concern, STS can never exchange any token of the issuer. Other concerns affect only some tokens.
+Rule: with a fatal concern, STS can never exchange any token of the issuer. Other concerns affect some tokens or none.
 Sources: IAM User Guide ("Create an OpenID Connect identity provider"), IAM and STS API references
 (CreateOpenIDConnectProvider, AssumeRoleWithWebIdentity), OpenID Connect Discovery 1.0, RFC 7517.
 """
@@ -76,7 +76,7 @@ def is_private(host: str) -> bool:
 
 
 def discovery_concerns(document: Any, issuer: str) -> Iterator[Concern]:
-    """Yield each reason why STS could not find the keys through the discovery document."""
+    """Yield each problem that STS or IAM could have with the discovery document."""
     if not isinstance(document, Mapping):
         yield Concern(is_fatal=True, text=f"The discovery document of {issuer} is not a JSON object.")
         return

@@ -29,7 +29,7 @@ _EKS_HOSTS = [
     for prefix, suffix in (("oidc\\.eks", partition.suffix), ("oidc-eks", partition.dual_stack_suffix))
     if suffix
 ]
-"""Pattern for the hosts that publish the documents of EKS clusters. Each region has an IPv4 and a dual-stack name."""
+"""Patterns for the hosts that publish the documents of EKS clusters. Each region has an IPv4 and a dual-stack name."""
 
 
 class Issuer(NamedTuple):
@@ -63,7 +63,7 @@ def find_issuer(args: argparse.Namespace, aws: "Aws") -> Issuer:
     """
     Return the issuer.
 
-    Raises SidecarError if the flags select none.
+    Raises SidecarError if the issuer cannot be found.
     """
     if args.issuer:
         return Issuer(args.issuer)

@@ -51,7 +51,11 @@ class Document(NamedTuple):
 
 
 class Published(NamedTuple):
-    """An issuer's documents, and the thumbprint of its key server. None means that AWS trusts the server."""
+    """
+    An issuer's documents, and the thumbprint of the server that publishes the keys.
+
+    The thumbprint is None if AWS trusts the server, or if the keys were not fetched.
+    """
 
     discovery: Any
     keys: Any
@@ -62,8 +66,8 @@ async def fetch_issuer(issuer: str, ca_file: Path | None = None) -> Published:
     """
     Return both documents. The keys are None if the discovery document has a fatal problem.
 
-    Raises UnreachableError, SidecarError if a document is published incorrectly, and ConfigurationError if `ca_file` is
-    invalid.
+    Raises UnreachableError if this machine cannot reach the issuer, another SidecarError if a document is published
+    incorrectly, and ConfigurationError if `ca_file` is invalid.
     """
     named = None if ca_file is None else named_authorities("--ca-file", str(ca_file))
     with _deadline(issuer):
@@ -81,8 +85,8 @@ async def fetch_document(url: str, named: ssl.SSLContext | None) -> Document:
     Raises SidecarError if the document cannot be fetched.
     """
     try:
-        # Like STS, this context checks certificates less strictly than Python does by default. Otherwise a private
-        # authority could fail with another error than an unknown authority.
+        # Like STS, this context checks certificates less strictly than Python does by default. Otherwise the
+        # certificate of a private authority could fail for another reason than its unknown authority.
         public = accept_named(public_authorities(PUBLIC_AUTHORITIES))
         return Document((await _get(url, public))[0], None)
     except _UnknownAuthorityError as exc:

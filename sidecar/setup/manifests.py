@@ -46,7 +46,7 @@ _TEMPLATE_MARK = "{{"
 
 
 class Workload(NamedTuple):
-    """A Pod or Pod template, its object's title, and its ServiceAccount if the stream contains that."""
+    """A Pod or Pod template, its object's title, and its ServiceAccount, or None if the stream does not contain it."""
 
     title: str
     pod: Document
@@ -95,7 +95,8 @@ def change_pods(
     Change the selected Pods of the stream.
 
     If any Pod has our label, only the Pods with the label are selected. Otherwise, all Pods in Kubernetes' own kinds
-    are selected, except those that opt out. `source` is the stream's name in messages.
+    and at --template-path are selected, except those that opt out. In addition, `spec.template` of a custom resource is
+    selected if it has one of our annotations. `source` is the stream's name in messages.
 
     Raises ConfigurationError with one line for each object that cannot be changed.
     """
@@ -155,7 +156,7 @@ class _Stream:
         """
         Raise ConfigurationError if a requested sidecar cannot be added, or --template-path leads to no Pod template.
 
-        If no Pod is selected, the reasons for it are errors too.
+        If no Pod is selected and no note explains it, unreadable documents and unselected templates are errors too.
         """
         if not chosen and not self._notes:
             self._objections += [*self._unusable, *(f"{self._source}: {each}" for each in self._unselected)]

@@ -2,7 +2,7 @@
 Write a resource as text: JSON or YAML with the API's names, Terraform, or CloudFormation. Pure.
 
 Rule: no format interprets a part of a value as an expression. Texts are quoted, and Terraform's `${` and `%{` are
-escaped. Control characters are escaped, because a policy of another person can hold those up to U+009F.
+escaped. Control characters are escaped, because a policy may contain them, up to U+009F.
 """
 
 import json

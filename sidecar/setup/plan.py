@@ -1,7 +1,7 @@
 """
 Plan the changes of a step: the current resource, the planned resource, and the calls that make the changes. Pure.
 
-Rule: a plan has calls if and only if the two resources differ. A plan lists all actions of the step.
+Rule: a plan has calls if and only if the two resources differ. A step makes no other calls that change AWS.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class Plan:
     """
     The changes to one resource.
 
-    `current` is None for a resource that does not exist yet. `notes` are messages for the person, also if nothing
+    `current` is None for a resource that does not exist yet. `notes` are messages that the person gets even if nothing
     changes. `effects` describe the meaning of the changes, such as the service accounts that they remove.
     """
 

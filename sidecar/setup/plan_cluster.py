@@ -1,4 +1,4 @@
-"""Plan the change of all roles that trust a cluster: a new cluster with the same access, or its removal. Pure."""
+"""Plan to give a new cluster the access of another cluster in all roles, or to remove a cluster from them. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -12,7 +12,11 @@ from sidecar.setup.trust_policy import TrustGrant, check_size, compact
 from sidecar.setup.trust_remarks import remarks_on
 
 _WIDE = " lets "
-"""A word of the remark about too many service accounts. Other remarks are about parts that are as in the original."""
+"""
+Text that only the remark about too many service accounts contains.
+
+Other remarks are not shown, because they concern parts that the copy has in common with its original.
+"""
 
 
 class ClusterPlan(NamedTuple):
@@ -31,7 +35,8 @@ def plan_copy(roles: Iterable[IamRole], like: ClusterIssuer, new: ClusterIssuer,
     """
     Return the plan that gives the new cluster the access of the cluster `like` in every role.
 
-    `limit` is the quota for a trust policy, in characters. A role whose policy would be larger is an obstacle.
+    `limit` is the quota for a trust policy, in characters. A role is an obstacle if its policy would be larger, or if
+    its statement for the new cluster differs from the copy.
     """
 
     def change(role: IamRole) -> Mapping[str, Any]:

@@ -14,7 +14,9 @@ MAX_AUDIENCES = 100
 
 def plan_provider(current: OidcProvider | None, wanted: OidcProvider) -> Plan:
     """
-    Plan the additions of audiences, thumbprints and tags that the provider lacks. Nothing is removed.
+    Plan the creation of the provider, or the additions of audiences, thumbprints and tags that it lacks.
+
+    Nothing is removed, but an existing tag may get another value.
 
     Raises ConfigurationError if the provider would exceed IAM's limits.
     """

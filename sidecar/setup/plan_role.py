@@ -33,7 +33,7 @@ class WantedRole:
     The settings that a person wants for a role.
 
     None keeps the current value. For a new role, None means IAM's default. Without `grant`, the role must exist, and
-    its trust policy is not changed. `chain` allows the role to assume another role.
+    its trust policy is not changed. `chain` adds or removes the permission to assume another role.
     """
 
     name: str

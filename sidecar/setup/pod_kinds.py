@@ -2,8 +2,8 @@
 Find Pods and Pod templates in Kubernetes objects.
 
 Rule: API group and kind together identify an object. For example, a `Job` in a group other than `batch` is unknown. In
-an object of an unknown group, a Pod template is used only if its author marks it. The mark is our label or annotation
-in `spec.template`, or --template-path. Pure.
+an unknown object, a Pod template is used only if it is in `spec.template` and has our label or annotation, or if
+--template-path names it. Pure.
 """
 
 import re
@@ -49,7 +49,7 @@ _NATIVE_GROUPS = frozenset(
 """Kubernetes' own API groups (API reference 1.34). Other groups, such as Spark operator's, also end in `.k8s.io`."""
 
 _SELECTS = re.compile(r"selector|matchlabels", re.IGNORECASE)
-"""Keys with labels that select Pods. These labels are not set on Pods."""
+"""Pattern for keys whose value is a selector with labels. The labels in a selector are not set on Pods."""
 
 _MAX_TITLE_CHARACTERS = 600
 """Maximum length of an object's title in a message. Kubernetes allows names of 253 and namespaces of 63 characters."""
@@ -58,14 +58,15 @@ _STEP = re.compile(r"([A-Za-z0-9_-]+)(\[\])?")
 
 
 _METADATA_OUTSIDE_PODS: tuple[Path, ...] = ((), ("spec", "jobTemplate"))
-"""The paths to metadata that people mistake for the Pod's: the object, and the Job template of a CronJob."""
+"""Paths to the parts whose metadata people mistake for the Pod's: the object, and the Job template of a CronJob."""
 
 
 class PodPlace(NamedTuple):
     """
     A Pod or Pod template, its object, and the path from the object to the Pod.
 
-    `is_requested` is true if our label or annotation marks the Pod template in a custom resource.
+    `is_requested` is true if a custom resource has the Pod template in `spec.template` with our label or annotation,
+    and --template-path does not name it.
     """
 
     owner: Document
@@ -113,7 +114,7 @@ def native_path(owner: Document) -> Path | None:
     """
     Return the path to the Pod in one of Kubernetes' own objects, or None.
 
-    An object without a group is identified by its kind.
+    An object without apiVersion is identified by its kind alone.
     """
     version, kind = owner.get("apiVersion"), str(owner.get("kind"))
     return _NATIVE.get((group_of(owner), kind)) if version else _BY_KIND.get(kind)
@@ -169,9 +170,9 @@ def requests_outside_pods(owner: Document, pods: list[PodPlace]) -> list[Path]:
 
 def requests_in_own_metadata(owner: Document) -> bool:
     """
-    Return whether metadata outside the Pod has our label, unless its value is "false", or a misspelt label.
+    Return whether metadata outside the Pod has our label or a misspelt form of it.
 
-    Such metadata is that of the object, or of a CronJob's Job template.
+    Our label with the value "false" does not count. The metadata is that of the object and of a CronJob's Job template.
     """
     labels = [mapping(part(owner, (*path, "metadata", "labels"))) for path in _METADATA_OUTSIDE_PODS]
     return any(INJECT_LABEL in _requesting(each) or misnamed_label(each) for each in labels)

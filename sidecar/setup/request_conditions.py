@@ -1,7 +1,7 @@
 """
 Restrict the requests that may use a token: the role session name, and the VPC or VPC endpoint of the caller. Pure.
 
-Rule: only condition keys that a request with a token has are used. AWS lists the keys of such requests in the IAM User
+Rule: use only condition keys that a request with a token can have. AWS lists the keys of such requests in the IAM User
 Guide, "Use VPC condition keys to control federated access". A caller without AWS credentials has no organization, so
 `aws:PrincipalOrgID` would reject every token. `aws:VpceOrgID` is not in that list either.
 """
@@ -21,7 +21,7 @@ Values = tuple[str, ...]
 
 class RequestConditions(NamedTuple):
     """
-    The values that a request must have, one of each field.
+    The accepted values. For each field with values, a request must have one of these values.
 
     None keeps the current values of our statement, and an empty tuple removes them.
     """

@@ -13,7 +13,7 @@ from sidecar.errors import ConfigurationError
 from sidecar.oidc.verification import issuer_key
 
 DEFAULT_AUDIENCE = "sts.amazonaws.com"
-"""The audience of EKS's tokens in every partition, including China. It is a fixed name and not an address of STS."""
+"""The audience of EKS's tokens in every partition, including China. It is a fixed name that looks like a host."""
 
 DEFAULT_SESSION_SECONDS = 3600
 """The maximum session duration that IAM gives a role by default."""

@@ -3,7 +3,8 @@ Allow one role to assume another: an inline policy of the first, and a trust sta
 
 Rule: the inline policy and the statement have names that depend only on the two roles, so a second run finds them. All
 other policies and statements keep their content and their position. A part that a person edited is changed only with
---overwrite-edits. The external id and the tags keep their values unless a flag changes them.
+--overwrite-edits. As an exception, a removal always deletes the inline policy. The external id and the tags keep their
+values unless a flag changes them.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ POLICY_PREFIX = "irsa-sidecar-chain"
 SID_PREFIX = "IrsaSidecarChain"
 
 _TARGET = re.compile(r"arn:(aws[a-z-]*):iam::([0-9]{12}):role(/(?:[A-Za-z0-9_+=,.@-]+/)*)([A-Za-z0-9_+=,.@-]{1,64})")
-"""Pattern for the ARN of one role. IAM would read other characters, such as `*`, as a pattern for several roles."""
+"""Pattern for the ARN of one role. It excludes `*` and `?`, which IAM would read as wildcards for several roles."""
 
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 """Pattern for an external id (STS API reference, AssumeRole)."""
@@ -48,7 +49,7 @@ class Target(NamedTuple):
 
     @property
     def policy_name(self) -> str:
-        """Return the name of the first role's inline policy. A role's name is unique in its account."""
+        """Return the name of the first role's inline policy. Role names are unique in an account, so it is unique."""
         return f"{POLICY_PREFIX}-{self.account_id}-{self.name}"
 
 
@@ -97,9 +98,9 @@ class ChainGrant:
 
 class ChainChange(NamedTuple):
     """
-    The wanted chain, and the values to remove.
+    The requested change of a chain: add or change it, or remove it.
 
-    A value of the grant that is None or false keeps the current value.
+    A value of the grant that is None or false keeps the current value. `drops_external_id` removes the external id.
     """
 
     grant: ChainGrant
@@ -137,7 +138,7 @@ def with_permission(current: Document | None, wanted: ChainChange) -> Document |
     """
     Return the inline policy after the change, or None if the change removes the policy.
 
-    Raises ConfigurationError if a person edited the inline policy and --overwrite-edits is not set.
+    Raises ConfigurationError if the policy would be changed, a person edited it, and --overwrite-edits is not set.
     """
     if wanted.is_removal or current is None:
         return None if wanted.is_removal else wanted.grant.permission()
@@ -227,7 +228,7 @@ def _check_edits(name: str, wanted: ChainChange) -> None:
 
 
 def _is_granted(statements: list[Any], grant: ChainGrant) -> bool:
-    """Return whether a statement grants the same, ignoring its Sid and the order and form of lists."""
+    """Return whether a statement equals that of `grant`, ignoring the Sid and the order and form of lists."""
     wanted = normalised(grant.statement())
     return any(isinstance(each, Mapping) and normalised(each) == wanted for each in statements)
 

@@ -65,8 +65,8 @@ def subject_of_token(subject: str, file: str, *, is_kubernetes: bool, allow_wild
     """
     Return a token's subject if a trust policy may name it.
 
-    A Kubernetes token names a service account. Other issuers, such as CI systems, use other forms of subjects. These
-    are accepted without wildcards.
+    A Kubernetes token names a service account. Other issuers, such as CI systems, use other forms of subjects. Any
+    wildcard requires `allow_wildcards`.
 
     Raises ConfigurationError for any other subject.
     """

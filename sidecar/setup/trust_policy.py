@@ -28,7 +28,7 @@ VERSION = "2012-10-17"
 
 
 class Change(Enum):
-    """A change to the service accounts that our statement already names."""
+    """The kind of change to the service accounts in our statement."""
 
     ADD = "add"
     REPLACE = "replace"
@@ -60,7 +60,7 @@ class TrustGrant:
 
     def statement(self) -> dict[str, Any]:
         """
-        Return the statement in AWS's IRSA guide, with a Sid.
+        Return the statement in the form of AWS's IRSA guide, with a Sid and the conditions.
 
         If any value of a key has a wildcard, all its values are under StringLike. A value without a wildcard still
         matches only itself.
@@ -85,7 +85,7 @@ def with_grant(
     Return the trust policy with the subjects of `grant` added, as the only subjects, or removed.
 
     The conditions of our statement stay, except those that `grant` sets or removes. Every other statement keeps its
-    position. An equal statement from another tool is sufficient.
+    position. If another tool already wrote an equal statement, the policy is returned unchanged.
 
     Raises ConfigurationError if our statement was edited and `overwrite_edits` is false, if a Deny has our Sid, or if
     no statement would remain.
@@ -122,7 +122,9 @@ def _changed(before: tuple[str, ...], named: tuple[str, ...], change: Change) ->
 
 def _replaced(statements: list[Any], own: list[int], grant: TrustGrant) -> list[Any]:
     """
-    Return the statements, with ours at its first position.
+    Return the statements, with our statement where it was first, or at the end if it is new.
+
+    Without subjects, our statement is left out.
 
     Raises ConfigurationError if no statement remains.
     """
@@ -248,7 +250,7 @@ def statements_of(document: Mapping[str, Any]) -> list[Any]:
 
 
 def _grants_the_same(statement: Any, grant: TrustGrant) -> bool:
-    """Return whether the statement grants the same, ignoring its Sid and the order and form of lists."""
+    """Return whether the statement equals that of `grant`, ignoring the Sid and the order and form of lists."""
     if not isinstance(statement, Mapping):
         return False
     return bool(normalised(statement) == normalised(grant.statement()))

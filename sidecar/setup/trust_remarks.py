@@ -140,7 +140,7 @@ def _limits(statement: Mapping[str, Any], key: str, is_narrow: Callable[[_Value]
     """
     Return whether a condition on `key` has only narrow values.
 
-    One such condition is enough, because all must be true.
+    One such condition is enough, because IAM requires every condition to be true.
     """
     return any(all(map(is_narrow, condition)) for condition in _conditions(statement, key))
 

@@ -11,5 +11,6 @@ Input: the flags of the step. Output: the step's exit status. Each module contai
 - pod: add the sidecar to the Pods in a manifest
 - policy: write the policies with which the API server adds the sidecar
 - issuer_documents: write the discovery document and the keys of a cluster outside EKS
+- migrate: move the Pods of a namespace from another source of credentials
 - rotate: rotate the signing keys of a cluster outside EKS
 """

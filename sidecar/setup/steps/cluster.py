@@ -127,7 +127,8 @@ def _apply(plan: Plan, aws: "Aws") -> None:
     """
     Change one role.
 
-    Raises SidecarError if the role's trust policy has changed since it was read, because IAM has no conditional write.
+    Raises SidecarError if the role was deleted or its trust policy was changed since it was read. IAM has no
+    conditional write, so the role is read again first.
     """
     assert isinstance(plan.current, IamRole)
     current = read_role(aws, plan.current.name)

@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace, documents: Documents, files: tuple[File, File]) -> list[str]:
-    """Write the documents that changed into the bucket, and return their URLs."""
+    """Write the documents that changed into the bucket, unless --dry-run is set, and return their URLs."""
     with open_profile(args.profile, args.region) as aws:
         bucket = Bucket(aws, args.publish, "--publish")
         changes = changed_documents(files, documents, read_published(bucket, files, documents))
@@ -117,7 +117,7 @@ def _outcome(args: argparse.Namespace, documents: Documents, written: list[str],
 
 
 def _uploads(issuer: str, args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the command that publishes the directory, if the issuer's URL is an S3 bucket."""
+    """Return the command that copies --directory into the issuer's S3 bucket. Return none if there is no such copy."""
     match = _BUCKET.fullmatch(issuer)
     if match is None or args.publish:
         return ()
@@ -139,7 +139,7 @@ def _check(documents: Documents, ca_file: Path | None) -> int:
     """
     Print how the published keys differ from the cluster's keys. Return 1 if they differ, otherwise 0.
 
-    Raises SidecarError if STS cannot use the published documents.
+    Raises SidecarError if the published documents cannot be fetched, or if STS cannot use them.
     """
     try:
         published = trio.run(fetch_issuer, documents.issuer, ca_file)

@@ -103,7 +103,7 @@ def fetch_published(issuer: Issuer, ca_file: Path | None) -> Published | None:
         return None
     report_concerns(discovery_concerns(published.discovery, issuer.url))
     report_concerns(key_concerns(published.keys, issuer.url))
-    # EKS's certificates are public, so another certificate belongs to a proxy in this network.
+    # EKS uses certificates of public authorities, so a thumbprint would be that of a proxy in this network.
     return published._replace(thumbprint=None) if issuer.eks_region else published
 
 
@@ -129,7 +129,7 @@ def read_provider(aws: "Aws", arn: str, issuer: str) -> OidcProvider | None:
 
 
 def check_audiences(audiences: tuple[str, ...]) -> None:
-    """Raise ConfigurationError if an audience is unusable. Warn if an audience is an address of STS."""
+    """Raise ConfigurationError if an audience is unusable. Warn if an audience looks like a host name of STS."""
     for audience in audiences:
         if has_variable(audience) or not audience.isprintable():
             raise ConfigurationError(

@@ -149,7 +149,7 @@ def _read_current(args: argparse.Namespace, aws: "Aws", wanted: WantedRole) -> I
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
-    """Return the commands that annotate each service account with the role, or none for a removal."""
+    """Return a command to annotate each named service account with the role, or none if the role trusts no new one."""
     if wanted.change is Change.REMOVE or wanted.grant is None or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]
@@ -165,7 +165,7 @@ def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
 
 def check_provider(aws: "Aws", grant: TrustGrant) -> None:
     """
-    Warn if nobody can assume the role because of the account's provider, or if the provider must not be read.
+    Warn if nobody can assume the role because of the account's provider, or if the permission to read it is missing.
 
     Raises AwsError if the provider cannot be read for another reason.
     """

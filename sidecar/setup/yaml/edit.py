@@ -32,10 +32,10 @@ from sidecar.setup.yaml.reader import Alias, Mapping, Node, Sequence, merged_val
 
 class Place(NamedTuple):
     """
-    A node's position.
+    The place of a node in the collection that contains it.
 
-    `indent` is the column of the entries in its collection. `is_item` is true for an item of a list, and false for the
-    value of a key.
+    `indent` is the column of that collection's entries. `is_flow` is true inside braces or brackets. `is_item` is true
+    for an item of a list, and false for the value of a key.
     """
 
     indent: int = 0
@@ -142,7 +142,7 @@ class _Editor:
         return found
 
     def _can_remove(self, node: Mapping, removed: list[str]) -> bool:
-        """Return whether each of these entries is alone on its lines, and at least one other entry remains."""
+        """Return whether these entries can be removed as whole lines, and at least one other entry remains."""
         names = [name for name, (key, _) in node.own.items() if not self._lines.is_first(key.start)]
         has_duplicates = len(node.entries) != len(node.own)
         return (
@@ -327,7 +327,12 @@ def _json_style(text: str, root: Node) -> _JsonStyle | None:
 
 
 def _pairs(before: list[Any], after: list[Any]) -> list[tuple[int, int]]:
-    """Return the index pairs of matching items. Items match by name, or by position if they have no names."""
+    """
+    Return the index pairs of matching items.
+
+    Items match by name. If no item has a name, items match by position in lists of equal length, and otherwise if they
+    are equal.
+    """
     names = [each for each in (*before, *after) if isinstance(each, dict) and ("name" in each or "mountPath" in each)]
     if not names and len(before) == len(after):
         return [(index, index) for index in range(len(before))]

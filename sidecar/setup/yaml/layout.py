@@ -52,7 +52,11 @@ class Lines:
         return len(self.margin(at)) == self.column(at)
 
     def above_comments(self, at: int, any_column: bool) -> int:  # noqa: FBT001
-        """Return the beginning of the line at this position, or of the comments directly above the line."""
+        """
+        Return the beginning of the line at this position, or of the comments directly above the line.
+
+        Only comments that begin in the same column count, unless `any_column` is true.
+        """
         column, start = self.column(at), self.start(at)
         while start:
             above = self.start(start - 1)

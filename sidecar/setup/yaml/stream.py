@@ -1,8 +1,8 @@
 """
 Split a stream of manifests into documents, and read each document.
 
-As in kubectl, a line that begins with `---` begins a document. Consecutive JSON values are also separate documents. All
-parts joined together equal the stream, character by character. Pure.
+As in kubectl, a line with `---`, alone or before a space or tab, begins a document. Consecutive JSON values are also
+separate documents. All parts joined together equal the stream, character by character. Pure.
 """
 
 import json
