@@ -3,8 +3,8 @@ Receive signals, and determine whether the terminal or another process sent them
 
 Rule: on Linux the signals are blocked in all threads and read from a signalfd, which reports the kind of each sender
 (si_code, signalfd(2)). A terminal sends its signals to the whole foreground process group, which includes the command.
-A process sends its signal only to this process. On systems without signalfd, such as macOS, the signal counts as the
-terminal's if our process group is in the foreground.
+Another process, such as `docker stop`, sends its signal only to this process. On systems without signalfd, such as
+macOS, the signal counts as the terminal's if our process group is in the foreground.
 """
 
 import ctypes
@@ -94,7 +94,7 @@ _CURRENT: trio.lowlevel.RunVar[Signals | None] = trio.lowlevel.RunVar("signals",
 @asynccontextmanager
 async def open_signals(numbers: Sequence[int]) -> AsyncIterator[Signals]:
     """
-    Receive these signals until the block ends. A nested call returns the receiver of the outer call.
+    Receive these signals until the block ends. A nested call yields the outer receiver, and ignores `numbers`.
 
     A signal that was ignored at the start, for example by nohup, stays ignored. Call this function in the main thread
     before other threads start, because threads inherit the blocked signals.

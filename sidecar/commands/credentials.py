@@ -2,7 +2,8 @@
 Print credentials from the running daemon or from STS, for `credential_process` or for a shell.
 
 The command calls the daemon at AWS_CONTAINER_CREDENTIALS_FULL_URI if that address is on this machine, else at
-IRSA_SIDECAR_LISTEN or 127.0.0.1:4772. It calls STS only if no daemon runs there, and only for the role of AWS_ROLE_ARN.
+IRSA_SIDECAR_LISTEN or 127.0.0.1:4772. It calls STS only for the role of AWS_ROLE_ARN, and only if no daemon runs
+there or --no-daemon is set.
 """
 
 import argparse
@@ -149,7 +150,9 @@ def _fetch_from_daemon(daemon: _Daemon, environ: Mapping[str, str]) -> Credentia
     """
     Return the daemon's credentials, or None if no daemon responds.
 
-    Raises SidecarError with the daemon's message and a fix if the daemon returns an error.
+    While the daemon has no credentials (503), retry for EMPTY_DAEMON_SECONDS.
+
+    Raises SidecarError with the daemon's message if the daemon returns an error.
     """
     secret_setting, secret = _secret(daemon.secret_settings, environ)
     give_up_at = time.monotonic() + EMPTY_DAEMON_SECONDS

@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", type=Path, help="YAML file with the account, region, roles, providers and ports"
     )
-    parser.add_argument("--issuer", metavar="URL", help="also accept tokens of this issuer, such as that of a cluster")
+    parser.add_argument(
+        "--issuer", metavar="URL", help="also accept tokens of this issuer, for example a cluster's issuer"
+    )
     parser.add_argument(
         "--jwks-file",
         metavar="FILE",

@@ -41,7 +41,7 @@ def _with_values(usage: str, width: int) -> str:
 
 
 def help_width() -> int:
-    """Return the columns for help texts: the value of COLUMNS, or the width of the terminal."""
+    """Return the columns for help texts: COLUMNS, or the width of the terminal, within limits, or else the default."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns):
         return min(max(int(columns), MIN_WIDTH), MAX_WIDTH)

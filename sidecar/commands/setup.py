@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _errors_apart(has_exit_code: bool) -> Iterator[None]:  # noqa: FBT001
-    """Make wrong usage and configuration errors exit with 1 under --exit-code, where 2 means a change."""
+    """Make wrong usage and configuration errors exit with 1 if --exit-code is set, because 2 then means a change."""
     try:
         yield
     except ConfigurationError as exc:

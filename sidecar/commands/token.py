@@ -69,7 +69,7 @@ async def _verify(token: Token, environ: Mapping[str, str], *, allow_http: bool)
 
     The audience is not checked, because only the account's IAM OIDC provider knows the accepted audiences.
 
-    Raises SidecarError if STS would reject the token, with STS's response and the reason.
+    Raises SidecarError with the reason if STS would reject the token, or if the issuer's keys are not available.
     """
     verified = await verify_token(token, environ, "irsa-sidecar token --verify", allow_http=allow_http)
     return [

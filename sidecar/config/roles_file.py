@@ -1,5 +1,5 @@
 """
-Read the roles from a YAML file. An error names its line, and rejects the whole file.
+Read the roles from a YAML file. An error names the line, and the whole file is rejected.
 
 Rules. Tables map each YAML key to the reader of its value. An unknown key, a duplicate key and a value of the wrong
 kind are errors. Everything except `read_roles_file` is pure. strict_yaml.py parses the text.
@@ -66,7 +66,7 @@ def parse_roles(
 
     The list of roles is under `roles:`, or it is the whole text, as in a Pod's annotation.
 
-    Raises ConfigurationError if the text contains no roles, or if a role is invalid.
+    Raises ConfigurationError if the text is not valid YAML, contains no roles, or contains an invalid role.
     """
     with reading(path):
         root = compose(content, path, max_depth=max_depth)

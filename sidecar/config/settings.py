@@ -2,8 +2,8 @@
 Read the settings of `run` from the environment and from flags, and check them once. SETTINGS lists our own settings.
 
 Rules. AWS's own variables have the same meaning as in its SDKs. Our variables begin with IRSA_SIDECAR_. Each of them is
-also a flag, which takes precedence. The module imports little, because the daemon imports it before it binds the
-listener.
+also a flag, which takes precedence. The module imports little, because the daemon imports it before the
+listener is bound.
 """
 
 import re
@@ -44,8 +44,8 @@ class Config(NamedTuple):
     All settings of `run`.
 
     A listener whose address is None is disabled. `config_file` is the path of the roles file, if there is one. If
-    `log_format` is None, it depends on whether stderr is a terminal. `roles` is never empty, and the names of the roles
-    differ.
+    `log_format` is None, the format depends on whether stderr is a terminal. `roles` is never empty, and the names of
+    the roles differ.
     """
 
     listen: Address
@@ -233,7 +233,7 @@ def read_roles(config: Config, environ: Mapping[str, str], defaults: RoleDefault
     """
     Return the roles in the file if there is one, else the role in the SDKs' variables.
 
-    Raises ConfigurationError if a role is invalid.
+    Raises ConfigurationError if the file or a role is invalid.
     """
     if config.config_file is None:
         return (read_role(environ, defaults),)
@@ -294,7 +294,11 @@ def read_token_file(environ: Mapping[str, str]) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[Explanation]:
-    """Return a warning for each IRSA_SIDECAR_ variable that is not a setting, with the most similar setting."""
+    """
+    Return a warning for each IRSA_SIDECAR_ variable that is not a setting, with the most similar setting.
+
+    Variables that Kubernetes adds for a Service are exempt.
+    """
     known = [setting.variable for setting in SETTINGS]
     ours = sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX))
     return [

@@ -67,7 +67,10 @@ def _key(place: Place, node: Node) -> str:
         raise Place(place.path, line_of(node)).error(": the key is not a word", fix="Write a word before the colon")
     if node.tag == MERGE_TAG:
         where = Place(place.path, line_of(node))
-        raise where.error(": the merge key << is not supported", fix="Copy its keys into each mapping")
+        raise where.error(
+            ": the merge key << is not supported",
+            fix="Copy the keys of the merged mapping into each mapping that uses <<",
+        )
     return str(node.value)
 
 

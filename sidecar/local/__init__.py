@@ -12,6 +12,7 @@ service. No response is hard-coded.
 - sigv4, sessions: verify the signatures that clients make with credentials of this STS
 - roles, trust_policy, condition_operators, session_policy, session_size: IAM roles, their policies and limits
 - conditions, exchange, policy_lines: what STS compared in a call, with the lines of the configuration file
+- readable_policy: read a trust policy from IAM, also with elements that are not evaluated here
 - strangers: detect trust policies that allow too much
 - events: define the events of the services
 - controls, control_panel, effects, pod_tokens: faults that a person starts on the page

@@ -22,7 +22,9 @@ def _equals_ignoring_case(value: str, wanted: str) -> bool:
 
 def is_like(value: str, wanted: str) -> bool:
     """
-    Return whether the value matches. `*` matches any characters, and `?` matches one. There is no escape character.
+    Return whether the value matches the pattern `wanted`. There is no escape character.
+
+    `*` matches any number of characters, also none, and `?` matches one character.
 
     The search uses the leftmost match for each part between two `*`. The time is at most proportional to the product of
     both lengths.
@@ -59,4 +61,4 @@ OTHER_OPERATORS = re.compile(
     r"(Arn(Not)?(Equals|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)Than(Equals)?)|Bool|BinaryEquals"
     r"|(Not)?IpAddress|Null)(IfExists)?"
 )
-"""The IAM operators that are not evaluated here."""
+"""Pattern for the IAM operators that are not evaluated here."""

@@ -1,5 +1,5 @@
 """
-Evaluate the conditions of a trust policy for one request, and keep what was compared. Pure.
+Evaluate the conditions of a trust policy for one request, and keep the compared values. Pure.
 
 Rule: a comparison contains the values of the policy and of the request, so that a person can see why it is false.
 """
@@ -69,9 +69,9 @@ def is_met(condition: Condition, context: Context) -> bool:
     """
     Return whether the condition is true for the request.
 
-    If the request lacks the key, a plain operator is false, but a negated operator, `…IfExists` and `ForAllValues` are
-    true. If the key has several values, such as `amr`, a plain operator needs one match, and a negated operator needs
-    no match.
+    If the request lacks the key, `…IfExists`, `ForAllValues` and a negated operator without a quantifier are true. Any
+    other condition is false. If the key has several values, such as `amr`, each value must fulfil a condition with
+    `ForAllValues`, or with a negated operator and no quantifier. For any other condition, one value is enough.
     """
     values = context.get(condition.key.lower(), ())
     match, is_negated = condition.operator

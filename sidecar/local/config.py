@@ -95,7 +95,7 @@ _A_URL = "a URL such as https://issuer.example.com"
 
 _text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
 _url_text = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", _A_URL)
-_port = _number(0, 65535, "a port (0: a free one)")
+_port = _number(0, 65535, "a port (0 for a free port)")
 _ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, such as 127.0.0.1")
 _role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/app")
 _role_name = _matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
@@ -180,7 +180,7 @@ class LocalConfig:
 
     def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
         """
-        Return the configuration with another issuer from a flag.
+        Return the configuration with one more accepted issuer, which a flag names.
 
         Raises ConfigurationError if the issuer's URL is invalid.
         """

@@ -53,7 +53,7 @@ class Machinery:
     """
     The running parts that the controls change.
 
-    `refresh` makes the daemon's next exchange due at once. The command replaces this function when the daemon runs.
+    `refresh` makes the daemon's next exchange due at once. The command replaces this function before the daemon runs.
     """
 
     issuer: Issuer

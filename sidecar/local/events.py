@@ -1,7 +1,8 @@
 """
 Define how the local services log their events.
 
-Rule: names are in the past tense, and no event contains a secret. docs/reference/log-events.md lists them with fields.
+Rule: names are in the past tense, and no event contains a secret. docs/reference/log-events.md lists the events with
+their fields.
 """
 
 from typing import Any, Protocol

@@ -1,8 +1,8 @@
 """
-Describe one call that assumes a role: what STS compared, and its decision. Pure.
+Describe one call that assumes a role: the values that STS compared, and its decision. Pure.
 
-Rule: the description contains no secret, only the access key id and the claims that matter for a decision. Texts from a
-token are shortened, because a caller chooses them.
+Rule: the description contains no secret. It has only the access key id of the credentials, and only the claims of the
+token that matter for a decision. Texts from a token are shortened, because a caller chooses them.
 """
 
 from datetime import datetime
@@ -31,8 +31,9 @@ class Exchange(NamedTuple):
     """
     One call that assumes a role.
 
-    `claims` is None for AssumeRole, and for a token that is not a JWT. `compared` is empty if STS rejected the call
-    before it evaluated the trust policy, for example because the token is expired. `reason` is for the operator.
+    `claims` is None for AssumeRole, and for a token that is not a JWT or lacks a required claim. `compared` is empty if
+    STS rejected the call for a reason other than the trust policy, such as an expired token. `reason` is for the
+    operator.
     """
 
     role_arn: str | None
@@ -65,7 +66,7 @@ def rejected(rejection: StsRejection, role_arn: str | None, token: str | None) -
 
 
 def claims_of(token: str | None) -> TokenClaims | None:
-    """Return the claims of a token without a check of its signature, or None if it is not a complete JWT."""
+    """Return the claims of a token, or None if it is not a JWT with all required claims. Do not check the signature."""
     try:
         parsed = parse_token(token or "")
     except StsRejection:

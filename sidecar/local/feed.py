@@ -13,10 +13,10 @@ A subscriber is a task in the same trio run as the feed:
 The subscription first yields the history, and then each new event. `event.document()` is ready for `json.dumps`. Call
 `publish` only in trio's thread.
 
-Fields of an event. An event of STS that assumes a role (`exchange_granted`, `role_assumed`), or rejects a call
-(`request_rejected`), has a field `exchange` of the type `sidecar.local.exchange.Exchange`: claims, conditions with
-their lines, decision and expiration. Each event has its `level`: debug, info, warning or error. Other fields are those
-in the log: docs/reference/log-events.md. Instants are texts such as `2026-01-02T03:04:05Z`.
+Fields of an event. The events `exchange_granted`, `role_assumed` and `request_rejected` of STS have a field `exchange`
+of the type `sidecar.local.exchange.Exchange`: claims, conditions with their lines, decision and expiration.
+Each event has its `level`: debug, info, warning or error. Other fields are those in the log:
+docs/reference/log-events.md. Instants are texts such as `2026-01-02T03:04:05Z`.
 """
 
 from collections import deque
@@ -54,13 +54,13 @@ class LocalEvent:
     fields: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
-        """Return the event as values that JSON has."""
+        """Return the event as values that JSON can represent."""
         return {"at": self.at, "component": self.component, "name": self.name, "fields": _plain(dict(self.fields))}
 
 
 class Subscription:
     """
-    The events for one subscriber. `lost` counts the events that it was too slow to get.
+    The events for one subscriber. `lost` counts the events that were dropped because the subscriber was too slow.
 
     `listener` is called for each new event, before `publish` returns. It must not raise or block.
     """
@@ -129,7 +129,11 @@ class Feed:
 
 
 def _shown(value: Any) -> Any:
-    """Return the value without passwords and excess length. An exception is replaced by its type."""
+    """
+    Return a text without secrets and of limited length, an exception's type, or an instant as text.
+
+    Other values are returned unchanged.
+    """
     if isinstance(value, BaseException):
         return type(value).__name__
     if isinstance(value, datetime):

@@ -2,8 +2,8 @@
 Sign service account tokens and publish the keys, as a cluster's API server does for STS.
 
 Rule: the issuer serves only the two documents that IAM's OIDC provider needs. These are the discovery document and the
-key set that it refers to (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). Keys are rotated, as EKS's keys
-are every seven days.
+key set that it refers to (OpenID Connect Discovery 1.0, sections 3 and 4; RFC 7517). The issuer rotates its
+keys after an interval, because EKS does so every seven days.
 """
 
 import json
@@ -110,6 +110,6 @@ async def rotate_keys(
 
 
 async def rotate_once(issuer: Issuer, *, emit: Emit, generate: Callable[[], rsa.RSAPrivateKey] = generate_key) -> None:
-    """Use a new key. A thread generates the key, because this can use one core for half a second."""
+    """Use a new key. A thread generates the key, because the generation can occupy a core for half a second."""
     kid = issuer.rotate(await trio.to_thread.run_sync(generate))
     emit("signing_keys_rotated", kid=kid, published_keys=len(issuer.keys.keys))

@@ -32,7 +32,8 @@ The kubelet uses 0644 and 0755 in a Pod's own volume.
 MAX_AGE_SECONDS = 24 * 3600
 MAX_JITTER_SECONDS = 10
 """
-Maximum number of seconds by which a renewal is early. The kubelet renews after 80 % of the lifetime or 24 h.
+Maximum number of seconds by which a renewal is early. The kubelet renews a token after 80 % of its lifetime, and after
+24 h at the latest.
 
 Source: pkg/kubelet/token/token_manager.go.
 """

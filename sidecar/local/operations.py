@@ -50,7 +50,7 @@ def assume_role_with_web_identity(
     """
     Return a session of the requested role for a web identity.
 
-    Raises StsRejection if the trust policy does not allow the call, or a parameter is invalid.
+    Raises StsRejection if the role does not exist, its trust policy does not allow the call, or a parameter is invalid.
     """
     role = roles.get(_role_arn(parameters))
     decision = _trusts_web_identity(role, parameters, identity)
@@ -76,7 +76,7 @@ def assume_role(
     """
     Return a session of another role for the session that signed the request (role chaining).
 
-    Raises StsRejection if a policy denies the call, or a parameter is invalid.
+    Raises StsRejection if the role does not exist, a policy does not allow the call, or a parameter is invalid.
     """
     _check_tags(parameters, caller)
     role = roles.get(_role_arn(parameters))
@@ -90,9 +90,9 @@ def assume_role(
 
 def _allowed(role: IamRole | None, action: str, parameters: Parameters, caller: Session) -> Decision:
     """
-    Return the decision of the trust policy, if it allows the action.
+    Return the decision of the trust policy that allows the action.
 
-    Raises StsRejection if a policy denies the action, or the role does not exist.
+    Raises StsRejection if a policy does not allow the action, or the role does not exist.
     """
     _check_session_policy(caller, action, parameters)
     decision = _trusts_session(role, action, parameters, caller)
@@ -148,7 +148,7 @@ def _request_context(parameters: Parameters) -> dict[str, tuple[str, ...]]:
 
 def _actions(parameters: Parameters, caller: Session) -> list[str]:
     """
-    Return the actions that the call needs. Tags and a source identity each need a permission.
+    Return the actions that policies must allow for the call. Tags and a source identity each need another action.
 
     Inherited transitive tags also need sts:TagSession, although the request does not name them (IAM User Guide,
     "Chaining roles with session tags").
@@ -162,7 +162,7 @@ def _actions(parameters: Parameters, caller: Session) -> list[str]:
 
 def _source_identity(parameters: Parameters, caller: Session) -> str | None:
     """
-    Return the source identity, or None. Once set, it is kept for each later role and cannot change.
+    Return the source identity, or None. Once set, it stays the same for each later role in the chain.
 
     Raises StsRejection if the request would change it.
     """
@@ -254,7 +254,7 @@ def _check_tags(parameters: Parameters, caller: Session) -> None:
     """
     Check the tags, and reject them with messages that were recorded from AWS.
 
-    Raises StsRejection if a key is invalid.
+    Raises StsRejection if two keys are equal, a key conflicts with an inherited tag, or a transitive key has no tag.
     """
     keys = [tag["Key"].casefold() for tag in parameters.get("Tags", [])]
     if len(set(keys)) != len(keys):

@@ -1,7 +1,7 @@
 """
 Read the parameters of a request, and check them against the limits in AWS's service model.
 
-The model (botocore's `sts/2011-06-15`) is the table of limits. This module contains the model's rules and the texts
+The model (botocore's `sts/2011-06-15`) is the table of limits. This module applies the limits, and contains the texts
 with which STS rejects a parameter. Pure, after the model is loaded. Rule: one error names all violations, and never a
 sensitive value.
 """
@@ -41,7 +41,8 @@ def operation_name(form: Mapping[str, str]) -> str:
     """
     Return the name of the requested operation.
 
-    Raises StsRejection if there is no such operation (STS API reference, Common Errors).
+    Raises StsRejection if the form names no operation, or one that is not in OPERATIONS (STS API reference, Common
+    Errors).
     """
     action = form.get("Action")
     if not action:
@@ -58,9 +59,9 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
     """
-    Return the form's values that the shape contains.
+    Return those parameters in the form that the shape defines.
 
-    Raises StsRejection with all violations of a limit.
+    Raises StsRejection, which lists all violations, if a parameter is missing or violates a limit.
     """
     parameters = _structure(shape, form, "")
     violations = list(_violations(shape, parameters, ""))

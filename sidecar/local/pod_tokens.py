@@ -1,5 +1,5 @@
 """
-Issue the tokens of the local Pod, as the API server does for the kubelet, correct or with a fault.
+Issue correct or faulty tokens for the local Pod, as the API server does for the kubelet.
 
 Rule: a fault changes the claims or prevents new tokens. The signature is always correct, so that STS finds the fault.
 """
@@ -11,7 +11,7 @@ from sidecar.local.service_account import PodIdentity, TokenRequest
 from sidecar.oidc.verification import TOLERANCE_SECONDS
 
 WRONG_AUDIENCE = "https://kubernetes.default.svc"
-"""The audience of a token without `audience` in the projected volume, which is a frequent mistake."""
+"""The audience that a token gets if the projected volume does not set `audience`, which is a frequent mistake."""
 
 WRONG_SERVICE_ACCOUNT, SECOND_WRONG_SERVICE_ACCOUNT = "other", "another"
 """The name of the wrong service account, and the name that is used if the Pod's own service account is `other`."""
@@ -19,7 +19,7 @@ WRONG_SERVICE_ACCOUNT, SECOND_WRONG_SERVICE_ACCOUNT = "other", "another"
 
 @dataclass(frozen=True, slots=True)
 class TokenFault:
-    """A fault of the tokens. Without `is_available`, the API server issues no tokens."""
+    """A fault of the tokens. If `is_available` is false, the API server issues no tokens."""
 
     audience: str | None = None
     service_account: str | None = None

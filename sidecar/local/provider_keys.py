@@ -54,7 +54,7 @@ class FileKeys:
 
     def __init__(self, path: Path) -> None:
         """
-        Read the keys once.
+        Read the keys, so that an unusable file is found at the start.
 
         Raises ConfigurationError if the file at `path` has no key set.
         """
@@ -132,8 +132,8 @@ async def fetch_keys(issuer: str, address: str) -> list[Jwk]:
     """
     Fetch an issuer's key set.
 
-    Raises StsRejection with IDPCommunicationError if the issuer is not reachable, and with InvalidIdentityToken if its
-    documents are invalid.
+    Raises StsRejection with InvalidIdentityToken if one of the issuer's documents is invalid, and with
+    IDPCommunicationError if a document cannot be fetched.
     """
     try:
         return (await published_keys.fetch(issuer, address)).keys

@@ -5,8 +5,8 @@ Rule: each statement is read alone, so that a statement with an unknown element 
 statement whose action or principal does not match a call is ignored for this call, even if its other elements are
 unknown. IAM accepts numbers and booleans as values of conditions, and operators in upper and lower case.
 
-A condition of an Allow on the caller's network is assumed to be true, because only a request can show its network. The
-decision names the assumption. Such a condition of a Deny stays unknown, so nothing is allowed by mistake.
+A condition on the caller's network is assumed to be true in an Allow, because only a real request shows the network.
+The decision names the assumption. In a Deny, such a condition stays unknown, so nothing is allowed by mistake.
 """
 
 import json
@@ -30,14 +30,14 @@ _MAX_ASSUMED_CHARACTERS = 300
 
 _OPERATORS = {name.lower(): name for each in OPERATORS for name in (each, f"{each}IfExists")}
 _PRINCIPALS_WITH_TOKENS = ("AWS", "Federated")
-"""The types of principals whose `*` includes the caller with a token."""
+"""The types of principals whose `*` includes a caller with a token."""
 
 
 def readable_policy(document: Mapping[str, Any], assumed_keys: frozenset[str] = NETWORK_KEYS) -> TrustPolicy:
     """
     Return the policy. The result of a statement that cannot be read is unknown.
 
-    Conditions of an Allow on one of `assumed_keys` are assumed to be true.
+    In an Allow, conditions on `assumed_keys` are assumed to be true.
     """
     statements = enumerate(as_list(document.get("Statement")), 1)
     return TrustPolicy(tuple(_statement(item, index, assumed_keys) for index, item in statements))
@@ -81,7 +81,7 @@ def _principals(item: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _principal(kind: str, text: Any) -> str:
-    """Return the principal, or `*` if a caller with a token may be meant."""
+    """Return the principal, or `*` if it may include a caller with a token."""
     is_pattern = not isinstance(text, str) or text == "*" or (kind == "Federated" and "*" in text)
     if not is_pattern:
         return str(text)
@@ -89,7 +89,7 @@ def _principal(kind: str, text: Any) -> str:
 
 
 def _normalised(item: Any) -> Any:
-    """Return the statement with the conditions in the form that trust_policy.py reads."""
+    """Return the statement with conditions in the form that trust_policy.py reads. Malformed conditions stay as is."""
     condition = item.get("Condition") if isinstance(item, dict) else None
     if not isinstance(condition, dict) or not all(isinstance(block, dict) for block in condition.values()):
         return item
@@ -112,7 +112,7 @@ def _texts(values: Any) -> Any:
 
 
 def _assuming(item: dict[str, Any], keys: frozenset[str]) -> tuple[dict[str, Any], str | None]:
-    """Return the statement without its conditions on these keys, and a text about these conditions."""
+    """Return the statement without its conditions on these keys, and a text about these conditions, if any."""
     condition = item.get("Condition")
     if not isinstance(condition, dict) or not all(isinstance(block, dict) for block in condition.values()):
         return item, None

@@ -1,7 +1,8 @@
 """
 Define the Pod of a service account token, and create the token's claims. Pure.
 
-The claims are those in kube-apiserver's pkg/serviceaccount/claims.go, without email, tags, azp or source identity.
+The claims are those in kube-apiserver's pkg/serviceaccount/claims.go. Such a token has no email, tags, azp or source
+identity.
 """
 
 import uuid
@@ -26,7 +27,7 @@ class PodIdentity:
         return f"{SERVICE_ACCOUNT_PREFIX}{self.namespace}:{self.service_account}"
 
     def uid(self, kind: str, name: str) -> str:
-        """Return the UID of an object in this Pod. It depends only on names, so it is the same after a restart."""
+        """Return the UID of a Pod, service account or node. It depends only on names, so restarts do not change it."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.namespace}/{kind}/{name}"))
 
 

@@ -51,7 +51,7 @@ SDKs time out after 60 s.
 @dataclass(frozen=True, slots=True)
 class LocalServices:
     """
-    The addresses and settings of the running services. `role_arn` is the ARN of the first role.
+    The URLs and settings of the running services. `role_arn` is the ARN of the first role.
 
     `machinery` contains the parts that the controls of the page change.
     """
@@ -141,7 +141,11 @@ async def _make_issuer(
 
 
 def _first_token(machinery: Machinery, *, clock: Clock, emit: Emit) -> Callable[[], Awaitable[None]]:
-    """Write the first token, and return the task that renews it."""
+    """
+    Write the first token, and return the task that renews it.
+
+    Raises ConfigurationError if the token volume cannot be written.
+    """
     issue, volume = machinery.tokens.issue, machinery.volume
     try:
         token = renew(volume, issue, clock.wall(), emit)

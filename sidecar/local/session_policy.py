@@ -85,7 +85,7 @@ def read_session_policy(text: str | None, arns: Iterable[str]) -> SessionPolicy 
 
 
 def evaluate(policy: SessionPolicy | None, action: str, resource: str) -> PolicyDecision:
-    """Return the decision about `action`, such as `sts:AssumeRole`, with the role whose ARN is `resource`."""
+    """Return the decision about `action`, such as `sts:AssumeRole`, on the role whose ARN is `resource`."""
     if policy is None:
         return PolicyDecision(is_allowed=True, reason="the session has no session policy")
     covering = [statement for statement in policy.statements if _covers(statement, action, resource)]
@@ -150,7 +150,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     Return the object.
 
-    Raises StsRejection for duplicate members, because the second one would hide the first, such as a Deny.
+    Raises StsRejection for duplicate members, because the second one would hide the first, which may be a Deny.
     """
     document = dict(pairs)
     if len(document) != len(pairs):

@@ -25,7 +25,11 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class SessionSize(NamedTuple):
-    """The session token's size, and the percentage of the limit that policies and tags use, or None."""
+    """
+    The session token's size, and the percentage that is used of the space for policies and tags.
+
+    `packed_percent` is None if there are no policies and tags.
+    """
 
     token_bytes: int
     packed_percent: int | None

@@ -3,7 +3,7 @@ Verify a request's AWS Signature Version 4, in a header or in the query (presign
 
 Rule: botocore's own signer calculates the signature again from the received request. It uses exactly the headers that
 the client claims to have signed, and the received body. The checks follow STS's order and use STS's messages: form,
-key, session token, time, scope, signature.
+key, session token, expiration of the credentials, time, scope, signature.
 """
 
 import hmac
@@ -68,7 +68,7 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
         raise _denied(
             "InvalidClientTokenId",
             "The security token included in the request is invalid",
-            f"{signature.access_key_id} is not a key of this STS, or its session token is another one",
+            f"{signature.access_key_id} is not a key of this STS, or the request has another session token",
         )
     if session.expires_at <= now:
         raise _denied(
@@ -79,7 +79,8 @@ def verify(request: Request, find: Callable[[str], Session | None], *, region: s
     _check_time(signature.signed_at, now)
     _check_scope(signature, region)
     if not _is_same(recompute(request, signature, session), signature.signature):
-        raise _denied("SignatureDoesNotMatch", _MISMATCH, "another secret key, or the request was changed on its way")
+        reason = "the client used another secret key, or the request was changed in transit"
+        raise _denied("SignatureDoesNotMatch", _MISMATCH, reason)
     return session
 
 
@@ -108,7 +109,7 @@ def recompute(request: Request, signature: Signature, session: Session) -> str:
     _, region, service, _ = signature.scope
     signer = _Signer(Credentials(session.access_key_id, session.secret_access_key), service, region)
     signer.signed = [(n, v) for name in signature.signed_headers for n, v in request.headers if n == name]
-    # botocore signs the path and the query of the URL, and the header Host, which can have any text.
+    # The host in this URL does not matter, because botocore signs the received header Host instead.
     target = signature.target if signature.target.startswith("/") else f"/{signature.target}"
     aws_request = AWSRequest(request.method, f"http://{SERVICE}{target}", data=request.body)
     aws_request.context["timestamp"] = signature.signed_at.strftime(_STAMP)

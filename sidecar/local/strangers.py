@@ -14,7 +14,7 @@ OTHER_NAMESPACE, OTHER_NAME = "q7x", "z9k"
 """Namespace and name of a stranger. They are unlike real names, so only a pattern for every name matches them."""
 
 STRANGER = f"{SERVICE_ACCOUNT_PREFIX}{OTHER_NAMESPACE}:{OTHER_NAME}"
-"""A subject that has no part in common with any other service account."""
+"""A subject whose namespace and name differ from those of every real service account."""
 
 _FILLERS = ("x", "other", "0", "")
 """The texts that replace a wildcard in an example."""
@@ -28,7 +28,7 @@ class Stranger(NamedTuple):
 
 
 def strangers(subject: str) -> list[Stranger]:
-    """Return strangers for this subject, the widest first. The first has no part in common with the subject."""
+    """Return strangers for this subject, the widest first. The first differs in both namespace and name."""
     found = [Stranger(STRANGER, "any service account of this issuer")]
     namespace, colon, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
     if not (subject.startswith(SERVICE_ACCOUNT_PREFIX) and colon):

@@ -3,10 +3,10 @@ Read a role's trust policy, and decide who may assume the role. Pure.
 
 Rule: an explicit Deny overrides every Allow, and without an Allow the call is denied. A policy that IAM does not accept
 is an error when it is read. IAM accepts more elements than this evaluator can evaluate, such as a condition on the
-caller's address. A statement with such an element is unknown. Statements that do not match a call are ignored before
-their conditions are evaluated. A decision that depends on an unknown statement is no, with a reason, so nothing is
-allowed by mistake. Grammar and evaluation follow the IAM User Guide ("Grammar of the IAM JSON policy language",
-"Condition operators", "Creating a condition with multiple keys or values").
+caller's IP address. A statement with such an element is unknown. Statements that do not match a call are ignored before
+their conditions are evaluated. If a decision depends on an unknown statement, the call is denied with a reason, so
+nothing is allowed by mistake. Grammar and evaluation follow the IAM User Guide ("Grammar of the IAM JSON policy
+language", "Condition operators", "Creating a condition with multiple keys or values").
 """
 
 import json
@@ -28,7 +28,7 @@ DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS = 2048, 8192
 
 
 class Principal(NamedTuple):
-    """The caller: the names that a policy may use for it, of which messages show the first, and its account."""
+    """The caller: the names that a policy may use for the caller, and its account. Messages show the first name."""
 
     names: tuple[str, ...]
     account_id: str | None
@@ -82,7 +82,7 @@ class TrustPolicy:
         return _decision(mismatches, {s: _unmet_condition(s, context) for s in matching})._replace(compared=compared)
 
     def allowing(self, action: str, principal: Principal, context: Context) -> tuple[Statement, ...]:
-        """Return the known statements that each allow this call."""
+        """Return each Allow statement that can be evaluated and that applies to this call."""
         concerned = [each for each in _known(list(self.statements)) if _mismatch(each, action, principal) is None]
         return tuple(each for each in concerned if each.is_allow and _unmet_condition(each, context) is None)
 
@@ -111,7 +111,7 @@ def _decision(mismatches: Mapping[Statement, str | None], unmet: Mapping[Stateme
 
 
 def _permission(allows: list[Statement]) -> Decision:
-    """Return the decision of these statements, if possible without an assumption."""
+    """Return the decision of the first statement without an assumption, or else of the first statement."""
     statement = next((each for each in allows if each.assumed is None), allows[0])
     condition = "" if statement.assumed is None else f" if {statement.assumed}"
     return Decision(is_allowed=True, reason=f"{statement.label} allows it{condition}", assumed=statement.assumed)
@@ -138,7 +138,7 @@ _PRINCIPALS = {
     "Federated": re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:(oidc|saml)-provider/[^*?]+|[a-z0-9.-]+\.[a-z]+"),
     "Service": re.compile(r"[a-z0-9.-]+"),
 }
-"""The principals of each type that IAM accepts. Services, and unique IDs of deleted principals, never call here."""
+"""Patterns for the principals that IAM accepts, by type. Services, and deleted principals (unique IDs), never call."""
 
 _ACTION = re.compile(r"\*|sts:[a-z*?]+", re.IGNORECASE)
 
@@ -192,7 +192,7 @@ def _mismatch(statement: Statement, action: str, principal: Principal) -> str | 
 
 
 def _unmet_condition(statement: Statement, context: Context) -> str | None:
-    """Return the first known condition that is not true for the request, or None if all are true."""
+    """Return the reason why a condition is not true for the request, or None if all known conditions are true."""
     return next((complaint(c, context) for c in statement.conditions if not is_met(c, context)), None)
 
 
@@ -298,7 +298,7 @@ def _condition(text: str, key: str, wanted: tuple[str, ...], name: str) -> Condi
     if operator is None or (quantifier and quantifier not in QUANTIFIERS):
         raise ConfigurationError(
             f"{name}: the condition operator {shown(text)} is not one of IAM's",
-            fix=f"Use {', '.join(OPERATORS)}, with IfExists behind or {' or '.join(QUANTIFIERS)} before it",
+            fix=f"Use {', '.join(OPERATORS)}. Optional: IfExists after it, {': or '.join(QUANTIFIERS)}: before it",
             setting=name,
         )
     if not _KEYS.fullmatch(key.lower()):

@@ -32,7 +32,7 @@ Fetch = Callable[[str], Awaitable[Published]]
 
 
 class CachedKeys(NamedTuple):
-    """The keys of an issuer. Instants are Unix seconds. `first_seen` maps each key id to its first fetch."""
+    """The keys of an issuer. Instants are Unix seconds. `first_seen` has the time of the first fetch by key id."""
 
     issuer: str
     keys: list[Jwk]
@@ -41,7 +41,7 @@ class CachedKeys(NamedTuple):
     first_seen: Mapping[str, float]
 
     def is_fresh(self, now: float) -> bool:
-        """Return whether the keys need no new fetch. They need one if the clock was set back to before this fetch."""
+        """Return whether no fetch is due. A fetch is due if the clock was set back to a time before `fetched_at`."""
         return self.fetched_at <= now < self.fresh_until
 
 

@@ -20,7 +20,7 @@ EKS_MAX_TOKEN_SECONDS = timedelta(days=1).total_seconds()
 
 
 def rotation_outlook(token: Token, kid: str, kept: CachedKeys) -> str:
-    """Return a clause about the time until which the issuer will publish the key `kid`, which may be unknown."""
+    """Return a clause about the time at which the issuer will remove the key `kid`, even if that time is unknown."""
     newer = _newer_key(kid, kept)
     if newer is not None:
         return (

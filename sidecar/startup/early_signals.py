@@ -1,5 +1,5 @@
 """
-Handle stop signals before the daemon starts to listen for them, and after it stops.
+Handle stop signals before the daemon listens for them, and after it has stopped listening.
 
 Rule: such a signal ends the process at once and raises nothing. No request is in progress then. An exception while trio
 starts or stops would be an internal error for trio. A default action is not enough for process 1 of a container: the

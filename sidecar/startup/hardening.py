@@ -2,9 +2,9 @@
 Harden the process on Linux, so that other processes cannot read the secrets in its memory.
 
 Rule: hardening only removes permissions, and nothing depends on it. If a kernel or sandbox denies a step, the other
-steps still apply. On other systems nothing happens. Hardening comes before the process reads its first secret. `run`
-takes all three steps. Other commands in the same Pod only become not dumpable, because programs that they start would
-inherit the other two steps.
+steps still apply. On other systems nothing happens. `run` takes all three steps before it reads a token, but after it
+creates the clients' secrets. Other commands in the same Pod only become not dumpable, because programs that they start
+would inherit the other two steps.
 """
 
 import ctypes

@@ -67,7 +67,7 @@ STUBBED = (
     Part(("http.client", "http.cookiejar", "urllib.request"), ("httpx",), 1.68),
     # `run` opens no file through trio and starts no process; httpx uses paths for uploads.
     Part(("pathlib", "trio._dtls", "trio._file_io", "trio._path", "trio._subprocess"), ("httpx", "trio"), 0.99),
-    # trio names its threads. Its import would start processes to find libpthread.
+    # trio uses it to name threads. The import of trio would start processes to find libpthread.
     Part(("ctypes.util",), ("trio",), 0.73),
     # PyJWT fetches keys. `run` does not, because STS verifies the token.
     Part(("jwt.jwks_client",), ("pyjwt",), 0.54),
@@ -104,6 +104,8 @@ LAZY = (
 def lean_imports() -> Iterator[list[str]]:
     """
     Stub parts for the imports in this block. Modules that are already imported do not change.
+
+    After the block, the parts in STUBBED are no longer stubbed. Those in LAZY and BLOCKED stay as they are.
 
     Yields the packages whose version was not checked. The parts that they import are real.
     """

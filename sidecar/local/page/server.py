@@ -1,8 +1,8 @@
 """
 Respond to requests for the page: its files, the stream of its state, and its controls.
 
-Rule: a response never depends on a file name in a request. Every response forbids what the page does not need, so that
-a mistake in the page cannot load or send anything elsewhere.
+Rule: the path in a request never becomes the path of a file. Every response forbids the browser all actions that the
+page does not need. A mistake in the page can therefore neither load content from elsewhere nor send data there.
 """
 
 import secrets
@@ -41,7 +41,7 @@ SECURITY_HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
-"""Headers of every response. `require-trusted-types-for` forbids the browser to parse text as HTML in scripts."""
+"""Headers of every response. With `require-trusted-types-for`, a script cannot insert text as HTML."""
 
 _FILES = {
     "": ("page.html", "text/html; charset=utf-8"),
@@ -94,7 +94,11 @@ class PageServer:
         return Response(response.status, response.body, response.content_type, headers, response.write_body)
 
     def _opened(self, request: Request) -> Response | None:
-        """Return the response to a one-time link, or None for another path. A used link gets a 410."""
+        """
+        Return the response to a one-time link, or None for another request.
+
+        A used or wrong link gets a 410. A wrong link also invalidates the current link.
+        """
         if not request.path.startswith(_LINK_PREFIX) or request.method != "GET":
             return None
         link, self._link = self._link, None

@@ -27,14 +27,14 @@ from sidecar.local.services import LocalServices
 NO_DAEMON: Mapping[str, Any] = MappingProxyType(
     {"is_serving": False, "served": 0, "not_served": 0, "failures": 0, "next_attempt_in_seconds": 0.0}
 )
-"""The state of a daemon that does not run yet."""
+"""The state that the page shows before the daemon starts."""
 
 
 class OpenPage:
     """
     A running page.
 
-    `daemon` is a function that returns the current state of the daemon. The command replaces it when the daemon runs.
+    `daemon` is a function that returns the current state of the daemon. The command replaces it before the daemon runs.
     """
 
     def __init__(self, services: LocalServices, panel: ControlPanel, address: Address) -> None:

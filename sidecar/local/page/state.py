@@ -1,5 +1,5 @@
 """
-Compute the state that the page shows from the events of the feed. Pure.
+Compute the state of the page from the events of the feed. Pure.
 
 Rule: the state has a limited size, contains no secret, and all its texts are escaped. The page shows the state and
 needs no knowledge of single events.
@@ -20,7 +20,7 @@ MAX_LINES, MAX_CALLS, MAX_SESSIONS, MAX_FAILURES = 50, 8, 3, 20
 """Maximum number of events, calls of clients, sessions, and failed attempts that the page shows."""
 
 MAX_CLAIMS = 20
-"""Maximum number of claims of a token on the page. Tokens of Kubernetes have eight."""
+"""Maximum number of rows for the claims of a token. A token of the local issuer has eleven rows."""
 
 _CALLS = frozenset({"credentials_served", "request_denied", "caller_identity_returned"})
 _OF_STS = frozenset({"exchange_granted", "request_rejected"})

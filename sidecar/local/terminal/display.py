@@ -2,7 +2,8 @@
 Write the header and the events to the terminal of stderr.
 
 Rule: a terminal that is stopped or closed never blocks the daemon. Events then wait in the bounded queue of the
-subscription. An event is written before `publish` returns, so the line of STS is above what its client prints.
+subscription. An event is written before `publish` returns, so the line about a call to STS appears above the output of
+the program that made the call.
 """
 
 import os
@@ -21,7 +22,7 @@ DEFAULT_WIDTH = 80
 """The width of a stream that is not a terminal, in columns."""
 
 CHUNK_BYTES = 512
-"""Maximum number of bytes in one write. A pipe that polls as writable accepts 4,096 bytes at once (pipe(7))."""
+"""Maximum number of bytes in one write. A pipe that polls as writable accepts 4,096 bytes (pipe(7))."""
 
 PATIENCE_SECONDS = 1.0
 """The longest wait for a stopped terminal before the command starts, and after it has ended."""
@@ -73,7 +74,7 @@ class Display:
                 await trio.lowlevel.wait_writable(self._fd)
 
     def _write(self) -> bool:
-        """Write what the terminal accepts at once, and return whether that was everything."""
+        """Write as much as the terminal accepts without blocking, and return whether nothing is left."""
         try:
             self._rest = self._without_accepted(self._rest)
             while not self._rest and (event := next(self._events.drain(), None)):
@@ -84,7 +85,7 @@ class Display:
 
     def _without_accepted(self, data: bytes) -> bytes:
         """
-        Write what the terminal accepts at once, and return the rest of the data.
+        Write as much as the terminal accepts without blocking, and return the rest of the data.
 
         Raises OSError if the terminal is closed.
         """

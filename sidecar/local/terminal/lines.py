@@ -1,8 +1,8 @@
 """
 Lay out the header and each event as lines for a terminal. Pure.
 
-Rule: every text from outside is escaped before it is laid out, so only our own code writes escape sequences. The marks
-have words or letters besides their colours.
+Rule: every text from outside is escaped before it is laid out, so only our own code writes escape sequences. Each mark
+is a sign or a word, and the colour only repeats its meaning.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -197,7 +197,7 @@ def _source(exchange: Exchange) -> str:
 
 
 def _name(comparison: Comparison) -> str:
-    """Return the short name of the key, or the whole key if the request lacks it, because its issuer may be wrong."""
+    """Return the short name of the key, or the whole key if the request lacks it. The issuer in it may be wrong."""
     return _short(comparison.key) if comparison.actual else comparison.key
 
 
