@@ -151,9 +151,10 @@ class FileTimeoutError(SidecarError):
 
 class KubernetesError(SidecarError):
     """
-    A request that failed. `status` is the HTTP status of the API server's rejection, or None without a rejection.
+    A failed request to the API server.
 
-    `reason` is the API server's reason, or empty.
+    `status` is the HTTP status of the API server's rejection, or None without a rejection. `reason` is the API server's
+    reason, or empty.
     """
 
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:

@@ -56,7 +56,7 @@ class ExcessError(OSError):
 
 
 class Stream:
-    """A connection of a client, whose socket does not block. A client's error is an OSError."""
+    """A client's connection with a non-blocking socket. Errors that the client causes are OSErrors."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +123,9 @@ class Stream:
 
     async def _pass_record(self, limit: int) -> int:
         """
-        Pass the next record to TLS when it is complete, or the end of the connection. Return the record's length.
+        Pass the next complete record to TLS, and return its length.
+
+        At the end of the connection, pass the end to TLS and return 0.
 
         Raises ExcessError if the record is longer than the limit, or arrives in too many pieces.
         """
@@ -180,7 +182,7 @@ class Stream:
         """
         Signal to the client that nothing follows. `receive` then returns bytes without decryption.
 
-        Our TLS close_notify does not wait for that of the client (RFC 8446, 6.1).
+        Within TLS, send our close_notify without waiting for the client's (RFC 8446, 6.1).
         """
         if self._tls is not None:
             with suppress(ssl.SSLError):
