@@ -18,7 +18,11 @@ from release.signing import TYPES, Signer
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry with the folder for images and chart, and the programs that push. Only tests use `plain_http`."""
+    """
+    A registry with the folder for images and chart, and the programs that push.
+
+    `plain_http` is for one without TLS.
+    """
 
     address: str
     crane: Path
