@@ -62,7 +62,7 @@ def find_sessions(target: Target, logs: Iterable[LogRecord], trail: Iterable[Rec
     """
     Return the sessions that match the target, the oldest first.
 
-    If a session comes from a chain, the result also contains the session that assumed its role.
+    If a session comes from a chain, the result also contains the session that assumed its role, if a record names it.
     """
     own_logs, own_trail = _by_key(logs), _by_key(trail)
     by_key = {key: _session(key, own_logs.get(key, []), own_trail.get(key, [])) for key in {**own_logs, **own_trail}}

@@ -86,7 +86,7 @@ def node(document: Document) -> Node:
 
 
 def unix_seconds(timestamp: Any) -> float:
-    """Return the time in Unix seconds, or 0 if there is no timestamp in RFC 3339."""
+    """Return the time in Unix seconds, or 0 if `timestamp` is missing or is not in the form of RFC 3339."""
     try:
         return datetime.fromisoformat(str(timestamp)).timestamp()
     except (ValueError, OverflowError):

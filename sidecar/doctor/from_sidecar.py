@@ -132,7 +132,7 @@ def _name(facts: RoleFacts, roles: Sequence[RoleFacts]) -> str | None:
 
 
 def _issuer(facts: RoleFacts) -> IssuerFacts | None:
-    """Return the facts about the issuer, with the details that the STS response adds."""
+    """Return the facts about the issuer, or None. If there was an exchange, add what the response of STS shows."""
     if facts.issuer is None or facts.outcome is None:
         return facts.issuer
     error = facts.outcome.error

@@ -66,7 +66,7 @@ class RoleFacts:
         return self.outcome.credentials if self.outcome else None
 
     def keep(self, group: str, result: ProbeResult[Any]) -> Any:
-        """Return the facts, and store the reason if there are none."""
+        """Return the probe's facts, or None. If there are none, store the reason under the group's name."""
         if result.facts is None:
             self.reasons[group] = result.reason
         return result.facts

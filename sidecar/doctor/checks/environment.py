@@ -31,8 +31,8 @@ class EnvironmentFacts(NamedTuple):
     The application's environment.
 
     `files` are AWS configuration files with credentials for the default profile, each with the settings that provide
-    them. `tokens` are web identity token files that the application's user can read. `unreadable` lists configuration
-    files that cannot be read, each with the problem.
+    them. `has_region_file` is true if a default profile sets the region. `tokens` are web identity token files that the
+    application's user can read. `unreadable` lists configuration files that cannot be read, each with the problem.
     """
 
     environ: Mapping[str, str]

@@ -15,8 +15,8 @@ class SettingsFacts(NamedTuple):
     Facts about the settings.
 
     `problems` are the invalid settings, in the order of the data flow. `warnings` are suspicious settings for the proxy
-    and the User-Agent. `sts_url` is None if the settings define no STS. `names_role` is true if any setting names a
-    role.
+    and the User-Agent. `sts_url` is None if the settings define no usable STS. `names_role` is true if any setting
+    names a role.
     """
 
     roles: tuple[Role, ...]

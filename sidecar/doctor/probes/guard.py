@@ -1,9 +1,9 @@
 """
 Run one probe with a deadline.
 
-Rule: a probe can neither block nor crash doctor. If a probe exceeds its deadline or raises an error, its result is the
-reason. A blocking probe runs in a thread, which is abandoned at the deadline, because a read from an unresponsive
-volume cannot be cancelled.
+Rule: a probe can neither block nor crash doctor. If a probe exceeds its deadline or raises an error, its result has the
+reason instead of facts. A blocking probe runs in a thread, which is abandoned at the deadline, because a read from an
+unresponsive volume cannot be cancelled.
 """
 
 from collections.abc import Awaitable, Callable

@@ -49,7 +49,7 @@ async def _role(address: str, headers: dict[str, str]) -> str | None:
 
 
 def _name(response: Response) -> str | None:
-    """Return the node's role, or "" if the node has none (404). Return None if the name is invalid."""
+    """Return the node's role, or "" if the node has none (404). Return None if the response has no valid name."""
     if response.status == 404:
         return ""
     text = response.body.decode("latin-1").split("\n")[0].strip()

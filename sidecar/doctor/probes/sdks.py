@@ -56,7 +56,7 @@ _NAMES: tuple[tuple[re.Pattern[str], Sdk], ...] = (
 _PATHS: tuple[tuple[re.Pattern[str], Sdk], ...] = ((re.compile(r".*/aws-cli/v2/(2\.[0-9.]+)"), sdks.CLI_V2),)
 
 _PACKAGES = {"aws-sdk": sdks.JAVASCRIPT_2, "@aws-sdk/credential-provider-node": sdks.JAVASCRIPT_3}
-"""SDKs by npm package. Every client of version 3 uses the default chain in the second package."""
+"""SDKs by npm package. Every client of version 3 gets its default credentials through the second package."""
 
 _IN_PROGRAMS: tuple[tuple[re.Pattern[bytes], Sdk], ...] = (
     (re.compile(rb"dep\tgithub\.com/aws/aws-sdk-go-v2/config\tv([0-9]+\.[0-9]+\.[0-9]+)"), sdks.GO_2),
