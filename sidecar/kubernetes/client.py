@@ -2,7 +2,7 @@
 Call the cluster's API with plain JSON documents.
 
 lightkube is the client here and in the webhook. Its author released it in August 2026, Canonical's charms use it, and
-its licence is MIT. It is typed, has 4 MB and no compiled parts of its own, and its client works the same with trio.
+its licence is MIT. It is typed, has 4 MB and no compiled parts of its own, and has a client for trio.
 kr8s needs asyncio's event loop and leaves client keys in /tmp, and the official client has 126 MB. This package uses
 only the types of lightkube's kubeconfig support, and has its own code for the files and the logins. Documents are
 dicts, because the patch of a Pod is also computed from dicts.

@@ -1,8 +1,8 @@
 """
 Define the fields of a kubeconfig's clusters and users, as in kubectl (client-go, clientcmd API v1). Pure.
 
-Rule: every field is either used or ends the command with a message that names the field. A field that kubectl does not
-know is ignored, as in kubectl, and causes a warning.
+Rule: a field that kubectl uses is either used here too, or ends the command with a message that names the field. A
+field that kubectl does not know is ignored, as in kubectl, and causes a warning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ class UserEntry(User, omit_defaults=True):
 
 
 def unknown_fields(entry: Mapping[str, Any], kind: type[msgspec.Struct]) -> Iterator[str]:
-    """Yield the names in the entry that are not fields of kubectl."""
+    """Yield the names of the fields in the entry that kubectl does not know."""
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     yield from (str(name) for name in entry if name not in known)
 

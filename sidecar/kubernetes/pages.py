@@ -1,8 +1,8 @@
 """
 Read a list of the API server item by item, so that only one item at a time is in memory as Python objects. Pure.
 
-A client can create objects with 100,000 empty fields, such as the secrets of a ServiceAccount. As Python objects, such
-a list uses 25 times the memory of its JSON.
+A user of the cluster can create objects with 100,000 empty elements, for example in `secrets` of a ServiceAccount. As
+Python objects, a list of such objects uses 25 times the memory of its JSON.
 """
 
 import json

@@ -53,7 +53,7 @@ def add_aws_arguments(parser: argparse.ArgumentParser, step: str) -> None:
     parser.add_argument(
         "--account-id",
         metavar="ID",
-        help="stop if the credentials belong to another account; with --output, no credentials are needed",
+        help="stop if the credentials belong to another account; with --output, only --cluster needs credentials",
     )
 
 
@@ -77,13 +77,13 @@ def open_profile(profile: str | None, region: str | None) -> "Aws":
 
 
 def is_offline(args: argparse.Namespace) -> bool:
-    """Return whether the flags contain everything, so that no call to AWS is needed."""
+    """Return whether --output and --account-id are set, so that the step needs no call to IAM or STS."""
     return bool(args.output and args.account_id)
 
 
 def find_account(args: argparse.Namespace, aws: "Aws") -> Account:
     """
-    Return the account of the credentials, or of --account-id if no call to AWS is needed.
+    Return the account of the credentials. With --output and --account-id, return the account of the flag.
 
     Raises ConfigurationError if --account-id is invalid or is not the account of the credentials.
     """

@@ -148,7 +148,7 @@ def own_subjects(document: Mapping[str, Any], grant: TrustGrant) -> tuple[str, .
 
 
 def own_conditions(document: Mapping[str, Any], grant: TrustGrant) -> RequestConditions:
-    """Return the conditions of our statement for this issuer. Without such a statement, all conditions are empty."""
+    """Return the conditions of our first statement for this issuer. Without one, all conditions are empty."""
     own = [statement for statement in statements_of(document) if is_own(statement, grant)]
     return read_conditions(own[0] if own else {})
 

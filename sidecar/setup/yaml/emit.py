@@ -65,7 +65,7 @@ def item_lines(value: Any, indent: int, layout: Layout) -> list[str]:
 
 
 def inline(value: Any) -> str:
-    """Return the value in the form for the line of its key."""
+    """Return the value in a form that can follow its key on the same line."""
     return flow(value) if is_collection(value) else _scalar(value, _PLAIN)
 
 

@@ -29,7 +29,11 @@ class Lines:
         return self.start(at) == at
 
     def after(self, at: int) -> int:
-        """Return the position itself if a line begins there, or the beginning of the next line, or the text's end."""
+        """
+        Return the position itself if a line other than the first begins there, or else the beginning of the next line.
+
+        Return the end of the text if there is no next line.
+        """
         if at and self.is_start(at):
             return at
         index = bisect_right(self._starts, at)
@@ -40,7 +44,7 @@ class Lines:
         return at - self.start(at)
 
     def margin(self, at: int) -> str:
-        """Return the spaces at the beginning of the line that contains this position."""
+        """Return the spaces and tabs at the beginning of the line, up to this position."""
         start = self.start(at)
         end = start
         while end < at and self.text[end] in " \t":
@@ -48,7 +52,7 @@ class Lines:
         return self.text[start:end]
 
     def is_first(self, at: int) -> bool:
-        """Return whether only spaces precede this position in its line."""
+        """Return whether only spaces and tabs precede this position in its line."""
         return len(self.margin(at)) == self.column(at)
 
     def above_comments(self, at: int, any_column: bool) -> int:  # noqa: FBT001

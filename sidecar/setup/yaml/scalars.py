@@ -28,7 +28,7 @@ _WORDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), (_FLOAT, math.inf)),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), (_FLOAT, -math.inf)),
 }
-"""The values of plain scalars that are neither numbers nor text, from go-yaml's `resolveMap`."""
+"""The values of the plain scalars with a special meaning, from go-yaml's `resolveMap`."""
 
 _NON_NUMBERS = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
 """The YAML forms of infinity and NaN, by their Python forms."""
@@ -67,7 +67,7 @@ def resolve_scalar(text: str, tag: str | None, *, is_implicit: bool) -> Any:
 
 def key_text(value: Any) -> str:
     """
-    Return a mapping key as JSON text.
+    Return the text of a mapping key in JSON.
 
     Raises UnreadableError for null, and for numbers that Go rejects as keys.
     """
