@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", metavar="NAME", help="context of the kubeconfig, if the webhook runs outside of a cluster"
     )
-    parser.add_argument("--drain-seconds", default="10", metavar="SECONDS", help="how long to serve after SIGTERM [10]")
+    parser.add_argument("--drain-seconds", default="10", metavar="SECONDS", help="time to serve after SIGTERM [10]")
     parser.add_argument(
         "--log-format", choices=("json", "console"), help="format of the log [json unless stderr is a terminal]"
     )

@@ -1,9 +1,9 @@
 """
 Give a new cluster the access of another cluster in every role of the account, or remove a cluster from every role.
 
-With --like, each statement for that cluster is copied for the new cluster. With --retire, the statements for that
-cluster are removed. The command lists all changes first. It makes only the changes that are missing, so run it again
-after an interruption. Create the OIDC provider of the new cluster before you run the command.
+With --like, the command copies each statement for that cluster, and the copy is for the new cluster. With --retire, it
+removes the statements for that cluster. The command lists all changes first. It makes only the changes that are
+missing, so run it again after an interruption. Create the OIDC provider of the new cluster before you run the command.
 """
 
 import argparse

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--directory", metavar="DIR", type=Path, help="write both documents into this directory")
     mode.add_argument(
-        "--publish", metavar="s3://BUCKET", help="write both documents into this bucket, or below a prefix in it"
+        "--publish",
+        metavar="s3://BUCKET[/PREFIX]",
+        help="write both documents into this bucket, below the prefix if any",
     )
     mode.add_argument("--check", action="store_true", help="compare the published keys with the cluster's keys")
     parser.add_argument("--issuer", metavar="URL", help="stop if the API server has another issuer")

@@ -4,7 +4,7 @@ Move the Pods of a namespace from IRSA, EKS Pod Identity or kube2iam to the side
 The command first shows what changes, what stays, and what cannot be kept. Then it adds the new source of credentials,
 and restarts the workloads. With --finish, it removes the old source, if no Pod uses it any more. A record in the file
 of --record contains each change, so an interrupted migration continues, and --undo restores the former state. If Pods
-still use the new source after --undo, run it again when they have restarted.
+still use the new source after --undo, run --undo again after they have restarted.
 """
 
 import argparse
