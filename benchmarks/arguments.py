@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 
 def at_least(least: Number, most: Number | None = None) -> Callable[[str], Number]:
-    """Return an argument type for numbers of the type of `least`, from `least` to `most`. None means no upper limit."""
+    """Return an argument type for numbers of this kind from `least` to `most`. None means no upper limit."""
 
     def number(text: str) -> Number:
         found = type(least)(text)

@@ -5,8 +5,7 @@ Simulate the requests of a fleet of Pods to STS with the real schedule.
 
 Every Pod is a `Schedule`, and every attempt calls the functions of the daemon (`sidecar/refresh/schedule.py`,
 `sidecar/sts/failover.py`). Only STS is simulated: a quota of requests per second, outages of a region, and a latency.
-Time is simulated, so days take seconds. The script counts requests, and Pods without credentials, in windows of ten
-seconds.
+Time is simulated, so days take seconds. Requests and Pods without credentials are counted in windows of ten seconds.
 
 Each scenario has its own fleet and seed. The scenarios run in parallel on the available processors.
 """
@@ -57,8 +56,8 @@ class Scenario:
     A fleet and the events that affect it, with times in seconds from the start.
 
     All Pods start within `start_seconds`. None means that the fleet has always been running, with spread refreshes.
-    `quota` is the number of requests per second that STS accepts in each region, or None for no limit. `regions` is
-    the number of regions: the first region and its fallbacks.
+    `quota` is the number of requests per second that STS accepts in each region, or None for no limit. `regions` has
+    the first region and its fallbacks.
     """
 
     name: str

@@ -66,11 +66,7 @@ def latencies(port: int, requests: int, between: Callable[[], object] = lambda: 
 
 
 def compare(port: int, requests: int, idle: int) -> Samples:
-    """
-    Measure the latency without idle connections, with them, and while new ones arrive.
-
-    Return one row for each case.
-    """
+    """Measure without and with idle connections, and while new ones arrive. Return one row for each case."""
     flood = Flood(port, idle)
     try:
         latencies(port, WARM_UP_REQUESTS)

@@ -50,7 +50,7 @@ RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
 PACE_RATE, PACE_SECONDS = 200, 5
 
 PORT = Running(0, 4772)
-"""The port of `run` in the command that the report shows."""
+"""The port of `run` in the command on the page."""
 
 Asked = ParamSpec("Asked")
 Made = TypeVar("Made")
@@ -104,7 +104,7 @@ def start(bench: Bench) -> Table:
 
 
 def memory(bench: Bench) -> Table:
-    """Measure the memory in MiB after a warm-up and after many requests, and the peak while sessions are refreshed."""
+    """Measure the MiB after a warm-up and after many requests, and the peak while sessions are refreshed."""
     samples = _samples()
     for server in bench.servers:
         columns = samples[server.name]

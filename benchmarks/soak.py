@@ -71,7 +71,7 @@ def rotate(inputs: Path) -> None:
 
 
 def drive(daemon: Running, inputs: Path, clients: Clients, seconds: float, requests_a_second: float) -> int:
-    """Send requests and rotate tokens for this time. Return the number of rotations."""
+    """Send requests and rotate tokens for this time. Returns the number of rotations."""
     began = rotated_at = time.monotonic()
     requests = rotations = 0
     while (now := time.monotonic()) - began < seconds:

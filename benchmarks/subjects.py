@@ -104,7 +104,7 @@ def run(name: str, python: str, inputs: Path) -> Subject:
 
 
 def from_tree(name: str, inputs: Path) -> Subject:
-    """Return `run` from the source tree under this interpreter. Benchmarks that only count calls need no build."""
+    """Return `run` from the source tree under this interpreter. Counts of calls need no build."""
     return Subject(name, "irsa-sidecar run from the tree", (sys.executable, "-m", "sidecar", "run"), _daemon(inputs))
 
 

@@ -1,5 +1,5 @@
 """
-Compare `irsa-sidecar webhook` with Amazon's webhook under load, and measure how their cost grows.
+Compare `irsa-sidecar webhook` with Amazon's webhook under load, and measure how both grow.
 
     python -m benchmarks.webhook [--rounds 5] [--seconds 4] [--tables load,accounts,containers,connections]
                                  [--beside ../another-checkout]

@@ -9,7 +9,7 @@ ServiceAccounts in one namespace.
 
     chunks       40 connections to each port that send a body in chunks of one byte
     annotations  8 clients that create Pods with a hostile `roles` annotation, of 59,000 and of 8,000 characters
-    bodies       reviews of many empty lists, in 4 MB and in 420 kB, and unfinished bodies on both ports
+    bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
     handshakes   clients that begin handshakes as fast as possible and leave the connections open
     hellos       600 connections with 120 KiB of a handshake that is not complete
     places       600 connections that completed a request and send the next one slowly, to both ports

@@ -117,7 +117,7 @@ def unknown_accounts(target: Target, until: float) -> None:
 
 
 def many_headers(target: Target, until: float) -> None:
-    """Send heads of 4,000 headers on 40 connections to each port, as fast as possible."""
+    """Send heads of 5,000 headers on 40 connections to each port, as fast as possible."""
     openers = [lambda: secured(target.port)] * 40 + [lambda: plain(target.admin_port)] * 40
     head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 4_000 + b"\r\n"
     push(openers, b"", head, until)
@@ -218,7 +218,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def post(port: int, body: bytes, timeout: float = WAIT_SECONDS) -> int:
-    """Send one review on a new connection. Return the status."""
+    """Send one review on a new connection. Returns the status."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(HOST, port, context=context, timeout=timeout)

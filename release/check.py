@@ -46,7 +46,7 @@ def verify(release: Release) -> str:
     """
     Verify everything, and return the commit that the release was built from.
 
-    Raises RejectedError if any check fails.
+    Raises RejectedError if a file is not as it was signed.
     """
     try:
         for step in (_list, _artefacts, _images, _sboms, _chart):

@@ -2,8 +2,7 @@
 Build the programs that a release needs from their Go modules, once for all checkouts.
 
 Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME/` has a go.mod with the version, and a
-go.sum with the checksums of all modules. The cache keeps each program under a hash of these files
-and of the folder's Go files.
+go.sum with the checksums of all modules. The build keeps each program by the hash of both files.
 """
 
 import fcntl
@@ -25,7 +24,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irsa
 """Cache outside the work tree. A program's name in it contains a hash of its sources, so every checkout finds it."""
 
 UNUSED_SECONDS = 30 * 86_400
-"""A program that was not used for this time is removed. The programs of one Kubernetes version take 160 MB."""
+"""Time since its last use after which a program is removed. The programs of one Kubernetes version take 160 MB."""
 
 STRIPPED = "-s -w"
 """Flags of the linker that leave out symbols and debugging data."""
@@ -53,7 +52,7 @@ class GoProgram:
 
 
 def required_version(folder: Path, module: str) -> str:
-    """Return the version of the module that the folder's go.mod requires, such as `1.2.3`."""
+    """Return the version that the folder's go.mod requires, such as `1.2.3`."""
     wanted = rf"^\s*(?:require )?{re.escape(module)} v(\S+)"
     found = re.search(wanted, (folder / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
@@ -78,8 +77,6 @@ def built(program: GoProgram, cache: Path = CACHE) -> Path:
     Return the path of the program, and build it first if the cache lacks it.
 
     If another process builds it, wait for that process.
-
-    Raises SystemExit if the program must be built and Go is missing.
     """
     binary = cache / f"{program.name}-{_digest(program)}"
     if not binary.exists():

@@ -32,7 +32,7 @@ def chart_public_key(folder: Path) -> Path:
 
 
 def create_trial_keys(cosign: Path, folder: Path) -> None:
-    """Create all keys of a trial release, without passwords. Nothing outside the trial trusts these keys."""
+    """Create all keys, without passwords. Nobody else trusts them."""
     folder.mkdir(parents=True, mode=0o700)
     create_keys(cosign, folder)
     with _gnupg() as gpg:

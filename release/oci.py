@@ -3,7 +3,7 @@ Write an image with several platforms as an OCI image layout, reproducibly.
 
 A builder writes its own times, owners and history into an image. Only the files and the settings of the image are kept.
 
-Rule: the digests of layers, manifests and the index depend only on the files, the settings, the commit and zlib.
+Rule: the digests of layers, manifests and the index depend on the files, the settings and the commit.
 Sources: OCI image specification 1.1 (image-layout.md, manifest.md, config.md, image-index.md).
 """
 

@@ -18,11 +18,7 @@ from release.signing import TYPES, Signer
 
 @dataclass(frozen=True)
 class Registry:
-    """
-    A registry with the folder for images and chart, and the programs that push.
-
-    `plain_http` is for one without TLS.
-    """
+    """A registry with the folder for images and chart, and the programs that push. Only tests use `plain_http`."""
 
     address: str
     crane: Path

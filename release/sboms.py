@@ -20,7 +20,7 @@ from release.provenance import CYCLONEDX, SPDX
 from release.source import URL
 
 CATALOGERS = ("dpkg-db-cataloger", "python-installed-package-cataloger", "binary-classifier-cataloger")
-"""Syft's searches for Debian's packages, Python's packages, and a Python interpreter that is not from a package."""
+"""Debian's packages, Python's packages, and the interpreter of a base image that compiles its own."""
 
 Document = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Format:
-    """A format of bills of materials: syft's name, the type of its statements, and the function that sets values."""
+    """A format of bills of materials: syft's name, the type of its statements, and its fixed values."""
 
     syft: str
     predicate_type: str

@@ -134,7 +134,7 @@ class SigningError(Exception):
 
 
 def _only_bundle(bundle: Path, path: Path, public_key: Path) -> bytes:
-    """Return the only accepted form of the bundle: its signature, and fields derived from the file and the key."""
+    """Return a bundle with the signature of this bundle. All other fields are derived from the file and the key."""
     signature = json.loads(bundle.read_bytes())["messageSignature"]["signature"]
     digest = base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
     message = {

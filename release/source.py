@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 URL = "https://github.com/irsa-sidecar/irsa-sidecar"
-"""URL of the repository, as in `[project.urls]` of pyproject.toml."""
+"""Address of the repository, as in `[project.urls]` of pyproject.toml."""
 
 _VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
 
@@ -51,7 +51,7 @@ def export(source: Source, folder: Path) -> None:
 
 
 def changed_files(repository: Path) -> list[str]:
-    """Return the names of files that differ from the commit. Their changes are not in the release."""
+    """Return the names of files that differ from the commit, and are therefore not in the release."""
     status = _git(repository, "status", "--porcelain", "--untracked-files=no").decode()
     return [line[3:] for line in status.splitlines()]
 

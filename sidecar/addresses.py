@@ -19,7 +19,7 @@ OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::", "::": "
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  a table, not a bind
 """The addresses that mean every interface of the machine."""
 
-_HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  `:4773` means every interface
+_HOST_WORDS = {"": "0.0.0.0", "localhost": "127.0.0.1"}  # noqa: S104  what `:4773` has always meant
 
 IPV4_MAPPED = b"\0" * 10 + b"\xff\xff"
 _IPV6_LOOPBACK = b"\0" * 15 + b"\1"

@@ -60,7 +60,7 @@ def named_authorities(setting: str, path: str) -> ssl.SSLContext:
 
 def authorities_in(*, file: str | None = None, text: str | None = None) -> ssl.SSLContext:
     """
-    Return a context that trusts only the authorities in the PEM file `file`, or in the PEM `text`.
+    Return a context that trusts only these authorities, in PEM.
 
     Raises OSError, or its subclass ssl.SSLError, if the certificates cannot be read.
     """

@@ -18,7 +18,7 @@ from sidecar.files import FileVersion, file_version
 
 
 class Loaded(NamedTuple):
-    """The file's version as file_version returns it, and the loaded context or the error."""
+    """The version of the file (None if the file is missing), and the loaded context or the error."""
 
     version: FileVersion | None
     result: ssl.SSLContext | ConfigurationError
@@ -40,7 +40,7 @@ class CaBundle(Authorities):
 
     async def refresh(self) -> None:
         """Load the file again if it has changed."""
-        async with self._lock:  # exchanges of several roles may start at the same time
+        async with self._lock:  # exchanges of several roles may start at once
             try:
                 loaded = await in_thread(self._path, load_if_changed, self._path, self._version)
             except (FileTimeoutError, OSError) as error:

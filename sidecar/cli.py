@@ -49,11 +49,7 @@ _STDOUT_ERRORS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run one command and return its exit status.
-
-    Without `argv`, the process runs only this command. It is hardened if the command is one of NEAR_THE_TOKEN.
-    """
+    """Run one command and return its exit status. Without `argv`, the process is hardened for this command."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_as_any_process_would()
     if argv is None:
@@ -200,11 +196,7 @@ def _report_closed_stdout() -> None:
 
 
 def _give_up_stdout(error: OSError) -> int:
-    """
-    Return the exit status after a failed write to stdout.
-
-    The error is reported unless the reader closed the pipe, as `| head` does.
-    """
+    """Report that stdout cannot be written, unless the reader closed the pipe, as `| head` does."""
     if sys.stdout is not None and not sys.stdout.closed:
         # Otherwise the interpreter writes to stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

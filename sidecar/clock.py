@@ -37,7 +37,7 @@ def instant_text(instant: datetime | float) -> str:
     """
     Return the instant as `2026-01-02T03:04:05Z`, which every SDK can parse. JS v3 and Rust cannot parse an offset.
 
-    A float counts seconds since the Unix epoch. A number outside the range of dates is returned as its decimal text.
+    A float counts seconds since the Unix epoch. A float outside the range of dates is returned as a number.
     """
     try:
         at = instant if isinstance(instant, datetime) else datetime.fromtimestamp(instant, UTC)

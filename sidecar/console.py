@@ -38,7 +38,7 @@ def is_on_terminal() -> bool:
 
 
 def show_progress(text: str) -> None:
-    """Replace the progress line if stderr is a terminal, else do nothing. An empty text clears the line."""
+    """Replace the line of progress on the terminal of stderr. An empty text clears the line."""
     if is_on_terminal():
         sys.stderr.write(f"\r\033[K{f'irsa-sidecar: {printable(without_secrets(text))}' if text else ''}")
         sys.stderr.flush()

@@ -151,10 +151,9 @@ class FileTimeoutError(SidecarError):
 
 class KubernetesError(SidecarError):
     """
-    A failed request to the API server.
+    A request that failed. `status` is the HTTP status of the API server's rejection, or None without a rejection.
 
-    `status` is the HTTP status of the API server's rejection, or None without a rejection. `reason` is the API server's
-    reason, or empty.
+    `reason` is the API server's reason, or empty.
     """
 
     def __init__(self, problem: str, *, fix: str = "", status: int | None = None, reason: str = "") -> None:

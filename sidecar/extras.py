@@ -1,4 +1,4 @@
-"""Import modules that need packages which the image for Pods does not contain."""
+"""Import modules that need packages which a Pod does not install."""
 
 from importlib import import_module
 from types import ModuleType
@@ -16,7 +16,7 @@ def import_extra(module: str, command: str, extra: str) -> ModuleType:
     """
     Import a module for `command`.
 
-    Raises ConfigurationError if a package is missing or unusable, or if the image for Pods omits the module.
+    Raises ConfigurationError with the name of a missing or unusable package, or if the image for Pods omits the module.
     """
     try:
         return import_module(module)

@@ -3,7 +3,7 @@ Count events, and write the counts in the text format of Prometheus.
 
 Rules. Counting only adds to plain integers, because requests wait for it. All other work is done during a scrape. A
 client or STS cannot create an unlimited number of label values. prometheus-client is not used, because it needs 1.4 MiB
-in each Pod. Tests check the text with that client's parser and naming rules (Prometheus text exposition format 0.0.4).
+in each Pod. Tests check the text with its parser and naming rules (Prometheus text exposition format 0.0.4).
 """
 
 from bisect import bisect_left
@@ -14,11 +14,7 @@ STS_SECONDS_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histogram of STS calls, in seconds."""
 
 MAX_OUTCOMES = 50
-"""
-Limit for different refresh outcomes of a role.
-
-AWS has fewer codes for our calls. Further outcomes count as `other`.
-"""
+"""Limit for different refresh outcomes of a role. AWS has fewer codes for our calls. Other codes count as `other`."""
 
 _SUCCESS, _FAILURE = "success", "failure"
 

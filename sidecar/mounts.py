@@ -7,7 +7,7 @@ Rule: a read of the table never waits for a volume. `stat` of a path may wait, s
 import os
 
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
-"""Types of file systems in memory. They cannot hang. Their content reaches a disk only through swap."""
+"""Types of file systems in memory. They cannot hang, and their content is never on a disk."""
 
 MOUNTINFO = "/proc/self/mountinfo"
 """The table of mounts of this process."""

@@ -1,5 +1,5 @@
 """
-Connect to servers on other machines: choose the proxy, create the HTTP client, and classify failures.
+Connect to servers outside: choose the proxy, create the HTTP client, and classify failures.
 
 Rule: every httpx client for another machine is created here, with a TLS context of authorities.py. So all connections
 (to STS, to the issuer, from `setup` and `doctor`) trust the same authorities and use the same proxy.
@@ -42,10 +42,7 @@ def _may_have_proxy(host: str | None) -> bool:
 
 def proxy_for(url: str) -> str | None:
     """
-    Return the proxy for this URL by botocore's rules, or None.
-
-    The proxy is the value of HTTPS_PROXY, or of HTTP_PROXY for an http URL. The proxy is not used for the hosts in
-    NO_PROXY and for loopback hosts.
+    Return the proxy for this URL by botocore's rules: HTTPS_PROXY, or None if it is not set or NO_PROXY has the host.
 
     httpx's own parser of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
 
@@ -69,9 +66,8 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
     """
     Return a transport to the server of `url`, through its proxy if it has one.
 
-    The transport keeps no idle connections or cookies, follows no redirects and decodes no body. A request never
-    waits for another request's connection. `trust` verifies the server and a proxy over TLS. It may be None if neither
-    uses TLS.
+    The transport keeps no idle connections or cookies, follows no redirects and decodes no body. A connection never
+    waits for another one. `trust` verifies the server and a proxy over TLS. It may be None if neither uses TLS.
     Raises ConfigurationError if the proxy setting cannot be used.
     """
     proxy = proxy_for(url)

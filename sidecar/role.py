@@ -144,8 +144,7 @@ def parse_token_file(setting: str, path: str) -> str:
     """
     Return the path.
 
-    Raises ConfigurationError if it holds a token, because later messages would show the token, or if it cannot be a
-    path.
+    Raises ConfigurationError if it is a token, because later messages would show the token.
     """
     if holds_token(path):
         raise ConfigurationError(

@@ -48,7 +48,7 @@ class Store:
     The credentials of one role, and the event for the next credentials.
 
     `earlier` are credentials of the same IAM role that were requested with an older configuration. The daemon serves
-    them until the first credentials with this configuration arrive, even if the new credentials expire earlier.
+    them until the first credentials with this configuration arrive, even if those expire earlier.
     """
 
     def __init__(self, render: Callable[[Credentials], bytes], earlier: Snapshot | None = None) -> None:
@@ -78,7 +78,7 @@ class Store:
 
     def replace(self, credentials: Credentials, expires: Instant, now: Instant) -> bool:
         """
-        Serve these credentials unless `own_snapshot` remains valid for longer. Return whether they were accepted.
+        Serve these credentials unless the stored ones remain valid for longer. Return whether they were accepted.
 
         The remaining lifetimes are compared on our own clocks as they are now. The two Expirations cannot be compared,
         because STS's clock may have been set between the responses. Credentials that look expired after a step of our

@@ -18,11 +18,7 @@ import yaml
 from sidecar.errors import ConfigurationError, SidecarError
 
 MAX_DEPTH = 24
-"""
-Maximum nesting of mappings and lists.
-
-A caller may set a lower limit. PyYAML's work per token grows with the depth.
-"""
+"""Maximum nesting of mappings and lists. A caller may set a lower limit. PyYAML's work per token grows per level."""
 
 MAX_PARTS = 20_000
 """Maximum number of scalars, lists and mappings for `load`. A part counts again for each alias that repeats it."""
@@ -88,7 +84,7 @@ def _check_flow_depth(text: bytes | str, where: str, first_line: int, max_depth:
     """
     Count brackets, including those in strings, before PyYAML reads the text.
 
-    This check comes first, because PyYAML's scanner reads 1,024 characters ahead before MAX_DEPTH can apply to them.
+    This check comes first, because PyYAML's scanner reads 1,024 characters ahead at any depth.
 
     Raises ConfigurationError if brackets are nested deeper than `max_depth`.
     """
@@ -231,7 +227,7 @@ def _with_pairs_joined(node: yaml.ScalarNode) -> str:
 
 
 class _LimitError(yaml.composer.ComposerError):
-    """An error for YAML that PyYAML accepts and this module rejects."""
+    """An error for valid YAML that exceeds our limits."""
 
     def __init__(self, problem: str, fix: str, at: Any) -> None:
         super().__init__(None, None, problem, at.start_mark)

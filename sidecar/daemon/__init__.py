@@ -8,5 +8,5 @@ Build the daemon from the other packages and run it as one tree of tasks.
     authorization_files    follows the secrets' files
     credentials_file       writes the credentials in service as an `~/.aws/credentials` file
     state_directory        saves the credentials for the next process, in the format of saved_state
-    setting_checks         lists all wrong settings in one error
+    setting_checks         lists every wrong setting at once
 """

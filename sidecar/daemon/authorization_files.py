@@ -1,10 +1,10 @@
 """
 Follow the secrets of all roles in the background.
 
-Rule: a request with the right secret never waits for a file. inotify and a check every CHECK_SECONDS find changes. A
-client that sends a wrong secret may have read a new secret just before. The request therefore waits for a check that
-starts after the request arrived. There is at most one such check every RECHECK_SECONDS, however many wrong secrets
-arrive. If a file cannot be read, or its volume hangs, the earlier secret stays in use.
+Rule: no request reads a file. inotify and a check every CHECK_SECONDS find changes. A client that sends a wrong secret
+may have read a new secret just before. The request therefore waits for a check that starts after the request arrived.
+There is at most one such check every RECHECK_SECONDS, however many wrong secrets arrive. If a file cannot be read, or
+its volume hangs, the earlier secret stays in use.
 """
 
 import os.path
@@ -21,7 +21,7 @@ from sidecar.refresh.schedule import CHECK_SECONDS
 from sidecar.serving.authorization import Secret, read_secret, start_secrets
 
 RECHECK_SECONDS = 0.1
-"""Minimum time between two checks of one file that requests with a wrong secret cause."""
+"""Minimum time between two checks of one file because of wrong secrets."""
 
 MAX_WAITING = 64
 """Maximum number of requests that wait for a check of one file. Further requests with a wrong secret are rejected at

@@ -184,7 +184,7 @@ class CredentialsHandler:
     """
     The behaviour of a listener that serves credentials in one format (listener.Handler).
 
-    It holds requests that must wait, counts the responses, and logs which clients got credentials.
+    It holds early requests, counts the responses, and logs which clients got credentials.
     """
 
     __slots__ = ("_audit", "_background", "_counts", "_daemon", "_decide", "_peers", "now", "parse", "report")

@@ -150,10 +150,10 @@ async def _stop_on_signal(daemon: Daemon, config: Config, signals: AsyncIterator
 
 async def _settle(daemon: Daemon) -> None:
     """
-    Enable the garbage collector after the first credentials or SETTLE_SECONDS, and exclude the objects of the start.
+    Enable the garbage collector after the first credentials, and exclude the objects of the start.
 
-    The objects of the start remain until the process ends, so the collector need not examine them. No collection runs
-    before, because it would delay the clients that wait for the first credentials by 26 ms.
+    These objects remain until the process ends, so the collector need not examine them. No collection runs before,
+    because it would delay the clients that wait for the first credentials by 26 ms.
     """
     with trio.move_on_after(SETTLE_SECONDS):
         await daemon.roles.first_credentials()

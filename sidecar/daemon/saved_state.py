@@ -35,7 +35,7 @@ MAX_NUMBER = 2.0**53
 """Limit for numbers, larger than every saved number. It also excludes infinity and NaN."""
 
 MAX_DELAY_SECONDS = 600.0
-"""Maximum delay of an attempt that is due after the credentials expire. All back-offs of schedule.py are shorter."""
+"""Maximum delay of an attempt that is planned after the credentials expire (schedule.py, BACK_OFFS)."""
 
 _FORMAT = "irsa-sidecar state 1"
 

@@ -1,5 +1,5 @@
 """
-Keep the roles in service, each with its own refresh loop and credentials, and replace all of them together.
+Keep the roles in service, each with its own refresh loop and credentials, and replace all of them at once.
 
 Rule: no failure of one role affects another, and a change of the roles is applied whole or not at all. An unchanged
 role keeps its loop and its credentials. A changed role gets a new loop. If it is still the same IAM role, its old
@@ -70,7 +70,7 @@ class ServedRole:
 
     @property
     def next_attempt_at(self) -> float:
-        """The planned monotonic time of the next attempt. A changed token can make the attempt earlier."""
+        """The monotonic time of the next attempt, which is earlier if the token changes."""
         return self.refresher.progress.schedule.due.monotonic
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:

@@ -1,5 +1,5 @@
 """
-Report all missing and wrong settings in one error, instead of one setting per failed start.
+Report all missing and wrong settings at once, instead of one error per failed start.
 
 Rule: this module reads settings only if the usual reading (config/settings.py) has failed. It then reads each setting
 separately and collects the errors.

@@ -135,8 +135,7 @@ def read_own_file(path: str) -> bytes | None:
     """
     Return the bytes of a file that we wrote, or None if it does not exist. Never wait.
 
-    Raises UnusableStateError if other users own the file or have access to it, or if it is not a regular file, is too
-    large or cannot be read.
+    Raises UnusableStateError if we did not write the file, or if it cannot be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)

@@ -16,6 +16,6 @@ Add a sidecar to a Pod. The input is a Pod, and the output is the same Pod with 
     settings.py           the settings for all Pods (flags.py reads them from the command line)
     names.py              our names in a Pod
 
-`irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only through this package, so both make the same
-changes.
+`irsa-sidecar webhook` and `irsa-sidecar setup pod` change a Pod only through this package. So the output of one command
+shows the changes of the other one.
 """

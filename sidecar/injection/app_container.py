@@ -1,5 +1,5 @@
 """
-Add the URL of the credentials, the file with the secret, and a region to a container of the application. Pure.
+Add the address of the credentials, the secret for the requests, and a region to a container of the application. Pure.
 
 Rule: an existing variable stays unchanged, except that NO_PROXY is extended. A container whose variables name another
 source of credentials is not changed at all, because SDKs differ in the source that they prefer. An empty variable is

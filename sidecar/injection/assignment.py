@@ -31,8 +31,7 @@ def assign_roles(
     """
     Assign the roles to the containers of the application, which are given by name.
 
-    Raises ConfigurationError if annotations contradict each other or name a container that cannot get credentials, or
-    if no container would get credentials.
+    Raises ConfigurationError if annotations contradict each other, or if no container would get credentials.
     """
     named = _named(options, containers)
     default_role = next((role for role in options.roles if role.containers is None), None)

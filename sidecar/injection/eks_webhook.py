@@ -80,7 +80,7 @@ def _mounted(containers: Iterable[Document]) -> set[str]:
 
 
 def skipping(annotation: str | None, names: Iterable[str]) -> str:
-    """Return the annotation's value with these names added. No spaces, because Amazon's webhook does not strip them."""
+    """Return the annotation's value with these names added, without spaces, because Amazon's webhook keeps spaces."""
     existing = annotation.split(",") if annotation else []
     known = set(existing)
     return ",".join([*existing, *(name for name in names if name not in known)])

@@ -86,11 +86,7 @@ def _same_items(before: Sequence[Any], after: Sequence[Any]) -> int:
 
 
 def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """
-    Yield both positions of the items that are in `before` and in `after`.
-
-    Items that changed their order are omitted.
-    """
+    """Yield the positions of each item in `before` and in `after`. Both positions increase; other items are omitted."""
     places = {identity: place for place, identity in enumerate(_identities(after))}
     reached = -1
     for old, identity in enumerate(_identities(before)):

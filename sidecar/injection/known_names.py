@@ -3,7 +3,7 @@ Reject labels and annotations that look like irsa-sidecar's but have no effect. 
 
 Rule: if a Pod has a wrong name with our prefix, or with almost our prefix, the Pod is rejected. An ignored annotation
 would be noticed too late, after the Pod has started without the intended setting. The names on a ServiceAccount are
-Amazon's. A misspelt name there causes only a warning, or a suggestion if the Pod has no role.
+Amazon's. A misspelt name there causes only a suggestion, and only if the right name is missing.
 """
 
 from collections.abc import Iterable

@@ -64,11 +64,7 @@ AUDIENCE_PATTERN = rf"[\x21-\x7e]{{1,{MAX_AUDIENCE_CHARACTERS}}}"
 """Pattern of an audience."""
 
 MAX_NUMBER = 999_999_999
-"""
-Largest value that is accepted in Amazon's annotation for the token's lifetime. A larger value is rejected.
-
-An accepted value outside Kubernetes' limits is replaced by the nearest limit.
-"""
+"""The largest value of Amazon's annotation for the token's lifetime that is changed to a limit instead of rejected."""
 
 DEFAULT_SESSION_SECONDS = 3600
 """Default duration of a session. IAM allows no shorter maximum for a role."""
@@ -217,7 +213,7 @@ def _session_seconds(role: Role) -> int:
 
 
 def _check_files(where: str, role: Role) -> None:
-    """Raise ConfigurationError if `containers` is empty, or if the role names a token or secret file of its own."""
+    """Raise ConfigurationError if `containers` is empty, or if the role names a file that injection does not mount."""
     if role.token_file != TOKEN_FILE:
         raise ConfigurationError(
             f"{where} has a token_file for role {role.name}, which is not mounted into the sidecar",

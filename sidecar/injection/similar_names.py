@@ -93,7 +93,7 @@ def _has_part(text: str, known: str) -> bool:
 
 @cache
 def _words(known: str) -> tuple[str, ...]:
-    """Return the words of a known name that are not short. The cache holds only names that we define."""
+    """Return the words of a known name that are not short. The cache is bounded, because we define these names."""
     return tuple(word for word in re.split(r"\W", known) if len(word) >= MIN_WORD_CHARACTERS)
 
 

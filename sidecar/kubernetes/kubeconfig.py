@@ -145,7 +145,7 @@ def _in_cluster(environ: Mapping[str, str]) -> SingleConfig:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = next(yaml.load_all(path.read_text(), _LOADER), None) or {}
+        content = next(yaml.load_all(path.read_text(), _LOADER), None)
     except Exception as exc:  # PyYAML raises ValueError, OverflowError and RecursionError in addition to its own errors
         # The message omits the parser's error, because the error quotes the file, which may contain a token.
         why = exc.strerror if isinstance(exc, OSError) else "it is not YAML"
@@ -153,6 +153,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"The kubeconfig {path} cannot be read ({why})",
             fix="Correct the file, or set KUBECONFIG",
         ) from exc
+    if content is None:
+        return {}
     if not isinstance(content, dict):
         raise ConfigurationError(
             f"The kubeconfig {path} is not a mapping",

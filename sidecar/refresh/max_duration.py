@@ -42,11 +42,7 @@ class MaxDuration(NamedTuple):
         return self.granted_seconds or ALWAYS_ALLOWED_SECONDS
 
     def seconds_to_request(self, now: float) -> int:
-        """
-        Return the next duration to try, or the longest known one if the limit is found.
-
-        After a rejection without any grant, try an hour. Once a day, try the shortest rejected duration again.
-        """
+        """Return the next duration to try, or the longest known one if the limit is found."""
         granted, refused = self.granted_seconds or 0, self.refused_seconds
         if refused is not None:
             if not granted:

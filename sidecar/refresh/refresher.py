@@ -163,7 +163,7 @@ class Refresher:
         return 0.0
 
     def refresh_now(self) -> None:
-        """Make the next attempt due at once. `local` calls this when its user requests new credentials."""
+        """Make the next attempt due at once, as at the refresh point. `local` calls this for its user."""
         now = self._clock.now()
         self._schedule = self._schedule._replace(due=now, decided=now)
         self._wake()
@@ -204,7 +204,7 @@ class Refresher:
             self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
 
     def _report_hung_volume(self, error: FileTimeoutError) -> None:
-        """Report the hung volume even if no attempt is due, unless the last attempt failed for another reason."""
+        """Report the hung volume if no attempt is due, unless the last attempt failed for another reason."""
         if self.health.last_error_code in {None, HUNG_VOLUME}:
             self._record_error(HUNG_VOLUME, str(error))
 
@@ -261,11 +261,7 @@ class Refresher:
             seconds = self._max_duration.known_seconds
 
     def _duration_to_request(self) -> int:
-        """
-        Return the duration to request.
-
-        After a failure, use the longest known one, because another one could cause a second call.
-        """
+        """Return the duration to request. During an outage of STS, this duration cannot cause a second call."""
         if self._schedule.failures:
             return self._max_duration.known_seconds
         return self._max_duration.seconds_to_request(self._clock.monotonic())

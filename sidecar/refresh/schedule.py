@@ -69,7 +69,7 @@ BACK_OFFS: dict[NextStep, BackOff] = {
     NextStep.SLOW_DOWN: BackOff(first_seconds=5, cap_seconds=120, floor=0.1),
     # IAM takes some seconds to propagate a new role or provider, so the first retries are faster than the cap.
     NextStep.REREAD_TOKEN: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
-    # An expired token remains expired. Each Pod's token expires at its own time, so the retries need no jitter.
+    # An expired token remains expired. Each Pod has its own token, so no group of Pods needs jitter for its retries.
     NextStep.WAIT_FOR_TOKEN: BackOff(first_seconds=60, cap_seconds=60, floor=1.0),
     NextStep.WAIT: BackOff(first_seconds=5, cap_seconds=60, floor=0.7),
     NextStep.ASK_OPERATOR: BackOff(first_seconds=60, cap_seconds=300, floor=0.7),
@@ -102,8 +102,8 @@ def back_off_for(next_step: NextStep, remaining_seconds: float) -> BackOff:
     """
     Return the back-off after an error. `remaining_seconds` is the remaining lifetime of the credentials in service.
 
-    Credentials with half an hour left can wait five minutes for a retry, and a fleet then sends a third as many
-    requests (benchmarks/fleet.py). Without valid credentials the cap of the table applies.
+    Credentials with half an hour left can wait five minutes for a retry, and a fleet then sends a third of the requests
+    (benchmarks/fleet.py). Without valid credentials the cap of the table applies.
     """
     back_off = BACK_OFFS[next_step]
     if next_step not in SCALED_STEPS:
@@ -153,7 +153,7 @@ def at_start(now: Instant) -> Schedule:
 
 
 def after_success(now: Instant, remaining_seconds: float, jitter: float) -> Schedule:
-    """Plan a refresh well before the credentials in service expire. They expire `remaining_seconds` from now."""
+    """Plan a refresh well before the credentials in service expire, `remaining_seconds` from now."""
     delay = refresh_after_seconds(remaining_seconds, jitter)
     return Schedule(due=now.later(delay), decided=now, attempted_at=now.monotonic)
 
@@ -221,7 +221,7 @@ def after_role_change(before: Schedule, now: Instant) -> Schedule:
     """
     Return the schedule of a role whose configuration changed, while its IAM roles and token file stay the same.
 
-    The next attempt is due at once, except during an outage of STS, when the plan stays. A file that changes often
+    The next attempt is due at once. During an outage of STS its time does not change, because a file that changes often
     must not cancel a back-off or Retry-After. The pause after a changed token applies too. If the change interrupted an
     attempt, the next attempt comes after the same back-off as before.
     """

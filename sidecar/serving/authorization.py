@@ -45,7 +45,7 @@ def start_secrets(
 
     A file whose secret is in `known` is not changed, even if its path is new.
 
-    Raises ConfigurationError if a file cannot be read or written, or if its content is invalid.
+    Raises ConfigurationError if a file cannot be read or written.
     """
     secrets: dict[str, Secret] = {}
     for path in dict.fromkeys(paths):

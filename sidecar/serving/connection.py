@@ -53,7 +53,7 @@ def acceptor(listener: socket.socket) -> Accept:
 
 def defer_accept(listener: socket.socket, seconds: int) -> None:
     """
-    Let the kernel hold each connection until its first bytes arrive or about `seconds` have passed (tcp(7)).
+    Let the kernel hold each connection until its first bytes arrive, for about this time (tcp(7)).
 
     The kernel counts the time in retransmissions of the handshake. Systems other than Linux lack this option.
     """

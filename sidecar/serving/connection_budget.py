@@ -6,11 +6,10 @@ Rules:
 - No connection keeps its place because it is busy. While others wait for a place, a connection closes after its
   response, and a wait for a client can be ended at any time.
 - Before its first request, no client can be distinguished from the API server, so every client may connect.
-- If clients wait for places, clients that completed a request keep at most half of all places. The rest is for new
-  clients, and the new client that connected first is closed first. Otherwise clients that completed a request could
-  keep all places but one, and new clients would replace each other in that place.
-- Among clients that completed a request, an idle one is closed first, because Go's client does not repeat an
-  interrupted POST.
+- If others need places, at most half of them belong to clients that completed a request. The rest is for new clients,
+  and the one that began first is closed first. Otherwise clients that completed a request could keep all places but
+  one, and new clients would replace each other in that place.
+- Among clients that completed a request, an idle one is closed first. Go's client does not repeat a POST.
 """
 
 from collections import Counter, deque
@@ -41,7 +40,7 @@ The manifests set a memory limit of 256 MiB.
 """
 
 Reason = Literal["connections", "bytes", "tls"]
-"""The limit that caused a connection to be closed: on connections, on waiting bytes, or on the work for TLS."""
+"""The limit for which a connection was closed: of connections, of waiting bytes, or of the work for its TLS."""
 
 
 class Phase(Enum):
@@ -54,7 +53,7 @@ class Phase(Enum):
     LINGERING = "lingering"
     """After the last response."""
     STREAMING = "streaming"
-    """During a response without an end. The budget never closes such a connection."""
+    """During a response without an end, which only the stop of the server closes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -134,8 +133,8 @@ class Budget:
         """
         Set the number of bytes that wait for this connection: of a body that was received, or of a response.
 
-        Above the limit, close connections that are sending a response, then those that are receiving a body. The oldest
-        request of each group comes first. Bytes of closing connections do not count.
+        Above the limit, close the connections that have waited longest to send a response, then those that have waited
+        longest for the rest of a body. Bytes of closing connections do not count.
         """
         added = size - place.size
         place.size = size
@@ -201,11 +200,7 @@ _Kind = Literal["lingering", "new", "idle", "busy"]
 
 _ORDER: tuple[_Kind, ...] = ("lingering", "new", "idle", "busy")
 _ORDER_IF_MANY_KNOWN: tuple[_Kind, ...] = ("lingering", "idle", "busy", "new")
-"""
-The kinds of connections, in the order in which they are closed.
-
-The second order applies while clients that completed a request hold more than half of all places.
-"""
+"""The kinds of connections, in the order in which they are closed."""
 
 
 def _kind(place: Place) -> _Kind:

@@ -1,7 +1,7 @@
 """
 Decide the status and body of the credentials endpoint from a request, the state of each role, and the time. Pure.
 
-Rule: default deny. The first checks are that no browser or proxy sent the request, that its Host is this endpoint,
+Rule: default deny. The first checks are that no browser or proxy forwarded the request, that its Host is this endpoint,
 and that its path belongs to a role. Checks of the secret, the user and the validity of the credentials follow in this
 order. A client without the right secret and user therefore learns nothing about credentials, not even whether they
 exist. The response with credentials is rendered once, when STS returns them, and never served after their expiration.
@@ -212,7 +212,7 @@ _QUOTED = re.compile(rb"""(["']).*\1""")
 
 
 def _mismatch(sent: bytes) -> Response:
-    """Return a rejection that names the mistake: a scheme before the secret, quotes around it, or a wrong secret."""
+    """Return a rejection that names the scheme or the quotes around the value."""
     if _SCHEME.match(sent):
         return _WITH_SCHEME
     return _IN_QUOTES if _QUOTED.fullmatch(sent) else _WRONG_SECRET
@@ -238,7 +238,7 @@ def reject_user(route: Route, uid: FindUid) -> Response | None:
 
 def unavailable(route: Route) -> Response:
     """
-    Return a 503, which most SDKs retry. They then get credentials as soon as a new trust policy has reached STS.
+    Return a 503, which most SDKs retry. The status is the same while IAM still propagates the trust policy.
 
     The request is held only if the role never had credentials. Expired credentials mean that refreshes have failed for
     a long time.

@@ -38,7 +38,7 @@ def hosts_of(addresses: Iterable[str]) -> Hosts:
 
 def is_accepted(header: bytes | None, hosts: Hosts) -> bool:
     """
-    Return whether the Host header names this listener, with any port or none (AWS's Common Runtime sends none).
+    Return whether the Host header names this listener, with any port or none (the CRT's clients send none).
 
     Only HTTP/1.0 may lack the header, and no browser speaks HTTP/1.0.
     """

@@ -221,7 +221,7 @@ _STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
 
 
 def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
-    """Return the rejection of the first invalid line or of too large a head, or None if more bytes are needed."""
+    """Return the rejection of the first invalid line, or None if all complete lines are valid so far."""
     if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
         return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
     lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]

@@ -5,8 +5,7 @@ Rule: a request is exactly as in RFC 9112, and one compiled pattern contains the
 rejected and never repaired, because two parsers that repair input differently make request smuggling possible. A body
 needs a Content-Length, because the chunks of a Transfer-Encoding could have one byte each.
 
-This grammar is for clients on the network. It accepts every method and a body. The grammar in http.py is for the
-daemon.
+This grammar is for clients on the network and has every method and a body. The grammar in http.py is for the daemon.
 """
 
 import re
@@ -57,7 +56,7 @@ Raises OSError or trio.TooSlowError if the client does not accept the piece.
 """
 
 WriteBody = Callable[[Send], Awaitable[None]]
-"""The type of a function that sends a body in pieces until the body ends. It is cancelled if the client disconnects."""
+"""The type of a function that sends a body in pieces until the body ends. It is cancelled if the client leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +132,7 @@ def head_end(buffer: bytearray, searched: int, limit: int) -> int | None:
     """
     Return the length of the head at the start of the buffer, or None if more bytes are needed.
 
-    An earlier search found no end in the first `searched` bytes. A line that ends in a bare LF also ends the search.
-    `parse_head` rejects it.
+    An earlier search found no end in the first `searched` bytes.
 
     Raises RejectedError if the head exceeds the limit, or cannot become valid.
     """

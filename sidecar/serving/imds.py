@@ -87,10 +87,9 @@ _RECORD_DIGITS = 16
 
 def _open_session(path: bytes, ttl: bytes | None, key: bytes, now: Instant) -> Response:
     """
-    Return a token for the requested number of seconds, or a rejection.
+    Return a token for the requested number of seconds, or a rejection. A header repeats that number for Go and Rust.
 
-    A header repeats that number for the SDKs for Go and Rust. An invalid number is rejected with 400, because most SDKs
-    then stop. After a 403, 404 or 405, they would use version 1 of the metadata service from then on.
+    After a 403, 404 or 405, most SDKs would use version 1 from then on. After a 400 they stop.
     """
     if path != _TOKEN_PATH:
         return _ONLY_GET
@@ -137,7 +136,7 @@ def _document(path: bytes, role: ImdsRole, region: str | None, now: Instant) -> 
     Return the document at the path, a 404 if there is none, or a 503 with the reason why credentials are missing.
 
     EC2 would return 200 with a `Code` other than Success. No SDK accepts either response as credentials. But only a 503
-    makes the SDKs for Go, Rust and older JavaScript retry. The SDK for Java shows the message of a 503.
+    makes Go, Rust and the older JavaScript retry, and Java shows the message of a 503.
     """
     arn = _Arn.of(role.role_arn)
     if path == _ROLES:
@@ -176,7 +175,7 @@ def _credentials(snapshot: "Snapshot") -> str:
 
 
 def _info(arn: _Arn, snapshot: "Snapshot") -> str:
-    """Return the document with an ARN from which clients read the account. The profile in it has the role's name."""
+    """Return the document from whose ARN clients read the account. The profile has the role's name, as usual."""
     return _json(
         {
             "Code": "Success",
@@ -187,11 +186,7 @@ def _info(arn: _Arn, snapshot: "Snapshot") -> str:
 
 
 def _identity(arn: _Arn, region: str) -> str:
-    """
-    Return the identity document, without an instance's own fields.
-
-    SDKs read the region, and tools read the account.
-    """
+    """Return the identity document, without an instance's own fields. SDKs read the region, and tools the account."""
     return _json({"accountId": arn.account_id, "region": region, "version": "2017-09-30"})
 
 

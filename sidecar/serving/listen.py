@@ -45,7 +45,7 @@ _FREE_PORT_TRIES = 8
 
 def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
     """
-    Open non-blocking listeners on the address. For 127.0.0.1, ::1 and wildcards, do so in both address families.
+    Open non-blocking listeners on the address. For a loopback or wildcard host, do so in both address families.
 
     Both listeners get the same port. Connections to a loopback listener get the hop limit LOOPBACK_HOPS. A family that
     this machine lacks is skipped. A port in use is an error in either family.

@@ -34,7 +34,7 @@ class Handler(Protocol):
         """Wait for the event of a held response. The server sets the deadline, and then calls `respond` again."""
 
     def observe(self, response: Response, address: Any, /) -> None:
-        """Count the response, or a failure to send it. The server may call this very often."""
+        """Count one response after it was sent, if the client sent anything. The server may call this very often."""
 
     def report(self, error: Exception, /) -> None:
         """Log an unexpected exception."""

@@ -1,7 +1,7 @@
 """
 Find the owner of a TCP connection in /proc/net/tcp and tcp6, for systems without socket diagnostics.
 
-See proc_pid_net(5). Rule: the reads of each budget take at most a tenth of a processor, for any number of clients. The
+See proc_pid_net(5). Rule: these reads take at most a tenth of a processor, whatever the number of clients is. The
 kernel generates a table for each reader, which takes 18 ms per MiB, so one read serves every connection that was
 accepted before it. A connection that arrives while no read is allowed waits for the next read. Lookups for the log
 lines of denied requests have a budget of their own, so that denied clients cannot use up the reads of the others.
@@ -29,7 +29,7 @@ class ProcTables:
     """
     The content of the two tables at the last read, and the monotonic time of the next read.
 
-    The argument `is_denial` is True if a lookup is only for the log line of a denied request.
+    `is_denial` is True if a lookup is only for the log line of a denied request.
     """
 
     def __init__(self) -> None:

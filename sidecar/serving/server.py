@@ -108,8 +108,8 @@ class _Decided(NamedTuple):
     """
     The bytes of a request, and the response that identical requests get in the same pass.
 
-    Within a pass, neither the time nor the state changes. The value is discarded after the pass, because the request
-    contains a secret.
+    Within a pass, neither the time nor the state changes. The value ends with the pass, because the request contains a
+    secret.
     """
 
     request: bytes

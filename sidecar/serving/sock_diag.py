@@ -50,8 +50,7 @@ CONNECTED = frozenset({1, 4, 5})
 """
 The states ESTABLISHED, FIN_WAIT1 and FIN_WAIT2 (net/tcp_states.h), in which a client may still receive a response.
 
-After the client has closed its socket, an exact lookup would also find a listener on the client's port, in the state
-LISTEN.
+After the client has closed its socket, an exact lookup would also find a listener on the client's port.
 """
 
 
@@ -113,9 +112,9 @@ def request_message(key: ConnectionKey, sequence: int) -> bytes:
 
 def owner_in_reply(reply: bytes, key: ConnectionKey) -> Owner | None:
     """
-    Return the owner if the reply is about this socket and the socket is still connected.
+    Return the owner if the reply is about this socket and the socket is still open.
 
-    Otherwise, and for an error reply, return None.
+    Return None for an error reply.
     """
     if len(reply) < _REPLY.size:
         return None
@@ -133,6 +132,6 @@ def _address(family: int, field: bytes) -> bytes:
     """
     Return the address in the field, in 4 or 16 bytes.
 
-    If an IPv6 socket speaks IPv4, its addresses in the message are mapped. The result is then the IPv4 address.
+    An IPv6 socket that speaks IPv4 has mapped addresses in the message, and here the IPv4 address is returned.
     """
     return field[:4] if family == socket.AF_INET else field.removeprefix(IPV4_MAPPED)

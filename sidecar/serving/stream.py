@@ -56,7 +56,7 @@ class ExcessError(OSError):
 
 
 class Stream:
-    """A client's connection with a non-blocking socket. Errors that the client causes are OSErrors."""
+    """A connection of a client, whose socket does not block. A client's error is an OSError."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,9 +123,7 @@ class Stream:
 
     async def _pass_record(self, limit: int) -> int:
         """
-        Pass the next complete record to TLS, and return its length.
-
-        At the end of the connection, pass the end to TLS and return 0.
+        Pass the next record to TLS when it is complete, or the end of the connection. Return the record's length.
 
         Raises ExcessError if the record is longer than the limit, or arrives in too many pieces.
         """
@@ -182,7 +180,7 @@ class Stream:
         """
         Signal to the client that nothing follows. `receive` then returns bytes without decryption.
 
-        Within TLS, send our close_notify without waiting for the client's (RFC 8446, 6.1).
+        Our TLS close_notify does not wait for that of the client (RFC 8446, 6.1).
         """
         if self._tls is not None:
             with suppress(ssl.SSLError):

@@ -1,5 +1,5 @@
 """
-Exchange a token at STS over HTTPS, including the role chain. In `run`, only this module and outbound.py use httpx.
+Exchange a token at STS over HTTPS, including the role chain. No other module of `run` uses httpx.
 
 Rules. Each call has one deadline, because httpx's own timeouts limit only single reads, and a slow body would never
 exceed them. The client reads a response up to a limit, follows no redirect and decompresses nothing. Every exception of
@@ -148,11 +148,7 @@ class StsClient:
         return ExchangeResult(credentials, _date(response.headers.get("date")))
 
     def _sign(self, request: httpx.Request, form: bytes, before: ExchangeResult) -> None:
-        """
-        Sign the request with the time on STS's clock, because this machine's clock may be wrong.
-
-        This machine's clock is used only if the previous response does not show STS's time.
-        """
+        """Sign the request with the time on STS's clock, because this machine's clock may be wrong."""
         from sidecar.sts.signing import signature_headers  # noqa: PLC0415  only role chains need it
 
         at = sts_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)

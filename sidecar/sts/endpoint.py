@@ -135,7 +135,7 @@ def partition_warning(role_arn: str, region: str) -> Explanation | None:
     """
     Return a warning if the role is in another partition than `region`, else None.
 
-    STS knows only roles of its own partition. If the partition of the role or of the region is unknown, return None.
+    STS knows only roles of its own partition.
     """
     partition = _partition(region)
     of_role = role_arn.split(":")[1] if role_arn.startswith("arn:") else ""

@@ -2,7 +2,7 @@
 Map each error of STS to the daemon's next step and to a hint for people. Pure.
 
 Rule: no error of STS ends the daemon. One table maps error codes to next steps. A second table has rows for one
-operation and a part of the message, and takes precedence. For an unknown code, the HTTP status decides.
+operation or for a part of the message, and takes precedence. For an unknown code, the HTTP status decides.
 
 Sources: STS API reference (both operations and common errors), and botocore's lists of throttling codes.
 """
@@ -295,8 +295,7 @@ def is_too_long(error: ExchangeError) -> bool:
     """
     Return whether STS rejected the duration of the first session, and would grant a shorter one.
 
-    AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators write the parameter's name in
-    another case.
+    AWS reports that DurationSeconds exceeds the role's MaxSessionDuration. Emulators use other names for the parameter.
     """
     return error.code == "ValidationError" and "durationseconds" in error.message.lower() and not error.step
 

@@ -1,8 +1,8 @@
 """
 Build the request to STS for a role, and its URL, from the settings and the token's claims. Pure.
 
-Rule: without a setting, the session name is the token's `namespace.pod`, or else the token's subject. CloudTrail shows
-the session name. Unlike a timestamp, the name stays the same over refreshes.
+Rule: the session name is `namespace.pod` unless a setting defines another one. CloudTrail shows the session name.
+Unlike a timestamp, the name stays the same over refreshes.
 """
 
 from typing import NamedTuple

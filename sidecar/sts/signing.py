@@ -38,8 +38,8 @@ def signature_headers(
     """
     Return the headers that sign a POST of `body` to `url` with `credentials`.
 
-    All of `headers` are signed, and must be sent unchanged. `at` is the time on STS's clock, with a time zone. STS
-    tolerates 15 minutes. `region` is the region of this STS.
+    All of `headers` are signed, and must be sent unchanged. `at` is the time on STS's clock (aware); STS tolerates 15
+    minutes. `region` is the region of this STS.
     """
     dated = {
         "X-Amz-Date": at.astimezone(UTC).strftime(SIGV4_TIMESTAMP),

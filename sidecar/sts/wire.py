@@ -150,10 +150,9 @@ _SECRET = re.compile(
     r"|[A-Za-z0-9_+/=-]{80,}"
 )
 """
-Pattern for text that looks like a token or a key, and for two kinds of text that look similar but are not secret.
+Pattern for a JWT or a part of one. A proxy's debug page may contain the rejected request, including the token.
 
-A proxy's debug page may contain the rejected request, including the token. Messages show the two kinds, which the group
-`shown` matches, and hide the other matches. The first kind is an authorization id. AWS writes it at two places, in
+The group `shown` is text that messages may show. The first kind is an authorization id. AWS writes it at two places, in
 up to 256 lower-case letters and digits (botocore's model of iam-toolbox; IAM User Guide, Troubleshoot access denied
 error messages with authorization ID). Tokens and keys mix upper and lower case. The second kind is the ARN of a policy,
 a role or a session. The ARN of a service control policy has up to 195 characters after its last colon (AWS

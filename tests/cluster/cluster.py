@@ -115,7 +115,7 @@ def up(mode: Mode) -> Cluster:
     """
     Return this checkout's cluster, and start it if it is not running.
 
-    Raises SystemExit if a prerequisite is missing, or if the cluster runs in another mode.
+    Raises SystemExit with the missing prerequisite.
     """
     running = find()
     if running is not None:

@@ -195,7 +195,7 @@ def installed(node: Cluster, helm: Helm) -> Iterator[Namespace]:
         yield Namespace(node, "aws")
     finally:
         helm("uninstall", "irsa-sidecar", "--namespace=aws", "--wait")
-        node.kubectl("delete", "namespace", "aws")  # the run for the next Helm version creates it again
+        node.kubectl("delete", "namespace", "aws")  # the next version of Helm creates the namespace again
 
 
 def test_installed_chart_injects_sidecars(installed: Namespace, namespace: Namespace, sts: ClusterSts) -> None:

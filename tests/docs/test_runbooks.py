@@ -51,7 +51,7 @@ def test_runbook_url_leads_to_the_section(alert: str) -> None:
     assert slug(alert) in anchors(PAGE)
 
 
-def test_chart_replaces_the_runbook_url_of_the_alerts() -> None:
-    """The template replaces the runbook URL as a string, so it must contain the same URL."""
+def test_chart_replaces_the_address_of_the_alerts() -> None:
+    """The template replaces the address as a string, so it must contain the same address."""
     template = (K8S / "chart/templates/monitoring.yaml").read_text(encoding="utf-8")
     assert f'replace "{base_url()}" $monitoring.prometheusRule.runbookUrl' in template

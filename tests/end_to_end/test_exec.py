@@ -135,7 +135,7 @@ async def test_signal_runs_cleanup_and_sets_the_exit_status(tmp_path: Path, sign
 def test_error_for_a_missing_secret_directory_shows_tmpdir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/proc/none")
     monkeypatch.setattr("tempfile.tempdir", "/proc/none")  # `tempfile` then searches no other directory
-    with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none, .* Set TMPDIR"), private_directory():
+    with pytest.raises(ConfigurationError, match=r"TMPDIR is /proc/none: .* Set TMPDIR"), private_directory():
         pass
 
 

@@ -6,6 +6,8 @@ The SDK gets its credentials only from the container endpoint. STS issues these 
 """
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,12 +48,13 @@ TRUST: dict[str, Any] = {
 
 
 def run_local(
-    *command: str, config: Path | None = None, flags: Sequence[str] = ()
+    *command: str, config: Path | None = None, flags: Sequence[str] = (), **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     if config:
         flags = ["--config", str(config)]
     return subprocess.run(
         [sys.executable, "-m", "sidecar", "local", *flags, "--", *command],
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -122,6 +125,51 @@ def test_wrong_flags_of_the_page_end_local_with_status_two(flags: list[str]) -> 
     assert done.returncode == 2
     assert flags[0].partition("=")[0] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+READ_PAGE = """
+import json, os, subprocess, sys, urllib.request
+url = sys.argv[1]
+with urllib.request.urlopen(url) as page:
+    print(page.status)
+with urllib.request.urlopen(url + "events") as stream:
+    print(stream.readline().decode().removeprefix("data: "))
+"""
+
+
+def test_explained_log_shows_the_exchange_and_opens_the_page(tmp_path: Path) -> None:
+    """A program that stands for the browser writes the address which it got."""
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
+    browser.chmod(0o755)
+    wait = f"import os, time\nwhile not os.path.exists({str(opened)!r}): time.sleep(0.05)"
+    flags = ["--log-format", "explained", "--open"]
+    done = run_local(sys.executable, "-c", wait, flags=flags, BROWSER=str(browser))
+    assert done.returncode == 0, done.stderr
+    page = re.search(r"^ *page +(http://127\.0\.0\.1:\d+/)", done.stderr, re.MULTILINE)
+    assert page is not None, done.stderr
+    assert opened.read_text().startswith(page[1])
+    assert "✓" in done.stderr
+
+
+def test_page_shows_the_state_of_the_daemon(tmp_path: Path) -> None:
+    """The command reads the page's address in the log file that also receives stderr."""
+    log = tmp_path / "log"
+    find = f"import re; url = re.search(r'http://127\\.0\\.0\\.1:\\d+/[\\w-]+/', open({str(log)!r}).read())[0]"
+    code = f"import sys; {find}; sys.argv = ['', url]; exec({READ_PAGE!r})"
+    with log.open("w") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", "local", "--", sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+            timeout=GUARD_SECONDS,
+        )
+    assert done.returncode == 0, log.read_text()
+    status, state = done.stdout.split("\n", 1)
+    assert status == "200"
+    assert json.loads(state)["is_serving"] is True
 
 
 def test_local_returns_the_exit_status_of_the_command() -> None:

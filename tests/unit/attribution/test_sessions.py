@@ -113,7 +113,7 @@ def test_session_is_found_by_each_of_its_names(target: str) -> None:
     assert [use.action for use in sessions[0].uses] == ["s3:GetObject", "s3:PutObject"]
 
 
-def test_role_and_session_are_known_without_an_exchange() -> None:
+def test_calls_without_an_exchange_name_role_and_session() -> None:
     (session,) = found(KEY, call())
     assert (session.role_arn, session.session_name, session.pod) == (ROLE, SESSION, None)
 

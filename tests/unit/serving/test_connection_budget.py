@@ -248,7 +248,7 @@ async def test_known_clients_cannot_keep_new_clients_out() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_each_waiting_connection_closes_at_most_one_other() -> None:
+async def test_only_as_many_connections_close_as_wait_for_a_place() -> None:
     """One connection ends late after its wait is cancelled. Connections that begin to wait meanwhile stay open."""
     budget = Budget(3)
     may_end = trio.Event()
