@@ -96,7 +96,7 @@ def _save_cluster(cluster: Cluster, folder: Path) -> None:
         "HOME": str(folder),
         "KUBECONFIG": str(folder / "kubeconfig"),
     }
-    flags = [f"--issuer={ISSUER}", f"--save={folder}", "--fail-on=never", "--output=json"]
+    flags = [f"--issuer={ISSUER}", "--cluster=lab", f"--save={folder}", "--fail-on=never", "--output=json"]
     command = [*cluster.inside(), sys.executable, "-m", "sidecar", "audit", *flags]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
