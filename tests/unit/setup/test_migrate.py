@@ -150,7 +150,7 @@ def test_deleted_role_stops_the_migration_but_no_undo(world: World) -> None:
     assert (undone.status, "role cart does not exist any more, so this is not done" in undone.err) == (0, True)
 
 
-# What cannot be moved or kept
+# Workloads and settings that cannot be moved or kept
 
 
 def test_workloads_with_different_roles_are_not_moved(world: World) -> None:
