@@ -50,7 +50,7 @@ RUSH_CONNECTIONS, RUSH_SECONDS = (32, 256), 3
 PACE_RATE, PACE_SECONDS = 200, 5
 
 PORT = Running(0, 4772)
-"""The port of `run` in the command on the page."""
+"""The default address of `run`, for the wrk command that the report shows."""
 
 Asked = ParamSpec("Asked")
 Made = TypeVar("Made")

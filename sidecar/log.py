@@ -1,5 +1,5 @@
 """
-Write structured logs to stderr without ever waiting for their reader.
+Write structured logs to stderr without ever waiting for their reader. Each event is logged where it happens.
 
 Rules. A line is written only if the stream accepts the whole line at once. Otherwise the line is dropped and counted,
 whether the reader is slow, has exited or is missing. Events are in the past tense, one per change of state, and hold no

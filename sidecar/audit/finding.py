@@ -1,5 +1,5 @@
 """
-Define the rules of the audit and their findings. Pure.
+Define what a rule of the audit is, and what a finding is. Pure. The rules are in audit/rules/.
 
 Rule: a rule's id never changes and is never used again, because accepted findings and dashboards refer to it.
 """
@@ -16,7 +16,7 @@ class Severity(Enum):
     """The severity of a finding. The names are those of SARIF 2.1.0, section 3.27.10."""
 
     ERROR = "error"
-    """An application has no credentials or will lose them at a restart, or the audit read no cluster or account."""
+    """An application has no credentials or will lose them at a restart, or the cluster or account is unreadable."""
     WARNING = "warning"
     """Somebody can obtain credentials that are not meant for them, or a part of the audit is missing."""
     NOTE = "note"

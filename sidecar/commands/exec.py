@@ -72,7 +72,7 @@ def command_config(environ: Mapping[str, str], log_level: str, wait: str = str(W
     """
     Return the settings of a daemon beside one command. The daemon uses free loopback ports. `wait` is only checked.
 
-    Raises ConfigurationError that lists every missing or invalid setting.
+    Raises ConfigurationError if settings are missing or invalid. The error lists all of them.
     """
     flags = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "log_level": log_level}
     environ = {name: value for name, value in environ.items() if name not in FOR_PODS}

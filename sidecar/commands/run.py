@@ -55,7 +55,7 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """
     Run the daemon.
 
-    Raises ConfigurationError that lists every missing or invalid setting.
+    Raises ConfigurationError if settings are missing or invalid. The error lists all of them.
     """
     try:
         return _main(args)

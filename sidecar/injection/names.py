@@ -1,4 +1,8 @@
-"""Define the names of our parts of a Pod. The names never change, because users write the annotations and labels."""
+"""
+Define the names of our parts of a Pod. The names never change, because users write the annotations and labels.
+
+options.py reads the annotations for the webhook, and sidecar/policy/ has the same annotations as CEL expressions.
+"""
 
 PREFIX = "irsa-sidecar.io/"
 

@@ -20,7 +20,7 @@ async def listen(setting: str, host: str, port: int) -> socket.socket:
     """
     Return a listener as a non-blocking socket of the standard library.
 
-    Raises ConfigurationError that names `setting` if the address is not available.
+    Raises ConfigurationError if the address is not available. The error names `setting`.
     """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)

@@ -1,6 +1,8 @@
 """
 Decide the responses of the admin listener, which serves probes and metrics but no credentials. Pure.
 
+`families` has the name and the help text of each metric.
+
 `/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
 `/readyz/NAME` reports the same for one role. If not, the response contains the reason. `/metrics` returns all metrics.
 """

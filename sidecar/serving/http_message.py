@@ -179,7 +179,7 @@ def _length(named: dict[str, str]) -> int:
 
 
 def _has_word(headers: tuple[tuple[str, str], ...], name: str, word: re.Pattern[str]) -> bool:
-    """Return whether a header with this name has the word in its list, in any case."""
+    """Return whether a header with this name has the word in its list. Upper and lower case are the same."""
     return any(key == name and word.search(value) for key, value in headers)
 
 

@@ -1,4 +1,8 @@
-"""Limit the time and the resources that clients of one listener take. docs/reliability.md gives the reasons."""
+"""
+Limit the time and the resources that clients of one listener of `run` take. docs/reliability.md gives the reasons.
+
+http_server.py has the limits of the webhook and the local services.
+"""
 
 import resource
 from typing import NamedTuple

@@ -20,7 +20,11 @@ MAX_LISTED = 1024
 """Maximum number of entries of /proc that are read. The newest of these processes are checked first."""
 
 CHECKS_A_SECOND, DENIAL_CHECKS_A_SECOND = 512, 128
-"""Budgets of checks of processes and their open files per second. All checks together take 2.5 ms a second."""
+"""
+Maximum number of processes and open files that are checked per second, for served and for denied requests.
+
+All checks together take 2.5 ms a second.
+"""
 
 
 class ProcessLookup:

@@ -97,7 +97,7 @@ LAZY = (
     # httpx parses host names that are not ASCII, and URLs with an IP address.
     Part(("idna", "ipaddress"), ("httpx",), 0.43),
 )
-"""Parts that `run` rarely uses. The first use of one of its names imports the real module."""
+"""Parts that `run` rarely uses. The first use of a name of a part imports the real module."""
 
 
 @contextmanager

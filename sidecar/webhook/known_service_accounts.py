@@ -36,7 +36,7 @@ MAX_BYTES_OF_NAMESPACE = 4 * 1024 * 1024
 """Limit for one namespace, about 5,000 ServiceAccounts with a role each."""
 
 MAX_UNREAD = 4
-"""Limit for the names of other annotations that are kept per ServiceAccount. A message suggests the right name."""
+"""Maximum number of unknown annotation names that are kept per ServiceAccount. A message suggests the right name."""
 
 _MAY_BE_MEANT = re.compile(rf"(?=.{{1,{MAX_NAME_CHARACTERS}}}\Z).*(?:role|arn|eks|amazon)", re.IGNORECASE).match
 
@@ -47,7 +47,9 @@ _USABLE: Mapping[str, Callable[[str], object]] = {
     EKS_TOKEN_EXPIRATION: re.compile(r"[0-9]{1,9}").fullmatch,
 }
 """
-The check for the value of each annotation. After a failed check, the webhook requests the account for each Pod.
+The check for the value of each annotation.
+
+If a check fails, the webhook requests the ServiceAccount from the API server for each Pod.
 
 IAM limits the path of a role to 512 characters and its name to 64.
 """

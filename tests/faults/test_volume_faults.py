@@ -160,8 +160,8 @@ async def test_short_hang_of_the_token_volume_is_reported(
     """
     The token's volume hangs for a moment.
 
-    The daemon continues to serve its credentials. Its log, metrics and probes report the problem until the volume
-    responds.
+    The daemon continues to serve its credentials, so its probes stay ready. Its log and metrics report the problem
+    until the volume responds.
     """
     async with serving(autojump_clock, wall, volume) as served:
         with volumes.hang(volume.path):

@@ -1,8 +1,8 @@
 """
 Select the clients and cases to run. `make test-sdks` sets SDKS=all, which selects all of them.
 
-Without SDKS=all, clients in the tests' own packages run all cases except the slow ones. Other clients run one case if
-they are already built.
+Without SDKS=all, the clients that need no build run all cases except the slow ones. A client that needs a build runs
+one case, if it is already built.
 """
 
 import os

@@ -125,8 +125,10 @@ def _own_keys(settings: AwsSettings, account: str) -> Keys:
     frozen = found.get_frozen_credentials()
     keys = Keys(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
     own = caller(settings, keys)
-    if own.arn is None or own.arn.split(":")[4] != account:
-        raise _NoKeysError(f"your own credentials are {own.arn or own.code}, which is not in account {account}")
+    if own.arn is None:
+        raise _NoKeysError(f"GetCallerIdentity with your own credentials failed: {own.code or own.error}")
+    if own.arn.split(":")[4] != account:
+        raise _NoKeysError(f"your own credentials are of {own.arn}, which is not in account {account}")
     return keys
 
 

@@ -280,6 +280,19 @@ async def test_credentials_of_another_account_do_not_read_iam(tmp_path: Path, mo
     assert "which is not in account 444455556666" in found(report, "trust.policy")[1]
 
 
+async def test_rejected_own_credentials_are_reported_with_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    async with set_up(tmp_path) as at, served_iam() as iam:
+        changes = {"AWS_ROLE_ARN": "arn:aws:iam::444455556666:role/app", "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
+        report = await examine(at.but(AWS_ENDPOINT_URL_IAM=iam.url, **changes))
+        assert iam.calls == []
+    observed = found(report, "trust.policy")[1]
+    assert "GetCallerIdentity with your own credentials failed: InvalidClientTokenId" in observed
+
+
 # The command
 
 
