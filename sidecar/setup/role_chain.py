@@ -2,9 +2,8 @@
 Allow one role to assume another: an inline policy of the first, and a trust statement of the second. Pure.
 
 Rule: the inline policy and the statement have names that depend only on the two roles, so a second run finds them. All
-other policies and statements keep their content and their position. A part that a person edited is changed only with
---overwrite-edits. As an exception, a removal always deletes the inline policy. The external id and the tags keep their
-values unless a flag changes them.
+other policies and statements keep their content and their position. A part that a person edited is changed or removed
+only with --overwrite-edits. The external id and the tags keep their values unless a flag changes them.
 """
 
 import hashlib
@@ -138,15 +137,18 @@ def with_permission(current: Document | None, wanted: ChainChange) -> Document |
     """
     Return the inline policy after the change, or None if the change removes the policy.
 
-    Raises ConfigurationError if the policy would be changed, a person edited it, and --overwrite-edits is not set.
+    Raises ConfigurationError if a person edited the policy, and --overwrite-edits is not set.
     """
-    if wanted.is_removal or current is None:
+    if current is None:
         return None if wanted.is_removal else wanted.grant.permission()
     found = replace(wanted.grant, has_tags=_allows_tags(current))
-    if not _same_policy(current, found.permission()):
+    is_edited = not _same_policy(current, found.permission())
+    if is_edited:
         _check_edits(f"The inline policy {wanted.grant.target.policy_name}", wanted)
-        return wanted.grant.permission()
-    return wanted.grant.permission() if wanted.grant.has_tags and not found.has_tags else current
+    if wanted.is_removal:
+        return None
+    gains_tags = wanted.grant.has_tags and not found.has_tags
+    return wanted.grant.permission() if is_edited or gains_tags else current
 
 
 def with_trust(document: Document | None, wanted: ChainChange) -> dict[str, Any]:

@@ -134,9 +134,11 @@ def test_edited_statement_needs_a_flag(edit: dict[str, Any]) -> None:
 def test_edited_permission_needs_a_flag() -> None:
     edited = GRANT.permission()
     edited["Statement"][0]["Resource"] = "*"
-    with pytest.raises(ConfigurationError, match="was edited"):
-        with_permission(edited, ADD)
+    for wanted in (ADD, REMOVE):
+        with pytest.raises(ConfigurationError, match="was edited"):
+            with_permission(edited, wanted)
     assert with_permission(edited, ADD._replace(overwrite_edits=True)) == GRANT.permission()
+    assert with_permission(edited, REMOVE._replace(overwrite_edits=True)) is None
 
 
 def test_deny_with_our_sid_is_never_changed() -> None:
