@@ -77,15 +77,15 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     roles_now = partial(read_roles, config, os.environ, defaults)
     as_read = file_version(config.config_file) if config.config_file else None
     config = config._replace(roles=roles_now())
+    from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes, which trio imports anyway
+
+    refusals = harden()
     secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
     # The secrets come first, because a client that finds the port open also needs the file with the secret.
     start_listening("IRSA_SIDECAR_LISTEN", listeners)
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
-    from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes, which trio imports anyway
-
-    refusals = harden()
     with lean_imports() as unchecked:
         from sidecar.daemon.daemon import Listeners  # noqa: PLC0415
         from sidecar.daemon.run import RolesFile, run  # noqa: PLC0415

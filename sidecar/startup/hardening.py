@@ -2,8 +2,8 @@
 Harden the process on Linux, so that other processes cannot read the secrets in its memory.
 
 Rule: hardening only removes permissions, and nothing depends on it. If a kernel or sandbox denies a step, the other
-steps still apply. On other systems nothing happens. `run` takes all three steps before it reads a token, but after it
-creates the clients' secrets. Other commands in the same Pod only become not dumpable, because programs that they start
+steps still apply. On other systems nothing happens. `run` takes all three steps before it creates or reads a secret, so
+also before it reads a token. Other commands in the same Pod only become not dumpable, because programs that they start
 would inherit the other two steps.
 """
 

@@ -38,6 +38,14 @@ def deny(*_):
 resource.setrlimit = deny
 """
 
+REPORT_SECRET = """
+import os, sys
+import sidecar.startup.hardening as hardening
+harden, secret = hardening.harden, os.environ["IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE"]
+hardening.harden = lambda: print("SECRET", os.path.exists(secret), file=sys.stderr) or harden()
+"""
+"""A program that prints whether the secret's file exists when the hardening starts."""
+
 PRINT_DUMPABLE = """
 import atexit, ctypes, sys
 atexit.register(lambda: print("DUMPABLE", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), file=sys.stderr))
@@ -181,6 +189,18 @@ async def test_denied_step_causes_one_warning(tmp_path: Path) -> None:
         assert (await get(running.url))[0] == 200
         assert status_of(running.process.pid)["NoNewPrivs"] == "1"
     assert running.errors.count("hardening_failed") == 1
+
+
+@linux_only
+async def test_run_hardens_itself_before_it_creates_a_secret(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    environment = pod_environment(
+        tmp_path / "token", "http://127.0.0.1:1", IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE=str(secret)
+    )
+    async with run_daemon(environment, prelude=REPORT_SECRET) as running:
+        assert await running.line_of("SECRET") == "SECRET False"
+        await running.logged("started")
+        assert secret.exists()
 
 
 def no_such_option() -> None:
