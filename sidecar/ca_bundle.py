@@ -18,7 +18,7 @@ from sidecar.files import FileVersion, file_version
 
 
 class Loaded(NamedTuple):
-    """The version of the file (None if the file is missing), and the loaded context or the error."""
+    """The version of the file (None if the file has none, because it is missing or unreadable), and the loaded context or the error."""
 
     version: FileVersion | None
     result: ssl.SSLContext | ConfigurationError
@@ -73,11 +73,13 @@ def load_if_changed(path: str, before: FileVersion | None) -> Loaded | None:
     version = file_version(path)
     if version == before:
         return None
-    if version is None:
-        problem = f"{CA_BUNDLE} is {path!r}, which no longer exists"
-        fix = "Restore the file, or remove the setting and restart"
-        return Loaded(None, ConfigurationError(problem, fix=fix, setting=CA_BUNDLE))
     try:
         return Loaded(version, trust_in(path))
     except ConfigurationError as error:
-        return Loaded(version, error)
+        is_gone = isinstance(error.__cause__, FileNotFoundError)
+        return Loaded(version, _gone(path) if is_gone else error)
+
+
+def _gone(path: str) -> ConfigurationError:
+    problem = f"{CA_BUNDLE} is {path!r}, which no longer exists"
+    return ConfigurationError(problem, fix="Restore the file, or remove the setting and restart", setting=CA_BUNDLE)

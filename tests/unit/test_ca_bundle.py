@@ -161,6 +161,18 @@ async def test_unreadable_bundle_is_reported_once_and_not_used(rotation: Rotatio
     assert report.startswith(f"AWS_CA_BUNDLE is {str(rotation.path)!r}, which ")
 
 
+@pytest.mark.parametrize(("kind", "words"), [("removed", "no longer exists"), ("a link to itself", "Too many levels")])
+async def test_report_tells_a_missing_file_from_an_unreadable_one(rotation: Rotation, kind: str, words: str) -> None:
+    """A link to itself stands for a directory without the permission to search, which root can always search."""
+    bundle = Reported(str(rotation.path))
+    BROKEN[kind](rotation.path)
+    await bundle.refresh()
+    (report,) = bundle.reports
+    assert report is not None
+    assert words in report
+    assert ("no longer exists" in report) == (kind == "removed")
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 async def test_repaired_bundle_is_used(rotation: Rotation, kind: str) -> None:
     bundle = Reported(str(rotation.path))
