@@ -11,7 +11,6 @@ import argparse
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -176,7 +175,7 @@ def _write(text: str, path: str | None) -> None:
         print(text.rstrip("\n"), flush=True)
         return
     try:
-        Path(path).write_text(f"{text.rstrip()}\n", encoding="utf-8", errors="backslashreplace")
+        import_extra("sidecar.audit.report_file", _COMMAND, "setup").write_report(path, f"{text.rstrip()}\n")
     except OSError as exc:
         raise ConfigurationError(
             f"--output names {path}, which cannot be written ({exc.strerror or exc})",
