@@ -18,7 +18,7 @@ from sidecar.files import FileVersion, file_version
 
 
 class Loaded(NamedTuple):
-    """The version of the file (None if the file has none, because it is missing or unreadable), and the loaded context or the error."""
+    """The version of the file (None if the file is missing or unreadable), and the loaded context or the error."""
 
     version: FileVersion | None
     result: ssl.SSLContext | ConfigurationError

@@ -1,14 +1,13 @@
 """
 Read the cluster's objects through the API server.
 
-Rule: all kinds are read at the same time, page by page, and only the reduced objects stay in memory. A kind that cannot
+Rule: all kinds are read at the same time, page by page. Only the reduced objects stay in memory. A kind that cannot
 be read becomes a problem in the inventory, and the other kinds are read anyway.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 import trio
 
@@ -29,8 +28,8 @@ from sidecar.setup.issuer_checks import DISCOVERY_PATH
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
 
-PAGE_ITEMS = 500
-"""Number of items in one page, as in kubectl's default chunk size."""
+PROGRESS_ITEMS = 500
+"""Number of items after which the progress is shown again."""
 
 Progress = Callable[[str], None]
 """A function that shows a text such as `1,500 Kubernetes Pods`."""
@@ -81,29 +80,19 @@ async def read_cluster(kubernetes: "Kubernetes", name: str, now: float, progress
 def _listing(kubernetes: "Kubernetes", kind: Kind, progress: Progress) -> Callable[[], tuple[Any, ...]]:
     def read_all() -> tuple[Any, ...]:
         kept: list[Any] = []
-        following = ""
-        while True:
-            page = _page(kubernetes, kind.path, following)
-            kept += _reduced(kind, page)
-            progress(f"{len(kept):,} {kind.part}")
-            following = str((page.get("metadata") or {}).get("continue") or "")
-            if not following:
-                return tuple(each for each in kept if each is not None)
+        for document in kubernetes.items(kind.path):
+            kept.append(_reduced(kind, document))
+            if len(kept) % PROGRESS_ITEMS == 0:
+                progress(f"{len(kept):,} {kind.part}")
+        progress(f"{len(kept):,} {kind.part}")
+        return tuple(each for each in kept if each is not None)
 
     return read_all
 
 
-def _page(kubernetes: "Kubernetes", path: str, following: str) -> Mapping[str, Any]:
-    query = f"{path}?limit={PAGE_ITEMS}" + (f"&continue={quote(following, safe='')}" if following else "")
-    page = kubernetes.get(query)
-    if page is None:
-        raise KubernetesError(f"The API server of context {kubernetes.context} has no {path}", status=404)
-    return page
-
-
-def _reduced(kind: Kind, page: Mapping[str, Any]) -> list[Any]:
+def _reduced(kind: Kind, document: Document) -> Any:
     try:
-        return [kind.keep(document) for document in page.get("items") or ()]
+        return kind.keep(document)
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise KubernetesError(
             f"The API server's response to {kind.path} has an object in an unknown form ({type(exc).__name__})",

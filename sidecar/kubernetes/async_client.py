@@ -8,8 +8,8 @@ it uses the Pod's own service account token, and reads the token again after the
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -20,8 +20,8 @@ from lightkube.config.kubeconfig import SingleConfig
 from sidecar.errors import ConfigurationError, FileTimeoutError, KubernetesError
 from sidecar.file_thread import in_thread
 from sidecar.files import file_version
-from sidecar.kubernetes.client import CHECK_PROXIES, FIELD_MANAGER, Connection, api_error, read_document, reason
-from sidecar.kubernetes.document import Document
+from sidecar.kubernetes.client import FIELD_MANAGER, Connection, TooLongError, api_error, read_document, reason
+from sidecar.kubernetes.document import CHECK_PROXIES, Document, reading_objects
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
 from sidecar.kubernetes.pages import members
 
@@ -61,10 +61,6 @@ Take = Callable[[str, Document], None]
 Kept = TypeVar("Kept")
 
 
-class TooLongError(KubernetesError):
-    """A response of the API server that is longer than the client accepts."""
-
-
 class KubernetesApi:
     """A client for one cluster. Methods raise KubernetesError if a request is rejected or gets no response in time."""
 
@@ -80,7 +76,7 @@ class KubernetesApi:
     async def read(self, path: str, keep: Callable[[Document], Kept]) -> Kept | None:
         """Return the result of `keep` for the object at `path`, or None if the object does not exist."""
         content = await self._content("GET", path, max_bytes=MAX_OBJECT_BYTES)
-        with _reading_objects(path):
+        with reading_objects(path):
             return None if content is None else keep(read_document(path, content))
 
     async def list(
@@ -103,7 +99,7 @@ class KubernetesApi:
                     f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
                 )
             limit = min(PAGE_ITEMS, 2 * limit)
-            with _reading_objects(path):
+            with reading_objects(path):
                 metadata = await _keep_items(path, content, lambda item: items.append(keep(item)))
                 following = metadata.get("continue") or ""
                 if not following:
@@ -255,23 +251,12 @@ def _event(line: str, path: str, take: Take) -> str | None:
         return None
     event = read_document(path, line.encode())
     kind, document = event.get("type"), event.get("object") or {}
-    with _reading_objects(path):
+    with reading_objects(path):
         if kind == "ERROR":
             raise KubernetesError(f"The watch of {path} ended: {document.get('message')}", status=document.get("code"))
         if kind != "BOOKMARK":
             take(str(kind), document)
         return str(document["metadata"]["resourceVersion"])
-
-
-@contextmanager
-def _reading_objects(path: str) -> Iterator[None]:
-    """Raise KubernetesError if a document lacks a field of every Kubernetes object: it is not from an API server."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise KubernetesError(
-            f"The API server's response to {path} is not a Kubernetes object", fix=CHECK_PROXIES
-        ) from exc
 
 
 @asynccontextmanager

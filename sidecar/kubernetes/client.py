@@ -11,7 +11,7 @@ dicts, because the patch of a Pod is also computed from dicts.
 import base64
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,9 @@ from sidecar.authorities import accept_named, authorities_in
 from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.kubernetes.api_errors import with_next_step
 from sidecar.kubernetes.credentials import impersonation_headers, login_of, present
+from sidecar.kubernetes.document import CHECK_PROXIES
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
+from sidecar.kubernetes.pages import members
 from sidecar.redaction import without_secrets
 
 DEADLINE_SECONDS = 15.0
@@ -35,7 +37,15 @@ DEADLINE_SECONDS = 15.0
 MERGE_PATCH = "application/merge-patch+json"
 
 PAGE_ITEMS = 500
-"""Number of documents in one page of a collection."""
+"""Number of documents in one page of a collection, as in kubectl's default chunk size."""
+
+MAX_BYTES = 16 * 1024 * 1024
+"""
+Maximum size of a response. A page of 500 Pods usually has 5 MiB.
+
+An object in etcd has at most 1.5 MiB by default, so one page could have 750 MiB. After a page that is too long, the
+client requests a shorter page.
+"""
 
 FIELD_MANAGER = "irsa-sidecar"
 """The name in managedFields for the fields that irsa-sidecar sets."""
@@ -138,6 +148,10 @@ def _proxy(url: str) -> httpx2.Proxy:
     return proxy
 
 
+class TooLongError(KubernetesError):
+    """A response of the API server that is longer than the client accepts."""
+
+
 class Kubernetes:
     """
     A client for one cluster.
@@ -162,16 +176,31 @@ class Kubernetes:
         """Return the bytes at `path`, such as /openid/v1/jwks, or None if the path does not exist."""
         return self._request("GET", path)
 
-    def items(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield the documents of the collection at `path`, page by page. A collection that does not exist is empty."""
-        following = ""
+    def items(self, path: str) -> Iterator[Any]:
+        """
+        Yield the documents of the collection at `path`, which is read page by page.
+
+        Only one document at a time is in memory as Python objects.
+
+        Raises KubernetesError with the status 404 if there is no such collection.
+        """
+        following, limit = "", PAGE_ITEMS
         while True:
-            page = self.get(f"{path}?limit={PAGE_ITEMS}{following}") or {}
-            yield from page.get("items") or ()
-            token = (page.get("metadata") or {}).get("continue")
+            try:
+                body = self.get_raw(f"{path}?limit={limit}{following}")
+            except TooLongError:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 10)
+                continue
+            if body is None:
+                raise KubernetesError(
+                    f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
+                )
+            token = yield from _items_of(path, body)
             if not token:
                 return
-            following = f"&continue={quote(str(token), safe='')}"
+            following, limit = f"&continue={quote(token, safe='')}", min(PAGE_ITEMS, 2 * limit)
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create the document in the collection at `path`, and return the document from the API server."""
@@ -195,7 +224,8 @@ class Kubernetes:
         # The key set has the type application/jwk-set+json. A client that accepts only application/json gets 406.
         headers = {"Accept": "application/json, */*"} | ({"Content-Type": content_type} if content else {})
         try:
-            response = self._client.request(method, path, content=content, headers=headers, params=parameters)
+            with self._client.stream(method, path, content=content, headers=headers, params=parameters) as response:
+                received = _received(response)
         except httpx2.HTTPError as exc:
             raise KubernetesError(
                 f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
@@ -207,9 +237,41 @@ class Kubernetes:
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
-            error = api_error(method, path, response.status_code, response.content, self.context)
+            error = api_error(method, path, response.status_code, received, self.context)
             raise with_next_step(error, method, path, self._config)
-        return response.content
+        if len(received) > MAX_BYTES:
+            raise TooLongError(
+                f"The API server's response to {method} {path} is over {MAX_BYTES} bytes", fix=CHECK_PROXIES
+            )
+        return received
+
+
+def _received(response: httpx2.Response) -> bytes:
+    """Return the content of the response, or slightly more than MAX_BYTES of it."""
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > MAX_BYTES:
+            break
+    return bytes(content)
+
+
+def _items_of(path: str, body: bytes) -> Generator[Any, None, str]:
+    """
+    Yield the items of one page, and return the token of the next page, or "".
+
+    Raises KubernetesError if the page is not a list of the API server.
+    """
+    metadata: Any = None
+    try:
+        for name, value in members(body):
+            if name == "items" and value is not None:
+                yield value
+            elif name == "metadata":
+                metadata = value
+        return str((metadata or {}).get("continue") or "")
+    except (ValueError, TypeError, AttributeError, RecursionError) as exc:
+        raise KubernetesError(f"The API server's response to {path} is not JSON", fix=CHECK_PROXIES) from exc
 
 
 @contextmanager
@@ -261,8 +323,6 @@ def _present(path: str, body: bytes | None) -> bytes:
 
 
 _TRY_KUBECTL = "Correct the kubeconfig until `kubectl get pods` works"
-
-CHECK_PROXIES = "Check HTTPS_PROXY and the server of the kubeconfig: a proxy may respond instead of the API server"
 
 
 def read_document(path: str, body: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sidecar.errors import SidecarError
 from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, INJECT_LABEL
+from sidecar.kubernetes.document import reading_objects
 from sidecar.setup.migration import ServiceAccount, Source, Workload, role_name, roles_of
 from sidecar.setup.read_role import read_role
 from sidecar.setup.resources import IamRole
@@ -40,37 +41,43 @@ def read_service_accounts(
     kubernetes: "Kubernetes", namespace: str, associations: Mapping[str, Mapping[str, Any]]
 ) -> tuple[ServiceAccount, ...]:
     """Return the namespace's ServiceAccounts with their workloads. `associations` are by the ServiceAccount's name."""
+    collection = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     workloads = [*_workloads(kubernetes, namespace)]
-    return tuple(
-        ServiceAccount(
-            namespace,
-            name,
-            found["metadata"].get("annotations") or {},
-            tuple(workload for workload in workloads if workload.service_account == name),
-            associations.get(name),
+    with reading_objects(collection):
+        return tuple(
+            ServiceAccount(
+                namespace,
+                name,
+                found["metadata"].get("annotations") or {},
+                tuple(workload for workload in workloads if workload.service_account == name),
+                associations.get(name),
+            )
+            for found in kubernetes.items(collection)
+            if (name := found["metadata"]["name"])
         )
-        for found in kubernetes.items(f"/api/v1/namespaces/{namespace}/serviceaccounts")
-        if (name := found["metadata"]["name"])
-    )
 
 
 def _workloads(kubernetes: "Kubernetes", namespace: str) -> Iterator[Workload]:
     for kind in _WORKLOADS:
         collection = f"{kind.api}/namespaces/{namespace}/{kind.plural}"
         for found in kubernetes.items(collection):
-            name = found["metadata"]["name"]
-            template = found
-            for part in kind.template[1:].split("/"):
-                template = template.get(part) or {}
-            metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
-            yield Workload(
-                f"{kind.name} {namespace}/{name}",
-                f"{collection}/{name}",
-                f"{kind.template}/metadata",
-                spec.get("serviceAccountName") or spec.get("serviceAccount") or "default",
-                metadata.get("labels") or {},
-                metadata.get("annotations") or {},
-            )
+            with reading_objects(collection):
+                yield _workload(kind, collection, namespace, found)
+
+
+def _workload(kind: _WorkloadKind, collection: str, namespace: str, found: Mapping[str, Any]) -> Workload:
+    name, template = found["metadata"]["name"], found
+    for part in kind.template[1:].split("/"):
+        template = template.get(part) or {}
+    metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
+    return Workload(
+        f"{kind.name} {namespace}/{name}",
+        f"{collection}/{name}",
+        f"{kind.template}/metadata",
+        spec.get("serviceAccountName") or spec.get("serviceAccount") or "default",
+        metadata.get("labels") or {},
+        metadata.get("annotations") or {},
+    )
 
 
 def read_associations(aws: "Aws", cluster: str, namespace: str) -> dict[str, Mapping[str, Any]]:
@@ -133,14 +140,15 @@ def running_pods(
     kubernetes: "Kubernetes", namespace: str, names: Iterable[str], is_wanted: Callable[[Any], bool]
 ) -> tuple[str, ...]:
     """Return the names of the running Pods that use one of these ServiceAccounts, and whose spec is wanted."""
-    accounts = {*names}
-    return tuple(
-        pod["metadata"]["name"]
-        for pod in kubernetes.items(f"/api/v1/namespaces/{namespace}/pods")
-        if pod["spec"].get("serviceAccountName") in accounts
-        and (pod.get("status") or {}).get("phase") not in _ENDED
-        and is_wanted(pod["spec"])
-    )
+    accounts, collection = {*names}, f"/api/v1/namespaces/{namespace}/pods"
+    with reading_objects(collection):
+        return tuple(
+            pod["metadata"]["name"]
+            for pod in kubernetes.items(collection)
+            if pod["spec"].get("serviceAccountName") in accounts
+            and (pod.get("status") or {}).get("phase") not in _ENDED
+            and is_wanted(pod["spec"])
+        )
 
 
 _ENDED = ("Succeeded", "Failed")

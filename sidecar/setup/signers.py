@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jwt
 
 from sidecar.errors import KubernetesError, SidecarError
+from sidecar.kubernetes.document import reading_objects
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.setup.discovery_documents import KEYS_PATH, Documents, read_documents
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
@@ -174,7 +175,8 @@ def _signing_key(cluster: "Kubernetes") -> str:
 
 def longest_token_seconds(cluster: "Kubernetes") -> int:
     """Return the longest lifetime of a projected token in the cluster's Pods, in seconds. It is 0 without such Pods."""
-    return longest_lifetime(cluster.items(PODS_PATH))
+    with reading_objects(PODS_PATH):
+        return longest_lifetime(cluster.items(PODS_PATH))
 
 
 def longest_lifetime(pods: Iterable[Any]) -> int:

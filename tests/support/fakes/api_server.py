@@ -170,6 +170,9 @@ class FakeApiServer:
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTIONS = {
+    "cronjobs",
+    "daemonsets",
+    "deployments",
     "events",
     "mutatingwebhookconfigurations",
     "networkpolicies",
@@ -177,6 +180,7 @@ _COLLECTIONS = {
     "pods",
     "secrets",
     "serviceaccounts",
+    "statefulsets",
 }
 
 

@@ -4,17 +4,22 @@ import json
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
 from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.kubernetes import client
 from sidecar.kubernetes import kubeconfig as kubeconfig_module
 from sidecar.kubernetes.client import Connection, Kubernetes, open_cluster, reason
 from sidecar.kubernetes.kubeconfig import find_cluster
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
+from tests.support.fakes.threaded import serving
 
 PATH = "/api/v1/namespaces/shop/serviceaccounts"
 ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "cart", "namespace": "shop"}}
@@ -75,6 +80,92 @@ def test_response_that_is_not_json_suggests_a_proxy(kubernetes: Kubernetes, api:
     api.faults.append((200, body))
     with pytest.raises(KubernetesError, match="proxy"):
         kubernetes.get("/version")
+
+
+# Large responses
+
+
+def put_accounts(api: FakeApiServer, number: int, **more: str) -> list[str]:
+    """Store ServiceAccounts with these annotations, and return their names."""
+    names = [f"app-{index}" for index in range(number)]
+    for name in names:
+        metadata = {"name": name, "namespace": "shop", "annotations": more}
+        api.put(f"{PATH}/{name}", {**ACCOUNT, "metadata": metadata})
+    return names
+
+
+def limits(api: FakeApiServer) -> list[str]:
+    return [parse_qs(urlsplit(target).query)["limit"][0] for _, target in api.requests]
+
+
+def test_collection_is_read_page_by_page(kubernetes: Kubernetes, api: FakeApiServer) -> None:
+    names = put_accounts(api, 1_100)
+    assert [each["metadata"]["name"] for each in kubernetes.items(PATH)] == names
+    assert limits(api) == ["500", "500", "500"]
+
+
+def test_page_that_is_too_long_is_requested_in_parts(
+    kubernetes: Kubernetes, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MAX_BYTES", 20_000)
+    names = put_accounts(api, 120, note="x" * 900)
+    assert [each["metadata"]["name"] for each in kubernetes.items(PATH)] == names
+    assert limits(api)[:4] == ["500", "50", "5", "10"]
+    assert len(api.requests) < 40
+
+
+def test_object_that_is_too_long_is_an_error(
+    kubernetes: Kubernetes, api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MAX_BYTES", 20_000)
+    put_accounts(api, 1, note="x" * 20_000)
+    with pytest.raises(KubernetesError, match=f"GET {PATH}.* is over 20000 bytes"):
+        [*kubernetes.items(PATH)]
+    assert limits(api) == ["500", "50", "5", "1"]
+    with pytest.raises(KubernetesError, match="is over 20000 bytes"):
+        kubernetes.get(f"{PATH}/app-0")
+
+
+def test_endless_response_is_an_error(tmp_path: Path, no_proxies: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken server sends data until the client closes the connection."""
+    monkeypatch.setattr(client, "MAX_BYTES", 20_000)
+    with serving(Endless) as url, open_cluster(find_cluster(written(tmp_path / "config", kubeconfig(url)))) as found:
+        with pytest.raises(KubernetesError, match="is over 20000 bytes"):
+            found.get_raw("/metrics")
+        with pytest.raises(KubernetesError, match=r"rejected POST /x \(503\)"):
+            found.create("/x", ACCOUNT)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b'{"items": [', b'{"metadata": 5}', b'{"metadata": ' + b"[" * 100_000])
+def test_page_that_is_not_a_list_suggests_a_proxy(kubernetes: Kubernetes, api: FakeApiServer, body: bytes) -> None:
+    api.faults.append((200, body))
+    with pytest.raises(KubernetesError, match="proxy"):
+        [*kubernetes.items(PATH)]
+
+
+def test_missing_collection_is_an_error(kubernetes: Kubernetes) -> None:
+    with pytest.raises(KubernetesError, match="context lab has no /apis/example/v1/things"):
+        [*kubernetes.items("/apis/example/v1/things")]
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A server whose responses have no end."""
+
+    def _respond(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200 if self.command == "GET" else 503)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 4096)
+
+    do_GET = do_POST = _respond  # noqa: N815  the standard library's names
+
+    def log_message(self, *_: object) -> None:
+        """Ignore log messages of http.server."""
+
+
+# Connections
 
 
 def test_unreachable_cluster_is_named_in_the_error(tmp_path: Path, no_proxies: None) -> None:
