@@ -140,8 +140,8 @@ SETTINGS = (
             "regions whose STS the daemon calls, in this order, while the STS of AWS_REGION is down; "
             "the STS of the fallback region then receives the token"),
     Setting("imds_listen", "IMDS_LISTEN", "--imds-listen", "off", _address_or_off, "HOST:PORT|off",
-            "address for clients that support only EC2's metadata service; serves one role without a secret: the role "
-            "named default, or the first role if no role has that name"),
+            "address for clients that support only EC2's metadata service; there, the daemon serves one role without a "
+            "secret: the role named default, or the first role if no role has that name"),
     Setting("credentials_file", "CREDENTIALS_FILE", "--credentials-file", None, parse_path, "FILE",
             "also write credentials to this file, in the format of ~/.aws/credentials, with a profile per role"),
     Setting("state_dir", "STATE_DIR", "--state-dir", None, parse_path, "DIRECTORY",

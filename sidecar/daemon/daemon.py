@@ -326,7 +326,7 @@ def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
     """
     Restore the credentials that an earlier process saved. Return the task that saves new credentials.
 
-    Return None if the kernel has no boot id or no clock since boot.
+    Return None if the kernel reports no boot ID or no time since the boot (CLOCK_BOOTTIME).
 
     Raises ConfigurationError if the directory is invalid.
     """
@@ -335,7 +335,7 @@ def _restored_state(config: Config, daemon: Daemon) -> "StateDirectory | None":
     path = state_directory.open_directory(config.state_dir or "", allow_disk=config.state_allow_disk)
     boot = state_directory.this_boot()
     if boot is None:
-        daemon.log.warning("state_unavailable", path=path, reason="the kernel has no boot id or no clock since boot")
+        daemon.log.warning("state_unavailable", path=path, reason="the kernel reports no boot ID or no CLOCK_BOOTTIME")
         return None
     state = state_directory.StateDirectory(
         path, config.sts, clock=daemon.clock, boot=boot, log=daemon.log, metrics=daemon.metrics

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another variable for the sidecar; repeatable",
+        help="another variable for the sidecar; can be repeated",
     )
     parser.add_argument(
         "--sidecar-resources",

@@ -44,8 +44,8 @@ def endpoint_of(settings: StsSettings) -> str:
     if settings.region is None:
         raise ConfigurationError(
             "AWS_REGION is not set",
-            fix="Set it to the region of the STS to call, such as eu-west-1. On EKS the webhook sets it. Elsewhere, "
-            "set it in the Pod's manifest",
+            fix="Set it to the region of the STS to call, such as eu-west-1. On EKS, Amazon's webhook sets it. "
+            "Elsewhere, set it in the Pod's manifest",
             setting="AWS_REGION",
         )
     return sts_url(settings.region, fips=settings.use_fips, dualstack=settings.use_dualstack)

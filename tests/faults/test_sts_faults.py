@@ -80,7 +80,8 @@ async def test_idp_communication_error_delays_grow_from_1_s_to_1_min(
     """
     STS returns 400 IDPCommunicationError.
 
-    Delays between retries grow from 1 s to 1 min. Jitter shortens each delay by up to nine tenths.
+    Delays grow from 1 s to 1 min, or to up to 5 min while credentials are valid. Jitter shortens each delay by up to
+    nine tenths.
     """
     error = await failure_of(error_reply(400, "IDPCommunicationError", "Couldn't retrieve verification key"))
     assert error.next_step is NextStep.RETRY
@@ -122,8 +123,8 @@ async def test_throttling_doubles_the_delay_from_5_s(
     """
     STS throttles with status 400 or 429.
 
-    The first delay is at most 5 s, or at most 1 min while credentials are valid for 15 min or longer. The delay
-    doubles with each failure. The daemon respects Retry-After.
+    The first delay is at most 5 s, or at most 1 min while credentials are valid. The delay doubles with each failure,
+    up to 2 min, or up to 5 min while credentials are valid. The daemon respects Retry-After.
     """
     for reply in (error_reply(400, "Throttling", "Rate exceeded"), Reply(429, b"slow down")):
         scene, error = make_scene(wall, volume, jitter=lambda: 0.999), await failure_of(reply)
@@ -143,7 +144,8 @@ async def test_5xx_is_retried_with_growing_delays(
     """
     STS returns 500, 502, 503 or 504.
 
-    Delays grow from 1 s to 1 min, or to 5 min while credentials are valid for 15 min or longer.
+    Delays grow from 1 s to 1 min, or to up to 5 min while credentials are valid. Jitter shortens each delay by up to
+    nine tenths.
     """
     bodies = error_reply(500, "InternalFailure").body, b"", b"<html><h1>Bad Gateway</h1></html>", b"\xff\x00"
     for status, body in zip((500, 502, 503, 504), bodies, strict=True):

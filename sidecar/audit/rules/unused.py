@@ -75,7 +75,7 @@ RULES = (
         "unused.role",
         Severity.NOTE,
         "a role trusts the cluster, and nothing in the cluster names it",
-        "A role that nobody needs is a permission that somebody can misuse.",
+        "Everybody who can create Pods with a ServiceAccount that the role trusts can use the role.",
         _role,
     ),
     Rule(

@@ -145,7 +145,8 @@ def _secret(facts: EndpointFacts) -> Finding | None:
         )
     if not secret.are_equal:
         return failed(
-            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets, and SDKs use either",
+            f"AWS_CONTAINER_AUTHORIZATION_TOKEN and {secret.file} hold different secrets: some SDKs send the one, and "
+            "some SDKs send the other",
             "Remove AWS_CONTAINER_AUTHORIZATION_TOKEN, or use the same secret in both",
         )
     if secret.file is None:

@@ -61,7 +61,7 @@ def _web_identity(facts: EnvironmentFacts) -> Finding:
     if facts.environ.get(name):
         return failed(
             f"{name} is set, and nearly every SDK uses a web identity before the sidecar's endpoint",
-            f"{REMOVE}. If the EKS webhook adds it, annotate the Pod with eks.amazonaws.com/skip-containers",
+            f"{REMOVE}. If Amazon's webhook adds it, annotate the Pod with eks.amazonaws.com/skip-containers",
         )
     if name in facts.environ:
         return warning(f"{name} is empty: Rust's SDK tries to open a file with an empty name", REMOVE)

@@ -28,7 +28,7 @@ USER = 65532
 """User id that the image's process runs as."""
 
 EKS_TOKEN_VOLUME = "aws-iam-token"  # noqa: S105  a name
-"""Name of the volume that the EKS webhook mounts in every container."""
+"""Name of the volume that Amazon's webhook mounts in every container."""
 
 DEFAULT_ADDRESS = "127.0.0.1:4772"
 
@@ -308,8 +308,8 @@ def _isolation(facts: PodFacts) -> Finding:
     if others:
         return warning(
             f"container {', '.join(others)} mounts the token too, and could exchange it for the role's credentials",
-            "Mount the token's volume only in the sidecar. Exclude the others from the EKS webhook with the annotation "
-            "eks.amazonaws.com/skip-containers",
+            "Mount the token's volume only in the sidecar. To exclude the other containers from Amazon's webhook, set "
+            "the annotation eks.amazonaws.com/skip-containers",
         )
     return _readable_by_user(facts) or ok("no other container mounts the token")
 

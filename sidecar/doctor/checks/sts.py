@@ -71,7 +71,7 @@ def _name(facts: StsFacts) -> Finding:
     if reach.failed_step == "name":
         return facts.failure(
             f"{host} does not resolve here ({reach.reason})",
-            "Check AWS_REGION and the Pod's DNS, or in a VPC without internet access add an interface endpoint for STS "
+            "Check AWS_REGION and the Pod's DNS. In a VPC without internet access, add an interface endpoint for STS "
             "with private DNS"
             if reach.proxy is None
             else "Check HTTPS_PROXY",

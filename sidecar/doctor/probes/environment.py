@@ -16,7 +16,7 @@ TOKEN_FILES = (
     "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
     "/var/run/secrets/irsa-sidecar/token",
 )
-"""Paths at which the EKS webhook and our manifests mount the token."""
+"""Paths at which Amazon's webhook and our manifests mount the token."""
 
 _CREDENTIALS = (
     "aws_access_key_id",

@@ -53,8 +53,11 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
         _OF_A_STEP[2],
     ),
     "setup migrate": (
-        ("0", "The changes of this phase are made, or nothing has to change."),
-        ("1", "Any error. Also if a Pod still uses the old source, or a target was changed by somebody else."),
+        ("0", "The changes of this phase are made, or nothing has to change, or --dry-run showed the plan."),
+        (
+            "1",
+            "Any other error, for example if a Pod still uses the old source, or if somebody changed a role meanwhile.",
+        ),
         ("2", "The usage is wrong, or the record belongs to another migration."),
     ),
     "setup rotate": (

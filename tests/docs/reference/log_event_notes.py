@@ -190,7 +190,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "state_unavailable",
-            "The kernel reports no boot id or no clock since boot, so the daemon saves no credentials.",
+            "The kernel does not report a boot ID or the time since the boot (CLOCK_BOOTTIME), so the daemon does not "
+            "save credentials.",
             "No action is necessary. After a restart, the daemon needs STS before it can serve.",
         ),
     ),

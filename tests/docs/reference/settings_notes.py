@@ -75,8 +75,7 @@ NOTES: Mapping[str, SettingNote] = {
         "`HOST:PORT` with a loopback IP address, or `off`",
         ("127.0.0.1:4774", "off"),
         "on",
-        "The daemon serves the role `default`, or the first role of the roles file if no role has "
-        "that name. Every container of the Pod can get credentials of this role, because clients send no secret. "
+        "Every container of the Pod can get credentials of this role, because these clients send no secret. "
         "[Older clients](../older-clients.md) describes the clients that need this address.",
     ),
     "CREDENTIALS_FILE": SettingNote(
@@ -146,12 +145,17 @@ OF_STS: tuple[Variable, ...] = (
         "`{service_account}`, `{pod}`, `{uid}` and `{role}`.",
         "`{namespace}.{pod}` of the token",
     ),
-    Variable("AWS_REGION", "The region whose STS the daemon calls, in any partition.", "`AWS_DEFAULT_REGION`"),
+    Variable(
+        "AWS_REGION",
+        "The region whose STS the daemon calls, in any partition. The daemon needs a region, unless "
+        "AWS_ENDPOINT_URL_STS is set and no role has a chain.",
+        "the value of `AWS_DEFAULT_REGION`",
+    ),
     Variable("AWS_DEFAULT_REGION", "The region if AWS_REGION is not set.", "none"),
     Variable(
         "AWS_ENDPOINT_URL_STS",
         "The URL of STS, for example of a VPC endpoint without private DNS.",
-        "`AWS_ENDPOINT_URL`",
+        "the value of `AWS_ENDPOINT_URL`",
     ),
     Variable("AWS_ENDPOINT_URL", "The URL of all services, if AWS_ENDPOINT_URL_STS is not set.", "none"),
     Variable(

@@ -123,7 +123,7 @@ BROKEN: dict[str, tuple[Change, str, str]] = {
         "environment.keys",
         "AWS_ACCESS_KEY_ID is set",
     ),
-    "injection by the EKS webhook": (
+    "injection by Amazon's webhook": (
         with_variable(app, "AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"),
         "environment.web_identity",
         "nearly every SDK uses a web identity before the sidecar's endpoint",

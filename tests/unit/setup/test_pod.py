@@ -92,7 +92,7 @@ def test_each_item_of_a_list_is_changed() -> None:
 @pytest.mark.parametrize("before", ["", "          app: cart\n"])
 @pytest.mark.parametrize("after", ["", "          tier: web\n"])
 def test_pod_identity_label_of_eks_is_removed(before: str, after: str) -> None:
-    """Remove only the line of the label. The EKS webhook changed this Pod before."""
+    """Remove only the line of the label. Amazon's webhook changed this Pod before."""
     spec = spec_after_eks_webhook()
     text = yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "spec": spec}, sort_keys=False)
     metadata = f"metadata:\n  name: cart\n  labels:\n{before}          eks.amazonaws.com/pod-identity: enabled\n{after}"
