@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,7 @@ from sidecar.refresh.refresher import Refresher, Sources
 from sidecar.role import Role, secret_files
 from sidecar.serving import admin, http, server
 from sidecar.serving import container_credentials as endpoint
-from sidecar.serving.audit import Audit
+from sidecar.serving.audit import Audit, Usage
 from sidecar.serving.authorization import Secret, start_secrets
 from sidecar.serving.connection import Connection
 from sidecar.serving.container_credentials import FindUid, Hold, Response
@@ -77,10 +77,14 @@ class Daemon:
     metrics: Metrics
     peers: Peers
     stop: trio.Event
+    started_at: float
+    """The time of the start on the monotonic clock."""
     region: str | None = None
     dropped_lines: Callable[[], int] = lambda: 0
     credentials_file: "CredentialsFile | None" = None
     state: "StateDirectory | None" = None
+    usage: dict[str, Usage] = field(default_factory=dict)
+    """The use of each role, by the role's name."""
 
     @property
     def role(self) -> ServedRole:
@@ -195,7 +199,7 @@ class CredentialsHandler:
         self.parse = form.parse
         self._decide = form.decide
         self._counts = form.counts
-        self._audit = Audit(form.log, self._wake)
+        self._audit = Audit(form.log, self._wake, daemon.usage)
         self._peers = daemon.peers
         self.now = daemon.clock.now
         self.report = daemon.report
@@ -245,6 +249,10 @@ class AdminHandler:
         self.report = daemon.report
 
     def respond(self, request: Request, now: Instant, _sock: Connection) -> Response:
+        if request.path == b"/status":
+            from sidecar.daemon import status  # noqa: PLC0415  most Pods are never asked
+
+            return status.respond(request, self._daemon, now)
         states = [served.state(now) for served in self._daemon.roles]
         return admin.respond(request, states, self._daemon.metrics, self._daemon.dropped_lines(), now)
 
@@ -290,7 +298,7 @@ def make_daemon(
         return ServedRole(refresher, authorization_files[path] if path else None, clock)
 
     roles = ServedRoles(config.roles, make, authorization_files, log)
-    daemon = Daemon(roles, clock, log, counters, peers, trio.Event(), config.sts.region)
+    daemon = Daemon(roles, clock, log, counters, peers, trio.Event(), clock.monotonic(), config.sts.region)
     if config.credentials_file is not None:
         from sidecar.daemon.credentials_file import CredentialsFile  # noqa: PLC0415  only if a setting turns it on
 

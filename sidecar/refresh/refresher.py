@@ -22,7 +22,7 @@ from sidecar.metrics import Metrics
 from sidecar.refresh import max_duration, schedule
 from sidecar.role import Role
 from sidecar.store import Store
-from sidecar.sts.client import Exchange, ExchangeResult
+from sidecar.sts.client import Call, Exchange, ExchangeResult
 from sidecar.sts.errors import explained, is_too_long
 from sidecar.sts.expiration import Expiration, place_expiration
 from sidecar.sts.request import request_for
@@ -48,7 +48,7 @@ class Health(NamedTuple):
     `checked_at` is the monotonic time of the loop's last turn. `last_error` is a text for people: the reason for the
     failure of the last attempt, or None if it succeeded. `last_error_step` is the step of the role chain that failed,
     or 0. `needs_person` means that only a person can fix the error, so retries do not help.
-    `session_seconds` is the duration of the last session that STS granted.
+    `session_seconds` is the duration of the last session that STS granted. `last_call` is the last call to STS.
     """
 
     checked_at: float
@@ -59,6 +59,7 @@ class Health(NamedTuple):
     token_expires_at: float | None = None
     skew_seconds: float | None = None
     session_seconds: int | None = None
+    last_call: Call | None = None
 
 
 class Progress(NamedTuple):
@@ -278,17 +279,24 @@ class Refresher:
         self._schedule = self._schedule._replace(attempted_at=sent.monotonic)
         try:
             result = await self._exchange(request, token)
+        except ExchangeError as error:
+            self._record_call(error.code, error.status, sent)
+            raise
         finally:
             self._metrics.sts_seconds.observe(self._clock.now().monotonic - sent.monotonic)
+        self._record_call("success", 200, sent)
         now = self._clock.now()
         expiration = place_expiration(result.credentials.expires_at, result.sts_date, sent, now, request.served_seconds)
         if self.role.duration_seconds is None:
             self._set_max_duration(max_duration.after_grant(self._max_duration, seconds))
         self._store_credentials(result, expiration, now, request.served_seconds)
 
-    def _store_credentials(
-        self, result: ExchangeResult, expiration: Expiration, now: Instant, session_seconds: int
-    ) -> None:
+    def _record_call(self, code: str, http_status: int | None, sent: Instant) -> None:
+        ended_at = self._clock.monotonic()
+        self.health = self.health._replace(last_call=Call(code, http_status, ended_at, ended_at - sent.monotonic))
+
+    def _store_credentials(self, result: ExchangeResult, expiration: Expiration, now: Instant, seconds: int) -> None:
+        """Serve the credentials of a session of `seconds`, unless older ones remain valid for longer."""
         credentials = result.credentials
         is_newer = self.store.replace(credentials, expiration.expires, now)
         self._schedule = schedule.after_success(now, self._remaining_seconds(now, expiration), self._jitter())
@@ -298,7 +306,7 @@ class Refresher:
             last_error_step=0,
             needs_person=False,
             skew_seconds=expiration.skew_seconds,
-            session_seconds=session_seconds,
+            session_seconds=seconds,
         )
         self._count("success")
         self._log.info(

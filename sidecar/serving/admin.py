@@ -5,6 +5,7 @@ Decide the responses of the admin listener, which serves probes and metrics but 
 
 `/livez` reports whether every role's loop still runs. `/readyz` reports whether every role has valid credentials, and
 `/readyz/NAME` reports the same for one role. If not, the response contains the reason. `/metrics` returns all metrics.
+daemon/status.py responds to `/status`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +65,7 @@ def respond(
         return _ready(one) if one else _text(404, b"No role has this name.\n")
     if request.path == b"/metrics":
         return _text(200, exposition(families(states, metrics, dropped_lines)), PROMETHEUS_TEXT)
-    return _text(404, b"The paths are /livez, /readyz and /metrics.\n")
+    return _text(404, b"The paths are /livez, /readyz, /status and /metrics.\n")
 
 
 def _ready(states: Iterable[RoleState]) -> Response:

@@ -49,6 +49,15 @@ class ExchangeResult(NamedTuple):
     sts_date: datetime | None
 
 
+class Call(NamedTuple):
+    """The end of a call to STS. `code` is `success` or the error's code, and `ended_at` is on the monotonic clock."""
+
+    code: str
+    http_status: int | None
+    ended_at: float
+    seconds: float
+
+
 Exchange = Callable[[ExchangeRequest, Token], Awaitable[ExchangeResult]]
 """
 The type of `StsClient.exchange`, for callers that do not depend on the client.

@@ -9,10 +9,19 @@ import pytest
 
 from sidecar.metrics import Metrics
 from sidecar.serving import admin, container_credentials, http, imds, server
-from tests.docs.reference.endpoint_notes import CREDENTIAL_FIELDS, DENIALS, HEADERS, IMDS_DOCUMENTS, STATUSES
+from sidecar.serving.status import as_document
+from tests.docs.reference.endpoint_notes import (
+    CREDENTIAL_FIELDS,
+    DENIALS,
+    HEADERS,
+    IMDS_DOCUMENTS,
+    STATUS_FIELDS,
+    STATUSES,
+)
 from tests.docs.reference.endpoint_responses import (
     NOW,
     SNAPSHOT,
+    STATUS,
     imds_answer,
     of_imds,
     of_the_credentials,
@@ -81,10 +90,17 @@ def test_imds_document_is_served(path: str) -> None:
 
 
 def test_page_has_every_path_of_the_admin_address() -> None:
-    request = http.parse(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    request = http.parse(b"GET /other HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert isinstance(request, http.Request)
     listed = parsed(admin.respond(request, [], Metrics(), 0, NOW).content).body
     text = path_of("endpoint").read_text(encoding="utf-8")
     paths = [word.strip(".,\n") for word in listed.split() if word.startswith("/")]
     assert len(paths) >= 3
     assert [path for path in paths if f"| `{path}` | 200 |" not in text] == []
+
+
+def test_every_field_of_the_status_is_described() -> None:
+    document = as_document(STATUS)
+    role = document["roles"][0]
+    objects = (document, role, role["last_call"], role["error"], role["clients"][0])
+    assert [list(each) for each in objects] == [list(fields) for fields in STATUS_FIELDS.values()]

@@ -154,7 +154,7 @@ async def test_run_leaks_no_secret_in_responses_logs_or_files(tmp_path: Path) ->
             for name, sent in REFUSED_REQUESTS.items():
                 shown[name] = await exchange_bytes(running.url, sent)
                 assert not shown[name].startswith(b"HTTP/1.1 200"), name
-            for path in ("livez", "readyz", "metrics", TOKEN, "v1/credentials"):
+            for path in ("livez", "readyz", "metrics", "status", "", TOKEN, "v1/credentials"):
                 url = running.ready_url.replace("readyz", path)
                 shown[f"admin {path}"] = await exchange_bytes(url, _request(f"/{path}", _MINE))
             shown["/proc"] = seen_in_proc(running.process.pid)

@@ -1,19 +1,28 @@
 """Write docs/reference/endpoint.md: paths, statuses, bodies and headers of every listener."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from sidecar.metrics import Metrics
 from sidecar.role import CREDENTIALS_PATH
-from sidecar.serving import admin, http, imds
+from sidecar.serving import admin, http, imds, status
 from sidecar.serving.admin import STALLED_SECONDS, RoleState
 from sidecar.serving.http import MAX_FIELDS, MAX_HEAD_BYTES
 from sidecar.serving.limits import Limits
 from sidecar.webhook.service import PATH
 from tests.docs.reference import markdown
-from tests.docs.reference.endpoint_notes import CREDENTIAL_FIELDS, DENIALS, HEADERS, IMDS_DOCUMENTS, STATUSES
+from tests.docs.reference.endpoint_notes import (
+    CREDENTIAL_FIELDS,
+    DENIALS,
+    HEADERS,
+    IMDS_DOCUMENTS,
+    STATUS_FIELDS,
+    STATUSES,
+)
 from tests.docs.reference.endpoint_responses import (
     NOW,
     SNAPSHOT,
+    STATUS,
     Answer,
     imds_answer,
     of_imds,
@@ -87,6 +96,16 @@ The admin address serves probes and metrics, and never credentials.
 credentials.
 """
 
+_STATUS = f"""
+`/status` returns the state of the daemon as a JSON document.
+The document contains no credentials, no access key IDs and no tokens.
+Its form is stable: a new version can add fields, and a change of an existing field changes `schema_version`.
+Each instant that ends in `_at` is on the clock of the daemon.
+The seconds beside it do not depend on that clock, so use them if the clocks of the machines can differ.
+An unknown value is null.
+A text has at most {status.MAX_TEXT} characters, and control characters in it are escaped.
+"""
+
 _WEBHOOK = f"""
 The API server calls `POST {PATH}` over TLS, with an AdmissionReview.
 The webhook responds with 200 and a review, or with 400 if the body is not an AdmissionReview.
@@ -119,6 +138,7 @@ def page() -> str:
         section(3, "Documents", table(("path", "meaning"), _codes(IMDS_DOCUMENTS)), *_documents()),
         section(3, "Errors of the metadata service", _SHARED, _answers(of_imds())),
         section(2, "Admin address", sentences(_ADMIN), table(("path", "status", "body", "when"), _probes())),
+        section(3, "/status", sentences(_STATUS), fenced(_status_example(), "json"), *_status_fields()),
         section(2, "Webhook", sentences(_WEBHOOK)),
     )
 
@@ -169,6 +189,19 @@ def _documents() -> Iterator[str]:
             yield fenced(body, "json")
 
 
+def _status_example() -> str:
+    return json.dumps(status.as_document(STATUS), indent=2, ensure_ascii=False)
+
+
+def _status_fields() -> Iterator[str]:
+    """Yield a table for each object in the document."""
+    for name, fields in STATUS_FIELDS.items():
+        yield f"The fields of {name}:"
+        yield _table(fields, "field")
+    yield "The states of a role:"
+    yield _table(status.STATES, "state")
+
+
 def _probes() -> Iterator[tuple[str, str, str, str]]:
     """Yield the responses of the admin address to a healthy and to a broken daemon."""
     healthy = RoleState("default", True, None, NOW.monotonic, None, None, None, None)  # noqa: FBT003
@@ -182,14 +215,21 @@ def _probes() -> Iterator[tuple[str, str, str, str]]:
         ("/readyz/default", healthy, "this role has valid credentials"),
         ("/readyz/other", healthy, "no role has this name"),
         ("/metrics", healthy, "always"),
+        ("/status", healthy, "always"),
         ("/other", healthy, "any other path"),
     ):
         answer = _admin_answer(path, role)
-        body = "the [metrics](metrics.md)" if path == "/metrics" else code(answer.body.strip())
+        body = _ELSEWHERE.get(path) or code(answer.body.strip())
         yield code(path), str(answer.status), body, when
 
 
+_ELSEWHERE = {"/metrics": "the [metrics](metrics.md)", "/status": "the [state of the daemon](#status)"}
+"""The bodies of the admin address that other parts of the reference describe, by their path."""
+
+
 def _admin_answer(path: str, role: RoleState) -> Answer:
+    if path == "/status":
+        return Answer(200, (), "")
     request = http.parse(f"GET {path} HTTP/1.1\r\nHost: 10.0.0.7:4773\r\n\r\n".encode())
     assert isinstance(request, http.Request)
     return parsed(admin.respond(request, [role], Metrics(), 0, NOW).content)

@@ -59,3 +59,51 @@ IMDS_DOCUMENTS: Mapping[str, str] = {
     "/latest/dynamic/instance-identity/document": "The account and the region.",
 }
 """The documents of the emulated metadata service."""
+
+STATUS_FIELDS: Mapping[str, Mapping[str, str]] = {
+    "the document": {
+        "schema_version": "The version of the form of this document.",
+        "version": "The version of irsa-sidecar.",
+        "now": "The time on the clock of the daemon.",
+        "started_at": "When the daemon started.",
+        "uptime_seconds": "The seconds since the start. A small number after a restart of the container.",
+        "is_available": "True if every role has valid credentials.",
+        "roles": "The roles, in the order of the configuration.",
+    },
+    "a role": {
+        "name": "The name of the role, `default` without a roles file.",
+        "role_arn": "The ARN of the role, or of the last role of a chain.",
+        "state": "The state of the role, from the table below.",
+        "expires_at": "When the credentials expire or expired, corrected by the clock skew.",
+        "expires_in_seconds": "The seconds until then. Negative if the credentials have expired.",
+        "next_refresh_at": "When the daemon makes its next attempt. A new token can make the attempt earlier.",
+        "next_refresh_in_seconds": "The seconds until then. 0 while an attempt is in progress.",
+        "token_expires_at": "When the service account token expires, by its `exp` claim.",
+        "token_expires_in_seconds": "The seconds until then, on the wall clock of the daemon.",
+        "session_seconds": "The duration of the last session that STS granted.",
+        "clock_skew_seconds": "The seconds by which the clock of STS is ahead of the clock of the daemon.",
+        "last_call": "The last call to STS that has ended, or null.",
+        "error": "Why the last attempt failed, or null if it succeeded or no attempt has ended yet.",
+        "served": "The number of responses with credentials since the start. It can be one second old.",
+        "clients": "The last users that got credentials, newest first. There are at most five.",
+    },
+    "`last_call`": {
+        "code": "`success`, the error code of STS, or a code of irsa-sidecar such as `Timeout`.",
+        "http_status": "The HTTP status, or null if there was no response.",
+        "at": "When the call ended.",
+        "seconds_ago": "The seconds since then.",
+        "duration_seconds": "The duration of the call.",
+    },
+    "`error`": {
+        "code": "The code of the error. `Stuck` means that the loop of the role does not run.",
+        "message": "The reason and the fix, as `/readyz` shows them.",
+        "needs_person": "True if only a person can fix the error, so that retries do not help.",
+    },
+    "an element of `clients`": {
+        "uid": "The user id of the client, or null if it is unknown.",
+        "pid": "The process id of the user's last client. It is null if the Pod's processes are not shared.",
+        "last_served_at": "When the user last got credentials. The daemon looks up at most ten clients a second.",
+        "seconds_ago": "The seconds since then.",
+    },
+}
+"""The fields of the document of /status, by object, in their order."""

@@ -12,6 +12,7 @@ from sidecar.serving import container_credentials, http, imds, server
 from sidecar.serving.container_credentials import Response, credentials_response
 from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Grammar, Rejection
+from sidecar.serving.status import FAILING, Client, DaemonStatus, Failure, LastCall, RoleStatus
 from sidecar.store import Snapshot
 
 NOW = Instant(datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC).timestamp(), 1000.0)
@@ -27,6 +28,29 @@ CREDENTIALS = Credentials(
 
 SNAPSHOT = Snapshot(
     CREDENTIALS, credentials_response(CREDENTIALS), Instant(NOW.wall + 3600, NOW.monotonic + 3600), NOW.wall
+)
+
+
+STATUS = DaemonStatus(
+    "1.0.0",
+    NOW.wall,
+    600.0,
+    (
+        RoleStatus(
+            name="default",
+            role_arn=CREDENTIALS.role_arn,
+            state=FAILING,
+            expires_in_seconds=1500.0,
+            next_refresh_in_seconds=42.0,
+            session_seconds=3600,
+            token_expires_in_seconds=80_000.0,
+            clock_skew_seconds=0.2,
+            last_call=LastCall("AccessDenied", 403, 18.0, 0.127),
+            error=Failure("AccessDenied", "AccessDenied: …", needs_person=False),
+            served=12,
+            clients=(Client(1000, None, 40.0),),
+        ),
+    ),
 )
 
 

@@ -122,7 +122,7 @@ def test_one_role_can_be_requested_by_name() -> None:
 @pytest.mark.parametrize("path", ["/", "/v1/credentials", "/livez/", "/LIVEZ", "/metrics/x", "/.env"])
 def test_unknown_path_gets_404_with_the_valid_paths(path: str) -> None:
     response = get(path, READY)
-    assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz and /metrics.\n")
+    assert (response.status, body_of(response)) == (404, "The paths are /livez, /readyz, /status and /metrics.\n")
 
 
 def test_admin_response_is_immediate_without_credentials() -> None:
