@@ -30,6 +30,7 @@ COMMANDS = {
     "setup": "set up an AWS account and a cluster for IRSA, step by step",
     "webhook": "serve the admission webhook that injects the sidecar into Pods",
     "probe": "exit with 0 if the daemon is ready",
+    "completion": "print a script with which bash, zsh or fish completes commands and flags",
 }
 
 NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})

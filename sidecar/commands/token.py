@@ -33,7 +33,7 @@ with any other token:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", help="file of the token (AWS_WEB_IDENTITY_TOKEN_FILE)")
+    parser.add_argument("--file", metavar="FILE", help="file of the token (AWS_WEB_IDENTITY_TOKEN_FILE)")
     parser.add_argument(
         "--verify",
         action="store_true",

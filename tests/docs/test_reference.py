@@ -3,13 +3,19 @@
 import pytest
 
 from tests.docs.reference import markdown
-from tests.docs.reference.pages import FOLDER, PAGES, path_of
+from tests.docs.reference.pages import FILES, FOLDER, PAGES, ROOT, path_of
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_up_to_date(name: str) -> None:
     """If this fails, run `make reference`."""
     assert path_of(name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_file_is_up_to_date(path: str) -> None:
+    """If this fails, run `make reference`."""
+    assert (ROOT / path).read_text(encoding="utf-8") == FILES[path]()
 
 
 def test_folder_has_only_generated_pages() -> None:

@@ -1,4 +1,4 @@
-"""List the pages of docs/reference, and write them."""
+"""List the pages of docs/reference and the other files that come from the parsers, and write them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +17,10 @@ from tests.docs.reference import (
     roles_file,
     settings,
 )
+from tests.docs.shells import bash, fish, zsh
 
-FOLDER = Path(__file__).parents[3] / "docs" / "reference"
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "docs" / "reference"
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands.page,
@@ -36,16 +38,26 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 """The function that returns a page's text, by the page's name without the suffix."""
 
+FILES: Mapping[str, Callable[[], str]] = {
+    "sidecar/generated/irsa-sidecar.bash": bash.script,
+    "sidecar/generated/_irsa-sidecar": zsh.script,
+    "sidecar/generated/irsa-sidecar.fish": fish.script,
+}
+"""The function that returns the text of another file, by the path of the file."""
+
 
 def path_of(name: str) -> Path:
     return FOLDER / f"{name}.md"
 
 
 def write_all() -> None:
-    """Write every page, and remove other files."""
+    """Write every page and file, and remove other pages."""
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.md"):
         if path.stem not in PAGES:
             path.unlink()
     for name, page in PAGES.items():
         path_of(name).write_text(page(), encoding="utf-8")
+    for name, content in FILES.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(content(), encoding="utf-8")
