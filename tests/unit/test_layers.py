@@ -57,7 +57,7 @@ PURE = [
     "local/exchange", "local/policy_lines", "local/readable_policy", "local/trust_policy",
     "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
     "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
-    "setup/plan_oidc_provider",
+    "setup/plan_migration", "setup/plan_oidc_provider",
     "setup/plan_role", "setup/migration", "setup/publication", "setup/rotation", "setup/trust_policy",
     "sts/endpoint", "sts/errors", "sts/expiration", "sts/failover",
     "sts/request", "sts/session_name", "sts/settings", "sts/wire", "webhook/review", "webhook/certificate/issue",

@@ -26,7 +26,7 @@ from sidecar.printable import printable
 from sidecar.role import parse_whole_number
 from sidecar.setup.aws_steps import check_issuer, find_account, open_aws
 from sidecar.setup.issuer_choice import add_issuer_arguments, find_issuer
-from sidecar.setup.migration import Change, Goal, Kind, Phase, Plan, ServiceAccount, Source, plan_migration, undo_of
+from sidecar.setup.migration import Change, Goal, Kind, Phase, Plan, ServiceAccount, Source, undo_of
 from sidecar.setup.migration_facts import (
     check_injector,
     has_pod_identity,
@@ -38,6 +38,7 @@ from sidecar.setup.migration_facts import (
     running_pods,
 )
 from sidecar.setup.migration_record import MissingTargetError, Record, Worker, read_record, write_record
+from sidecar.setup.plan_migration import plan_migration
 from sidecar.setup.resources import Account, provider_arn
 from sidecar.setup.steps.oidc_provider import read_provider
 

@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 
 from sidecar.injection.names import EKS_AUDIENCE, EKS_ROLE_ARN, INJECT_LABEL
-from sidecar.setup.migration import (
-    KUBE2IAM_ROLE,
-    POD_IDENTITY_STATEMENT,
-    RESTARTED_AT,
-)
+from sidecar.setup.migration import KUBE2IAM_ROLE, RESTARTED_AT
 from sidecar.setup.migration_facts import read_association
 from sidecar.setup.migration_record import read_record, write_record
+from sidecar.setup.plan_migration import POD_IDENTITY_STATEMENT
 from tests.support.documents import commands
 from tests.support.fakes.moto_server import ACCOUNT_ID
 from tests.unit.setup.migration_world import (
