@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import ConfigurationError, KubernetesError, SidecarError
 from sidecar.files import read_regular_file, replace_secret_file
 from sidecar.setup.migration import RESTARTED_AT, Change, Kind, Phase, merge_patch, values_at
 from sidecar.setup.migration_facts import read_association
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 VERSION = 1
 
 MAX_RECORD_BYTES = 1 << 24
+
+CONFLICT = 409
+"""Status for a change of an object that has changed since it was read (API conventions, Concurrency control)."""
+
+CONFLICTS = 10
+"""Maximum number of conflicts of one change. The controller of a workload writes its status during a rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +139,24 @@ class Worker:
         """
         Make a change, unless it was already made.
 
+        If a controller changes the object at the same time, the change is tried again with the new version.
+
         Raises MissingTargetError if the target does not exist, and SidecarError if the target has another value than
         before and after the change, or if a call fails.
         """
-        found = self._read(change)
-        if not _is_needed(change, found.value):
-            return
+        for left in range(CONFLICTS, -1, -1):
+            found = self._read(change)
+            if not _is_needed(change, found.value):
+                return
+            try:
+                self._apply(change, found)
+            except KubernetesError as exc:
+                if exc.status != CONFLICT or not left:
+                    raise
+            else:
+                return
+
+    def _apply(self, change: Change, found: _Found) -> None:
         match change.kind:
             case Kind.TRUST_POLICY:
                 parameters = {"RoleName": change.target, "PolicyDocument": compact(change.after)}
