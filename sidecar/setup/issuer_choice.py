@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.errors import ConfigurationError, SidecarError
+from sidecar.errors import ConfigurationError, KubernetesError, SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.role import parse_token_file
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
@@ -21,6 +21,7 @@ from sidecar.sts.endpoint import PARTITIONS
 from sidecar.token import Token, read_token
 
 if TYPE_CHECKING:
+    from sidecar.kubernetes.client import Kubernetes
     from sidecar.setup.aws import Aws
 
 _EKS_HOSTS = [
@@ -118,14 +119,55 @@ def issuer_of_kubernetes(context: str | None) -> str:
     Raises SidecarError if there is none.
     """
     with open_named_cluster(os.environ, context, "irsa-sidecar setup") as cluster:
-        body = cluster.get_raw(DISCOVERY_PATH)
+        return published_issuer(cluster)
+
+
+def published_issuer(cluster: "Kubernetes") -> str:
+    """
+    Return the issuer in the API server's discovery document.
+
+    Raises SidecarError if there is none.
+    """
+    body = cluster.get_raw(DISCOVERY_PATH)
     try:
         return str(json.loads(body or b"")["issuer"])
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise SidecarError(
-            f"The API server of context {context or 'in use'} publishes no discovery document",
+            f"The API server of context {cluster.context or 'in use'} publishes no discovery document",
             fix="Set --issuer, or set --cluster to the EKS cluster",
         ) from exc
+
+
+def check_same_cluster(args: argparse.Namespace, aws: "Aws", kubernetes: "Kubernetes") -> None:
+    """
+    Check that the flags select the issuer of this API server.
+
+    If the API server denies its discovery document, the address of the EKS cluster must be that of the API server.
+
+    Raises ConfigurationError if the flags select another cluster, and SidecarError if this is unknown.
+    """
+    if not (args.cluster or args.issuer or args.token_file):
+        return
+    described = aws.call("eks", "DescribeCluster", name=args.cluster)["cluster"] if args.cluster else {}
+    expected = issuer_of_eks(described) if args.cluster else find_issuer(args, aws).url
+    try:
+        actual = published_issuer(kubernetes)
+    except KubernetesError as exc:
+        endpoint = described.get("endpoint", "").rstrip("/")
+        if exc.status == _FORBIDDEN and endpoint == kubernetes.server.rstrip("/"):
+            return
+        raise
+    if actual != expected:
+        flag = "--cluster" if args.cluster else "--issuer" if args.issuer else "--token-file"
+        raise ConfigurationError(
+            f"{flag} selects the issuer {expected}, but the API server of context {kubernetes.context} has the issuer "
+            f"{actual}",
+            fix=f"Set --context to the context of that cluster, or correct {flag}",
+            setting=flag,
+        )
+
+
+_FORBIDDEN = 403
 
 
 def hidden_by_endpoint(issuer: Issuer, problem: str) -> str:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.console import remark, show_progress
+from sidecar.console import remark, show_progress, warn
 from sidecar.errors import ConfigurationError, SidecarError
 from sidecar.kubernetes.names import NAMESPACE
 from sidecar.kubernetes.open_cluster import open_named_cluster
@@ -25,7 +25,7 @@ from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS
 from sidecar.printable import printable
 from sidecar.role import parse_whole_number
 from sidecar.setup.aws_steps import check_issuer, find_account, open_aws
-from sidecar.setup.issuer_choice import add_issuer_arguments, find_issuer
+from sidecar.setup.issuer_choice import add_issuer_arguments, check_same_cluster, find_issuer
 from sidecar.setup.migration import Change, Goal, Kind, Phase, Plan, ServiceAccount, Source, undo_of
 from sidecar.setup.migration_facts import (
     check_injector,
@@ -40,6 +40,7 @@ from sidecar.setup.migration_facts import (
 from sidecar.setup.migration_record import MissingTargetError, Record, Worker, read_record, write_record
 from sidecar.setup.plan_migration import plan_migration
 from sidecar.setup.resources import Account, provider_arn
+from sidecar.setup.restart_check import check_restarts
 from sidecar.setup.steps.oidc_provider import read_provider
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def main(args: argparse.Namespace) -> int:
         aws = stack.enter_context(open_aws(args))
         kubernetes = stack.enter_context(open_named_cluster(os.environ, args.context, "irsa-sidecar setup migrate"))
         account = find_account(args, aws)
+        check_same_cluster(args, aws, kubernetes)
         goal = _goal_text(args, kubernetes.server, account)
         _check_record(args, path, record, goal)
         worker = Worker(aws, kubernetes, args.cluster)
@@ -223,10 +225,27 @@ def _go_on(args: argparse.Namespace, worker: Worker, kubernetes: "Kubernetes", p
         print("next: run this again without --dry-run")
         return 0
     if not args.finish:
-        record = _make(worker, path, record, (Phase.PREPARE, Phase.SWITCH))
+        record = _make(worker, path, record, (Phase.PREPARE,))
+        _check_restarts(args, kubernetes, record)
+        record = _make(worker, path, record, (Phase.SWITCH,))
     if args.finish or (args.undo and not _pods_left(args, kubernetes, record)):
         record = _make(worker, path, record, (Phase.FINISH,))
     return _ended(args, path, record)
+
+
+def _check_restarts(args: argparse.Namespace, kubernetes: "Kubernetes", record: Record) -> None:
+    """
+    Check that restarted Pods would get their credentials. An undo continues in any case, because it restores a state.
+
+    Raises SidecarError if a Pod would not get them.
+    """
+    source = Source(args.source if record.is_undo else args.target)
+    try:
+        check_restarts(kubernetes, [each for each in record.left if each.phase is Phase.SWITCH], source)
+    except SidecarError as exc:
+        if not record.is_undo:
+            raise
+        warn(str(exc))
 
 
 def _make(worker: Worker, path: Path, record: Record, phases: Collection[Phase]) -> Record:

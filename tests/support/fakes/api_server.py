@@ -10,7 +10,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -38,6 +38,8 @@ class FakeApiServer:
         """The status and body of every response to a path."""
         self.forbidden: set[tuple[str, str]] = set()
         """The missing permissions: verb and resource, as in a Role."""
+        self.admit: Callable[[str, Document], Document] = lambda _path, document: document
+        """The admission of a new document in a collection: webhooks and policies change the document here."""
         self.url = ""
         self.is_closing = False
         self.open_watches = 0
@@ -87,7 +89,7 @@ class FakeApiServer:
                 return self._get(path, _name_in(query), _page(query))
             if method == "POST":
                 name = document["metadata"].get("name") or document["metadata"]["generateName"] + "x"
-                return self._write(f"{path}/{name}", document, is_dry=is_dry, must_exist=False)
+                return self._write(f"{path}/{name}", self.admit(path, document), is_dry=is_dry, must_exist=False)
             if path not in self.documents:
                 return _status(404, f"{path} not found")
             change = self._patch if method == "PATCH" else partial(self._write, must_exist=True)

@@ -1,10 +1,13 @@
 """Provide a namespace with an account, and a record, for the tests of `setup migrate`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.injection.names import EKS_ROLE_ARN, INJECT_LABEL
+from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.migration import KUBE2IAM_ROLE
 from sidecar.setup.migration_record import Record, read_record
 from tests.support.fakes.api_server import FakeApiServer
@@ -53,7 +56,31 @@ class World:
         self.put_account("cart")
         self.put_workload(DEPLOYMENT, "Deployment", {"template": self.template("cart")})
         self.put_workload(CRON_JOB, "CronJob", {"jobTemplate": {"spec": {"template": self.template("cart")}}})
+        fake.broken[DISCOVERY_PATH] = (200, {"issuer": self.issuer})
+        fake.admit = self.admit
+        self.late = 0
+        """The number of Pods that the webhooks still create without the new source."""
         fake.put(CONFIGURATION, {"metadata": {"name": "irsa-sidecar"}, "webhooks": [{"objectSelector": INJECT_LABEL}]})
+
+    @contextmanager
+    def issuer_of_api_server(self, issuer: str) -> Iterator[None]:
+        """Let the API server have another issuer."""
+        before = self.fake.broken[DISCOVERY_PATH]
+        self.fake.broken[DISCOVERY_PATH] = (200, {"issuer": issuer})
+        yield
+        self.fake.broken[DISCOVERY_PATH] = before
+
+    def admit(self, path: str, document: Any) -> Any:
+        """Change a new Pod as our webhook and the webhook of EKS do."""
+        if not path.endswith("/pods") or self.late:
+            self.late = max(0, self.late - 1)
+            return document
+        spec = document["spec"]
+        if document["metadata"]["labels"].get(INJECT_LABEL) == "true" and EKS_ROLE_ARN in self.annotations():
+            spec["initContainers"] = [{"name": "irsa-sidecar"}]
+        if spec["serviceAccountName"] in self.associations():
+            spec["volumes"] = [*spec["volumes"], {"name": "eks-pod-identity-token"}]
+        return document
 
     def create_role(self, name: str) -> None:
         document = {"Version": "2012-10-17", "Statement": [NODES]}

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.errors import KubernetesError
 from sidecar.injection.names import EKS_AUDIENCE, EKS_ROLE_ARN, INJECT_LABEL
+from sidecar.kubernetes.client import Kubernetes
 from sidecar.setup.migration import KUBE2IAM_ROLE, RESTARTED_AT
 from sidecar.setup.migration_facts import read_association
 from sidecar.setup.migration_record import read_record, write_record
@@ -18,6 +20,7 @@ from tests.support.fakes.moto_server import ACCOUNT_ID
 from tests.unit.setup.migration_world import (
     ARN,
     CONFIGURATION,
+    CRON_JOB,
     DEPLOYMENT,
     NODES,
     PAIRS,
@@ -73,17 +76,23 @@ def test_documented_commands_run(world: World) -> None:
     assert f"done: delete the association of shop/cart with {ARN}\n" in world.account.setup(*finish.split()[2:]).out
 
 
-def test_interrupted_migration_continues(world: World) -> None:
-    """The API server rejects the second workload at first."""
+def test_interrupted_migration_continues(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server fails when the second workload is changed."""
     world.use("pod-identity")
-    world.fake.forbidden.add(("patch", "cronjobs"))
-    failed = world.run("pod-identity", "sidecar")
-    assert failed.status == 1
-    assert "cronjobs" in failed.err
+
+    def patch(self: Kubernetes, path: str, change: Any, *, dry_run: bool = False) -> Any:
+        if path == CRON_JOB and not dry_run:
+            raise KubernetesError("The API server failed", status=500)
+        return real(self, path, change, dry_run=dry_run)
+
+    real = Kubernetes.patch
+    with monkeypatch.context() as patched:
+        patched.setattr(Kubernetes, "patch", patch)
+        failed = world.run("pod-identity", "sidecar")
+    assert (failed.status, "The API server failed" in failed.err) == (1, True)
     record = read_record(Path("irsa-sidecar-migration-shop.json"))
     assert record is not None
     assert (record.done, len(record.changes)) == (3, 5)
-    world.fake.forbidden.clear()
     done = world.run("pod-identity", "sidecar")
     assert done.out == (
         "irsa-sidecar-migration-shop.json: 3 of 5 changes are made\n"
@@ -292,6 +301,8 @@ def test_wrong_usage_is_explained(world: World, arguments: tuple[str, ...], word
 def test_sidecar_needs_a_webhook_and_a_provider(world: World) -> None:
     world.use("irsa")
     world.eks.create_cluster(name="new", roleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/eks", resourcesVpcConfig={})
-    assert "The account has no OIDC provider of https://" in world.run("irsa", "sidecar", cluster="new").err
+    new = world.eks.describe_cluster(name="new")["cluster"]["identity"]["oidc"]["issuer"]
+    with world.issuer_of_api_server(new):
+        assert "The account has no OIDC provider of https://" in world.run("irsa", "sidecar", cluster="new").err
     world.fake.remove(CONFIGURATION)
     assert "The cluster has no webhook and no policies" in world.run("irsa", "sidecar").err

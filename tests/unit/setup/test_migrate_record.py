@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.errors import SidecarError
 from sidecar.injection.names import INJECT_LABEL
+from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.migration import (
     Change,
     Kind,
@@ -44,6 +45,7 @@ def test_record_of_another_cluster_is_rejected(world: World, tmp_path: Path) -> 
     world.use("irsa")
     world.run("irsa", "sidecar")
     with api_server() as other:
+        other.broken[DISCOVERY_PATH] = world.fake.broken[DISCOVERY_PATH]
         (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(other.url)))
         done = world.run("irsa", "sidecar", "--undo")
     assert (done.status, "belongs to another migration" in done.err) == (2, True)
