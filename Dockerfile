@@ -8,7 +8,7 @@
 # are copied from BASE. The digest is that of the index of all architectures, and Renovate updates it.
 ARG BASE=docker.io/library/python:3.13-slim-trixie@sha256:ffb752e139c0a19692a43af8d8523b274222dd68eebad5d583b45c2201c6e30a
 
-# What does not depend on the architecture runs on the machine that builds, without emulation. BUILD_BASE is the base
+# Steps that do not depend on the architecture run natively, without emulation. BUILD_BASE is the base
 # image for that machine, if BASE is not an index of several architectures.
 ARG BUILD_BASE=${BASE}
 

@@ -87,7 +87,7 @@ reference: $(VENV)/.dev.installed ## write docs/reference and the completion scr
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 
-# This target ignores the lock files. It uses the versions of `pip install`, which the next `make lock` will pin.
+# This target ignores the lock files. It uses the versions that `make lock UPGRADE=--upgrade` would pin.
 NEWEST = .venv-newest
 test-newest: $(VENV)/.dev.installed ## run the unit tests and the tests of `run` with the newest versions of all dependencies
 	rm -rf $(NEWEST)
@@ -182,7 +182,7 @@ fleet: $(VENV)/.bench.installed ## simulate the calls of 100,000 Pods to STS, an
 plots: $(VENV)/.bench.installed ## draw docs/plots again from the stored data, without a measurement
 	$(BIN)/python -m benchmarks.plots docs
 
-# D2 draws them (https://d2lang.com); go.mod pins its version. A test compares SHA256SUMS.
+# D2 draws the pictures (https://d2lang.com), and go.mod pins its version. A test compares SHA256SUMS.
 PICTURE = go tool d2 --pad 10 --omit-version
 pictures: ## draw the pictures of the documentation from docs/pictures/*.d2, in two themes; needs Go
 	cd docs/pictures && for name in architecture sequence; do \
@@ -215,7 +215,7 @@ release-check: $(VENV)/.dev.installed ## verify dist/, install the wheel, and ru
 release-ready: $(VENV)/.dev.installed ## check that this commit can be released as TAG
 	$(BIN)/python -m release ready $(TAG)
 
-release-publish: $(VENV)/.dev.installed ## push images and chart of dist/ to REGISTRY, and sign them there
+release-publish: $(VENV)/.dev.installed ## push images and chart of dist/ to REGISTRY, and sign the images there
 	$(RELEASE) publish --keys=$(RELEASE_KEYS) $(PUBLISH_FLAGS) $(REGISTRY)
 
 test-release: $(VENV)/.dev.installed ## build dist/ again on another day, and tamper with it

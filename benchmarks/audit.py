@@ -34,7 +34,7 @@ class Cost(NamedTuple):
 
 
 def main() -> int:
-    """Print the cost of one audit. Return 1 if the cost exceeds a limit."""
+    """Print the cost of one audit. Return 1 if the cost exceeds a limit, or if the audit was incomplete."""
     parser = argparse.ArgumentParser(description="measure `irsa-sidecar audit` for a large cluster")
     parser.add_argument("--accounts", type=at_least(1), default=1_000, help="ServiceAccounts [1000]")
     parser.add_argument("--pods", type=at_least(1), default=10_000, help="Pods [10000]")

@@ -56,8 +56,8 @@ class Scenario:
     A fleet and the events that affect it, with times in seconds from the start.
 
     All Pods start within `start_seconds`. None means that the fleet has always been running, with spread refreshes.
-    `quota` is the number of requests per second that STS accepts in each region, or None for no limit. `regions` has
-    the first region and its fallbacks.
+    `quota` is the number of requests per second that STS accepts in each region, or None for no limit. `regions` is
+    the number of regions: the first region and its fallbacks.
     """
 
     name: str

@@ -4,7 +4,7 @@ Measure how long honest clients wait for `irsa-sidecar run` while another client
     python benchmarks/flood.py [--requests 2000] [--idle 1000] [--python PATH]
 
 Each row has the same requests, one after the other on new connections: without idle connections, with idle connections,
-and while new idle connections arrive. In the last row, a new idle connection follows each request, so the daemon must
+and while new idle connections arrive. In the last row, a new idle connection precedes each request, so the daemon must
 close an old connection for nearly every honest client. The idle and the honest clients share this process and machine,
 so the figures include their cost.
 """

@@ -4,7 +4,7 @@ Measure the cost of an import for each Pod: resident memory, modules and time of
     python benchmarks/imports.py [--rounds 9] [--parts]
 
 Run this script with the development environment's Python, which has the measured packages. The second half of the table
-starts from the imports of `run`. `--parts` shows the cost of each part that `run` does not import.
+starts from the imports of `run`. `--parts` shows the cost of each part that `run` stubs or imports lazily.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def measure(code: str, rounds: int) -> Cost:
 
 
 def parts(rounds: int) -> Iterator[tuple[Part, float, float]]:
-    """Yield each part that `run` does not import, with the anonymous MiB and the modules that it would add."""
+    """Yield each part that `run` stubs or imports lazily, with the anonymous MiB and the modules that it would add."""
     least = measure(RUN, rounds)
     for part in (*STUBBED, *LAZY):
         stubbed, lazy = (tuple(other for other in all_parts if other != part) for all_parts in (STUBBED, LAZY))

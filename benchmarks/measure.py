@@ -87,7 +87,7 @@ def start(subject: Subject, sts: str) -> Start:
 
 
 def start_program(program: Program, sts: str) -> Start:
-    """Start a program that listens on no port, wait for the line that it prints, and stop it. Return the times."""
+    """Start a program without a port, wait for the line that it prints, and stop it. Return the times."""
     began = time.perf_counter()
     process = spawn(program, port=0, sts=sts, stdout=subprocess.PIPE)
     try:

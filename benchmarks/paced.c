@@ -3,8 +3,8 @@
  *
  *     paced PORT PATH SECRET RATE SECONDS     prints: RESPONSES ERRORS P50_US P99_US P99.9_US
  *
- * A request's time is from connect() to the end of the response. The clock sets the rate, not the responses, so a
- * slow response delays no other request.
+ * A request's time is from connect() to the end of the response. The clock sets the rate. After
+ * a slow response, the client sends the overdue requests at once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,7 +1,7 @@
 """
 Draw the tables of `run_cost.py` as bars: one picture for each question, with a title that states the result.
 
-Rule: the title names both values, so it is correct for any result.
+Rule: a title states measured values without a judgement, so it is correct for any result.
 """
 
 import statistics

@@ -32,7 +32,7 @@ MIB = 1024.0 * 1024.0
 
 
 class Charge(NamedTuple):
-    """The memory that is charged to the cgroup at one moment, in MiB."""
+    """The resident memory of the process and the memory of the cgroup's sockets at one moment, in MiB."""
 
     process: float
     sockets: float
@@ -129,7 +129,7 @@ class Pusher:
 
 
 def attack(daemon: subjects.Running, group: MemoryGroup, pusher: Pusher, seconds: float) -> list[Charge]:
-    """Return the charge after each round of the attack."""
+    """Attack the daemon for this time, and return the charge after each round."""
     found, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         pusher.push()

@@ -48,7 +48,7 @@ class Subject(NamedTuple):
 
 
 _PORTS = iter(random.sample(range(20_000, 32_768), k=12_768))
-"""Candidate ports in random order. Processes that run at the same time choose different ports."""
+"""Candidate ports in random order, so that processes that run at the same time rarely choose the same port."""
 
 
 class Program(NamedTuple):

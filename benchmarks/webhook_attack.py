@@ -9,9 +9,9 @@ ServiceAccounts in one namespace.
 
     chunks       40 connections to each port that send a body in chunks of one byte
     annotations  8 clients that create Pods with a hostile `roles` annotation, of 59,000 and of 8,000 characters
-    bodies       reviews of many empty lists, in 4 MB and in 600 kB, and unfinished bodies on both ports
+    bodies       reviews of many empty lists, in 4 MB and in 420 kB, and unfinished bodies on both ports
     handshakes   clients that begin handshakes as fast as possible and leave the connections open
-    hellos       600 connections with 120 KiB of a handshake that is not complete
+    hellos       600 connections with 120 kB of a handshake that is not complete
     places       600 connections that completed a request and send the next one slowly, to both ports
     unknown      200 clients with reviews of ServiceAccounts that the webhook requests from a slow API server
     headers      40 connections to each port that send heads with 4,000 headers
@@ -211,7 +211,7 @@ def spawn(name: str, target: Target, seconds: float) -> "subprocess.Popen[bytes]
 
 
 def with_accounts(count: int, tree: Path = HERE) -> dict[str, list[float]]:
-    """Return the row of a namespace with this number of ServiceAccounts, each with annotations of 2,048 characters."""
+    """Return the row of a namespace with this number of ServiceAccounts, each with annotations of 2 KB."""
     long = {
         "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/" + "a" * 2000,
         "eks.amazonaws.com/audience": "a" * 2048,

@@ -82,7 +82,7 @@ def begin_handshakes(target: Target, until: float, hello: bytes) -> None:
 
 
 def long_handshakes(target: Target, until: float) -> None:
-    """Keep 600 connections open, each with 120 KiB of a first message that is not complete."""
+    """Keep 600 connections open, each with 120 kB of a first message that is not complete."""
     message = b"\x01" + (130_000).to_bytes(3, "big") + b"\x03\x03" + b"a" * 120_000
     starts = range(0, len(message), 16_000)
     records = b"".join(record(message[start : start + 16_000]) for start in starts)
@@ -117,7 +117,7 @@ def unknown_accounts(target: Target, until: float) -> None:
 
 
 def many_headers(target: Target, until: float) -> None:
-    """Send heads of 5,000 headers on 40 connections to each port, as fast as possible."""
+    """Send heads of 4,000 headers on 40 connections to each port, as fast as possible."""
     openers = [lambda: secured(target.port)] * 40 + [lambda: plain(target.admin_port)] * 40
     head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 4_000 + b"\r\n"
     push(openers, b"", head, until)

@@ -25,7 +25,7 @@ def account(number: int) -> tuple[str, Document]:
 
 
 def review(containers: int, number: int) -> bytes:
-    """Return the review of a Pod with these containers and the ServiceAccount `number`, as an API server sends it."""
+    """Return the review of a Pod as an API server sends it. The Pod has this number of containers."""
     namespace, name = _place(number)
     metadata = {
         "generateName": f"{name}-6d4cf56db6-",

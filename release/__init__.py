@@ -12,5 +12,6 @@ Build a release from one commit, and verify it like a user.
 `python -m release check` reads only the folder that `build` wrote, and the public keys.
 `go_programs` builds cosign, crane, syft and Helm from their Go modules.
 
-Rule: the same commit and the same base image give the same bytes, on any day, in any folder, with any umask.
+Rule: the same commit and the same base image give the same packages, chart, images and SBOMs, byte for byte. The day,
+the folder and the umask do not matter. Only signatures differ.
 """

@@ -1,4 +1,4 @@
-"""Run `python -m release build` and `python -m release check`."""
+"""Run the commands of `python -m release`: build, parts, check, ready and publish."""
 
 import argparse
 import os
@@ -89,7 +89,7 @@ def main() -> None:
     _add_parts(commands.add_parser("parts", help="build some parts, without signatures"))
     _add_check(commands.add_parser("check", help="verify a release, and use it"))
     _add_ready(commands.add_parser("ready", help="check that the commit can be released"))
-    _add_push(commands.add_parser("publish", help="push images and chart to a registry, and sign them there"))
+    _add_push(commands.add_parser("publish", help="push images and chart to a registry, and sign the images there"))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

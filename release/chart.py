@@ -27,7 +27,7 @@ def package_chart(helm: Path, files: Path, output: Path, epoch: int) -> Path:
 
 
 def provenance_text(metadata: str, name: str, content: bytes) -> str:
-    """Return the text that is signed: Chart.yaml as Helm reads it again, and the digest of the archive."""
+    """Return the text that is signed: the fields of Chart.yaml, and the digest of the archive."""
     chart = yaml.safe_dump(yaml.safe_load(metadata), sort_keys=True)
     files = yaml.safe_dump({"files": {name: f"sha256:{hashlib.sha256(content).hexdigest()}"}})
     return f"{chart}\n...\n{files}"

@@ -105,7 +105,7 @@ def _commit(release: Release) -> str:
 
 
 def _images(release: Release) -> None:
-    """Verify that the statements on the images name the digests in a registry, and that the labels name the commit."""
+    """Verify each image: the digests in its statement, its tag and platforms, and the commit in its labels."""
     for tag in artefacts.tags(release.version):
         name = artefacts.image(tag)
         image = read_layout(release.path(name).read_bytes())

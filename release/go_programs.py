@@ -2,7 +2,7 @@
 Build the programs that a release needs from their Go modules, once for all checkouts.
 
 Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME/` has a go.mod with the version, and a
-go.sum with the checksums of all modules. The build keeps each program by the hash of both files.
+go.sum with the checksums of all modules. The cache has each program under a hash of these files.
 """
 
 import fcntl

@@ -2,7 +2,7 @@
 Push a release to a registry, with signatures that clients find beside the images.
 
 Images, their signatures and the chart are OCI artefacts. Signatures and lists of packages refer to the digest of their
-image or chart (OCI distribution specification 1.1, referrers).
+image (OCI distribution specification 1.1, referrers). The chart has its own signature, a provenance file of Helm.
 """
 
 import subprocess

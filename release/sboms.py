@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scan:
-    """An image for one platform, and the values from which the names of its bills of materials are derived."""
+    """An image for one platform, with the name, the version and the time for its bills of materials."""
 
     image: PlatformImage
     name: str

@@ -51,7 +51,7 @@ def export(source: Source, folder: Path) -> None:
 
 
 def changed_files(repository: Path) -> list[str]:
-    """Return the names of files that differ from the commit, and are therefore not in the release."""
+    """Return the names of tracked files whose local changes are not in the release."""
     status = _git(repository, "status", "--porcelain", "--untracked-files=no").decode()
     return [line[3:] for line in status.splitlines()]
 

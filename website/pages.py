@@ -95,7 +95,7 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def description(text: str) -> str:
-    """Return the first sentences of the first paragraph, without markup, or an empty text without a paragraph."""
+    """Return the first sentences of the first paragraph, without markup. Without a paragraph, the text is empty."""
     for paragraph in re.split(r"\n\s*\n", _FENCED.sub("", text)):
         if paragraph.lstrip().startswith(("#", "<", "|", "!", "-", ">")):
             continue

@@ -115,7 +115,7 @@ def up(mode: Mode) -> Cluster:
     """
     Return this checkout's cluster, and start it if it is not running.
 
-    Raises SystemExit with the missing prerequisite.
+    Raises SystemExit if a prerequisite is missing, or if the cluster runs in the other mode.
     """
     running = find()
     if running is not None:

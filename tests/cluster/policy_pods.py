@@ -166,7 +166,7 @@ def generated(count: int) -> list[Document]:
 
 
 def changed(original: Document, chance: random.Random) -> Document:
-    """Return a Pod that the API server accepts, with parts that injection accepts or rejects."""
+    """Return a changed copy of the Pod, with parts that the API server and injection accept or reject."""
     pod = deepcopy(original)
     spec, metadata = pod["spec"], pod["metadata"]
     spec.pop("ephemeralContainers", None)

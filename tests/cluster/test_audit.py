@@ -1,5 +1,5 @@
 """
-Audit the objects of all cases on a real API server with the permissions of k8s/audit, and in moto's account.
+Audit the objects of nearly all cases on a real API server with the permissions of k8s/audit, and in moto's account.
 
 The command reads the cluster from inside of the cluster's network, where it cannot connect to moto. The test therefore
 reads the account, and then the command judges the saved inventory with `--from`.
@@ -42,7 +42,7 @@ Found = dict[str, set[str]]
 
 @pytest.fixture(scope="module")
 def seeded(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Create the objects of all cases, and return the directory with the saved inventory."""
+    """Create the objects of the cases in SEEDED, and yield the directory with the saved inventory."""
     folder = tmp_path_factory.mktemp("audit")
     with moto_server() as moto:
         instances = seed_account(moto.url, SEEDED)

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 LAYERS = "tests/unit/test_layers.py"
-"""The import rules, which any change of `sidecar/` can break."""
+"""The test of the import rules, which any change of `sidecar/` can break."""
 
 DOCUMENTATION = (
     "tests/docs/test_links.py",

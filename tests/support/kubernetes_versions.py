@@ -1,5 +1,5 @@
 """
-Validate Kubernetes objects against the schemas of every minor version that we support.
+Validate Kubernetes objects against the schemas of every minor version with native sidecars.
 
 Rule: an object must be valid in each version that has its kind. There are no schemas of custom resources.
 """

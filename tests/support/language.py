@@ -3,8 +3,8 @@ Find avoided words in comments, docstrings, messages, test names and documentati
 
     python -m tests.support.language [PATH…]
 
-Without a PATH, the check reads all tracked files, except the paths in `language_pending.txt`, which are not clean yet.
-A clean path in that list is an error, so that the list shrinks. `--tidy` removes the clean paths.
+Without a PATH, the check reads all text files of git, except the paths in `language_pending.txt`. These are not clean
+yet. A clean path in that list is an error, so that the list shrinks. `--tidy` removes the clean paths.
 
 Each finding is one line: FILE:LINE: words → replacement. The exit status is 1 if there are findings. A line that quotes
 other authors is exempt if it contains `language: quoted`.

@@ -274,7 +274,7 @@ async def get(
 
 @contextmanager
 def full_pipe() -> Iterator[tuple[FileIO, FileIO]]:
-    """Return a pipe that is full: its read end and its write end, which the test may close."""
+    """Yield the read end and the write end of a full pipe. The test may close them."""
     read_end, write_end = os.pipe()
     with FileIO(read_end, "r") as reader, FileIO(write_end, "w") as writer:
         os.set_blocking(write_end, False)

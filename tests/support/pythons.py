@@ -106,9 +106,12 @@ def main() -> int:
     print(f"Pythons: {here} runs all tests in `make unit`; the unit tests also run on: {others}", flush=True)
     failed = [str(python) for python in pythons if not passes(python)]
     missing = [version for version in required if version not in names]
-    for problem, versions in (("failed on", failed), ("are required, and not on this machine:", missing)):
+    for problem, versions in (
+        ("tests failed on", failed),
+        ("this machine lacks the required Pythons", missing),
+    ):
         if versions:
-            print(f"tests {problem} {', '.join(versions)}", file=sys.stderr)
+            print(f"{problem} {', '.join(versions)}", file=sys.stderr)
     print(
         f"Pythons that passed: {', '.join(name for name in names[1:] if name not in failed) or 'none except this one'}"
     )

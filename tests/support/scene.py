@@ -63,7 +63,7 @@ def make_scene(
     wall: FakeWall, volume: FakeVolume, sts: FakeExchange | None = None, *, jitter: Callable[[], float] = lambda: 0.5
 ) -> Scene:
     """
-    Return a refresher that does not run yet, and a volume without a token.
+    Return a scene whose refresher does not run yet. The test writes the token.
 
     Several refreshers may share one `sts`.
     """

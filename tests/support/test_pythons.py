@@ -87,8 +87,8 @@ def test_chosen_tests_exist() -> None:
     assert [name for name in pythons.TESTS if not (pythons.ROOT / name).exists()] == []
 
 
-def test_other_pythons_have_the_same_packages() -> None:
-    """Check that the packages are equal, so that only the Python can cause a failure."""
+def test_other_pythons_use_the_lock_file_of_development() -> None:
+    """Check that all Pythons get the same packages, so that only the Python can cause a failure."""
     assert pythons.LOCK == pythons.ROOT / "requirements" / "dev.txt"
 
 

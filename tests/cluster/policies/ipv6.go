@@ -31,7 +31,7 @@ func newSets() (map[v1.IPFamily]utils.IPSetHandler, error) {
 	return made, nil
 }
 
-// RefreshSet gets the kind as the first argument of the `ipset create` that makes the set.
+// RefreshSet adds the family to the kind, because both are arguments of `ipset create`.
 func (s ownSets) RefreshSet(name string, entries [][]string, kind string) {
 	s.IPSetHandler.RefreshSet(name, entries, kind+" family "+s.family)
 }

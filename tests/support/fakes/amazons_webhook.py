@@ -2,8 +2,8 @@
 Fake Amazon's EKS Pod identity webhook, for tests that run this webhook together with ours.
 
 The fake follows the README and the visible behaviour of that webhook (3bf80a34). `skip-containers` is read as CSV,
-without trimming. A container that has a variable of a web identity keeps its variables but gets the mount. The volume
-is added even if every container is skipped. For an EKS Pod Identity association, the Pod always gets the label.
+without trimming. A container that already has one of the two variables gets neither of them, but gets the mount. The
+volume is added even if every container is skipped. For an EKS Pod Identity association, the Pod always gets the label.
 
 As a program, this module is an admission webhook for Pods of the ServiceAccount `app`, over TLS. The program prints a
 line for each review.

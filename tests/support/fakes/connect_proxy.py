@@ -1,4 +1,4 @@
-"""Fake a proxy that sends every CONNECT and every plain request to one local port, or rejects it with a status."""
+"""Fake a proxy that forwards every CONNECT and plain request to one local port, or rejects CONNECT with a status."""
 
 import ssl
 

@@ -1,9 +1,10 @@
 """
 Run the server of moto, a fake AWS of another project, as a process.
 
-moto 5.2 lacks one action of IAM, AddClientIDToOpenIDConnectProvider, and gives all EKS clusters the same issuer. This
-module adds the action, and gives each cluster its own issuer, with an id as long as in EKS. Keys from AssumeRole belong
-to the account of the assumed role, so a test can use several accounts. Moto's own MOTO_ACCOUNT_ID would prevent this.
+moto 5.2 lacks IAM's AddClientIDToOpenIDConnectProvider and EKS's Pod Identity associations, and gives all EKS clusters
+the same issuer. This module adds the actions, and gives each cluster its own issuer, with an id as long as in EKS. Keys
+from AssumeRole belong to the account of the assumed role, so a test can use several accounts. Moto's own
+MOTO_ACCOUNT_ID would prevent this.
 """
 
 import os
@@ -101,7 +102,7 @@ class MotoServer:
         self.url = url
 
     def reset(self) -> None:
-        """Remove all resources in the account. The account then allows all requests."""
+        """Remove all resources. The server then allows all requests."""
         self.allow_requests(10**9)
         self._post("reset")
 
