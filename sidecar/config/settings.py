@@ -62,6 +62,7 @@ class Config(NamedTuple):
     authorization_mode: int = 0o640
     state_dir: str | None = None
     state_allow_disk: bool = False
+    admin_page: bool = True
 
     @property
     def role(self) -> Role:
@@ -117,6 +118,10 @@ def _true_or_false(setting: str, text: str) -> bool:
     return _one_of("true", "false")(setting, text.lower()) == "true"
 
 
+def _on_or_off(setting: str, text: str) -> bool:
+    return _one_of("on", "off")(setting, text) == "on"
+
+
 def _mode(setting: str, text: str) -> int:
     return int(_one_of(*TOKEN_MODES)(setting, text), 8)
 
@@ -125,7 +130,9 @@ SETTINGS = (
     Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
             "address of the credentials endpoint, on loopback only; with port 0, the kernel chooses a free port"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
-            "address for probes and metrics; it never serves credentials"),
+            "address for probes, metrics and the status; it never serves credentials"),
+    Setting("admin_page", "ADMIN_PAGE", "--admin-page", "on", _on_or_off, "on|off",
+            "whether the admin address also serves the status as a page on /"),
     Setting("authorization_token_file", "AUTHORIZATION_TOKEN_FILE", "--authorization-token-file", None,
             parse_path, "FILE", "file of the secret that clients must send as Authorization; the daemon creates a "
             "missing file; {role} in the path is replaced by the role's name"),

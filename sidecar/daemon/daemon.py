@@ -83,6 +83,8 @@ class Daemon:
     dropped_lines: Callable[[], int] = lambda: 0
     credentials_file: "CredentialsFile | None" = None
     state: "StateDirectory | None" = None
+    has_page: bool = True
+    """True if the admin listener serves the page. It serves /status in any case."""
     usage: dict[str, Usage] = field(default_factory=dict)
     """The use of each role, by the role's name."""
 
@@ -249,7 +251,7 @@ class AdminHandler:
         self.report = daemon.report
 
     def respond(self, request: Request, now: Instant, _sock: Connection) -> Response:
-        if request.path == b"/status":
+        if request.path == b"/status" or (request.path == b"/" and self._daemon.has_page):
             from sidecar.daemon import status  # noqa: PLC0415  most Pods are never asked
 
             return status.respond(request, self._daemon, now)
@@ -299,6 +301,7 @@ def make_daemon(
 
     roles = ServedRoles(config.roles, make, authorization_files, log)
     daemon = Daemon(roles, clock, log, counters, peers, trio.Event(), clock.monotonic(), config.sts.region)
+    daemon.has_page = config.admin_page
     if config.credentials_file is not None:
         from sidecar.daemon.credentials_file import CredentialsFile  # noqa: PLC0415  only if a setting turns it on
 

@@ -28,10 +28,21 @@ STUCK_CODE = "Stuck"
 HEADERS = (("X-Content-Type-Options", "nosniff"),)
 
 
-def respond(_request: Request, daemon: "Daemon", now: Instant) -> Response:
-    """Return the response to a request for /status."""
-    body = f"{status.as_json(status_of(daemon, now))}\n".encode("ascii")
-    return Response(200, http.response(200, body, headers=HEADERS))
+def respond(request: Request, daemon: "Daemon", now: Instant) -> Response:
+    """Return the response to a request for /status or the page."""
+    found = status_of(daemon, now)
+    if request.path == b"/status":
+        return _response(f"{status.as_json(found)}\n", "application/json")
+    from sidecar.serving import status_page  # noqa: PLC0415  few people ask for the page, and commands poll /status
+
+    if status_page.wants_html(request.headers.get(b"accept")):
+        return _response(status_page.as_html(found), "text/html; charset=utf-8", *status_page.HTML_HEADERS)
+    return _response(status_page.as_text(found), "text/plain; charset=utf-8")
+
+
+def _response(text: str, content_type: str, *headers: tuple[str, str]) -> Response:
+    content = http.response(200, text.encode(), content_type=content_type, headers=(*HEADERS, *headers))
+    return Response(200, content)
 
 
 def status_of(daemon: "Daemon", now: Instant) -> status.DaemonStatus:

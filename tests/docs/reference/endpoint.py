@@ -90,7 +90,7 @@ A session is lost when the daemon restarts.
 """
 
 _ADMIN = f"""
-The admin address serves probes and metrics, and never credentials.
+The admin address serves probes, metrics and the state of the daemon, and never credentials.
 `/livez` fails if the loop of a role has not run for {STALLED_SECONDS:.0f} seconds.
 `/readyz` fails until every role has valid credentials, and `/readyz/NAME` fails until the role NAME has valid
 credentials.
@@ -103,6 +103,7 @@ Its form is stable: a new version can add fields, and a change of an existing fi
 Each instant that ends in `_at` is on the clock of the daemon.
 The seconds beside it do not depend on that clock, so use them if the clocks of the machines can differ.
 An unknown value is null.
+`/` shows the document as text, and as HTML if the request accepts `text/html`.
 A text has at most {status.MAX_TEXT} characters, and control characters in it are escaped.
 """
 
@@ -216,6 +217,7 @@ def _probes() -> Iterator[tuple[str, str, str, str]]:
         ("/readyz/other", healthy, "no role has this name"),
         ("/metrics", healthy, "always"),
         ("/status", healthy, "always"),
+        ("/", healthy, "with [IRSA_SIDECAR_ADMIN_PAGE](settings.md#irsa_sidecar_admin_page)"),
         ("/other", healthy, "any other path"),
     ):
         answer = _admin_answer(path, role)
@@ -223,12 +225,16 @@ def _probes() -> Iterator[tuple[str, str, str, str]]:
         yield code(path), str(answer.status), body, when
 
 
-_ELSEWHERE = {"/metrics": "the [metrics](metrics.md)", "/status": "the [state of the daemon](#status)"}
+_ELSEWHERE = {
+    "/metrics": "the [metrics](metrics.md)",
+    "/status": "the [state of the daemon](#status)",
+    "/": "the same for people",
+}
 """The bodies of the admin address that other parts of the reference describe, by their path."""
 
 
 def _admin_answer(path: str, role: RoleState) -> Answer:
-    if path == "/status":
+    if path in ("/status", "/"):
         return Answer(200, (), "")
     request = http.parse(f"GET {path} HTTP/1.1\r\nHost: 10.0.0.7:4773\r\n\r\n".encode())
     assert isinstance(request, http.Request)

@@ -33,6 +33,14 @@ NOTES: Mapping[str, SettingNote] = {
         "The kubelet and Prometheus call this address from outside of the Pod. The command `irsa-sidecar probe` also "
         "needs this address, so an exec probe does not work with `off`.",
     ),
+    "ADMIN_PAGE": SettingNote(
+        "`on` or `off`",
+        ("on", "off"),
+        "yes",
+        "The page shows the same as `/status`: text for curl, and HTML for browsers. With `off`, `/` returns a 404. "
+        "`/status` still works. To close both to other Pods, set `IRSA_SIDECAR_ADMIN_LISTEN` to a loopback address, or "
+        "use a network policy.",
+    ),
     "AUTHORIZATION_TOKEN_FILE": SettingNote(
         "a path, in which the name of the role replaces `{role}`",
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
