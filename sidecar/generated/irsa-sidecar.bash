@@ -22,7 +22,7 @@ _irsa_sidecar_command() {
         children='words oidc-provider role service-account pod cluster migrate policy issuer-documents rotate'
         ;;
     'run')
-        flags='--help --listen --admin-listen --authorization-token-file --authorization-mode --duration --config --sts-fallback-regions --imds-listen --credentials-file --state-dir --state-allow-disk --drain-seconds --log-format --log-level --allow-non-loopback'
+        flags='--help --listen --admin-listen --admin-page --authorization-token-file --authorization-mode --duration --config --sts-fallback-regions --imds-listen --credentials-file --state-dir --state-allow-disk --drain-seconds --log-format --log-level --allow-non-loopback'
         ;;
     'local')
         argument='program'
@@ -104,6 +104,9 @@ _irsa_sidecar_flag() {
         ;;
     'run --admin-listen' | 'run --imds-listen')
         values='words off'
+        ;;
+    'run --admin-page')
+        values='words on off'
         ;;
     'run --authorization-token-file' | 'run --config' | 'run --credentials-file' | 'local --config' | 'local --jwks-file' | 'local --authorization-token-file' | 'audit --ca-file' | 'audit --accepted' | 'audit --baseline' | 'token --file' | 'setup oidc-provider --token-file' | 'setup oidc-provider --ca-file' | 'setup role --token-file' | 'setup cluster --token-file' | 'setup migrate --record' | 'setup migrate --token-file' | 'setup issuer-documents --ca-file' | 'setup rotate --ca-file' | 'webhook --certificate-file' | 'webhook --key-file')
         values='files'

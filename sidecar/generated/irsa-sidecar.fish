@@ -77,7 +77,8 @@ complete -c irsa-sidecar -n '__irsa_sidecar_only help setup' -a rotate -d 'rotat
 
 complete -c irsa-sidecar -n '__irsa_sidecar_at run' -s h -l help -d 'show this help message and exit'
 complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l listen -x -d 'address of the credentials endpoint, on loopback only; with port 0, the kernel chooses a free port [127.0.0.1:4772] (IRSA_SIDECAR_LISTEN)'
-complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l admin-listen -r -f -a 'off' -d 'address for probes and metrics; it never serves credentials [0.0.0.0:4773] (IRSA_SIDECAR_ADMIN_LISTEN)'
+complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l admin-listen -r -f -a 'off' -d 'address for probes, metrics and the status; it never serves credentials [0.0.0.0:4773] (IRSA_SIDECAR_ADMIN_LISTEN)'
+complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l admin-page -r -f -a 'on off' -d 'whether the admin address also serves the status as a page on / [on] (IRSA_SIDECAR_ADMIN_PAGE)'
 complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l authorization-token-file -r -F -d 'file of the secret that clients must send as Authorization; the daemon creates a missing file; {role} in the path is replaced by the role\'s name (IRSA_SIDECAR_AUTHORIZATION_TOKEN_FILE)'
 complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l authorization-mode -r -f -a '0600 0640 0644' -d 'mode of a new secret file: only the owner can read it, or also the group, or everybody [0640] (IRSA_SIDECAR_AUTHORIZATION_MODE)'
 complete -c irsa-sidecar -n '__irsa_sidecar_at run' -l duration -r -f -a 'max' -d 'session duration to request: 900 to 43200, or max for the longest duration that the role allows [3600] (IRSA_SIDECAR_DURATION)'
