@@ -44,7 +44,7 @@ FileVersion = tuple[int, int, int]
 
 
 def file_version(path: str) -> FileVersion | None:
-    """Return a value that changes when the file at `path` is replaced or rewritten, or None if the file is missing."""
+    """Return a value that changes when the file at `path` is replaced or rewritten, or None if stat fails."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

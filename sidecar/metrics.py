@@ -1,7 +1,7 @@
 """
 Count events, and write the counts in the text format of Prometheus. serving/admin.py has the names and help texts.
 
-Rules. Counting only adds to plain integers, because requests wait for it. All other work is done during a scrape. A
+Rules. Counting only adds to plain numbers, because requests wait for it. All other work is done during a scrape. A
 client or STS cannot create an unlimited number of label values. prometheus-client is not used, because it needs 1.4 MiB
 in each Pod. Tests check the text with its parser and naming rules (Prometheus text exposition format 0.0.4).
 """

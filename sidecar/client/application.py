@@ -37,7 +37,8 @@ async def until_signalled(body: Callable[[], Awaitable[int]]) -> int:
     """
     Run `body` and return its result, or 128 plus the number of the signal that ended it.
 
-    While the body listens for no signals, a signal cancels the body, which then removes its directory with the secret.
+    While the body does not listen for signals, a signal cancels the body. The body then removes its directory with the
+    secret.
     """
     status = 0
 

@@ -18,7 +18,7 @@ STEPS = {
     "role": "create an IAM role, and let service accounts assume it",
     "service-account": "annotate a ServiceAccount with its role",
     "pod": "add the sidecar to the Pods of a manifest",
-    "cluster": "give a new cluster the access of another cluster, or remove a cluster",
+    "cluster": "give a new cluster the access of another cluster, or remove a cluster's access",
     "migrate": "move Pods from IRSA, EKS Pod Identity or kube2iam",
     "policy": "write policies with which the API server adds the sidecar to Pods",
     "issuer-documents": "write or publish the issuer documents of a cluster outside EKS",

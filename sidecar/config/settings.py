@@ -178,7 +178,7 @@ def read_config(
     environ: Mapping[str, str], flags: Mapping[str, str | None], *, allow_non_loopback: bool = False
 ) -> Config:
     """
-    Return the configuration from environment, flags (by field) and roles file.
+    Return the configuration from the environment, the flags (by field) and the roles file.
 
     Raises ConfigurationError if a setting or a role is invalid.
     """

@@ -1,9 +1,9 @@
 """
 Write the expression for the reason why a Pod cannot get a sidecar. The reason is empty if the Pod can get one. Pure.
 
-Each case has a condition and a message. The messages are those of sidecar/injection: each is read from the function
-that rejects an example. Only a few cases have their own messages: Pods that the webhook may accept, and a wrong session
-name.
+Each case has a condition and a message. The messages are those of sidecar/injection. For each, this module calls a
+function there with an invalid example. Only a few cases have their own messages: Pods that the webhook may accept, and
+a wrong session name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

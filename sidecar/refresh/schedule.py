@@ -168,7 +168,7 @@ def after_failure(
     remaining_seconds: float = 0.0,
 ) -> Schedule:
     """
-    Plan the next attempt by the back-off table, and not before Retry-After has passed.
+    Plan the next attempt by the back-off table, and wait at least for Retry-After, up to MAX_RETRY_AFTER_SECONDS.
 
     `remaining_seconds` is the remaining lifetime of the credentials in service.
     """

@@ -215,7 +215,11 @@ _ADVICE = {
 
 
 def _with_listing(error: AwsError) -> AwsError:
-    """Return the error of GetObject. For a missing object, S3 denies access to everybody without s3:ListBucket."""
+    """
+    Return the error of GetObject, with a fix that names s3:ListBucket if access is denied.
+
+    Without s3:ListBucket, S3 reports AccessDenied for a missing object.
+    """
     if error.code != "AccessDenied":
         return error
     fix = "Ask an administrator to allow s3:GetObject and s3:ListBucket for these credentials, or use others with"

@@ -86,7 +86,7 @@ class Signers(NamedTuple):
 
     @property
     def started_at(self) -> float | None:
-        """The start of the newest API server, or None if an API server did not respond."""
+        """The start of the newest API server in Unix seconds, or None if an API server did not respond."""
         if len(self.samples) < self.expected:
             return None
         return max(sample.started_at for sample in self.samples)

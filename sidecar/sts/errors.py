@@ -91,8 +91,8 @@ _NOT_STS = "The response may not be from STS. Check AWS_ENDPOINT_URL_STS, HTTPS_
 HINTS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(_THROTTLING, "STS is throttling: a longer IRSA_SIDECAR_DURATION means fewer calls to it."),
-        "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or role and "
-        "provider are new and not yet propagated: `irsa-sidecar doctor` compares the two.",
+        "AccessDenied": "The role's trust policy does not match this token (principal, sub or aud), or the role or "
+        "the provider is too new: `irsa-sidecar doctor` compares the policy with the token.",
         "ExpiredTokenException": "The token file was not renewed in time: it must be in a projected volume, and not "
         "mounted by subPath. The kubelet does not renew the token of a Pod that terminates.",
         "IDPCommunicationError": "STS could not reach the token's issuer: its discovery document and keys must be "

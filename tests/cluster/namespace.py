@@ -117,7 +117,7 @@ def address_of(pod: dict[str, Any], family: str) -> str:
 
 
 def container_state(pod: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the state of a container as the kubelet reports it, or an empty state before the first report."""
+    """Return the status of a container as the kubelet reports it, or an empty status before the first report."""
     status = pod["status"]
     statuses = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     return next((state for state in statuses if state["name"] == name), {})

@@ -36,7 +36,7 @@ IGNORE = {
 
 @pytest.fixture
 def settings(sts: ClusterSts) -> Settings:
-    """Return the settings of the webhook in the tests, for policies."""
+    """Return the settings of the policies, equal to those of the webhook in the tests."""
     return Settings(IMAGE, REGION, environment=(("AWS_ENDPOINT_URL_STS", sts.url),))
 
 

@@ -32,7 +32,7 @@ def test_link_of_a_rule_leads_to_its_heading(rule: str) -> None:
     assert anchor in anchors(path_of("audit-rules"))
 
 
-def test_page_of_the_links_is_part_of_the_site() -> None:
+def test_url_of_the_rules_page_matches_the_site_settings() -> None:
     """The site keeps the names of the files, with the suffix `.html`."""
     settings = (ROOT / "website/mkdocs.yml").read_text(encoding="utf-8")
     assert f"site_url: {PAGE.removesuffix('reference/audit-rules.html')}\n" in settings

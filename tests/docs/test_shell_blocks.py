@@ -82,7 +82,7 @@ def test_fences_have_a_known_language() -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_every_fence_of_a_page_is_read(page: str) -> None:
-    """Write three backticks and the language, without a space: the reader of blocks finds no other fence."""
+    """Write three backticks and the language, without a space. The reader of blocks recognizes only this form."""
     text = (ROOT / page).read_text(encoding="utf-8")
     assert re.findall(r"^ *(?:~~~|````|``` |```\w+[^\w\n]).*", text, re.MULTILINE) == []
 

@@ -189,7 +189,7 @@ def is_text(path: str) -> bool:
 
 
 def tracked(paths: Iterable[str] = ()) -> list[str]:
-    """Return the files that git tracks or would add, relative to the root of the work tree."""
+    """Return the files that the check reads and git tracks or would add, relative to the root of the work tree."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", *paths]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [path for path in listed if is_text(path) and (ROOT / path).is_file()]

@@ -45,7 +45,7 @@ def messages() -> list[Message]:
 
 
 def golden_text() -> str:
-    """Return the content of the golden file."""
+    """Return the text that the golden file must contain."""
     return "".join(f"{message}\n" for message in messages())
 
 

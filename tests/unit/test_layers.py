@@ -83,7 +83,7 @@ COSTLY = {
     "argparse", "asyncio.events", "botocore", "cryptography", "email.parser", "http.client", "multiprocessing",
     "subprocess", "urllib.request", "yaml",
 }  # fmt: skip
-"""The modules with the highest memory cost that `run` must not import. MAX_OWN_MODULES limits all other modules."""
+"""The modules that `run` must not import because they need the most memory. MAX_OWN_MODULES limits our own modules."""
 
 COSTLY_WITH_A_CHAIN = COSTLY - {"cryptography", "multiprocessing"}
 """The modules of COSTLY that PyYAML and botocore's signer may import for a roles file with a chain."""

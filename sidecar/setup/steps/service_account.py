@@ -94,7 +94,7 @@ def annotated(existing: Document | None, namespace: str, name: str, annotations:
 
 
 def as_yaml(document: Document) -> str:
-    """Return the ServiceAccount as YAML, without the fields that the API server manages."""
+    """Return the name, namespace, labels and annotations of the ServiceAccount as YAML."""
     kept = ("name", "namespace", "labels", "annotations")
     metadata = {key: document["metadata"][key] for key in kept if document["metadata"].get(key)}
     shown: dict[str, Any] = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}

@@ -167,7 +167,7 @@ def test_flag_with_an_empty_value_is_an_error(arguments: list[str], capsys: pyte
     assert f"error: {flag} is '', which is empty. Give a value, or remove it.\n" in capsys.readouterr().err
 
 
-def test_cluster_of_the_audit_may_be_empty(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_cluster_flag_of_audit_may_be_empty(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The manifests in k8s/audit set it from a ConfigMap, where it is empty without EKS."""
     assert cli.main(["audit", "--cluster=", "--from", str(tmp_path)]) == 2
     assert f"--from is {tmp_path}: cluster.json cannot be read" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Test that the table of sessions has a limit, and that sessions have the requested form."""
+"""Test the limit of the session table, the length of session tokens, and that `repr` shows no secret."""
 
 import os
 

@@ -132,7 +132,7 @@ def test_two_clients_cannot_have_the_same_key(connect: Connect) -> None:
             second.connect(client.getpeername())
 
 
-# The choice of the method
+# Netlink or /proc
 
 
 class WithoutNetlink(socket.socket):

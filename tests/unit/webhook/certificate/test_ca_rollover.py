@@ -38,7 +38,7 @@ def test_authority_that_was_removed_and_added_waits_again() -> None:
     assert seconds_until_settled(trust, NEW, now=13.0) == SETTLED_SECONDS - 1.0
 
 
-def test_authority_is_trusted_when_all_webhooks_trust_it() -> None:
+def test_authority_is_trusted_once_every_ca_bundle_has_it() -> None:
     trust = updated_trust(Trust(), [(OLD, NEW), (OLD,)], (NEW,), now=0.0)
     assert seconds_until_settled(trust, NEW, now=0.0 + SETTLED_SECONDS) == SETTLED_SECONDS
     assert seconds_until_settled(trust, OLD, now=0.0 + SETTLED_SECONDS) == 0.0
