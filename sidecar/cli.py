@@ -127,7 +127,7 @@ def _top_level(arguments: list[str]) -> int:
 
     Raises ConfigurationError if the command does not exist.
     """
-    from sidecar.commands.parsing import FlagParser, suggestion  # noqa: PLC0415  for people
+    from sidecar.commands.parsing import FlagParser, suggestion  # noqa: PLC0415  only for help and errors
 
     listing = "\n".join(f"  {name:12} {summary}" for name, summary in COMMANDS.items())
     parser = FlagParser(
@@ -175,9 +175,9 @@ def _report(expected: BaseException) -> int:
 
 def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
     """Print the traceback of a bug. Unprintable characters are escaped, because messages can hold text from outside."""
-    import traceback  # noqa: PLC0415  for processes that end
+    import traceback  # noqa: PLC0415  only after an error
 
-    from sidecar.printable import printable  # noqa: PLC0415  for processes that end
+    from sidecar.printable import printable  # noqa: PLC0415  only after an error
 
     if sys.stderr is not None:
         sys.stderr.write(printable("".join(traceback.format_exception(error)), keep="\n"))
@@ -202,14 +202,14 @@ def _give_up_stdout(error: OSError) -> int:
         # Otherwise the interpreter writes to stdout again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if error.errno != errno.EPIPE:
-        from sidecar.console import complain  # noqa: PLC0415  for processes that end
+        from sidecar.console import complain  # noqa: PLC0415  only after an error
 
         complain(f"stdout cannot be written ({error.strerror}). Redirect it to another place.")
     return _FAILURE
 
 
 def _complain(error: SidecarError) -> int:
-    from sidecar.console import complain  # noqa: PLC0415  for processes that end
+    from sidecar.console import complain  # noqa: PLC0415  only after an error
 
     complain(str(error))
     return _USAGE if isinstance(error, ConfigurationError) else _FAILURE

@@ -13,7 +13,7 @@ MAX_FILE_BYTES = 1024 * 1024
 """Limit for the size of the file: the maximum size of a ConfigMap."""
 
 MAX_KEY_CHARACTERS = 100
-"""Longest misspelt key, in characters, for which a similar key is suggested."""
+"""Maximum number of characters of a key that messages show, and that are compared with the known keys."""
 
 
 def read_config_file(setting: str, path: str, fix: str) -> bytes:

@@ -22,9 +22,9 @@ class NextStep(Enum):
     """The daemon's next action after a failed exchange. No action ends the daemon or changes stored credentials."""
 
     RETRY = "retry"
-    """Retry soon, with exponential backoff and full jitter. The error is probably temporary."""
+    """Retry soon, with exponential back-off and jitter. The error is probably temporary."""
     SLOW_DOWN = "slow_down"
-    """Retry as for RETRY, but with a longer first delay, and not before the time that STS named. STS is throttling."""
+    """Retry as for RETRY, but with longer delays. STS is throttling."""
     REREAD_TOKEN = "reread_token"  # noqa: S105  the name of a step
     """STS rejected the token. Retry at once when the token file has changed, and slowly until then."""
     WAIT_FOR_TOKEN = "wait_for_token"  # noqa: S105  the name of a step

@@ -7,8 +7,8 @@ its own daemon thread, so the process can exit while a thread hangs. Usually one
 TURN_SECONDS, an operation no longer delays operations in other directories. An operation that exceeds its deadline is
 abandoned, and no other operation starts in that directory until the abandoned one returns.
 
-Files in memory (tmpfs) cannot hang, so the frequent checks for changes of these files need no thread. In a Pod all
-files that the daemon checks are in memory.
+Files in memory (tmpfs) cannot hang, so the frequent checks for changes of these files need no thread. In a Pod, the
+volumes of tokens and secrets are in memory.
 """
 
 import errno

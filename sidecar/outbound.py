@@ -27,9 +27,9 @@ def no_proxy_warning_for(url: str) -> Explanation | None:
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):
         return None
-    from urllib.request import getproxies  # noqa: PLC0415  1 MiB, for those who have a proxy
+    from urllib.request import getproxies  # noqa: PLC0415  1 MiB, only with a proxy
 
-    from sidecar.proxy_settings import no_proxy_warning  # noqa: PLC0415  for those who have a proxy
+    from sidecar.proxy_settings import no_proxy_warning  # noqa: PLC0415  only with a proxy
 
     proxies = getproxies()
     return no_proxy_warning(proxies.get("no", ""), parts.netloc) if parts.scheme in proxies else None
@@ -42,18 +42,19 @@ def _may_have_proxy(host: str | None) -> bool:
 
 def proxy_for(url: str) -> str | None:
     """
-    Return the proxy for this URL by botocore's rules: HTTPS_PROXY, or None if it is not set or NO_PROXY has the host.
+    Return the proxy for this URL by botocore's rules, or None if no proxy is set or NO_PROXY has the host.
 
-    httpx's own parser of NO_PROXY fails on entries that are common in clusters, such as fe80::/10.
+    HTTPS_PROXY or HTTP_PROXY names the proxy. httpx's own parser of NO_PROXY fails on entries that are common in
+    clusters, such as fe80::/10.
 
     Raises ConfigurationError if the proxy's URL has no host, or if its user or password is not percent-encoded.
     """
     parts = urlsplit(url)
     if not _may_have_proxy(parts.hostname):
         return None
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, for those who have a proxy
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  1 MiB, only with a proxy
 
-    from sidecar.proxy_settings import checked_proxy  # noqa: PLC0415  for those who have a proxy
+    from sidecar.proxy_settings import checked_proxy  # noqa: PLC0415  only with a proxy
 
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     return checked_proxy(f"{parts.scheme.upper()}_PROXY", proxy) if proxy else None
@@ -79,7 +80,7 @@ def http_transport(url: str, trust: ssl.SSLContext | None) -> httpx.AsyncHTTPTra
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
-        from sidecar.proxy_settings import unusable_proxy  # noqa: PLC0415  for those who have a proxy
+        from sidecar.proxy_settings import unusable_proxy  # noqa: PLC0415  only with a proxy
 
         raise unusable_proxy(f"{urlsplit(url).scheme.upper()}_PROXY") from exc
 
@@ -126,7 +127,7 @@ class Failure(StrEnum):
 
 
 class NetworkError(NamedTuple):
-    """A failed request. `reason` is the text of OpenSSL, the resolver or the kernel, and may be empty."""
+    """A failed request. `reason` is the text of the proxy, OpenSSL, the resolver or the kernel, and may be empty."""
 
     failure: Failure
     reason: str = ""

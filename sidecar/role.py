@@ -59,7 +59,7 @@ class ChainStep(NamedTuple):
     """
     One AssumeRole call, signed with the credentials of the previous step.
 
-    If `session_name` is None, the step uses the previous step's session name.
+    If `session_name` is None, the step uses the role's session name.
     """
 
     role_arn: str

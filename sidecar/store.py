@@ -2,8 +2,8 @@
 Store the credentials that the daemon serves: for each role, the last credentials that STS returned.
 
 Rule: no other part of the daemon keeps credentials or their text. A failed refresh cannot change stored credentials.
-Credentials are only replaced as a whole, by newer ones that remain valid for at least as long. A reader gets the
-current `Snapshot` once and uses no other one.
+Credentials are only replaced as a whole. Unless the role's configuration changed, the new ones remain valid for at
+least as long. A reader gets the current `Snapshot` once and uses no other one.
 """
 
 from collections.abc import Callable

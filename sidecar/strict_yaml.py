@@ -227,7 +227,7 @@ def _with_pairs_joined(node: yaml.ScalarNode) -> str:
 
 
 class _LimitError(yaml.composer.ComposerError):
-    """An error for valid YAML that exceeds our limits."""
+    """An error for YAML that breaks our rules, with its fix."""
 
     def __init__(self, problem: str, fix: str, at: Any) -> None:
         super().__init__(None, None, problem, at.start_mark)

@@ -26,7 +26,7 @@ async def wait_for_credentials(
     """
     Wait until every role has credentials. `report` is called with each new reason for the wait.
 
-    The wait can exceed `wait_seconds` while no role has completed its first attempt.
+    The wait can exceed `wait_seconds` while a role without credentials makes its first attempt.
 
     Raises SidecarError with the reason after `wait_seconds`, or earlier if waiting does not help.
     """

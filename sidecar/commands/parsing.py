@@ -1,7 +1,7 @@
 """
 Parse a command's flags, print help that fits the terminal, and suggest a correction for a misspelt name.
 
-This module is imported only if there are flags. `run` in a Pod has none.
+`run` imports this module only if there are flags. In a Pod there are none.
 """
 
 import os
@@ -126,8 +126,8 @@ class FlagParser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Write the usage and the message to stderr, then exit with 2."""
-        from sidecar.printable import printable  # noqa: PLC0415  for people
-        from sidecar.redaction import without_secrets  # noqa: PLC0415  for people
+        from sidecar.printable import printable  # noqa: PLC0415  only for an error
+        from sidecar.redaction import without_secrets  # noqa: PLC0415  only for an error
 
         end = "" if message.endswith((".", "?")) else "."
         super().error(f"{printable(without_secrets(message))}{end} `{self.prog} --help` shows the flags.")

@@ -44,8 +44,8 @@ class Config(NamedTuple):
     All settings of `run`.
 
     A listener whose address is None is disabled. `config_file` is the path of the roles file, if there is one. If
-    `log_format` is None, the format depends on whether stderr is a terminal. `roles` is never empty, and the names of
-    the roles differ.
+    `log_format` is None, the format depends on whether stderr is a terminal. After `read_config`, `roles` is not empty,
+    and the names of the roles differ.
     """
 
     listen: Address
@@ -153,7 +153,7 @@ SETTINGS = (
             "also write credentials to this file, in the format of ~/.aws/credentials, with a profile per role"),
     Setting("state_dir", "STATE_DIR", "--state-dir", None, parse_path, "DIRECTORY",
             "directory that keeps the last valid credentials across a restart; it must be on a memory volume that only "
-            "the sidecar mounts"),
+            "the sidecar mounts, unless --state-allow-disk is true"),
     Setting("state_allow_disk", "STATE_ALLOW_DISK", "--state-allow-disk", "false", _true_or_false, "true|false",
             "allow the state directory to be on a disk, where credentials may outlive the machine"),
     Setting("drain_seconds", "DRAIN_SECONDS", "--drain-seconds", "0", _drain, "SECONDS",

@@ -4,9 +4,9 @@ Keep a copy of the credentials in service in an `~/.aws/credentials` file, for p
 Rule: the file contains the credentials that the endpoint would serve now. The valid credentials of each role are a
 profile with the role's name, and expired credentials are removed. A role that only some users may use is omitted,
 because a file cannot check its readers. The file never delays the endpoint: a background task writes it, in a thread
-because the disk may hang. The task logs and counts each error, then retries. When the daemon stops, the file stays,
-because its credentials remain valid and the rest of the Pod may need them. A killed process could not remove the file
-anyway.
+because the disk may hang. The task counts each error, logs each new one, and retries. When the daemon stops, the file
+stays, because its credentials remain valid and the rest of the Pod may need them. A killed process could not remove the
+file anyway.
 """
 
 import hashlib

@@ -252,7 +252,7 @@ class AdminHandler:
 
     def respond(self, request: Request, now: Instant, _sock: Connection) -> Response:
         if request.path == b"/status" or (request.path == b"/" and self._daemon.has_page):
-            from sidecar.daemon import status  # noqa: PLC0415  most Pods are never asked
+            from sidecar.daemon import status  # noqa: PLC0415  most Pods get no such request
 
             return status.respond(request, self._daemon, now)
         states = [served.state(now) for served in self._daemon.roles]

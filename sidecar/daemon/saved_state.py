@@ -123,7 +123,8 @@ def decode(data: bytes, owner: Owner, now: Instant) -> Saved:
     """
     Return the content of a file.
 
-    Raises UnusableStateError unless the credentials are the owner's and valid by both clocks.
+    Raises UnusableStateError if the file is damaged, or its credentials are not the owner's or not valid by both
+    clocks.
     """
     body = _checked_body(data)
     try:

@@ -70,7 +70,7 @@ class ServedRole:
 
     @property
     def next_attempt_at(self) -> float:
-        """The monotonic time of the next attempt, which is earlier if the token changes."""
+        """The monotonic time of the next attempt. A changed token may make the attempt earlier."""
         return self.refresher.progress.schedule.due.monotonic
 
     def valid_snapshot(self, now: Instant) -> Snapshot | None:
@@ -119,7 +119,9 @@ ExchangeKey = tuple[tuple[str, ...], str]
 """The assumed IAM roles and the token file of a role. STS's failures depend on these, not on the role's name."""
 
 MAX_ENDED = 100
-"""Number of ended loops whose progress is kept, so that removing and adding a role does not reset the back-off."""
+"""
+Maximum number of ended loops whose progress is kept, so that removing and adding a role does not reset the back-off.
+"""
 
 
 def exchange_key(role: Role) -> ExchangeKey:

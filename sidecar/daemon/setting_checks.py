@@ -91,7 +91,7 @@ def _check_loopback(field: str, environ: Mapping[str, str], flags: Flags) -> Non
 
 def _check_credentials_file(path: str | None) -> None:
     if path is not None:
-        from sidecar.daemon.credentials_file import is_ours  # noqa: PLC0415  for processes that end
+        from sidecar.daemon.credentials_file import is_ours  # noqa: PLC0415  only after an error
 
         is_ours(path)
 
@@ -99,21 +99,21 @@ def _check_credentials_file(path: str | None) -> None:
 def _check_state_dir(environ: Mapping[str, str], flags: Flags) -> None:
     path = _read("state_dir", environ, flags)
     if path is not None:
-        from sidecar.daemon.state_directory import open_directory  # noqa: PLC0415  for processes that end
+        from sidecar.daemon.state_directory import open_directory  # noqa: PLC0415  only after an error
 
         open_directory(path, allow_disk=_read("state_allow_disk", environ, flags))
 
 
 def _read_roles_file(path: str, environ: Mapping[str, str]) -> None:
     """Read the roles separately, so that another wrong setting does not hide an error in the file."""
-    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  for processes that end
+    from sidecar.config.roles_file import read_roles_file  # noqa: PLC0415  only after an error
 
     read_roles_file(path, RoleDefaults(token_file=environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or None))
 
 
 def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
-    from sidecar.authorities import CA_BUNDLE, trust_in  # noqa: PLC0415  for processes that end
-    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
+    from sidecar.authorities import CA_BUNDLE, trust_in  # noqa: PLC0415  only after an error
+    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  only after an error
 
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
         yield lambda name=name: read_boolean(environ, name)  # type: ignore[misc]
@@ -135,9 +135,9 @@ def _check_proxy(environ: Mapping[str, str]) -> None:
 
     Raises ConfigurationError if the proxy is invalid.
     """
-    from sidecar.outbound import proxy_for  # noqa: PLC0415  for processes that end
-    from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  for processes that end
-    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  for processes that end
+    from sidecar.outbound import proxy_for  # noqa: PLC0415  only after an error
+    from sidecar.sts.endpoint import sts_url  # noqa: PLC0415  only after an error
+    from sidecar.sts.request import endpoint_of  # noqa: PLC0415  only after an error
 
     try:
         url = endpoint_of(read_sts_settings(environ))

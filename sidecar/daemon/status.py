@@ -1,7 +1,7 @@
 """
-Collect the state of a daemon for /status and the page, and respond.
+Collect the state of a daemon, and respond to requests for /status and for the page on `/`.
 
-Rule: `run` imports this module only for the first request, so a Pod that nobody asks pays nothing for it.
+Rule: `run` imports this module at the first such request, so it costs nothing in a Pod without these requests.
 """
 
 from typing import TYPE_CHECKING

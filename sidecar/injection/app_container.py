@@ -92,7 +92,7 @@ def _without_misread(container: Document) -> list[Document]:
 
 
 def without_ours(container: Document) -> Document:
-    """Return the container without the parts that an earlier injection added."""
+    """Return the container without the mount and the variables of the endpoint that an earlier injection added."""
     kept = {
         "env": [variable for variable in container.get("env") or () if not _is_ours(variable)],
         "volumeMounts": [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME],
@@ -173,7 +173,7 @@ def _with(variables: Iterable[Document], wanted: Mapping[str, str]) -> list[Docu
 
 
 def _is_ours(variable: Document) -> bool:
-    """Return whether an earlier injection added the variable."""
+    """Return whether the variable is the endpoint or the secret's file of an earlier injection."""
     value = str(variable.get("value", ""))
     if variable["name"] == URI:
         return value.startswith(ORIGIN + CREDENTIALS_PATH)

@@ -4,7 +4,8 @@ Remove the additions of Amazon's EKS Pod identity webhook from containers, but n
 Every SDK except one prefers a web identity to the container endpoint. So a container with Amazon's additions would
 never call the sidecar, and would hold a token that it should not have. The additions are recognised by their volume:
 `aws-iam-token`, and `eks-pod-identity-token` for EKS Pod Identity. No setting of that webhook changes these names. A
-variable that names a file in a mount of that volume is Amazon's. Any other variable is the user's.
+variable that names a file in a mount of that volume is Amazon's, and so is the second variable of its kind. Any other
+variable is the user's.
 
 Amazon's annotation `skip-containers` prevents that webhook from adding them again, because it excludes a container
 completely. With the alternative, an empty AWS_ROLE_ARN, that webhook still mounts the token, and some SDKs fail because

@@ -6,7 +6,8 @@ Rules:
 - Everything that a user wrote stays: the containers, their order and their variables. docs/injection.md lists what
   changes.
 - A second injection changes nothing.
-- After an annotation or setting changed, an injection has the same result as a first injection, except for the order.
+- After an annotation or setting changed, an injection has the same result as a first injection, except for the order
+  and for variables such as AWS_REGION, which stay in containers without a role.
 - Our parts of a Pod are recognised by their names. Additions of other programs to our parts stay.
 """
 

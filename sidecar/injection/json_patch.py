@@ -86,7 +86,7 @@ def _same_items(before: Sequence[Any], after: Sequence[Any]) -> int:
 
 
 def matched_items(before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Yield the positions of each item in `before` and in `after`. Both positions increase; other items are omitted."""
+    """Yield the two positions of each item that both lists have. Both positions increase; other items are omitted."""
     places = {identity: place for place, identity in enumerate(_identities(after))}
     reached = -1
     for old, identity in enumerate(_identities(before)):

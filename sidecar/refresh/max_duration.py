@@ -17,7 +17,7 @@ HOURS = (12, 4, 8, 2, 6, 10, 3, 5, 7, 9, 11)
 Durations to try in this order, in hours. Durations that are already excluded are skipped.
 
 The order is a bisection that starts with the durations in IAM's console, because nearly every role has one of them. At
-most four tries find any limit. A limit between whole hours is rounded down.
+most five tries find any limit. A limit between whole hours is rounded down.
 """
 
 RECHECK_SECONDS = 86_400.0

@@ -2,7 +2,7 @@
 Keep the credentials of one role fresh: read the token, exchange it at STS, store the result, and plan the next attempt.
 
 The loop uses token.py, sts/client.py, schedule.py and store.py, and keeps the state between their calls. Rule: no error
-ends the loop or changes the credentials in service.
+of the token file or of STS ends the loop, and no error changes the credentials in service.
 """
 
 import os.path
@@ -46,9 +46,10 @@ class Health(NamedTuple):
     The state of the loop, replaced as a whole.
 
     `checked_at` is the monotonic time of the loop's last turn. `last_error` is a text for people: the reason for the
-    failure of the last attempt, or None if it succeeded. `last_error_step` is the step of the role chain that failed,
-    or 0. `needs_person` means that only a person can fix the error, so retries do not help.
-    `session_seconds` is the duration of the last session that STS granted. `last_call` is the last call to STS.
+    failure of the last attempt, or that the token's volume hangs, or that the first attempt is in progress. It is None
+    after a success. `last_error_step` is the step of the role chain that failed, or 0. `needs_person` means that only a
+    person can fix the error, so retries do not help. `session_seconds` is the duration of the last session that STS
+    granted. `last_call` is the last call to STS.
     """
 
     checked_at: float
@@ -205,7 +206,7 @@ class Refresher:
             self._log.info("token_renewed", token_expires_at=_optional_instant(token.expires_at))
 
     def _report_hung_volume(self, error: FileTimeoutError) -> None:
-        """Report the hung volume if no attempt is due, unless the last attempt failed for another reason."""
+        """Report the hung volume even if no attempt is due, unless the last attempt failed for another reason."""
         if self.health.last_error_code in {None, HUNG_VOLUME}:
             self._record_error(HUNG_VOLUME, str(error))
 
@@ -262,7 +263,7 @@ class Refresher:
             seconds = self._max_duration.known_seconds
 
     def _duration_to_request(self) -> int:
-        """Return the duration to request. During an outage of STS, this duration cannot cause a second call."""
+        """Return the duration to request. After a failure, a known one is used, so an outage causes no second call."""
         if self._schedule.failures:
             return self._max_duration.known_seconds
         return self._max_duration.seconds_to_request(self._clock.monotonic())

@@ -33,7 +33,7 @@ MAX_RETRY_AFTER_SECONDS = 300.0
 """Maximum Retry-After that is used. A larger value must not delay the refresh until the credentials expire."""
 
 TOKEN_POLL_SECONDS = 1.0
-"""Interval of checks for a missing token. These checks do not call STS."""
+"""Interval of checks while the token is missing or invalid. These checks do not call STS."""
 
 CHANGED_TOKEN_PAUSE_SECONDS = 5.0
 """Minimum time between an attempt and the next one for a changed token."""
@@ -77,14 +77,17 @@ BACK_OFFS: dict[NextStep, BackOff] = {
 """The back-off of each next step."""
 
 TOKEN_STEPS = frozenset({NextStep.REREAD_TOKEN, NextStep.WAIT_FOR_TOKEN})
-"""Next steps after which a changed token is tried at once."""
+"""Next steps after which a changed token does not wait for the back-off."""
 
 SCALED_STEPS = frozenset({NextStep.RETRY, NextStep.SLOW_DOWN})
 """Next steps whose delays grow with the remaining lifetime. Many Pods fail together, and all of them retry when STS
 recovers."""
 
 MAX_LIFETIME_FRACTION = 1 / 3
-"""Maximum delay as a fraction of the remaining lifetime, so that retries become more frequent before the expiration."""
+"""
+Scaled cap of a delay, as a fraction of the remaining lifetime. Retries thus become more frequent before the expiration.
+The scaled cap is never below the cap of the table.
+"""
 
 MAX_SCALED_DELAY_SECONDS = 300.0
 """Maximum scaled delay: a whole fleet retries within five minutes after the end of an outage."""
@@ -120,7 +123,7 @@ class Schedule(NamedTuple):
     The plan for the next attempt. Each event creates a new plan from the one before.
 
     The attempt is due when either clock reaches `due`. `decided` is the instant at which `due` was set. `attempted_at`
-    is the monotonic time of the last exchange. `wants_new_token` means that a changed token is tried at once.
+    is the monotonic time of the last exchange. `wants_new_token` means that a changed token does not wait for `due`.
     """
 
     due: Instant
@@ -142,7 +145,7 @@ class Schedule(NamedTuple):
         )
 
     def sleep_seconds(self, now: Instant) -> float:
-        """Return the time until the next check. All roles of a daemon check at the same moment, in one wake-up."""
+        """Return the time until the next check or the attempt. All roles of a daemon check at the same moment."""
         next_check = CHECK_SECONDS - now.monotonic % CHECK_SECONDS
         return max(0.0, min(next_check, self.due.monotonic - now.monotonic, self.due.wall - now.wall))
 
@@ -238,7 +241,7 @@ def refresh_after_seconds(remaining_seconds: float, jitter: float) -> float:
     Return the delay of a refresh: half of the remaining lifetime, plus or minus a tenth of that.
 
     The delay is shorter if less than MARGIN_SECONDS would remain. A session of an hour is refreshed after 27 to 33
-    minutes. The credentials then remain valid for 27 minutes without STS, and no SDK is in its refresh window.
+    minutes. The credentials then remain valid for at least 27 minutes without STS, and no SDK is in its refresh window.
     """
     delay = remaining_seconds / 2
     if remaining_seconds >= SHORTEST_WITH_MARGIN_SECONDS:

@@ -4,7 +4,7 @@ Limit the connections and the waiting bytes of all HTTP servers together, by clo
 Rules:
 
 - No connection keeps its place because it is busy. While others wait for a place, a connection closes after its
-  response, and a wait for a client can be ended at any time.
+  response, and the budget can end a wait for a client. Only a response without an end continues.
 - Before its first request, no client can be distinguished from the API server, so every client may connect.
 - If others need places, at most half of them belong to clients that completed a request. The rest is for new clients,
   and the one that began first is closed first. Otherwise clients that completed a request could keep all places but
@@ -30,7 +30,9 @@ A connection in its handshake takes 120 KiB. An API server opens one connection 
 """
 
 MAX_QUEUED = 128
-"""Maximum number of accepted connections that wait for a place. The kernel's queue holds further connections."""
+"""
+While this many accepted connections wait for a place, no more are accepted. The kernel's queue holds further ones.
+"""
 
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """

@@ -212,7 +212,7 @@ _QUOTED = re.compile(rb"""(["']).*\1""")
 
 
 def _mismatch(sent: bytes) -> Response:
-    """Return a rejection that names the scheme or the quotes around the value."""
+    """Return a rejection that names a scheme before the value or quotes around it, if there are any."""
     if _SCHEME.match(sent):
         return _WITH_SCHEME
     return _IN_QUOTES if _QUOTED.fullmatch(sent) else _WRONG_SECRET

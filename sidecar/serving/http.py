@@ -43,8 +43,8 @@ class Request(NamedTuple):
     One well-formed request.
 
     `path` is the target without its query. `headers` maps lower-case names to values without surrounding white space.
-    If a name occurs twice, the last value counts; a request with two important fields of one name is rejected. `size`
-    is the number of bytes of the request in the buffer. `has_waited` is True after the server has held the request.
+    If a name occurs twice, the last value counts. A request that repeats a field in _SINGLE is rejected. `size` is the
+    number of bytes of the request in the buffer. `has_waited` is True after the server has held the request.
     """
 
     path: bytes
@@ -156,7 +156,7 @@ def error_response(
     return response(status, body, headers=headers)
 
 
-# The rest of this file runs only for rejected bytes, to find the reason.
+# From here on: the search for the reason of a rejection. It runs if a head is rejected, incomplete or repeats a field.
 
 _NO_HOST = Rejection(400, "An HTTP/1.1 request needs a Host header.")
 _BODY = Rejection(400, "A request here has no body: send neither Transfer-Encoding nor a Content-Length other than 0.")

@@ -9,8 +9,8 @@ once. Such a request needs one wait and one deadline, because each costs as much
 Rules:
 
 - An exception in one connection ends only that connection.
-- Each connection takes bounded time and memory. connection_budget.py decides which connections are closed when all
-  together exceed the limits.
+- Each wait for a client has a deadline, except during a response without an end. The memory of a connection is bounded.
+  connection_budget.py decides which connections are closed when all together exceed the limits.
 - The work per received byte is bounded. A body must have a Content-Length, because chunks could have one byte each. The
   number of pieces of a request is limited by its length. A checkpoint follows each piece, so that other connections run
   too.
@@ -117,7 +117,7 @@ class Server:
     async def serve(
         self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until `stop` is set and the pending responses are sent. Close the listeners, which must not block."""
+        """Serve until `stop` is set and the pending responses are sent. Close the listeners (non-blocking sockets)."""
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -163,7 +163,7 @@ class Server:
             self.places.discard(place)
 
     async def _is_open(self, stream: Stream, place: Place) -> bool:
-        """Return whether requests can follow. Within TLS, that needs a certificate and a handshake in time."""
+        """Return whether requests can follow. With TLS, that needs a certificate and a handshake in time."""
         if self.tls is None:
             return True
         context = self.tls()

@@ -54,7 +54,7 @@ class Peers:
     A lookup of the clients of accepted connections, by the first method that works on this system.
 
     The methods are NETLINK_SOCK_DIAG, and /proc/net/tcp for a sandbox or seccomp profile without netlink. Each method
-    is tested with a connection from this process to itself. The object is a context manager; outside of its block, all
+    is tested with a connection from this process to itself. The object is a context manager; after its block, all
     clients are unknown.
     """
 

@@ -51,8 +51,9 @@ def open_files(uid: int, first: int | None = None) -> Iterator[tuple[int, str]]:
     """
     Yield the links of the open files of this user's processes, each with its process.
 
-    The first pair of each process has an empty link. The process `first` comes before the others, because the last
-    client is often also the next one. Then the newest processes follow, because clients start after their sidecar.
+    The first pair of each process, even of another user's, has an empty link and counts as a check. The process `first`
+    comes before the others, because the last client is often also the next one. Then the newest processes follow,
+    because clients start after their sidecar.
     """
     for pid in _processes(first):
         yield pid, ""

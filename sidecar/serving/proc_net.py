@@ -1,10 +1,11 @@
 """
 Find the owner of a TCP connection in /proc/net/tcp and tcp6, for systems without socket diagnostics.
 
-See proc_pid_net(5). Rule: these reads take at most a tenth of a processor, whatever the number of clients is. The
-kernel generates a table for each reader, which takes 18 ms per MiB, so one read serves every connection that was
-accepted before it. A connection that arrives while no read is allowed waits for the next read. Lookups for the log
-lines of denied requests have a budget of their own, so that denied clients cannot use up the reads of the others.
+See proc_pid_net(5). Rule: these reads take at most a tenth of a processor, and another tenth for denied requests,
+whatever the number of clients is. The kernel generates a table for each reader, which takes 18 ms per MiB, so one read
+serves every connection that was accepted before it. A connection that arrives while no read is allowed waits for the
+next read. Lookups for the log lines of denied requests have a budget of their own, so that denied clients cannot use up
+the reads of the others.
 """
 
 import socket

@@ -52,8 +52,7 @@ _MAX_HOLDS = 2
 """Maximum number of times that one request is held: for a newer secret, and then for the client's user."""
 
 CLIENT_GONE = 499
-"""The observed status for a client that disconnected before the end of its response. It is never sent; nginx also logs
-499."""
+"""The observed status for a client that did not read its whole response. It is never sent; nginx also logs 499."""
 
 _GONE = Response(CLIENT_GONE, b"")
 _FAULT = Response(500, http.error_response(500, "An internal error of the sidecar: its log has the details."))

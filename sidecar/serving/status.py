@@ -3,7 +3,7 @@ Describe the state of a daemon for people: one JSON document without secrets. Pu
 
 Rule: the document never contains credentials, access key IDs or tokens, because every Pod that can connect to the admin
 address can read it. Each instant has a second field with the seconds from or until now, which a reader whose clock is
-wrong can use. `run` imports this module only for the first request.
+wrong can use. `run` imports this module at the first request for /status or the page.
 """
 
 import json
@@ -63,9 +63,10 @@ class Failure(NamedTuple):
 
 class RoleStatus(NamedTuple):
     """
-    The state of one role. Seconds count from now, and are negative for the past.
+    The state of one role. Fields that end in `_in_seconds` count from now.
 
-    None means that the value is unknown. `served` is the number of responses with credentials since the start.
+    `error` is None without an error. Elsewhere, None means that the value is unknown. `served` is the number of
+    responses with credentials since the start.
     """
 
     name: str

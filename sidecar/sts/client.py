@@ -1,5 +1,5 @@
 """
-Exchange a token at STS over HTTPS, including the role chain. No other module of `run` uses httpx.
+Exchange a token at STS over HTTPS, including the role chain. In `run`, only this module and outbound.py use httpx.
 
 Rules. Each call has one deadline, because httpx's own timeouts limit only single reads, and a slow body would never
 exceed them. The client reads a response up to a limit, follows no redirect and decompresses nothing. Every exception of
@@ -33,7 +33,9 @@ ATTEMPT_SECONDS = 10.0
 """Deadline for one whole call: DNS, connect, TLS, request and response."""
 
 CONNECT_SECONDS = 3.0
-"""Timeout for opening a connection. STS is in the same region, so a slower connect means that packets are dropped."""
+"""
+Timeout for opening a connection. STS is usually in the same region, so a slower connect means that packets are dropped.
+"""
 
 _TIMEOUTS = {"timeout": httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
 """The timeouts of each request, in the form that httpx's transports accept."""
@@ -50,7 +52,7 @@ class ExchangeResult(NamedTuple):
 
 
 class Call(NamedTuple):
-    """The end of a call to STS. `code` is `success` or the error's code, and `ended_at` is on the monotonic clock."""
+    """The outcome of a call to STS. `code` is `success` or the error's code. `ended_at` is on the monotonic clock."""
 
     code: str
     http_status: int | None
@@ -157,7 +159,7 @@ class StsClient:
         return ExchangeResult(credentials, _date(response.headers.get("date")))
 
     def _sign(self, request: httpx.Request, form: bytes, before: ExchangeResult) -> None:
-        """Sign the request with the time on STS's clock, because this machine's clock may be wrong."""
+        """Sign the request with the time on STS's clock if it is known, because this machine's clock may be wrong."""
         from sidecar.sts.signing import signature_headers  # noqa: PLC0415  only role chains need it
 
         at = sts_time(before.credentials.expires_at, before.sts_date) or datetime.now(UTC)

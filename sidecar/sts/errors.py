@@ -111,7 +111,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "IRSA_SIDECAR_DURATION.",
     }
 )
-"""The hint for each error code, which names the operator's next step."""
+"""Hints for error codes. Each hint names the operator's next step."""
 
 
 class _Refinement(NamedTuple):
@@ -280,7 +280,7 @@ def is_denied_by_another_policy(message: str) -> bool:
 
 def next_step(code: str, message: str, status: int, operation: Operation = _WEB_IDENTITY) -> NextStep:
     """
-    Return the daemon's next action after an error.
+    Return the daemon's next step after an error.
 
     A rule for the operation and the message comes first, then the rule for the code, then the rule for the HTTP status.
     """

@@ -75,7 +75,7 @@ def _lifetime(expires_at: datetime, sts_date: datetime) -> float:
 def _lifetime_and_skew(
     expires_at: datetime, sts_date: datetime | None, sent: Instant, now: Instant
 ) -> tuple[float, float | None]:
-    """Return the lifetime from `sent` on, and the skew: by STS's clock if it is known, else by our wall clock."""
+    """Return the lifetime from `sent` on and the skew. Without STS's time, use our wall clock and return no skew."""
     date = sts_time(expires_at, sts_date)
     if date is None:
         return expires_at.timestamp() - sent.wall, None

@@ -4,8 +4,8 @@ Choose the STS endpoint that receives the next request, as pure functions.
 Rules. Only the endpoints in the operator's list are used. After MAX_OUTAGES consecutive outages of the active endpoint,
 the next endpoint in the list becomes active; the first one follows the last. An error response to the request itself
 changes nothing, because every endpoint would return the same error. While a fallback is active, the daemon tries the
-primary endpoint at intervals. The primary becomes active again only when it returns credentials. Nothing here waits or
-retries: schedule.py decides when an attempt is due. A failed failback causes one extra request.
+primary endpoint at intervals. Such a try makes the primary active again only if it returns credentials. Nothing here
+waits or retries: schedule.py decides when an attempt is due. A failed failback causes one extra request.
 """
 
 from typing import NamedTuple
@@ -28,8 +28,8 @@ a single region."""
 
 _NOT_ACTIVE = frozenset({"OptInRequired", "RegionDisabledException"})
 """Error codes of a region that is not active for the account (STS API reference). In the primary region, an operator
-has to fix the error. A fallback that returns such a code is skipped. Otherwise the daemon would call the fallback until
-the failback."""
+has to fix the error. Such a code from a fallback counts as an outage. Otherwise the daemon would call the
+fallback until the failback."""
 
 
 class Failover(NamedTuple):
@@ -37,7 +37,7 @@ class Failover(NamedTuple):
     The state of the failover among `endpoints` endpoints. Each outcome of an attempt creates a new state.
 
     `active` is the number of the endpoint that receives requests, and `outages` counts its consecutive outages. From
-    the monotonic time `failback_at` on, the primary is tried again. It is None while the primary is active.
+    the monotonic time `failback_at` on, the primary is tried again. `failback_at` is None while the primary is active.
     """
 
     endpoints: int

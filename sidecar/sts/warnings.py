@@ -35,7 +35,7 @@ def warnings_about(roles: Iterable[Role], settings: StsSettings) -> list[Explana
     """
     Return warnings about settings that work but are probably not intended.
 
-    Raises ConfigurationError if the settings lead to no URL of STS.
+    Raises ConfigurationError if the settings do not lead to a URL of STS.
     """
     found = []
     if settings.region is not None and settings.endpoint_url is None:
@@ -52,7 +52,7 @@ def outbound_warnings(settings: StsSettings) -> list[Explanation]:
     """
     Return warnings about settings of the proxy and the User-Agent that are probably not intended.
 
-    Raises ConfigurationError if the settings lead to no URL of STS.
+    Raises ConfigurationError if the settings do not lead to a URL of STS.
     """
     found = [no_proxy_warning_for(endpoint_of(settings))]
     if settings.app_id is not None:

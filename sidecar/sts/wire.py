@@ -3,7 +3,7 @@ Write the requests of AssumeRoleWithWebIdentity and AssumeRole, and parse their 
 
 Rule: a response leads to complete credentials or to an ExchangeError, and never to another exception. The parser keeps
 only the elements that it needs, so other elements take no memory. A document type is an error, so no entity can expand.
-Errors never quote the body of a 200, because the body contains secrets.
+From the body of a 200, errors quote only the name of the root element, because the body contains secrets.
 
 Protocol: AWS query protocol, STS API version 2011-06-15. Tests compare every byte with botocore.
 """
@@ -51,7 +51,7 @@ AssumeRoleWithWebIdentity has no Authorization header, because the token proves 
 """
 
 MAX_DEPTH = 32
-"""Maximum depth of XML elements. Responses of STS have five levels."""
+"""Maximum depth of XML elements. Responses of STS have four levels."""
 
 MAX_MESSAGE_LENGTH = 2000
 """Maximum length of an error message. An access-denied message contains up to three ARNs, and an id of up to 256
@@ -160,7 +160,10 @@ Organizations API reference, PolicySummary).
 """
 
 _CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
-"""Pattern for names of elements that contain credentials. A body that matches is never shown, with any status."""
+"""
+Pattern for names of elements that contain credentials. No excerpt of a body that matches is shown, whatever the status
+is.
+"""
 
 
 def read_reply(
@@ -360,7 +363,7 @@ class _Reading:
         self._names.pop()
 
     def texts(self) -> Mapping[_Path, str]:
-        """Return the text of each element. Elements with the same name are ambiguous, so they are ignored."""
+        """Return the text of each wanted element. Ignore elements that occur twice or contain elements."""
         return {
             leaf: "".join(self._pieces[leaf])
             for leaf in self._leaves & self._pieces.keys()

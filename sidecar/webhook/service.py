@@ -114,7 +114,7 @@ class Service:
     large: trio.Lock = field(default_factory=trio.Lock)
     """The lock that a large review holds from parsing to its response, so that only one is in memory as objects."""
     parsing: trio.Lock = field(default_factory=trio.Lock)
-    """Held while a thread parses a review of QUICK_BYTES to LARGE_BYTES."""
+    """Held while a thread parses a review that is neither quick nor large."""
     long: Turns = field(
         default_factory=lambda: Turns(
             at_once=1, max_waiting=MAX_LONG_WAITING, max_waiting_of_one=MAX_LONG_WAITING_OF_ONE

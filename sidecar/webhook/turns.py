@@ -15,7 +15,7 @@ import trio
 
 
 class FullError(Exception):
-    """The queue is full, or the namespace has too many places in it."""
+    """An error for a full queue, or for a namespace with too many places in it."""
 
 
 @dataclass(eq=False)

@@ -3,8 +3,9 @@ Decide which authorities the API server trusts, and when a replica may serve a n
 
 Rule: the API server trusts an authority before a replica serves a certificate that the authority signed. A replica
 serves such a certificate only when the authority has been in the configuration for some seconds. By then every API
-server has seen the authority. An authority that this replica no longer needs stays in the configuration for an hour.
-Another replica may still serve a certificate that this authority signed.
+server has seen the authority. Only a replica without a valid certificate serves a new one at once. An authority that
+this replica no longer needs stays in the configuration for an hour. Another replica may still serve a certificate that
+this authority signed.
 
 The API server therefore trusts the previous certificate until no replica serves it. No Pod is rejected if the Secret is
 deleted, damaged or restored from a backup while the webhook runs.
