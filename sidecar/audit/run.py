@@ -24,13 +24,17 @@ from sidecar.errors import SidecarError
 from sidecar.kubernetes.open_cluster import open_named_cluster
 from sidecar.named_file import read_named_file
 from sidecar.setup.aws import Aws
-from sidecar.setup.issuer_fetch import fetch_issuer
+from sidecar.setup.issuer_choice import Issuer
+from sidecar.setup.issuer_fetch import UnreachableError, fetch_issuer
 
 _EKS_CLUSTER = re.compile(r"arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/(?P<name>[A-Za-z0-9_-]+)")
 """Pattern for the context that `aws eks update-kubeconfig` writes: the ARN of the cluster."""
 
 MAX_BASELINE_BYTES = 256 * 1024 * 1024
 """Limit for the size of an earlier report. One finding has about 1 KiB."""
+
+ISSUER_CERTIFICATE = "issuer certificate"
+"""Name of the part of the inventory that is missing if the issuer's thumbprint is unknown."""
 
 Progress = Callable[[str], None]
 
@@ -56,7 +60,7 @@ async def collect(sources: Sources, progress: Progress) -> Inventory:
     with open_named_cluster(os.environ, sources.context, "irsa-sidecar audit") as kubernetes:
         name = sources.cluster_name or eks_cluster_name(kubernetes.context or "")
         cluster = await read_cluster(kubernetes, name, now, progress)
-    cluster = await _with_issuer(cluster, sources)
+    cluster = await with_issuer(cluster, sources)
     account = await _read_account(cluster, sources, progress)
     progress("")
     return Inventory(cluster, account)
@@ -68,15 +72,22 @@ def eks_cluster_name(context: str) -> str:
     return match["name"] if match else ""
 
 
-async def _with_issuer(cluster: Cluster, sources: Sources) -> Cluster:
-    """Return the cluster with the issuer of --issuer, if given. If --ca-file is given, add the issuer's thumbprint."""
+async def with_issuer(cluster: Cluster, sources: Sources) -> Cluster:
+    """
+    Return the cluster with the issuer of --issuer, if given, and with the thumbprint that the issuer needs.
+
+    EKS uses certificates of public authorities, for which AWS ignores thumbprints. Without --ca-file, an issuer that
+    this machine cannot reach is not reported, because AWS may reach it.
+    """
     issuer = sources.issuer or cluster.issuer
     thumbprint, problems = "", cluster.problems
-    if sources.ca_file and issuer:
+    if issuer.startswith("https://") and (sources.ca_file or Issuer(issuer).eks_region is None):
+        ca_file = Path(sources.ca_file) if sources.ca_file else None
         try:
-            thumbprint = (await fetch_issuer(issuer, Path(sources.ca_file))).thumbprint or ""
+            thumbprint = (await fetch_issuer(issuer, ca_file)).thumbprint or ""
         except SidecarError as error:
-            problems = (*problems, Problem("issuer certificate", error.problem, error.fix))
+            if ca_file or not isinstance(error, UnreachableError):
+                problems = (*problems, Problem(ISSUER_CERTIFICATE, error.problem, error.fix))
     return msgspec.structs.replace(cluster, issuer=issuer, issuer_thumbprint=thumbprint, problems=problems)
 
 

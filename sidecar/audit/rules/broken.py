@@ -242,7 +242,8 @@ RULES = (
         Severity.ERROR,
         "the OIDC provider has no thumbprint of the issuer's certificate",
         "If no public authority issued the issuer's certificate, STS compares the certificate with the provider's "
-        "thumbprints, and rejects the token if none matches. This rule applies only with `--ca-file`.",
+        "thumbprints, and rejects the token if none matches. The audit computes a thumbprint only if the authority in "
+        "`--ca-file` verifies the certificate. Without `--ca-file`, the audit reports that the certificate is unread.",
         _provider_thumbprint,
     ),
     Rule(
