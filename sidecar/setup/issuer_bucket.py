@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.setup.discovery_documents import Documents, File, document_text
-from sidecar.setup.publication import joined_keys, read_stored, same_document
+from sidecar.setup.publication import check_issuer_of, joined_keys, read_stored, same_document
 
 if TYPE_CHECKING:
     from sidecar.setup.aws import Aws
@@ -101,9 +101,11 @@ def read_published(bucket: Bucket, files: tuple[File, File], documents: Document
     """
     Return the documents that the bucket has. `files` are the keys and the discovery document that belong there.
 
-    Raises SidecarError if the stored keys cannot be joined with the cluster's keys.
+    Raises SidecarError if the documents belong to another issuer, or if the stored keys cannot be joined with the
+    cluster's keys.
     """
     keys, discovery = (bucket.read(file.path) for file in files)
+    check_issuer_of(None if discovery is None else discovery.content, documents.issuer, bucket.url(files[1].path))
     stored = read_stored(None if keys is None else keys.content, bucket.url(files[0].path))
     joined_keys(documents.keys, stored)
     return Published(keys, discovery, stored)

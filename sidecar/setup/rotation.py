@@ -65,7 +65,8 @@ class Observation:
     `own` are the keys that an API server publishes inside the cluster, and `accepted` are those that every API server
     publishes. `stored` are the keys in the bucket since `stored_at`, and `served` are the keys at the issuer's URL.
     `signing` are the keys with which API servers sign. `started_at` is the start of the newest API server. It is None
-    if not every API server responded. `is_discoverable` is false if the bucket has no discovery document.
+    if not every API server responded. `is_discoverable` is false if the bucket has no discovery document. `now` is the
+    time on S3's clock, and `clock` the latest time on the API servers' clocks.
     """
 
     own: frozenset[str]
@@ -77,6 +78,13 @@ class Observation:
     started_at: float | None
     now: float
     is_discoverable: bool = True
+    clock: float = 0.0
+
+    @property
+    def lead_seconds(self) -> float:
+        """Return the time by which the clock of an API server is ahead of S3's clock, or 0 if it is within MARGIN."""
+        lead = self.clock - self.now
+        return lead if lead > MARGIN_SECONDS else 0.0
 
 
 class Decision(NamedTuple):
@@ -91,14 +99,16 @@ def updated_history(seen: Observation, history: History, retired: Collection[str
     """
     Return the history after an observation. `retired` are keys that the operator declares as old.
 
-    A key stops signing only if every API server responded and none of them signs with the key.
+    A key stops signing only if every API server responded and none of them signs with the key. If the clock of an API
+    server is ahead, its last tokens expire later too, so the time of its clock counts.
     """
     signing = dict.fromkeys(seen.signing)
     known = {kid: at for kid, at in history.items() if kid in seen.stored | seen.own} | dict.fromkeys(
         kid for kid in retired if kid not in history
     )
     if seen.started_at is not None:
-        known = {kid: seen.now if at is None else at for kid, at in known.items()}
+        stopped_at = min(seen.now + seen.lead_seconds, MAX_TIME)
+        known = {kid: stopped_at if at is None else at for kid, at in known.items()}
     return known | signing
 
 

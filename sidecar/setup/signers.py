@@ -55,11 +55,12 @@ OpenCluster = Callable[[], "AbstractContextManager[Kubernetes]"]
 
 
 class Sample(NamedTuple):
-    """One API server: its start, its documents, and the key with which it signs."""
+    """One API server: its start, its documents, the key with which it signs, and the time on its clock."""
 
     started_at: float
     documents: Documents
     signing: str
+    clock: float
 
 
 class Signers(NamedTuple):
@@ -83,6 +84,11 @@ class Signers(NamedTuple):
     @property
     def signing(self) -> frozenset[str]:
         return frozenset(sample.signing for sample in self.samples)
+
+    @property
+    def clock(self) -> float:
+        """The latest time on the clocks of the API servers."""
+        return max(sample.clock for sample in self.samples)
 
     @property
     def started_at(self) -> float | None:
@@ -126,7 +132,7 @@ def _sample(cluster: "Kubernetes") -> Sample:
     return Sample(
         _start_in(cluster.get_raw(METRICS_PATH)),
         read_documents(cluster.get_raw(DISCOVERY_PATH), cluster.get_raw(KEYS_PATH)),
-        _signing_key(cluster),
+        *_signed_now(cluster),
     )
 
 
@@ -160,17 +166,25 @@ def _start_in(metrics: bytes | None) -> float:
     return started_at
 
 
-def _signing_key(cluster: "Kubernetes") -> str:
+def _signed_now(cluster: "Kubernetes") -> tuple[str, float]:
+    """
+    Return the key ID of a new token, and the time at which the API server issued the token.
+
+    Raises KubernetesError if the API server denies the token, or if the token lacks one of them.
+    """
     spec = {"audiences": [AUDIENCE], "expirationSeconds": TOKEN_SECONDS}
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec}
     issued = cluster.create(TOKEN_PATH, request)
     try:
-        kid = jwt.get_unverified_header(issued["status"]["token"])["kid"]
+        token = jwt.decode_complete(issued["status"]["token"], options={"verify_signature": False})
+        kid, issued_at = token["header"]["kid"], token["payload"].get("iat")
     except (jwt.PyJWTError, KeyError, TypeError):
-        kid = None
+        kid, issued_at = None, None
     if not isinstance(kid, str) or not kid:
         raise KubernetesError("The API server issued a token without a key ID", fix="Check its signing key") from None
-    return kid
+    if isinstance(issued_at, bool) or not isinstance(issued_at, (int, float)) or not 0 <= issued_at <= MAX_TIME:
+        raise KubernetesError("The API server issued a token without a valid time", fix="Check its clock") from None
+    return kid, float(issued_at)
 
 
 def longest_token_seconds(cluster: "Kubernetes") -> int:

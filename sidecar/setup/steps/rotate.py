@@ -132,6 +132,11 @@ def main(args: argparse.Namespace) -> int:
             _make(bucket, state, updated, decision)
     _report(args, state.seen, updated, decision, limits)
     _warn_if_too_early(state.seen, updated, limits)
+    if lead := state.seen.lead_seconds:
+        warn(
+            f"The clock of an API server is {lead:.0f} s ahead of S3's clock. Its tokens are valid longer, so the wait "
+            "for old tokens includes this time. Correct the clock."
+        )
     rejected = state.seen.signing - state.seen.served - (state.seen.own - state.seen.stored)
     if state.is_reachable and rejected:
         warn(
@@ -187,6 +192,7 @@ def _observe(bucket: Bucket, signers: Signers, args: argparse.Namespace) -> _Sta
         started_at=signers.started_at,
         now=max((each.read_at for each in found), default=time.time()),
         is_discoverable=published.discovery_object is not None,
+        clock=signers.clock,
     )
     history = {} if record is None else read_record(record.content, bucket.url(RECORD_PATH))
     return _State(seen, history, documents, files, published, record, served is not None)

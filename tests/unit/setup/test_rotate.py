@@ -1,6 +1,8 @@
 """Test `setup rotate` and `setup issuer-documents --publish` with moto's S3, fake API servers and a fake internet."""
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -38,14 +40,28 @@ def key(kid: str) -> dict[str, str]:
     return KEY | {"kid": kid, "n": f"n-of-{kid}"}
 
 
-def configure(fake: FakeApiServer, signing: str, *others: str, started_at: float = 1_000.5, servers: int = 1) -> None:
+UNNAMED = {name: value for name, value in KEY.items() if name != "kid"}
+
+
+def token_of(claims: dict[str, Any], kid: str = "k1") -> str:
+    return jwt.encode(claims, "k" * 32, headers={"kid": kid})
+
+
+def configure(
+    fake: FakeApiServer,
+    signing: str,
+    *others: str,
+    started_at: float = 1_000.5,
+    servers: int = 1,
+    clock: Any = 1_000,
+) -> None:
     """Let the API server sign with one key, and publish this key and others."""
     fake.documents[DISCOVERY_PATH] = discovery(jwks_uri="https://10.0.0.1:6443/openid/v1/jwks")
     fake.documents[KEYS_PATH] = {"keys": [key(kid) for kid in (signing, *others)]}
     addresses = [f"10.0.0.{index}" for index in range(servers)]
     fake.documents[ENDPOINTS_PATH] = {"endpoints": [{"addresses": addresses}]}
     fake.broken[METRICS_PATH] = (200, f"# TYPE x gauge\nprocess_start_time_seconds {started_at}\ny 1\n".encode())
-    token = jwt.encode({"iss": ISSUER}, "k" * 32, headers={"kid": signing})
+    token = token_of({"iss": ISSUER, "iat": clock}, signing)
     fake.broken[TOKEN_PATH] = (201, {"kind": "TokenRequest", "status": {"token": token}})
 
 
@@ -223,6 +239,18 @@ def test_key_retired_before_the_first_step_needs_its_flag(cluster: Cluster) -> N
     assert "there is no such key" in cluster.rotate("--check", "--retired", "k9").err
 
 
+def test_fast_clock_of_an_api_server_makes_the_wait_longer(cluster: Cluster) -> None:
+    """The API server signs with a clock that is an hour fast, so its tokens expire an hour later."""
+    cluster.store(KEYS_PATH[1:], {"keys": [key("k0"), key("k1")]})
+    cluster.store(RECORD_PATH, {"version": 1, "signed": {"k0": None}})
+    cluster.store(DISCOVERY_PATH[1:], discovery(jwks_uri=PUBLISHED_KEYS))
+    now = time.time()
+    configure(cluster.fake, "k1", clock=now + 3_600)
+    done = cluster.step()
+    assert re.search("The clock of an API server is 3[56][0-9][0-9] s ahead", done.err)
+    assert now + 3_500 < cluster.stored(RECORD_PATH)["signed"]["k0"] < now + 3_800
+
+
 def test_longest_token_of_all_pods_counts(cluster: Cluster) -> None:
     """A Pod may have a token for a week."""
     sources = [{"configMap": {"name": "x"}}, {"serviceAccountToken": {"expirationSeconds": 604_800}}]
@@ -286,6 +314,9 @@ def test_concurrent_change_is_not_overwritten(cluster: Cluster, monkeypatch: pyt
         ({"keys": 5}, 'has no list of "keys"'),
         ({"keys": [key("k1") | {"n": "another"}]}, "another key with the ID k1"),
         ({"keys": [key("k0") | {"d": "secret"}]}, "The key k0 contains a private key"),
+        ({"keys": [UNNAMED | {"d": "secret"}]}, "A key without an ID contains a private key"),
+        ({"keys": [key("k0"), key("k0") | {"n": "another"}]}, "The bucket has two keys with the ID k0"),
+        ({"keys": [key("k1") | {"n": "another"}, key("k1")]}, "another key with the ID k1"),
     ],
 )
 def test_unusable_stored_keys_stop_the_command(cluster: Cluster, stored: Any, words: str) -> None:
@@ -294,6 +325,33 @@ def test_unusable_stored_keys_stop_the_command(cluster: Cluster, stored: Any, wo
         assert done.status == 1
         assert words in done.err
         assert "secret" not in done.out + done.err
+
+
+def test_key_without_an_id_stays_published(cluster: Cluster) -> None:
+    """STS may verify tokens of another issuer's server with the key. No token of Kubernetes names it."""
+    cluster.store(KEYS_PATH[1:], {"keys": [UNNAMED, key("k0"), UNNAMED, 5]})
+    assert cluster.publish().status == 0
+    assert cluster.stored(KEYS_PATH[1:])["keys"] == [key("k1"), key("k0"), UNNAMED]
+    cluster.store(RECORD_PATH, {"version": 1, "signed": {"k0": 2_000.0, "k1": None}})
+    cluster.serve()
+    assert cluster.step().out.endswith("done: removed k0 from the bucket\n")
+    assert cluster.stored(KEYS_PATH[1:])["keys"] == [key("k1"), UNNAMED]
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (discovery("https://other.example.com"), "belongs to the issuer https://other.example.com, but"),
+        (b"<html>", "is not a discovery document"),
+        (b"[]", "is not a discovery document"),
+    ],
+)
+def test_bucket_of_another_issuer_is_not_changed(cluster: Cluster, stored: Any, words: str) -> None:
+    cluster.store(DISCOVERY_PATH[1:], stored)
+    cluster.store(KEYS_PATH[1:], {"keys": [key("theirs")]})
+    for done in (cluster.publish(), cluster.rotate("--step", *FAST), cluster.rotate("--check", *FAST)):
+        assert (done.status, words in done.err) == (1, True)
+    assert cluster.stored_kids() == ["theirs"]
 
 
 def test_private_key_of_the_cluster_is_not_published(cluster: Cluster) -> None:
@@ -377,6 +435,9 @@ def test_unreached_api_server_causes_a_remark(cluster: Cluster) -> None:
         (TOKEN_PATH, (201, {"status": {}}), "a token without a key ID"),
         (TOKEN_PATH, (201, {"status": {"token": "x.y"}}), "a token without a key ID"),
         (TOKEN_PATH, (201, {"status": {"token": jwt.encode({}, "k" * 32)}}), "a token without a key ID"),
+        (TOKEN_PATH, (201, {"status": {"token": token_of({})}}), "a token without a valid time"),
+        (TOKEN_PATH, (201, {"status": {"token": token_of({"iat": -1})}}), "a token without a valid time"),
+        (TOKEN_PATH, (201, {"status": {"token": token_of({"iat": True})}}), "a token without a valid time"),
     ],
 )
 def test_unusable_api_server_stops_the_command(

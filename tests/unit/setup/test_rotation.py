@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sidecar.errors import SidecarError
 from sidecar.setup.rotation import (
     MARGIN_SECONDS,
+    MAX_TIME,
     Decision,
     History,
     Limits,
@@ -41,6 +42,17 @@ def seen(**changes: Any) -> Observation:
 
 def next_step(observation: Observation, history: History) -> Decision:
     return decide(observation, history, updated_history(observation, history), LIMITS)
+
+
+def test_clock_that_is_ahead_delays_the_end_of_old_tokens() -> None:
+    for clock, stopped_at in (
+        (NOW - 9, NOW),
+        (NOW + MARGIN_SECONDS, NOW),
+        (NOW + 1_000, NOW + 1_000),
+        (9e99, MAX_TIME),
+    ):
+        observation = seen(own="ab", stored="ab", signing="b", clock=clock)
+        assert updated_history(observation, {"a": None, "b": None}) == {"a": stopped_at, "b": None}
 
 
 @pytest.mark.parametrize(
