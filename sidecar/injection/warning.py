@@ -24,7 +24,7 @@ REASONS = {
     PROXY_UNKNOWN: "a container sets `NO_PROXY` by `valueFrom`, so injection cannot add 127.0.0.1",
     SHARED_PROCESSES: "with `shareProcessNamespace`, a container can read the sidecar's token",
     LONG_TERMINATION: "credentials can expire while the Pod terminates",
-    NOT_READ: "an annotation of the ServiceAccount is probably misspelled",
+    NOT_READ: "an annotation of the ServiceAccount is probably misspelt",
 }
 """The reason of the Event for each kind of warning, with a description of the kind."""
 

@@ -188,7 +188,7 @@ RULES = (
         "exposed.node-role",
         Severity.WARNING,
         "an application with an AWS SDK uses the node's role",
-        "All Pods on the node share the node's role, so each Pod has the permissions of all these Pods.",
+        "All Pods on the node share the node's role, so each Pod has the permissions that the others need.",
         _node_role,
     ),
     Rule(

@@ -44,9 +44,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     "broken.no-identity": "Restart the workload. If the finding remains, no webhook changes the Pods. Check that "
     "Amazon's webhook or irsa-sidecar's webhook is installed. For irsa-sidecar's webhook, the Pod template also needs "
     "the label `irsa-sidecar.io/inject`.",
-    "wide.any-subject": "Find out which ServiceAccounts use the role. The finding lists those that can assume the role "
-    "but whose annotation does not name the role. Then add a condition on `sub` with the ServiceAccounts that use the "
-    "role.",
+    "wide.any-subject": "Find out which ServiceAccounts use the role. Then add a condition on `sub` with these "
+    "ServiceAccounts. The finding lists the other ServiceAccounts: they can assume the role, but do not name it.",
     "wide.pattern": "Replace the pattern with a list of names with `StringEquals`. If the pattern is intended, accept "
     "the finding with a reason.",
     "wide.no-audience": "Add a condition on `aud`. Its value is `sts.amazonaws.com`, unless the ServiceAccounts have "
@@ -57,7 +56,8 @@ WHAT_TO_DO: Mapping[str, str] = {
     "wide.no-boundary": "Set the boundary of your organisation: `aws iam put-role-permissions-boundary`.",
     "exposed.token": "Move the application to the sidecar (docs/migrate.md).",
     "exposed.metadata": "Set `HttpPutResponseHopLimit` to 1 and `HttpTokens` to `required` on the nodes' instances, "
-    "apply k8s/network-policy.yaml, or do both. docs/security.md explains why you need both metadata options. "
+    "or apply k8s/network-policy.yaml. You can also do both. docs/security.md explains why you need both metadata "
+    "options. "
     "The audit reads only NetworkPolicies of Kubernetes, not those of Cilium or Calico.",
     "exposed.host-network": "Remove `hostNetwork` if the application does not need it. Accept the finding for "
     "node agents that need `hostNetwork`.",

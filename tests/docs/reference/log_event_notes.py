@@ -243,8 +243,8 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "large_review_rejected",
-            "Too many reviews over 64 KiB, or too many over 16 KiB or 2,000 values, are waiting, so the webhook "
-            "returned 503.",
+            "Too many large reviews are waiting, so the webhook returned 503. A review is large if it has more than "
+            "16 KiB or 2,000 values. At most 128 large reviews wait, and at most 6 of more than 64 KiB.",
             "Create fewer large Pods at once. Controllers retry automatically.",
         ),
         EventNote("event_sent", "The webhook created a Kubernetes Event with a warning about a Pod."),
