@@ -62,7 +62,10 @@ FIRING: list[tuple[str, dict[str, str], str]] = [
         "25m",
     ),
 ]
-"""The test data of each alert: series by minute in promtool's notation, and a minute when the alert is active."""
+"""
+The test data of each alert that is not about certificates.
+The data has series by minute in promtool's notation, and a minute when the alert is active.
+"""
 
 QUIET = {
     f"irsa_sidecar_credentials_available{{{ROLE}}}": "1x120",
@@ -157,7 +160,7 @@ def test_monitoring_resources_match_the_operators_definitions(cluster: Cluster, 
     of_webhook = documents(cluster.kubectl("kustomize", "k8s/monitoring/webhook").stdout)
     assert {found["kind"] for found in of_webhook} == {"ConfigMap", "PodMonitor", "PrometheusRule"}
     for found in of_webhook:
-        assert found["metadata"].pop("namespace") == "irsa-sidecar"  # the namespace need not exist
+        assert found["metadata"].pop("namespace") == "irsa-sidecar"  # the dry run uses the test's namespace
     assert "Warning" not in namespace.apply(*objects, *of_webhook, dry_run=True).stderr
 
 

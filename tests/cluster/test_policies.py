@@ -126,9 +126,7 @@ def test_webhook_can_connect_only_to_the_api_server_and_dns(
     assert found == {"the API server", "the API server elsewhere", "DNS", "DNS by TCP"}
 
 
-def test_eks_addresses_reach_only_the_https_port_of_the_webhook(
-    vpc: Vpc, family: str, webhook_there: Namespace
-) -> None:
+def test_vpc_reaches_only_the_https_port_of_the_webhook(vpc: Vpc, family: str, webhook_there: Namespace) -> None:
     name = _names(webhook_there)[0]
     address = address_of(webhook_there.pod(name), family)
     places = {name: Place(address, port) for name, port in {"https": 8443, "admin": 8080, "other": OTHER_PORT}.items()}

@@ -65,7 +65,7 @@ def write_kustomization(
     **more: Any,
 ) -> str:
     """
-    Write a kustomization over k8s/webhook, with these existing components, patches and other fields.
+    Write a kustomization over k8s/webhook, with these of its components, these patches and other fields.
 
     Returns kubectl's flag for the kustomization.
     """
