@@ -1,7 +1,7 @@
 """
 Run the shell blocks of a page without changes, in a folder that looks like a checkout of this repository.
 
-Rule: nothing leaves this machine. `make` treats all packages as installed, AWS is moto with the EKS clusters `shop` and
+Rule: nothing leaves this machine. `make` treats the packages as installed, AWS is moto with the EKS clusters `shop` and
 `shop-green`, and the API server is a fake. Each page gets a new folder, home directory and account. The profile `data`
 is for a second account, 444455556666.
 """
@@ -39,7 +39,7 @@ Environment = dict[str, str]
 
 
 def run(blocks: Iterable[Block], folder: Path, environment: Environment) -> "subprocess.CompletedProcess[str]":
-    """Run the blocks in one shell, which stops at the first command that fails. A page has many commands."""
+    """Run the blocks in one shell, which stops at the first command that fails. The timeout is for a whole page."""
     return subprocess.run(
         ["bash", "-c", f"set -euo pipefail\n{script(blocks)}echo '{END}'\n"],
         cwd=folder,

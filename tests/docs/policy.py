@@ -12,7 +12,7 @@ from tests.support.manifests import K8S
 POLICY = K8S / "policy/policy.yaml"
 
 SETTINGS = Settings(image=f"irsa-sidecar:{__version__}", region="us-east-1")
-"""The settings of k8s/webhook. An overlay replaces both settings."""
+"""The same settings as in k8s/webhook. An overlay replaces both settings."""
 
 
 def main() -> None:

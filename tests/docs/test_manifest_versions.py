@@ -1,4 +1,4 @@
-"""Validate every manifest of k8s/ outside of the chart against the schemas of each supported Kubernetes version."""
+"""Validate every manifest of k8s/ outside of the chart against the schemas of each Kubernetes version since 1.29."""
 
 from pathlib import Path
 from typing import Any

@@ -2,7 +2,7 @@
 Validate the YAML blocks of the documentation, each by its kind.
 
 Rule: the fields of a whole object show its kind. A part of an object has the note `<!-- yaml: KIND -->`, with a key of
-KINDS. Kubernetes objects and Pods must be valid in every Kubernetes version that we support.
+KINDS. Kubernetes objects and Pods must be valid in every Kubernetes version since 1.29 that has their kind.
 """
 
 import json

@@ -204,7 +204,7 @@ def _status_fields() -> Iterator[str]:
 
 
 def _probes() -> Iterator[tuple[str, str, str, str]]:
-    """Yield the responses of the admin address to a healthy and to a broken daemon."""
+    """Yield the responses of the admin address, of a healthy and of a broken daemon."""
     healthy = RoleState("default", True, None, NOW.monotonic, None, None, None, None)  # noqa: FBT003
     waiting = healthy._replace(is_ready=False, last_error="AccessDenied: …")
     stuck = healthy._replace(checked_at=NOW.monotonic - STALLED_SECONDS - 1)

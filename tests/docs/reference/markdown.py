@@ -1,4 +1,4 @@
-"""Write Markdown that GitHub and mkdocs-material show alike. Pure."""
+"""Write Markdown that GitHub and the documentation site show alike. Pure."""
 
 import html
 import re
@@ -38,7 +38,7 @@ def page(title: str, purpose: str, *blocks: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return text as code. A `|` would end the cell of a table, so text with a `|` becomes HTML."""
+    """Return text as code, or as HTML if it has a `|`, which would end the cell of a table, or a backtick."""
     if "|" in text or "`" in text:
         return f"<code>{html.escape(text, quote=False).replace('|', '&#124;').replace('`', '&#96;')}</code>"
     return f"`{text}`"
