@@ -1,4 +1,4 @@
-"""Check the chart's objects against the schemas of every supported Kubernetes version, from 1.29 to the newest."""
+"""Check the chart's objects against the schemas of every Kubernetes version from 1.29 to the newest."""
 
 import json
 

@@ -81,7 +81,7 @@ PIECES = pieces_of(SECRETS)
 
 
 def leaks(shown: bytes | str, pieces: Mapping[str, str] = PIECES) -> set[str]:
-    """Return the names of the secrets that have a piece in `shown`."""
+    """Return the name and the encoding of each secret that has a piece in `shown`."""
     text = shown.decode("latin-1") if isinstance(shown, bytes) else shown
     found = (pieces.get(text[start : start + PIECE]) for start in range(len(text) - PIECE + 1))
     return {name for name in found if name is not None}

@@ -151,7 +151,7 @@ SEED = 20270115
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Return the request with one to three parts replaced, removed or doubled."""
+    """Return the request after one to three changes. A change replaces, removes, inserts or doubles a few bytes."""
     for _ in range(chance.randint(1, 3)):
         start = chance.randrange(len(data))
         end = start + chance.choice([0, 0, 1, 2, 8])

@@ -226,7 +226,7 @@ async def test_key_on_the_terminal_reaches_the_command_once(tmp_path: Path, key:
 STATUS = ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]
 
 
-async def test_command_inherits_ignored_and_blocked_signals(tmp_path: Path) -> None:
+async def test_command_inherits_ignored_signals_and_blocks_none(tmp_path: Path) -> None:
     async with scripted_sts() as sts:
         environment = pod_environment(tmp_path / "token", sts.url)
         for setting, blocked, ignored in (("", 0, 0), ("trap '' HUP;", 0, 1 << signal.SIGHUP - 1)):

@@ -138,7 +138,7 @@ with urllib.request.urlopen(url + "events") as stream:
 
 
 def test_explained_log_shows_the_exchange_and_opens_the_page(tmp_path: Path) -> None:
-    """A program that stands for the browser writes the address which it got."""
+    """Let a program that stands in for the browser write the address that it gets."""
     browser, opened = tmp_path / "browser", tmp_path / "opened"
     browser.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
     browser.chmod(0o755)
@@ -153,7 +153,7 @@ def test_explained_log_shows_the_exchange_and_opens_the_page(tmp_path: Path) -> 
 
 
 def test_page_shows_the_state_of_the_daemon(tmp_path: Path) -> None:
-    """The command reads the page's address in the log file that also receives stderr."""
+    """The command reads the page's address in the file that receives the log."""
     log = tmp_path / "log"
     find = f"import re; url = re.search(r'http://127\\.0\\.0\\.1:\\d+/[\\w-]+/', open({str(log)!r}).read())[0]"
     code = f"import sys; {find}; sys.argv = ['', url]; exec({READ_PAGE!r})"

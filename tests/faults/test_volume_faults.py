@@ -112,7 +112,8 @@ async def test_hung_token_volume_is_reported_and_blocks_one_thread(
     """
     The token's volume hangs.
 
-    The daemon abandons one thread and continues to serve. Its log, metrics and probes show the volume.
+    The daemon abandons one thread and serves its credentials until they expire. Its log shows the volume, and its
+    metrics count the error. After the expiration, its probes show the volume too.
     """
     scene.write_token()
     async with running(scene):

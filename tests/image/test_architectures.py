@@ -1,4 +1,4 @@
-"""Check that every locked package has a wheel for the images of other architectures."""
+"""Check that every locked package has a wheel for both architectures of the images."""
 
 import subprocess
 import sys

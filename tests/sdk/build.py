@@ -131,7 +131,7 @@ def build_all(clients: Iterable[Client]) -> None:
     """
     Build each folder that is not built yet, several at the same time.
 
-    Raises BuildError with the missing tool or the failed step.
+    Raises BuildError if a tool is missing or a step fails.
     """
     clients = list(clients)
     missing = {tool: client.title for client in clients for tool in missing_tools(client)}
