@@ -83,7 +83,7 @@ messages: $(VENV)/.dev.installed ## write the messages of all errors to tests/un
 reference: $(VENV)/.dev.installed ## write docs/reference and the completion scripts from the code
 	$(BIN)/python -m tests.docs.reference
 
-# CI sets REQUIRED_PYTHONS=3.13, the Python of the image. The target fails if the machine lacks it.
+# CI sets REQUIRED_PYTHONS=3.13, the Python of the image. Then only this one runs, and the target fails if it is missing.
 test-pythons: $(VENV)/.dev.installed ## run the unit tests on Python 3.12, 3.13 and newer, if installed
 	$(BIN)/python -m tests.support.pythons --require "$(REQUIRED_PYTHONS)"
 

@@ -116,7 +116,8 @@ def _digest(program: GoProgram) -> str:
 
 
 def _build(program: GoProgram, output: Path) -> None:
-    go: Mapping[str, str] = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -p=2"}
+    # With GOGC=400, a build takes a fifth less CPU and some more memory.
+    go: Mapping[str, str] = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -p=2", "GOGC": "400"}
     flags = ["-trimpath", f"-tags={program.tags}", f"-ldflags={program.linker_flags}", "-o", str(output)]
     build = ["nice", "-n", "19", "go", "build", *flags, program.package]
     subprocess.run(build, cwd=program.folder, env=os.environ | go, check=True)

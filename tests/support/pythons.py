@@ -97,9 +97,9 @@ def passes(python: Python) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--require", default="", help="versions that this machine must have, for example 3.12,3.13")
+    parser.add_argument("--require", default="", help="run only these versions, and fail if one is missing: 3.12,3.13")
     required = [version for version in parser.parse_args().require.split(",") if version]
-    pythons = found()
+    pythons = [python for python in found() if not required or str(python) in required]
     here = ".".join(map(str, sys.version_info[:2]))
     names = [here, *map(str, pythons)]
     others = ", ".join(map(str, pythons)) or "no other is on this machine"

@@ -66,6 +66,17 @@ def test_missing_required_python_is_reported(
     assert "3.97" in capsys.readouterr().err
 
 
+def test_only_required_pythons_run(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interpreter(machine / "bin/python3.97", "3 97 final cpython")
+    interpreter(machine / "bin/python3.98", "3 98 final cpython")
+    monkeypatch.setattr(pythons, "passes", lambda python: python.version == (3, 97))
+    monkeypatch.setattr(sys, "argv", ["pythons", "--require", "3.97"])
+    assert main() == 0
+    assert "Pythons that passed: 3.97\n" in capsys.readouterr().out
+
+
 def test_python_of_this_process_counts_as_found(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pythons", "--require", ".".join(map(str, THIS))])
     assert main() == 0
