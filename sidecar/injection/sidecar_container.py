@@ -87,7 +87,9 @@ GRACE_SECONDS = 30
 """The default of terminationGracePeriodSeconds in Kubernetes."""
 
 SECRET_SPACE = "1Mi"  # noqa: S105
-"""Size limit of the secrets' volume: one page per secret and directory, for 50 roles. It uses the Pod's memory."""
+"""
+Size limit of the secrets' volume. 50 roles need 0.4 MiB, a page for each secret and directory. The volume uses memory.
+"""
 
 STATE_SPACE = "2Mi"
 """

@@ -31,7 +31,7 @@ SHORT_RATIO = 0.7
 MIN_WORD_CHARACTERS = 3
 
 WHOLE_RATIO = 0.75
-"""Minimum ratio of difflib for two similar whole names, which are compared if the right name is missing."""
+"""Minimum ratio of difflib for two similar whole names. Only `nearest` compares whole names."""
 
 
 class Misnamed(NamedTuple):

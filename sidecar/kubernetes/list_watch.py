@@ -75,6 +75,6 @@ async def _sleep_until(instant: float) -> None:
 
 
 def pause_seconds(failures: int, jitter: float) -> float:
-    """Return a pause that doubles with each failure. `jitter` selects a value from half to all of the pause."""
+    """Return a pause that doubles with each failure, up to a maximum. `jitter` selects half to all of the pause."""
     longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.5 + jitter / 2)

@@ -1,7 +1,8 @@
 """
 Verify a token with the keys that its issuer publishes, as STS does.
 
-In: a token and the URL of its issuer. Out: the verified claims, or the error that STS would return.
+In: a token and the URL of its issuer. Out: the verified identity or the key that verified the token, or the error that
+STS would return.
 
 - jwks: fetch the issuer's discovery document and keys
 - jwks_cache: keep keys between commands

@@ -1,9 +1,9 @@
 """
 Keep an issuer's keys on disk between commands.
 
-Rules. Keys are used for as long as the issuer's Cache-Control allows, and for a day at most. If they do not include the
-required key id, they are fetched again. If that fails, the stored keys are still used, and the result has the error. A
-cache that cannot be read or written is ignored, so it never causes an error.
+Rules. Keys are used without a new fetch for as long as the issuer's Cache-Control allows, and for a day at most. If
+they do not include the required key id, they are fetched again. If a fetch fails, the stored keys are used at any age,
+and the result has the error. A cache that cannot be read or written is ignored, so it never causes an error.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from sidecar.files import read_regular_file
 from sidecar.oidc.jwks import IssuerError, Jwk, Published, has_key, key_set
 
 DEFAULT_FRESH_SECONDS = 300.0
-"""Time for which keys are used if the issuer's response has no max-age."""
+"""Time for which keys are used without a new fetch if the issuer's response has no max-age."""
 
 MAX_FRESH_SECONDS = timedelta(days=1).total_seconds()
-"""Maximum time for which keys are used, because a key that the issuer withdrew must not be trusted for long."""
+"""Maximum time for which keys are used without a new fetch, because the issuer may have withdrawn a key."""
 
 MAX_FILE_BYTES = 1024 * 1024
 """Maximum size of a stored file."""

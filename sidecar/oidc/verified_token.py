@@ -26,8 +26,8 @@ class NotVerifiedError(SidecarError):
     """
     An error for a token that is not verified.
 
-    `reason` is the message without the words "not verified". `is_refuted` means that the issuer's keys were available
-    and STS would reject the token. `code` is then the error code of STS, else empty.
+    `reason` is the message without the words "not verified". `is_refuted` means that STS would reject the token. `code`
+    is then the error code of STS, else empty.
     """
 
     def __init__(self, reason: str, *, fix: str = "", is_refuted: bool = False, code: str = "") -> None:

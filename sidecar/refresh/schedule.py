@@ -1,5 +1,5 @@
 """
-Decide when the next exchange with STS is due, as pure functions. This is the only retry policy of the program.
+Decide when the next exchange with STS is due, as pure functions. This is the only retry policy for STS.
 
 Rules. No error ends the loop. Every error has a next step, and every next step has a back-off that is capped and never
 zero. Any fault therefore causes a limited number of attempts per hour. An attempt is due as soon as either clock

@@ -18,7 +18,7 @@ _MAX_PATTERN_CHARACTERS = 200
 
 class Breadth(NamedTuple):
     """
-    The other service accounts that the policy accepts, and the patterns of `sub` with wildcards.
+    The other service accounts that the policy accepts, and the patterns of `sub` whose wildcards accept others.
 
     `accepts_anyone` is true if the policy accepts every service account of the issuer. `reason` explains why the policy
     accepts one of the other subjects, and is "" if it accepts none. `unknown` lists the statements that decide the
