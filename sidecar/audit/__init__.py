@@ -15,7 +15,9 @@ Audit a whole cluster and its AWS account. The input is an inventory, and the ou
     accepted.py          findings that a person accepted, and the findings of an earlier run
     judge.py             apply the rules, and separate new findings from known ones
     report/              one module per output format
+    report_file.py       write a report into a file
     run.py               the whole audit
 
-The audit changes nothing in the cluster or the account. Only `collect_*.py`, `saved.py` and `run.py` do I/O.
+The audit changes nothing in the cluster or the account. Only `collect_*.py`, `saved.py`, `report_file.py` and `run.py`
+do I/O.
 """

@@ -17,7 +17,7 @@ from sidecar.doctor.finding import describe_bug
 
 
 class Totals(NamedTuple):
-    """The numbers of objects that the audit read."""
+    """The numbers of objects that the audit read. Only running Pods count."""
 
     service_accounts: int
     pods: int

@@ -1,8 +1,8 @@
 """
 Write a report into a file.
 
-Rule: a file that exists is replaced as a whole. If a write fails, for example because the disk is full, the earlier
-report stays, because it may be the only baseline.
+Rule: an existing file in a writable directory is replaced as a whole. If a write fails, for example because the disk is
+full, the earlier report stays, because it may be the only baseline.
 """
 
 import errno

@@ -1,5 +1,5 @@
 """
-Run one audit: read or load the inventory, judge it, and format the report.
+Run one audit: read the inventory and the known findings, and judge the inventory.
 
 Rule: the audit changes nothing in the cluster or the account.
 """

@@ -211,7 +211,7 @@ _ADVICE = {
         "trust policy"
     ),
 }
-"""The fix for each AWS error code (IAM, EKS and STS API references, Errors and Common Errors)."""
+"""Fixes by AWS error code (IAM, EKS and STS API references, Errors and Common Errors)."""
 
 
 def _with_listing(error: AwsError) -> AwsError:
@@ -237,7 +237,7 @@ _Exceptions = type[Exception] | tuple[type[Exception], ...]
 
 
 class _ErrorKind(NamedTuple):
-    """A group of botocore errors with the same fix, and our message for them."""
+    """A group of botocore errors with the same fix, and the class of our error for them."""
 
     exceptions: _Exceptions
     raised: type[SidecarError]

@@ -2,8 +2,8 @@
 Fetch an issuer's documents as STS does: the discovery document, then the key set that it names.
 
 Rule: AWS trusts the public authorities, and otherwise only servers with a registered thumbprint. Therefore only
-certifi's list decides whether a server is public. Other authorities that this machine trusts do not count. A thumbprint
-is computed only for a server that the person's own authority (--ca-file) verifies.
+certifi's list decides whether a server is public. Other authorities that this machine trusts do not count. Only a
+server that the person's own authority (--ca-file) verifies gets a thumbprint in the result.
 """
 
 import hashlib

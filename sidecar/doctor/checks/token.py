@@ -16,7 +16,7 @@ RENEWED_AFTER_SECONDS = 24 * 3600
 """Age at which the kubelet requests a new token in any case (also in token_manager.go)."""
 
 RENEWAL_SECONDS = 5 * 60
-"""Time that the kubelet may need for a renewal, with its loop, its backoff and the write."""
+"""Time that the kubelet may need for a renewal, with its loop, its back-off and the write."""
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 """Signature algorithms that STS accepts (STS API reference, AssumeRoleWithWebIdentity, WebIdentityToken)."""

@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 class SettingsResult(NamedTuple):
     """
-    The valid settings. `config` is None if a setting of irsa-sidecar is invalid. `sts` is None if no valid STS is set.
+    The valid settings. `config` is None if `read_settings` rejects a setting. `sts` is None if no valid STS is set.
 
     `urls` are the URLs of the active STS and of the fallback regions.
     """
@@ -70,7 +70,7 @@ class _Reading:
         """
         Return the settings.
 
-        If a setting of irsa-sidecar is invalid, AWS's settings may still define the role and STS.
+        If one setting is invalid, the SDKs' variables may still define the role and STS.
         """
         read = self.attempt(lambda: read_settings(environ, {}, allow_non_loopback=True))
         if read is None:
