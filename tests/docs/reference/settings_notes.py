@@ -45,7 +45,7 @@ NOTES: Mapping[str, SettingNote] = {
         "a path, in which the name of the role replaces `{role}`",
         ("/run/irsa-sidecar/token", "/run/irsa-sidecar/{role}/token"),
         "",
-        "The daemon creates a missing file before it accepts connections. At each start, it replaces a secret that "
+        "The file exists before the daemon accepts connections. At each start, the daemon replaces a secret that "
         "irsa-sidecar created. It keeps a secret from another source. When the file changes, the daemon reads it "
         "again. The file holds one line of at most 4096 visible ASCII characters.",
     ),
