@@ -33,7 +33,7 @@ from tests.unit.audit.world import CASES, RIGHT, Case
 NAMESPACE = "irsa-sidecar-audit"
 
 NOT_IN_MOTO = [case for case in CASES if (case.parts.associations and case not in RIGHT) or case.is_old]
-"""The cases that need EKS Pod Identity associations or a date in the past, which moto cannot create."""
+"""The cases with EKS Pod Identity associations, which `seed_account` does not create, or with a date in the past."""
 
 SEEDED = [case for case in CASES if case not in NOT_IN_MOTO]
 

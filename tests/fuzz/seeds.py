@@ -53,7 +53,7 @@ def seeds(name: str) -> dict[str, bytes]:
 
 
 def mutated(data: bytes, name: str, others: list[bytes], chance: random.Random) -> bytes:
-    """Return the input with one to four changes of its bytes. Change the structure of half of the YAML documents."""
+    """Return the input with one to four changes of its bytes. Half of the calls change a YAML document's structure."""
     if name in DOCUMENTS and chance.random() < 0.5:
         return mutated_document(data, chance)
     for _ in range(chance.randint(1, 4)):

@@ -50,7 +50,7 @@ def test_each_platform_has_its_list_of_packages(published: list[str], local: Reg
         assert done.returncode == 0, done.stderr
 
 
-def test_image_with_another_signature_is_rejected(published: list[str], local: Registry, tmp_path: Path) -> None:
+def test_unsigned_image_is_rejected(published: list[str], local: Registry, tmp_path: Path) -> None:
     image = platform_image(SavedImage({"architecture": "amd64", "config": {}}, []), {}, 1)
     (tmp_path / "other.tar").write_bytes(layout(image_index([image], {}), [image], "other", 1))
     reference, _ = push_image(local.crane, tmp_path / "other.tar", local.repository)

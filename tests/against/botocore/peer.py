@@ -1,4 +1,4 @@
-"""Run botocore's client without its socket, and write XML in every form that botocore's parser and ours accept."""
+"""Run botocore's client without its socket, and write XML in several forms that botocore's parser and ours accept."""
 
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence

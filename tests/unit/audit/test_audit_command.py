@@ -15,7 +15,7 @@ from tests.unit.audit.world import CASES, RIGHT, Case
 from tests.unit.setup.kubeconfigs import written
 
 NEEDS_EKS = {"association-role", "two-identities"}
-"""Cases with an association of EKS Pod Identity, which moto does not have. test_collect_aws.py tests their calls."""
+"""Wrong cases with an EKS Pod Identity association, which is not created. test_collect_aws.py tests these calls."""
 
 
 class Result(NamedTuple):

@@ -1,4 +1,4 @@
-"""Test the calls to AWS that moto does not have, and faults of single calls."""
+"""Test the reading of an AWS account from fake responses: all its parts, and faults of single calls."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -236,7 +236,7 @@ def test_page_without_findings_has_no_filters(report: AuditReport, world: Invent
     assert "There are none." in page.texts
 
 
-def test_graph_draws_service_accounts_with_findings_first(report: AuditReport, world: Inventory) -> None:
+def test_graph_shows_the_severity_of_objects_with_findings(report: AuditReport, world: Inventory) -> None:
     text = as_html(report, world)
     assert 'class="error"><title>trust-deny/app (error)' in text
     assert f"<title>{role_arn('any-subject')} (warning)" in text

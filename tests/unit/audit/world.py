@@ -48,7 +48,7 @@ def _right_role(name: str, **fields: Any) -> Document:
 
 
 def _with_sidecar(name: str, *roles: Document, account: Document | None = None, **fields: Any) -> Parts:
-    """Return a ServiceAccount with a role and a Pod with a sidecar. The only problem is in `roles`."""
+    """Return a ServiceAccount with a role and a Pod with a sidecar. If there is a problem, it is in `roles`."""
     arn = role_arn(name)
     return Parts((account or service_account(name, role=arn), sidecar_pod(name, arn, **fields)), roles)
 

@@ -22,7 +22,7 @@ OWN = "AKIAOWNCREDENTIALS00"
 FAILING = {
     "unknown flag": "local --nonsense",
     "wrong value": "local --log-level loud",
-    "address in use": "local --listen 127.0.0.1:not-a-port",
+    "invalid address": "local --listen 127.0.0.1:not-a-port",
     "key set without an issuer": "local --jwks-file keys.json",
     "credentials": "credentials --format env --no-daemon",
     "credentials with =": "credentials --format=env --role nobody",

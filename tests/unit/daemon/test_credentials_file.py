@@ -171,7 +171,7 @@ async def test_removed_or_changed_file_is_written_again(autojump_clock: MockCloc
     assert kept.keys == kept.served
 
 
-async def test_earlier_file_stays_until_each_role_has_tried_once(
+async def test_earlier_file_stays_until_all_roles_tried_or_a_limit(
     autojump_clock: MockClock, kept: Kept, tmp_path: Path
 ) -> None:
     after = Kept(kept.pod, tmp_path / "left")

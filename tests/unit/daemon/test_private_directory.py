@@ -60,7 +60,7 @@ def test_directory_on_a_disk_is_rejected_unless_allowed(
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755, 0o750, 0o701, 0o2777])
 def test_shared_directory_gets_a_private_subdirectory(tmp_path: Path, mode: int) -> None:
-    """Use modes of an emptyDir, which the daemon must not change."""
+    """Use modes that give others access. The daemon must not change the mode of a volume."""
     volume = tmp_path / "volume"
     volume.mkdir()
     volume.chmod(mode)

@@ -274,7 +274,7 @@ async def test_invalid_configuration_does_not_change_the_roles(
         (900, 1800, False),
     ],
 )
-async def test_short_session_is_logged_at_the_start_and_on_change(
+async def test_short_session_of_a_changed_or_new_role_is_logged(
     autojump_clock: MockClock, pod: Pod, seconds: int | None, chained_seconds: int | None, *, is_warned_about: bool
 ) -> None:
     """With a chain, the duration of the last step counts, because its credentials are served."""

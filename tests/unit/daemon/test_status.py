@@ -65,7 +65,7 @@ async def test_failed_refresh_shows_its_error_and_duration(
     assert expired.expires_in_seconds < 0
 
 
-async def test_role_before_its_first_call_is_starting(
+async def test_role_is_starting_until_its_first_call_ends(
     autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
 ) -> None:
     sts = FakeExchange(wall.time)

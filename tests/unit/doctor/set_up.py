@@ -89,7 +89,7 @@ class SetUp:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def with_token(self, *, kid: str | None = KID, key: Any = PRIVATE_KEY, **changes: Any) -> dict[str, str]:
-        """Return the sidecar's environment with another token, whose signature is valid."""
+        """Return the sidecar's environment with another token, signed with `key`."""
         payload = json.dumps(self.claims(**changes)).encode()
         headers = {} if kid is None else {"kid": kid}
         return self.with_file(jwt.PyJWS().encode(payload, key, algorithm="RS256", headers=headers))

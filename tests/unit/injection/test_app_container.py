@@ -127,7 +127,7 @@ def test_earlier_value_of_an_empty_variable_is_removed(name: str, empty: str) ->
 
 
 def assert_doctor_accepts(env_values: dict[str, Any]) -> None:
-    """Assert that the checks of `doctor` find no problem."""
+    """Assert that doctor's checks of an environment find no problem."""
     environ = {name: value or "" for name, value in env_values.items()}
     found = [check.evaluate(EnvironmentFacts(environ)) for check in environment.CHECKS]
     assert {finding.status for finding in found if finding} == {Status.OK}

@@ -41,7 +41,7 @@ def test_text_that_is_not_a_json_object_is_rejected(text: str) -> None:
 
 
 def test_only_one_item_is_in_memory() -> None:
-    """100 items with 5,000 empty fields each take 36 MiB as Python objects."""
+    """100 items with 5,000 empty mappings each take 36 MiB as Python objects."""
     item = json.dumps({"metadata": {}, "secrets": [{}] * 5_000})
     body = ('{"metadata": {}, "items": [' + ",".join([item] * 100) + "]}").encode()
     tracemalloc.start()

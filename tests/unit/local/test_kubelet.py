@@ -111,7 +111,7 @@ def test_token_is_renewed_by_the_rule_of_the_kubelet(
 
 
 @given(st.integers(600, 200_000), st.floats(0, 10))
-def test_token_is_renewed_before_the_last_fifth_of_lifetime(lifetime: int, jitter: float) -> None:
+def test_token_is_renewed_in_the_last_fifth_of_its_lifetime(lifetime: int, jitter: float) -> None:
     token = IssuedToken("t", EPOCH, EPOCH + lifetime)
     assert needs_renewal(token, token.expires_at - 0.19 * lifetime, jitter)
 
