@@ -261,7 +261,7 @@ def test_malformed_pod_is_rejected_with_a_message(document: Document, settings: 
 
 
 def test_generator_creates_each_important_case() -> None:
-    """Search for both kinds of Amazon's additions, several roles, skipped containers, warnings, and Pods without `web`."""
+    """Search for both kinds of Amazon's additions, several roles, skipped containers, warnings, and no `web`."""
     seen: set[str] = set()
 
     @given(pods())

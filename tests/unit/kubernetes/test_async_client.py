@@ -17,7 +17,7 @@ FOUND = Reply(200, b'{"kind": "Namespace"}')
 
 
 def kubeconfig(directory: Path, server: str) -> dict[str, str]:
-    """Write a kubeconfig that names a file with the authority, such as a Pod's ca.crt. Return the environment for it."""
+    """Write a kubeconfig that names a file with the authority, as in a Pod, and return the environment for it."""
     document = {
         "clusters": [{"name": "a", "cluster": {"server": server, "certificate-authority": "ca.crt"}}],
         "users": [{"name": "a", "user": {"token": "secret"}}],

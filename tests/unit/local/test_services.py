@@ -90,7 +90,7 @@ class Running:
         return await self.call(None, "assume_role_with_web_identity", **(plain | parameters))
 
     async def call(self, keys: Keys | None, method: str, **parameters: Any) -> dict[str, Any]:
-        """Make one boto3 call that is signed with `keys`."""
+        """Make one boto3 call that is signed with `keys`, or unsigned without keys."""
         return await self.with_client(keys, lambda client: dict(getattr(client, method)(**parameters)))
 
     async def with_client(self, keys: Keys | None, use: Callable[["STSClient"], T]) -> T:

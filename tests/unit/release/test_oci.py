@@ -67,7 +67,7 @@ def test_platforms_have_architecture_and_variant() -> None:
     ]
 
 
-def test_saved_archive_is_read_through_its_links() -> None:
+def test_saved_archive_with_a_link_to_a_layer_is_read() -> None:
     """Use a link, because Podman's archives have the layer once, and a link to the layer under an older name."""
     files = [
         Entry("manifest.json", encoded_list([{"Config": "c.json", "Layers": ["l.tar"]}])),

@@ -79,7 +79,7 @@ def test_head_above_the_limit_is_rejected() -> None:
 
 @pytest.mark.parametrize("line", [b"a:\r\n", b"Name: value\r\n"])
 def test_number_of_headers_is_limited(line: bytes) -> None:
-    """The work for a head is proportional to its headers, and a head of 16 KiB could have 5,000."""
+    """The work for a head is proportional to its headers, and a head of 16 KiB could have 4,000."""
     head = LINE + HOST + line * (MAX_HEADERS - 1)
     assert len(parse_head(head + b"\r\n").headers) == MAX_HEADERS
     with pytest.raises(RejectedError) as caught:

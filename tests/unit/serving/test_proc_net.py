@@ -24,7 +24,7 @@ def test_truncated_or_ambiguous_table_has_no_owner(connect: Connect, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(proc_net, "owners_in", lambda _table, _wanted: iter([Owner(1001, 1), Owner(1002, 2)]))
         assert find_in_proc(key) is None
-    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the length of the heading line
+    monkeypatch.setattr(proc_net, "MAX_TABLE_BYTES", 160)  # the heading line and the start of the next line
     assert find_in_proc(key) is None
 
 

@@ -58,7 +58,7 @@ async def connected(
     server_context: ssl.SSLContext,
     leave: Callable[[socket.socket], None] | None = None,
 ) -> tuple[Stream, ssl.SSLSocket]:
-    """Return the server's stream and the client's socket after the handshake. With `leave`, the client then leaves."""
+    """Return the server's stream and the client's socket after the handshake. With `leave`, the client disconnects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         plain = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()

@@ -38,8 +38,8 @@ async def test_stop_ends_an_endless_response() -> None:
         assert await all_of(stream) == b""
 
 
-async def test_client_that_leaves_ends_the_response() -> None:
-    """The function that writes the body is cancelled at once, and another response can take its place."""
+async def test_client_that_disconnects_ends_the_response() -> None:
+    """The function that writes the body is cancelled at once."""
     ended = trio.Event()
 
     async def write(send: Send) -> None:

@@ -137,8 +137,8 @@ class World:
         return json.loads(json.dumps([self.statements(), self.associations(), self.annotations(), metadata]))
 
 
-def without_none(value: Any) -> Any:
+def without_empty(value: Any) -> Any:
     """Return the value without empty mappings, because a merge patch leaves an empty mapping of annotations."""
     if isinstance(value, dict):
-        return {key: item for key, each in value.items() if (item := without_none(each)) != {}}
-    return [without_none(each) for each in value] if isinstance(value, list) else value
+        return {key: item for key, each in value.items() if (item := without_empty(each)) != {}}
+    return [without_empty(each) for each in value] if isinstance(value, list) else value

@@ -27,7 +27,7 @@ from tests.unit.setup.migration_world import (
     RECORD,
     World,
     current_record,
-    without_none,
+    without_empty,
 )
 
 
@@ -64,7 +64,7 @@ def test_migration_switches_the_source_and_can_be_undone(world: World, source: s
     assert world.associations() == (["cart"] if target == "pod-identity" else [])
     undone = world.run(source, target, "--undo")
     assert undone.status == 0, undone.err
-    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
+    assert [without_empty(each) for each in world.state()] == [without_empty(each) for each in before]
     assert not Path("irsa-sidecar-migration-shop.json").exists()
 
 

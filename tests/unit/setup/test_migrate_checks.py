@@ -10,7 +10,7 @@ from sidecar.setup import restart_check
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.migration_record import CONFLICTS
 from sidecar.setup.restart_check import ATTEMPTS, pod_of
-from tests.unit.setup.migration_world import DEPLOYMENT, POD, RECORD, World, current_record, without_none
+from tests.unit.setup.migration_world import DEPLOYMENT, POD, RECORD, World, current_record, without_empty
 
 PODS = "/api/v1/namespaces/shop/pods"
 
@@ -74,7 +74,7 @@ def test_pods_restart_only_if_they_get_the_new_source(world: World, source: str,
     world.late = 0
     assert world.run(source, target).status == 0
     assert world.run(source, target, "--undo").status == 0
-    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
+    assert [without_empty(each) for each in world.state()] == [without_empty(each) for each in before]
 
 
 def test_new_association_is_visible_after_some_seconds(world: World) -> None:
@@ -122,7 +122,7 @@ def test_undo_restarts_pods_although_the_check_fails(world: World) -> None:
     world.late = 10**9
     undone = world.run("pod-identity", "sidecar", "--undo")
     assert (undone.status, "would get no token of EKS Pod Identity" in undone.err) == (0, True)
-    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
+    assert [without_empty(each) for each in world.state()] == [without_empty(each) for each in before]
 
 
 def test_pod_of_a_stateful_set_has_the_volumes_of_its_claims() -> None:

@@ -23,7 +23,7 @@ from tests.unit.setup.migration_world import (
     RECORD,
     World,
     current_record,
-    without_none,
+    without_empty,
 )
 
 
@@ -109,7 +109,7 @@ def test_undo_includes_a_change_that_the_record_does_not_count(world: World) -> 
     world.run("irsa", "sidecar")
     write_record(RECORD, replace(current_record(), done=current_record().done - 1))
     assert world.run("irsa", "sidecar", "--undo").status == 0
-    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
+    assert [without_empty(each) for each in world.state()] == [without_empty(each) for each in before]
 
 
 def test_pointer_of_a_name_with_a_slash_is_one_member() -> None:

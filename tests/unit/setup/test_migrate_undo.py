@@ -17,7 +17,7 @@ from tests.unit.setup.migration_world import (
     POD,
     World,
     current_record,
-    without_none,
+    without_empty,
 )
 
 
@@ -61,7 +61,7 @@ def test_undo_keeps_the_new_source_while_a_pod_uses_it(world: World, source: str
     world.fake.put(POD, {**pod, "spec": {"serviceAccountName": "cart", "containers": []}})
     last = world.run(source, target, "--undo")
     assert last.out.endswith("The former state is restored.\n")
-    assert [without_none(each) for each in world.state()] == [without_none(each) for each in before]
+    assert [without_empty(each) for each in world.state()] == [without_empty(each) for each in before]
 
 
 def test_undo_works_after_a_foreign_change_stopped_the_run(world: World) -> None:

@@ -329,7 +329,7 @@ def test_namespace_flag_applies_to_objects_without_namespace(namespace: str, own
 
 
 def calls_for(items: int) -> int:
-    """Return the number of Python calls of `setup pod` for a List of `items` Deployments."""
+    """Return the number of calls of Python and C functions in `setup pod` for a List of `items` Deployments."""
     text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
         "- " + yaml.safe_dump(deployment(SPEC)).replace("\n", "\n  ").rstrip(" ") for _ in range(items)
     )

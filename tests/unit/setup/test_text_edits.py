@@ -59,5 +59,5 @@ def test_applied_diff_equals_the_edits(data: st.DataObject, text: str) -> None:
         ("a\n", Edit(1, 1, ""), []),
     ],
 )
-def test_diff_contains_only_the_changed_lines(text: str, edit: Edit, lines: list[str]) -> None:
+def test_diff_contains_changed_lines_and_their_context(text: str, edit: Edit, lines: list[str]) -> None:
     assert unified_diff(text, [edit], "old", "new").splitlines()[2:] == lines
