@@ -15,7 +15,7 @@ service. No response is hard-coded.
 - readable_policy: read a trust policy from IAM, also with elements that are not evaluated here
 - strangers: detect trust policies that allow too much
 - events: define the events of the services
-- controls, control_panel, effects, pod_tokens: faults that a person starts on the page
+- controls, control_panel, effects, pod_tokens: actions and faults that a person starts on the page
 - listening: bind the ports
 - page: show the services in a browser
 - feed, event_log: send the events to the terminal, the page and the log

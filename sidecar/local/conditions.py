@@ -10,7 +10,9 @@ from typing import NamedTuple
 from sidecar.local.condition_operators import Operator
 
 Context = Mapping[str, tuple[str, ...]]
-"""Values by condition key of a request. Keys are in lower case, and keys without a value are absent."""
+"""
+Values by condition key of a request. Keys are in lower case. A key that the request lacks is absent or has no value.
+"""
 
 
 class Condition(NamedTuple):

@@ -1,5 +1,5 @@
 """
-Read the settings of `local` from a YAML file into frozen values. Each setting is optional.
+Read the settings of `local` from a YAML file into frozen values. Each setting at the top level is optional.
 
 Rule: an unknown name or a value of the wrong type is an error. The error shows the location and the values that are
 accepted there. The defaults alone are a working set-up.

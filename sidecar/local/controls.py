@@ -59,7 +59,7 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
                 "Rotate the signing key",
                 "issuer",
                 "The issuer signs with a new key, and the kubelet gets a new token.",
-                "STS fetches the new public key. The daemon notices nothing.",
+                "STS fetches the new public key. The daemon gets new credentials.",
                 seconds=0.0,
             ),
             Control(

@@ -41,8 +41,8 @@ def operation_name(form: Mapping[str, str]) -> str:
     """
     Return the name of the requested operation.
 
-    Raises StsRejection if the form names no operation, or one that is not in OPERATIONS (STS API reference, Common
-    Errors).
+    Raises StsRejection if the form names no operation, one that is not in OPERATIONS, or another version (STS API
+    reference, Common Errors).
     """
     action = form.get("Action")
     if not action:
@@ -59,7 +59,7 @@ def operation_name(form: Mapping[str, str]) -> str:
 
 def read_parameters(shape: StructureShape, form: Mapping[str, str]) -> Parameters:
     """
-    Return those parameters in the form that the shape defines.
+    Return the parameters that the shape defines, read from the form's fields. Other fields are ignored.
 
     Raises StsRejection, which lists all violations, if a parameter is missing or violates a limit.
     """

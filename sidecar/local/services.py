@@ -42,9 +42,9 @@ HTTP_LIMITS = Limits(max_head_bytes=64 * 1024, max_body_bytes=256 * 1024, respon
 """
 HTTP limits of the issuer and of STS.
 
-The target of a presigned GET contains a complete request with the session token. The bodies of STS requests have a few
-KiB, because a token has at most 20,000 characters and a policy 2,048. A response may wait for a slow issuer's keys, and
-SDKs time out after 60 s.
+The target of a presigned GET contains a complete request with the session token. The bodies of STS requests have some
+tens of KiB at most, because a token has at most 20,000 characters and a policy 2,048. A response may wait for a slow
+issuer's keys, and SDKs time out after 60 s.
 """
 
 

@@ -3,8 +3,8 @@ Read session policies, and decide which actions they allow to a session in a cha
 
 A session may do an action that both its session policies and its role allow (IAM User Guide, "Session policies"). Roles
 have no permission policies here, so a session without session policies may do everything. Rule: an element that is not
-evaluated here never allows more. A condition counts as true in a Deny and as false in an Allow. A managed policy with
-unknown content allows nothing. The log contains the reason.
+evaluated here never allows more. A condition counts as true in a Deny and as false in an Allow. If the content of a
+managed policy is unknown, no action is allowed, because the policy may deny it. The log contains the reason.
 """
 
 import json

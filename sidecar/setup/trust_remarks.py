@@ -1,5 +1,5 @@
 """
-Find statements of a role's trust policy that allow too much. Pure.
+Find statements of a role's trust policy that allow too much or too little. Pure.
 
 Rule: remarks concern statements from other sources, and patterns that our own statement keeps. No remark changes a
 statement.
@@ -39,7 +39,7 @@ class _Value(NamedTuple):
 
 
 def remarks_on(document: Mapping[str, Any], grant: TrustGrant) -> Iterator[str]:
-    """Yield a remark about each other statement that is too wide, and about patterns in our own statement."""
+    """Yield a remark about each other statement that allows too much or too little, and about our own patterns."""
     for index, statement in enumerate(statements_of(document), 1):
         if isinstance(statement, Mapping) and statement.get("Effect") == "Allow" and not is_own(statement, grant):
             label = f"{statement_label(statement, index)} of its trust policy, which another tool or person wrote,"

@@ -149,7 +149,7 @@ def _read_current(args: argparse.Namespace, aws: "Aws", wanted: WantedRole) -> I
 
 
 def _next_commands(role: Resource, wanted: WantedRole) -> tuple[str, ...]:
-    """Return a command to annotate each named service account with the role, or none if the role trusts no new one."""
+    """Return a command to annotate each named service account with the role, or none if no service account is added."""
     if wanted.change is Change.REMOVE or wanted.grant is None or not isinstance(role, IamRole):
         return ()
     named = [service_account_of(subject) for subject in wanted.grant.subjects]

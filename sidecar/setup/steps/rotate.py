@@ -6,8 +6,8 @@ expired, and remove the old key. --check shows the state of each key and the nex
 makes the next step, unless it would break running Pods. You can stop and continue at any time.
 
 You change the API server's flags yourself, and the command shows when. It publishes the keys in the S3 bucket of the
-issuer's URL, and keeps a record of the signing keys there. The exit status is 0 if nothing remains or a step was made,
-3 if you have to wait or to change the API server, and 1 if STS rejects the tokens of a current key.
+issuer's URL, and keeps a record of the signing keys there. The exit status is 1 if STS rejects the tokens of a current
+key. Otherwise it is 0 if nothing remains or a step was made, and 3 if the next step was not made.
 """
 
 import argparse
@@ -56,7 +56,7 @@ DEFAULT_CACHE_SECONDS = 3_600
 """Time after which STS is assumed to know a published key. AWS does not document the time."""
 
 WAITS = 3
-"""Exit status if the next step is not possible yet, or if it is a change of the API server."""
+"""Exit status if the next step was not made: it is not possible yet, it changes the API server, or it needs --step."""
 
 EXAMPLE = """\
 examples:

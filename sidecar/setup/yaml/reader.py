@@ -101,7 +101,8 @@ def read_documents(text: str) -> tuple[list[Node], UnreadableError | None]:
     """
     Return the root of each document before the first unreadable document, and the error in that document.
 
-    kubectl reads only the first document, so an error in a later document matters only to other readers.
+    Of a text without a `---` line, kubectl reads only the first document, so an error in a later document matters only
+    to other readers.
     """
     roots: list[Node] = []
     try:

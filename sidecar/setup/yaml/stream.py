@@ -33,8 +33,9 @@ class Document(NamedTuple):
     One part of a stream.
 
     `mark` is the byte order mark before `text`, with a marker line before the mark, or empty. `line` is the line of
-    `text`, counted from 1. `values` are the values that kubectl reads. `roots` are the same values with positions; JSON
-    that is not valid YAML has none. `error` is the reason why the rest cannot be read, or None.
+    `text`, counted from 1. `values` are the values in `text`, of which kubectl reads the first. `roots` are the same
+    values with positions; JSON that is not valid YAML has none. `error` is the reason why the rest cannot be read, or
+    None.
     """
 
     mark: str
