@@ -1,4 +1,4 @@
-"""Test the pure function that decides on reviews."""
+"""Test the pure functions that parse reviews and decide on them."""
 
 import base64
 import json

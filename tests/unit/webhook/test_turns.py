@@ -1,4 +1,4 @@
-"""Test the queue of expensive reviews: one runs at a time, and namespaces share the queue fairly."""
+"""Test the queue for turns: the number of turns held at once is limited, and namespaces share the queue fairly."""
 
 import pytest
 import trio
