@@ -205,7 +205,7 @@ class StateDirectory:
         now = self._clock.now()
         booted_at = now.monotonic - self._boot.now()
         saved = decode(data, self._owner(served), Instant(now.wall, self._boot.now())).shifted(booted_at)
-        health = whole(Health, {**saved.health, "checked_at": now.monotonic})
+        health = whole(Health, {**saved.health, "checked_at": now.monotonic, "last_call": None})
         served.store.restore(saved.credentials, saved.expires, saved.arrived_at)
         served.refresher.resume(Progress(saved.schedule, health, saved.max_duration, None, now.monotonic))
         if served.store.own_snapshot is not None:
@@ -302,7 +302,7 @@ def _content(snapshot: Snapshot, schedule: Schedule) -> _FileContent:
 
 def _saved(snapshot: Snapshot, progress: Progress) -> Saved:
     health = progress.health._asdict()
-    del health["checked_at"]
+    del health["checked_at"], health["last_call"]
     return Saved(
         snapshot.credentials, snapshot.expires, snapshot.arrived_at, progress.schedule, progress.max_duration, health
     )

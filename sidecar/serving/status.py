@@ -21,7 +21,7 @@ MAX_TEXT = 2000
 READY, FAILING, UNAVAILABLE, STARTING = "ready", "failing", "unavailable", "starting"
 
 STATES = {
-    READY: "The credentials are valid, and the last attempt succeeded.",
+    READY: "The credentials are valid, and no attempt failed since.",
     FAILING: "The credentials are still valid, but the last attempt to get new ones failed.",
     UNAVAILABLE: "There are no valid credentials.",
     STARTING: "The first attempt has not ended yet.",
