@@ -31,6 +31,7 @@ COMMANDS = {
     "webhook": "serve the admission webhook that injects the sidecar into Pods",
     "probe": "exit with 0 if the daemon is ready",
     "completion": "print a script with which bash, zsh or fish completes commands and flags",
+    "schema": "print the JSON Schema of a configuration file, for editors",
 }
 
 NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})

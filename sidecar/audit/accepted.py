@@ -6,11 +6,12 @@ otherwise nobody would remember why the finding was accepted.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
 from sidecar.audit.finding import Finding
-from sidecar.config.yaml_values import Place, list_of, parsed_by, read_mapping, read_text
+from sidecar.config.yaml_values import ListOf, ParsedBy, Place, Reader, read_mapping, read_text
 from sidecar.errors import ConfigurationError
 from sidecar.local.condition_operators import is_like
 from sidecar.strict_yaml import Node, compose, line_of, reading
@@ -47,7 +48,7 @@ def read_acceptances(text: bytes, path: str) -> tuple[Acceptance, ...]:
         node = compose(text, path)
         if node is None:
             return ()
-        document = read_mapping(Place(path, line_of(node)), node, {"accepted": list_of(_entry, MAX_ENTRIES, "entries")})
+        document = read_mapping(Place(path, line_of(node)), node, {"accepted": ListOf(_entry, MAX_ENTRIES, "entries")})
         return tuple(document.get("accepted", ()))
 
 
@@ -61,11 +62,11 @@ def _end_of_day(place: str, text: str) -> float:
     return datetime.combine(day, time.max, UTC).timestamp()
 
 
-_KEYS = {
+_KEYS: Mapping[str, Reader] = {
     "rule": read_text,
     "subject": read_text,
     "reason": read_text,
-    "until": parsed_by(_end_of_day),
+    "until": ParsedBy(_end_of_day),
 }
 
 

@@ -12,11 +12,11 @@ import yaml
 
 from sidecar.config.yaml_values import (
     MAX_TAGS,
+    ListOf,
+    Matching,
+    ParsedBy,
     Place,
     Reader,
-    list_of,
-    matching,
-    parsed_by,
     read_mapping,
     read_policy,
     read_tags,
@@ -76,7 +76,7 @@ def parse_roles(
 
 
 def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]:
-    place, read_roles = Place(path, line_of(root)), list_of(_role_reader(defaults), MAX_ROLES, "roles")
+    place, read_roles = Place(path, line_of(root)), ListOf(_role_reader(defaults), MAX_ROLES, "roles")
     is_bare = isinstance(root, yaml.SequenceNode)
     found = {"roles": read_roles(place, root)} if is_bare else read_mapping(place, root, {"roles": read_roles})
     roles: tuple[Role, ...] = found.get("roles", ())
@@ -88,16 +88,16 @@ def _roles_of(root: Node, path: str, defaults: RoleDefaults) -> tuple[Role, ...]
     return roles
 
 
-_policy_arn = matching(
+_policy_arn = Matching(
     r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\x21-\x7e]{1,2000}",
     "the ARN of an IAM policy, such as arn:aws:iam::aws:policy/ReadOnlyAccess",
 )
-_role_name = matching(
+_role_name = Matching(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
     "1 to 64 letters, digits and _.-, starting with a letter, a digit or _, because the name is part of a path",
 )
-_source_identity = matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits and _+=,.@-")
-_external_id = matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")
+_source_identity = Matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "2 to 64 letters, digits and _+=,.@-")
+_external_id = Matching(r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and _+=,.@:/-")
 
 
 def _chained_duration(place: Place, node: Node) -> int:
@@ -105,11 +105,15 @@ def _chained_duration(place: Place, node: Node) -> int:
     return parse_whole_number(str(place), read_text(place, node), MIN_DURATION_SECONDS, MAX_CHAINED_SECONDS, limits)
 
 
+def _policy(place: Place, node: Node) -> tuple[Place, Any]:
+    return place, read_policy(place, node)
+
+
 _SESSION: Mapping[str, Reader] = {
-    "role_arn": parsed_by(parse_role_arn),
-    "session_name": parsed_by(parse_session_name),
-    "policy": lambda place, node: (place, read_policy(place, node)),
-    "policy_arns": list_of(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
+    "role_arn": ParsedBy(parse_role_arn),
+    "session_name": ParsedBy(parse_session_name),
+    "policy": _policy,
+    "policy_arns": ListOf(_policy_arn, MAX_POLICY_ARNS, "ARNs"),
 }
 """The keys that roles and the steps of a chain have in common, with their readers."""
 
@@ -118,7 +122,7 @@ _STEP: Mapping[str, Reader] = {
     "duration": _chained_duration,
     "external_id": _external_id,
     "tags": read_tags,
-    "transitive_tags": list_of(read_text, MAX_TAGS, "keys"),
+    "transitive_tags": ListOf(read_text, MAX_TAGS, "keys"),
     "source_identity": _source_identity,
 }
 
@@ -159,12 +163,12 @@ def _only_in_a_chain(place: Place, _node: Node) -> Any:
 _ROLE: Mapping[str, Reader] = {
     "name": _role_name,
     **_SESSION,
-    "token_file": parsed_by(parse_token_file),
-    "duration": parsed_by(parse_duration),
-    "authorization_token_file": parsed_by(parse_path),
-    "allow_uids": list_of(read_uid),
-    "containers": list_of(read_text),
-    "chain": list_of(_chain_step, MAX_CHAIN_STEPS, "steps"),
+    "token_file": ParsedBy(parse_token_file),
+    "duration": ParsedBy(parse_duration),
+    "authorization_token_file": ParsedBy(parse_path),
+    "allow_uids": ListOf(read_uid),
+    "containers": ListOf(read_text),
+    "chain": ListOf(_chain_step, MAX_CHAIN_STEPS, "steps"),
     **dict.fromkeys(("tags", "transitive_tags", "source_identity", "external_id"), _only_in_a_chain),
 }
 

@@ -2,6 +2,7 @@
 Read the values of a roles file from YAML nodes. An error names the line. Pure.
 
 Rule: a table maps each YAML key to the reader of its value. An unknown key and a value of the wrong kind are errors.
+Readers with parameters are values, so that the JSON Schema of a file comes from the same tables (tests/docs/schemas).
 """
 
 import json
@@ -74,17 +75,20 @@ def _key(place: Place, node: Node) -> str:
     return str(node.value)
 
 
-def list_of(read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> Reader:
-    """Return a reader of a list. The reader counts the items first, because aliases can repeat an item many times."""
+class ListOf:
+    """A reader of a list. It counts the items first, because aliases can repeat an item many times."""
 
-    def read(place: Place, node: Node) -> tuple[Any, ...]:
+    def __init__(self, read_item: Reader, most: int = MAX_ITEMS, what: str = "items") -> None:
+        self.read_item = read_item
+        self.most = most
+        self.what = what
+
+    def __call__(self, place: Place, node: Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
             raise place.error(" is not a list", fix="Start each item with `- `")
-        if len(node.value) > most:
-            raise place.error(f" has {len(node.value)} {what}", fix=f"Use at most {most}")
-        return tuple(read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
-
-    return read
+        if len(node.value) > self.most:
+            raise place.error(f" has {len(node.value)} {self.what}", fix=f"Use at most {self.most}")
+        return tuple(self.read_item(Place(place.path, line_of(item), place.key), item) for item in node.value)
 
 
 def read_text(place: Place, node: Node) -> str:
@@ -94,20 +98,28 @@ def read_text(place: Place, node: Node) -> str:
     return str(node.value)
 
 
-def parsed_by(check: Callable[[str, str], Any]) -> Reader:
-    return lambda place, node: check(str(place), read_text(place, node))
+class ParsedBy:
+    """A reader of text that a function checks. The arguments of the function are the place and the text."""
+
+    def __init__(self, check: Callable[[str, str], Any]) -> None:
+        self.check = check
+
+    def __call__(self, place: Place, node: Node) -> Any:
+        return self.check(str(place), read_text(place, node))
 
 
-def matching(pattern: str, wanted: str) -> Reader:
-    compiled = re.compile(pattern)
+class Matching:
+    """A reader of text that matches a regular expression. `wanted` describes such a text."""
 
-    def read(place: Place, node: Node) -> str:
+    def __init__(self, pattern: str, wanted: str) -> None:
+        self.pattern = pattern
+        self.wanted = wanted
+
+    def __call__(self, place: Place, node: Node) -> str:
         text = read_text(place, node)
-        if compiled.fullmatch(text) is None:
-            raise place.error(f" is {text[:100]!r}, which is not valid", fix=f"Use {wanted}")
+        if re.fullmatch(self.pattern, text) is None:
+            raise place.error(f" is {text[:100]!r}, which is not valid", fix=f"Use {self.wanted}")
         return text
-
-    return read
 
 
 def read_uid(place: Place, node: Node) -> int:

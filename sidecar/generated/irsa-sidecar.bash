@@ -3,7 +3,7 @@
 
 _irsa_sidecar_is_command() {
     case $1 in
-    'help' | 'help setup' | 'run' | 'local' | 'exec' | 'credentials' | 'doctor' | 'audit' | 'who' | 'token' | 'setup' | 'setup oidc-provider' | 'setup role' | 'setup service-account' | 'setup pod' | 'setup cluster' | 'setup migrate' | 'setup policy' | 'setup issuer-documents' | 'setup rotate' | 'webhook' | 'probe' | 'completion') return 0 ;;
+    'help' | 'help setup' | 'run' | 'local' | 'exec' | 'credentials' | 'doctor' | 'audit' | 'who' | 'token' | 'setup' | 'setup oidc-provider' | 'setup role' | 'setup service-account' | 'setup pod' | 'setup cluster' | 'setup migrate' | 'setup policy' | 'setup issuer-documents' | 'setup rotate' | 'webhook' | 'probe' | 'completion' | 'schema') return 0 ;;
     *) return 1 ;;
     esac
 }
@@ -12,11 +12,11 @@ _irsa_sidecar_is_command() {
 _irsa_sidecar_command() {
     case $1 in
     '')
-        children='words run local exec credentials doctor audit who token setup webhook probe completion help'
+        children='words run local exec credentials doctor audit who token setup webhook probe completion schema help'
         flags='--help --version'
         ;;
     'help')
-        children='words run local exec credentials doctor audit who token setup webhook probe completion'
+        children='words run local exec credentials doctor audit who token setup webhook probe completion schema'
         ;;
     'help setup')
         children='words oidc-provider role service-account pod cluster migrate policy issuer-documents rotate'
@@ -90,6 +90,10 @@ _irsa_sidecar_command() {
         ;;
     'completion')
         argument='words bash zsh fish'
+        flags='--help'
+        ;;
+    'schema')
+        argument='words roles local'
         flags='--help'
         ;;
     esac

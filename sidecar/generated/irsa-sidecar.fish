@@ -48,6 +48,7 @@ complete -c irsa-sidecar -n '__irsa_sidecar_only' -a setup -d 'set up an AWS acc
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -a webhook -d 'serve the admission webhook that injects the sidecar into Pods'
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -a probe -d 'exit with 0 if the daemon is ready'
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -a completion -d 'print a script with which bash, zsh or fish completes commands and flags'
+complete -c irsa-sidecar -n '__irsa_sidecar_only' -a schema -d 'print the JSON Schema of a configuration file, for editors'
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -a help -d 'show help'
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -s h -l help -d 'show this help message and exit'
 complete -c irsa-sidecar -n '__irsa_sidecar_only' -l version -d 'show program\'s version number and exit'
@@ -64,6 +65,7 @@ complete -c irsa-sidecar -n '__irsa_sidecar_only help' -a setup -d 'set up an AW
 complete -c irsa-sidecar -n '__irsa_sidecar_only help' -a webhook -d 'serve the admission webhook that injects the sidecar into Pods'
 complete -c irsa-sidecar -n '__irsa_sidecar_only help' -a probe -d 'exit with 0 if the daemon is ready'
 complete -c irsa-sidecar -n '__irsa_sidecar_only help' -a completion -d 'print a script with which bash, zsh or fish completes commands and flags'
+complete -c irsa-sidecar -n '__irsa_sidecar_only help' -a schema -d 'print the JSON Schema of a configuration file, for editors'
 
 complete -c irsa-sidecar -n '__irsa_sidecar_only help setup' -a oidc-provider -d 'create the IAM OIDC provider of a cluster'
 complete -c irsa-sidecar -n '__irsa_sidecar_only help setup' -a role -d 'create an IAM role, and let service accounts assume it'
@@ -340,3 +342,6 @@ complete -c irsa-sidecar -n '__irsa_sidecar_at probe' -l wait -x -d 'how long to
 
 complete -c irsa-sidecar -n '__irsa_sidecar_at completion' -s h -l help -d 'show this help message and exit'
 complete -c irsa-sidecar -n '__irsa_sidecar_at completion' -f -a 'bash zsh fish'
+
+complete -c irsa-sidecar -n '__irsa_sidecar_at schema' -s h -l help -d 'show this help message and exit'
+complete -c irsa-sidecar -n '__irsa_sidecar_at schema' -f -a 'roles local'

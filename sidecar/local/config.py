@@ -2,7 +2,8 @@
 Read the settings of `local` from a YAML file into frozen values. Each setting at the top level is optional.
 
 Rule: an unknown name or a value of the wrong type is an error. The error shows the location and the values that are
-accepted there. The defaults alone are a working set-up.
+accepted there. The defaults alone are a working set-up. Readers with parameters are values, so that the JSON Schema of
+the file comes from the same fields (tests/docs/schemas).
 """
 
 import os.path
@@ -32,26 +33,37 @@ The issuer's port is known only when the issuer runs.
 _Read = Callable[[str, Any], Any]
 
 
-def _matching(pattern: str, wanted: str) -> _Read:
-    def read(where: str, value: Any) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """A reader of text that matches a regular expression. `wanted` describes such a text."""
+
+    pattern: str
+    wanted: str
+
+    def __call__(self, where: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
             raise ConfigurationError(
-                f"{where} is {shown(value)}, which is not valid", fix=f"Use {wanted}", setting=where
+                f"{where} is {shown(value)}, which is not valid", fix=f"Use {self.wanted}", setting=where
             )
         return value
 
-    return read
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A reader of a whole number between two limits."""
 
-def _number(low: int, high: int, unit: str) -> _Read:
-    def read(where: str, value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
+    low: int
+    high: int
+    unit: str
+
+    def __call__(self, where: str, value: Any) -> int:
+        if type(value) is not int or not self.low <= value <= self.high:
             raise ConfigurationError(
-                f"{where} is {shown(value)}, which is not valid", fix=f"Use {unit} from {low} to {high}", setting=where
+                f"{where} is {shown(value)}, which is not valid",
+                fix=f"Use {self.unit} from {self.low} to {self.high}",
+                setting=where,
             )
         return value
-
-    return read
 
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
@@ -62,15 +74,18 @@ def _mapping(where: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _list_of(read_item: _Read) -> _Read:
-    def read(where: str, value: Any) -> tuple[Any, ...]:
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A reader of a list."""
+
+    read_item: _Read
+
+    def __call__(self, where: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise ConfigurationError(
                 f"{where} is {shown(value)}, which is not a list", fix="Start each item with `- `", setting=where
             )
-        return tuple(read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
-
-    return read
+        return tuple(self.read_item(f"{where}[{index}]", item) for index, item in enumerate(value))
 
 
 def _path(where: str, value: Any) -> Path:
@@ -93,15 +108,15 @@ def _url(where: str, value: Any) -> str:
 
 _A_URL = "a URL such as https://issuer.example.com"
 
-_text = _matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
-_url_text = _matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", _A_URL)
-_port = _number(0, 65535, "a port (0 for a free port)")
-_ip_address = _matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, such as 127.0.0.1")
-_role_arn = _matching(ROLE_ARN.pattern, "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/app")
-_role_name = _matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
-_label = _matching(NAME, "a Kubernetes name: lower-case letters, digits and -")
-_account = _matching(r"[0-9]{12}", 'a 12-digit account id in quotes, such as "111122223333"')
-_session_seconds = _number(MIN_SESSION_SECONDS, MAX_SESSION_SECONDS, "seconds")
+_text = Matching(r"[^\x00-\x1f]+", "text (numbers in quotes)")
+_url_text = Matching(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/-]*)?", _A_URL)
+_port = Number(0, 65535, "a port (0 for a free port)")
+_ip_address = Matching(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}", "an IP address to listen on, such as 127.0.0.1")
+_role_arn = Matching(ROLE_ARN.pattern, "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/app")
+_role_name = Matching(r"[A-Za-z0-9_+=,.@-]{1,64}", "a role's name: 1 to 64 of letters, digits and _+=,.@-")
+_label = Matching(NAME, "a Kubernetes name: lower-case letters, digits and -")
+_account = Matching(r"[0-9]{12}", 'a 12-digit account id in quotes, such as "111122223333"')
+_session_seconds = Number(MIN_SESSION_SECONDS, MAX_SESSION_SECONDS, "seconds")
 
 
 def _setting(read: _Read, default: Any) -> Any:
@@ -132,7 +147,7 @@ class ProviderSettings:
     """The settings for another issuer whose tokens STS accepts. The keys come from the issuer or from `jwks_file`."""
 
     issuer: str = field(metadata={"read": _url})
-    audiences: tuple[str, ...] = _setting(_list_of(_text), ("sts.amazonaws.com",))
+    audiences: tuple[str, ...] = _setting(ListOf(_text), ("sts.amazonaws.com",))
     jwks_file: Path | None = field(default=None, metadata={"read": _path})
 
 
@@ -163,20 +178,20 @@ class LocalConfig:
     """
 
     account_id: str = _setting(_account, DEFAULT_ACCOUNT_ID)
-    region: str = _setting(_matching(r"[a-z]{2}[a-z-]*-[0-9]+", "an AWS region, such as us-east-1"), "us-east-1")
+    region: str = _setting(Matching(r"[a-z]{2}[a-z-]*-[0-9]+", "an AWS region, such as us-east-1"), "us-east-1")
     audience: str = _setting(_text, "sts.amazonaws.com")
     namespace: str = _setting(_label, "default")
     service_account: str = _setting(_label, "app")
     pod: str = _setting(_label, "app-0")
     node: str = _setting(_label, "local")
-    token_lifetime_seconds: int = _setting(_number(600, 86_400, "seconds"), 600)
-    key_rotation_seconds: int = _setting(_number(60, 31_536_000, "seconds"), 3600)
+    token_lifetime_seconds: int = _setting(Number(600, 86_400, "seconds"), 600)
+    key_rotation_seconds: int = _setting(Number(60, 31_536_000, "seconds"), 3600)
     issuer_url: str | None = _setting(_url, None)
     issuer_port: int = _setting(_port, 0)
     sts_port: int = _setting(_port, 0)
     sts_host: str = _setting(_ip_address, "127.0.0.1")
-    roles: tuple[RoleSettings, ...] = _setting(_list_of(_role), _DEFAULT_ROLES)
-    providers: tuple[ProviderSettings, ...] = _setting(_list_of(_provider), ())
+    roles: tuple[RoleSettings, ...] = _setting(ListOf(_role), _DEFAULT_ROLES)
+    providers: tuple[ProviderSettings, ...] = _setting(ListOf(_provider), ())
 
     def with_provider(self, issuer: str, *, jwks_file: Path | None = None) -> "LocalConfig":
         """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from sidecar import strict_yaml
 from sidecar.audit.accepted import FILE, read_acceptances
@@ -18,6 +18,7 @@ from sidecar.audit.rules.all import RULES
 from sidecar.config.roles_file import parse_roles
 from sidecar.local.config import parse_config
 from sidecar.role import RoleDefaults
+from tests.docs.schemas import local, roles
 from tests.support.kubernetes_versions import check as check_version
 from tests.support.kubernetes_versions import is_builtin, versions_of
 from tests.support.manifests import K8S
@@ -92,10 +93,12 @@ def check_texts(document: Mapping[str, Any]) -> None:
 
 def check_roles(document: object) -> None:
     parse_roles(yaml.safe_dump(document), "roles.yaml", RoleDefaults(token_file="/token"))
+    Draft202012Validator(roles.schema()).validate(document)
 
 
 def check_local(document: object) -> None:
     parse_config(yaml.safe_dump(document), "local.yaml")
+    Draft202012Validator(local.schema()).validate(document)
 
 
 def check_accepted(document: object) -> None:

@@ -17,6 +17,8 @@ from tests.docs.reference import (
     roles_file,
     settings,
 )
+from tests.docs.schemas import local as local_schema
+from tests.docs.schemas import roles as roles_schema
 from tests.docs.shells import bash, fish, zsh
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +44,10 @@ FILES: Mapping[str, Callable[[], str]] = {
     "sidecar/generated/irsa-sidecar.bash": bash.script,
     "sidecar/generated/_irsa-sidecar": zsh.script,
     "sidecar/generated/irsa-sidecar.fish": fish.script,
+    "sidecar/generated/roles.schema.json": roles_schema.text,
+    "sidecar/generated/local.schema.json": local_schema.text,
+    "docs/roles.schema.json": roles_schema.text,
+    "docs/local.schema.json": local_schema.text,
 }
 """The function that returns the text of another file, by the path of the file."""
 

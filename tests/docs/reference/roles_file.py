@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.docs.reference import markdown
 from tests.docs.reference.markdown import bullets, code, fenced, marked, section, sentences, table
 from tests.docs.reference.roles_file_notes import LIMITS, OF_A_ROLE, OF_A_STEP, KeyNote
+from tests.docs.schemas.rules import ROLES
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "roles.yaml"
 
@@ -19,6 +20,13 @@ If the file has a mistake, the daemon rejects the whole file and keeps the previ
 Mistakes are an unknown key, a key that occurs twice at any depth, and a value of the wrong kind.
 The merge key `<<` is not supported.
 The message shows the file, the line and the valid key with the most similar name.
+"""
+
+_SCHEMA = """
+`irsa-sidecar schema roles` prints the JSON Schema of the file, with which an editor checks the file.
+[roles.md](../roles.md#check-the-file-in-your-editor) shows how to use the schema.
+The schema accepts every valid file.
+It does not contain these rules, which only the daemon checks:
 """
 
 
@@ -40,6 +48,7 @@ def page() -> str:
             "A step of `chain` is one AssumeRole.",
             *_sections("step", OF_A_STEP),
         ),
+        section(2, "Schema", sentences(_SCHEMA), "\n".join(f"- {rule.text}" for rule in ROLES)),
     )
 
 
