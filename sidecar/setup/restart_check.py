@@ -30,6 +30,12 @@ EKS describes the delay of an association as several seconds (EKS User Guide, EK
 _NO_DRY_RUN = "does not support dry run"
 """Text in the API server's error if a webhook of the cluster has side effects (API server, admission webhooks)."""
 
+_NO_RIGHT = "cannot create resource"
+"""Text in the API server's error if the user may not create Pods (API server, RBAC)."""
+
+_FINAL = (None, 401, 404)
+"""The statuses of errors that are not about the Pod. None means that the API server was not reached."""
+
 
 class _Expected(NamedTuple):
     """The mark of a source in a Pod, and its name and next step in an error."""
@@ -72,41 +78,58 @@ def check_restarts(kubernetes: "Kubernetes", changes: Iterable[Change], source: 
 
 
 def _wait(kubernetes: "Kubernetes", change: Change, expected: _Expected, attempts: int) -> int:
-    """Return the attempts that are left, because all workloads wait for the same systems."""
-    while not _gets(kubernetes, change, expected):
+    """
+    Wait until a Pod of the workload would get the source. Return the attempts that are left.
+
+    All workloads share their attempts, because they wait for the same systems.
+    """
+    while (problem := _problem(kubernetes, change, expected)) is not None:
         attempts -= 1
         if attempts <= 0:
-            raise SidecarError(
-                f"A new Pod of {change.target} would get no {expected.name}, so nothing was restarted",
-                fix=expected.fix,
-            )
+            raise problem
         show_progress(f"waiting until new Pods get the {expected.name}")
         time.sleep(PAUSE_SECONDS)
         show_progress("")
     return attempts
 
 
-def _gets(kubernetes: "Kubernetes", change: Change, expected: _Expected) -> bool:
-    """Return whether a Pod of the workload would get the source. A workload that does not exist has no Pods."""
+def _problem(kubernetes: "Kubernetes", change: Change, expected: _Expected) -> SidecarError | None:
+    """
+    Return the reason why a Pod of the workload would not get the source yet, or None.
+
+    A workload that does not exist has no Pods. A rejection counts as a reason, because policies reject a Pod until they
+    know the new annotation of its ServiceAccount.
+
+    Raises SidecarError for a reason that does not change with time.
+    """
     if kubernetes.get(change.target) is None:
-        return True
+        return None
+    workload = kubernetes.patch(change.target, merge_patch(change.after), dry_run=True)
+    with reading_objects(change.target):
+        pod, namespace = pod_of(workload), workload["metadata"]["namespace"]
+    collection = f"/api/v1/namespaces/{namespace}/pods"
     try:
-        workload = kubernetes.patch(change.target, merge_patch(change.after), dry_run=True)
-        with reading_objects(change.target):
-            pod = pod_of(workload)
-        collection = f"/api/v1/namespaces/{workload['metadata']['namespace']}/pods"
         created = kubernetes.create(collection, pod, dry_run=True)
     except KubernetesError as exc:
-        raise _rejection(change, exc) from exc
+        if exc.status in _FINAL or any(text in exc.reason for text in (_NO_RIGHT, _NO_DRY_RUN)):
+            raise _rejection(change, exc) from exc
+        return _rejection(change, exc)
     with reading_objects(collection):
-        return expected.is_in(created["spec"])
+        if expected.is_in(created["spec"]):
+            return None
+    return SidecarError(
+        f"A new Pod of {change.target} would get no {expected.name}, so nothing was restarted", fix=expected.fix
+    )
 
 
 def _rejection(change: Change, exc: KubernetesError) -> SidecarError:
-    if _NO_DRY_RUN in str(exc.reason):
+    if _NO_DRY_RUN in exc.reason:
         fix = "Set its sideEffects to NoneOnDryRun, or move the workloads by hand (docs/migrate.md)"
         return SidecarError(f"A webhook of the cluster prevents the check of {change.target} ({exc.reason})", fix=fix)
-    return SidecarError(f"A new Pod of {change.target} cannot be created: {exc.problem}", fix=exc.fix)
+    fix = exc.fix if _NO_RIGHT in exc.reason or not exc.reason else "Correct the reason, then run this again"
+    return SidecarError(
+        f"A new Pod of {change.target} cannot be created, so nothing was restarted: {exc.problem}", fix=fix
+    )
 
 
 def pod_of(workload: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.errors import KubernetesError
 from sidecar.injection.names import EKS_ROLE_ARN, INJECT_LABEL
 from sidecar.kubernetes.client import Kubernetes
 from sidecar.setup import restart_check
@@ -94,7 +95,8 @@ def test_rejected_pod_stops_before_the_restart(world: World) -> None:
     world.fake.broken[PODS] = (403, {"message": 'violates PodSecurity "restricted:latest"'})
     done = world.run("irsa", "sidecar")
     assert (done.status, world.templates()[0]["metadata"]) == (1, before)
-    assert f"A new Pod of {DEPLOYMENT} cannot be created: " in done.err
+    assert f"A new Pod of {DEPLOYMENT} cannot be created, so nothing was restarted: " in done.err
+    assert len([method for method, _ in world.fake.requests if method == "POST"]) == ATTEMPTS
     assert 'violates PodSecurity "restricted:latest"' in done.err
 
 
@@ -104,6 +106,30 @@ def test_webhook_without_dry_runs_is_named(world: World) -> None:
     world.fake.broken[PODS] = (400, {"message": message})
     done = world.run("irsa", "sidecar")
     assert (done.status, message in done.err, "sideEffects" in done.err) == (1, True, True)
+    assert len([method for method, _ in world.fake.requests if method == "POST"]) == 1
+
+
+def test_missing_right_to_create_pods_is_named_at_once(world: World) -> None:
+    world.use("irsa")
+    world.fake.forbidden.add(("create", "pods"))
+    done = world.run("irsa", "sidecar")
+    assert (done.status, "permission to create pods" in done.err) == (1, True)
+    assert len([method for method, _ in world.fake.requests if method == "POST"]) == 1
+
+
+def test_rejection_before_policies_know_a_role_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.use("irsa")
+    left, real = [3], Kubernetes.create
+
+    def create(self: Kubernetes, path: str, document: Any, *, dry_run: bool = False) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise KubernetesError("rejected", status=422, reason="the policy does not know the ServiceAccount")
+        return real(self, path, document, dry_run=dry_run)
+
+    monkeypatch.setattr(Kubernetes, "create", create)
+    assert world.run("irsa", "sidecar").status == 0
+    assert left == [-2]
 
 
 def test_missing_right_stops_before_a_restart(world: World) -> None:
