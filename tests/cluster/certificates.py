@@ -49,14 +49,14 @@ class Certificates:
         alternatives = [*map(x509.DNSName, names), *(x509.IPAddress(ip_address(address)) for address in addresses)]
         self._make(name, _name(name), x509.SubjectAlternativeName(alternatives))
 
-    def make_token_key(self) -> None:
-        """Create the key that signs service account tokens. It is an RSA key, as in EKS."""
+    def make_token_key(self, name: str = "service-accounts") -> None:
+        """Create a key that signs service account tokens. It is an RSA key, as in EKS."""
         key = rsa.generate_private_key(65537, 2048)
-        self._write("service-accounts", key)
+        self._write(name, key)
         public = key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        (self.folder / "service-accounts.pub").write_bytes(public)
+        (self.folder / f"{name}.pub").write_bytes(public)
 
     def write_kubeconfig(self, path: Path, client: str, server: str) -> None:
         cluster = {"server": server, "certificate-authority-data": self._embedded("ca.crt")}

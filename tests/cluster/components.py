@@ -25,16 +25,24 @@ class Component(NamedTuple):
 
 def control_plane(layout: Layout, kubelab: Path) -> list[Component]:
     """Return the components of the control plane in an order in which each component can start."""
-    etcd = f"http://127.0.0.1:{layout.ports.etcd}"
     kubernetes = str(kubelab)
     return [
-        Component("etcd", [kubernetes, "etcd", *_etcd(layout, etcd)], f"{etcd}/health"),
-        Component(
-            "kube-apiserver", [kubernetes, "kube-apiserver", *_apiserver(layout, etcd)], f"{layout.server}/readyz"
-        ),
+        etcd(layout, kubelab),
+        api_server(layout, kubelab),
         Component("kube-controller-manager", [kubernetes, "kube-controller-manager", *_controllers(layout)]),
         Component("kube-scheduler", [kubernetes, "kube-scheduler", *_scheduler(layout)]),
     ]
+
+
+def etcd(layout: Layout, kubelab: Path) -> Component:
+    url = _etcd_url(layout)
+    return Component("etcd", [str(kubelab), "etcd", *_etcd(layout, url)], f"{url}/health")
+
+
+def api_server(layout: Layout, kubelab: Path, **changed: Any) -> Component:
+    """Return an API server. `changed` are flags with other values. A list repeats the flag."""
+    flags = _flags(**{**_apiserver(layout, _etcd_url(layout)), **changed})
+    return Component("kube-apiserver", [str(kubelab), "kube-apiserver", *flags], f"{layout.server}/readyz")
 
 
 def containerd(layout: Layout) -> Component:
@@ -61,7 +69,12 @@ def write_node_files(layout: Layout) -> None:
 
 def _flags(**values: Any) -> list[str]:
     """Return flags: `service_account_issuer="x"` becomes `--service-account-issuer=x`."""
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    return [f"--{name.replace('_', '-')}={value}" for name, each in lists.items() for value in each]
+
+
+def _etcd_url(layout: Layout) -> str:
+    return f"http://127.0.0.1:{layout.ports.etcd}"
 
 
 def _etcd(layout: Layout, url: str) -> list[str]:
@@ -78,10 +91,10 @@ def _etcd(layout: Layout, url: str) -> list[str]:
     return [*flags, "--unsafe-no-fsync"]
 
 
-def _apiserver(layout: Layout, etcd: str) -> list[str]:
+def _apiserver(layout: Layout, etcd_url: str) -> dict[str, Any]:
     pki, is_full = layout.pki, layout.mode == "full"
-    return _flags(
-        etcd_servers=etcd,
+    return dict(  # noqa: C408  the names of flags, as in the other functions
+        etcd_servers=etcd_url,
         bind_address="::" if is_full else "127.0.0.1",
         secure_port=layout.ports.apiserver,
         advertise_address=IPV4.node if is_full else "127.0.0.1",
