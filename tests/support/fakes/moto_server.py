@@ -2,8 +2,10 @@
 Run the server of moto, a fake AWS of another project, as a process.
 
 moto 5.2 lacks IAM's AddClientIDToOpenIDConnectProvider and EKS's Pod Identity associations, and gives all EKS clusters
-the same issuer. This module adds the actions, and gives each cluster its own issuer, with an id as long as in EKS. Keys
-from AssumeRole belong to the account of the assumed role, so a test can use several accounts. Moto's own
+the same issuer. This module adds the actions, and gives each cluster its own issuer, with an id as long as in EKS. The
+variable ISSUER sets another issuer for all clusters.
+
+Keys from AssumeRole belong to the account of the assumed role, so a test can use several accounts. Moto's own
 MOTO_ACCOUNT_ID would prevent this.
 """
 
@@ -47,7 +49,8 @@ create = Cluster.__init__
 def create_with_issuer(self, name, *arguments, **named):
     create(self, name, *arguments, **named)
     oidc = self.identity["oidc"]
-    oidc["issuer"] = oidc["issuer"].rpartition("/")[0] + "/" + hashlib.sha256(name.encode()).hexdigest()[:32].upper()
+    base = oidc["issuer"].rpartition("/")[0]
+    oidc["issuer"] = os.environ.get("ISSUER") or f"{base}/{hashlib.sha256(name.encode()).hexdigest()[:32].upper()}"
 
 Cluster.__init__ = create_with_issuer
 
