@@ -38,7 +38,7 @@ def run_environment(python: str) -> Path:
         wheels = directory / "wheel"
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
         _make_environment(directory, python, lock)
-        _pip_into(directory, "--no-deps", *map(str, wheels.glob("*.whl")))
+        _install_wheel(directory, next(wheels.glob("*.whl")))
 
     return _compiled(
         _made("run-" + _version_tag(python), [python.encode(), *(file.read_bytes() for file in sources)], make)
@@ -138,6 +138,24 @@ def _make_environment(directory: Path, python: str, lock: Path) -> None:
 def _pip_into(directory: Path, *arguments: str) -> None:
     """Install packages with the pip of this environment, so that the measured environment needs no pip."""
     _pip("--python", str(directory / "bin" / "python"), "install", "--no-compile", *arguments)
+
+
+def _install_wheel(directory: Path, wheel: Path) -> None:
+    """Install the wheel with uv, whose script for the command starts as fast as that of the image's pip."""
+    uv = str(Path(sys.executable).with_name("uv"))
+    _step(
+        [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--offline",
+            "--no-deps",
+            "--python",
+            str(directory / "bin" / "python"),
+            str(wheel),
+        ]
+    )
 
 
 def _pip(*arguments: str) -> None:

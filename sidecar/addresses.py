@@ -2,11 +2,11 @@
 Parse and classify addresses: `HOST:PORT` as people write it, IP literals, loopback. Pure.
 
 Rule: an address is the `(host, port)` pair that `socket` itself uses. A host to listen on is always an IP literal,
-because a host name would need a resolver, and its address may change. `ipaddress` is not used, because its import takes
-3 ms.
+because a host name would need a resolver, and its address may change. The module must import fast, because the daemon
+imports it before it listens (serving/early_listener.py). It therefore uses neither `ipaddress` nor `socket`.
 """
 
-import socket
+from _socket import AF_INET, AF_INET6, inet_pton
 
 from sidecar.errors import ConfigurationError
 
@@ -79,9 +79,9 @@ def packed(host: str) -> bytes | None:
 
     `::ffff:127.0.0.1` is another spelling of an IPv4 address (RFC 4291 2.5.5.2), so it has 4 bytes.
     """
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in (AF_INET, AF_INET6):
         try:
-            return socket.inet_pton(family, host).removeprefix(IPV4_MAPPED)
+            return inet_pton(family, host).removeprefix(IPV4_MAPPED)
         except (OSError, ValueError):
             continue
     return None

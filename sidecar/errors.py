@@ -43,7 +43,7 @@ class Explanation:
     sentence, or empty if a person cannot do anything.
     """
 
-    __slots__ = ("fix", "problem")  # not a NamedTuple, because `typing` is imported after the listener is bound
+    __slots__ = ("fix", "problem")  # not a NamedTuple, because `typing` is imported after the daemon listens
 
     def __init__(self, problem: str, fix: str = "") -> None:
         self.problem = problem

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
@@ -14,8 +13,9 @@ from sidecar.config.settings import PREFIX, SETTINGS, Config, read_roles, read_s
 from sidecar.errors import ConfigurationError
 from sidecar.files import file_version
 from sidecar.role import secret_files
+from sidecar.serving import early_listener
 from sidecar.serving.authorization import start_secrets
-from sidecar.serving.listen import bind, listen, start_listening
+from sidecar.serving.listen import Listener, as_sockets, bind, listen, start_listening
 from sidecar.startup.early_signals import end_at_once_on_signals
 from sidecar.startup.lean_imports import lean_imports
 
@@ -67,11 +67,12 @@ def main(args: "argparse.Namespace | SimpleNamespace") -> int:
 
 def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     """Listen before the imports, so that early requests wait in the kernel's queue and are not refused."""
-    gc.disable()
+    gc.disable()  # __main__.py has done so already if there are no flags
     end_at_once_on_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the roles are read below in any case
     config, defaults = read_settings(os.environ, vars(args), allow_non_loopback=args.allow_non_loopback)
-    listeners = bind("IRSA_SIDECAR_LISTEN", config.listen)
+    early = early_listener.take()
+    listeners = bind("IRSA_SIDECAR_LISTEN", config.listen) if early is None else early.sockets
     admin_listeners = listen("IRSA_SIDECAR_ADMIN_LISTEN", config.admin_listen) if config.admin_listen else []
     imds_listeners = listen("IRSA_SIDECAR_IMDS_LISTEN", config.imds_listen) if config.imds_listen else []
     roles_now = partial(read_roles, config, os.environ, defaults)
@@ -80,9 +81,12 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
     from sidecar.startup.hardening import harden  # noqa: PLC0415  ctypes, which trio imports anyway
 
     refusals = harden()
-    secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
-    # The secrets come first, because a client that finds the port open also needs the file with the secret.
-    start_listening("IRSA_SIDECAR_LISTEN", listeners)
+    if early is None:
+        secrets = start_secrets(secret_files(config.roles), config.authorization_mode)
+        # The secrets come first, because a client that finds the port open also needs the file with the secret.
+        start_listening("IRSA_SIDECAR_LISTEN", listeners)
+    else:
+        secrets = early.secrets
     _print_free_port(config.listen, listeners, "v1/credentials")
     _print_free_port(config.admin_listen, admin_listeners, "readyz")
     _print_free_port(config.imds_listen, imds_listeners, "")
@@ -94,11 +98,11 @@ def _main(args: "argparse.Namespace | SimpleNamespace") -> int:
         _log_refused_hardening(config, refusals)
     if unchecked:
         _log_real_imports(config, unchecked)
-    all_listeners = Listeners(listeners, admin_listeners, imds_listeners)
+    all_listeners = Listeners(as_sockets(listeners), admin_listeners, imds_listeners)
     return run(config, all_listeners, RolesFile(roles_now, as_read), secrets)
 
 
-def _print_free_port(configured: Address | None, bound: Sequence[socket.socket], path: str) -> None:
+def _print_free_port(configured: Address | None, bound: Sequence[Listener], path: str) -> None:
     if configured is not None and configured[1] == 0:
         print(f"http://{format_address(*bound[0].getsockname()[:2])}/{path}", flush=True)
 

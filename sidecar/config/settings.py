@@ -23,6 +23,8 @@ from sidecar.role import (
     parse_token_file,
     parse_whole_number,
 )
+from sidecar.serving.authorization import TOKEN_MODES
+from sidecar.serving.listen import DEFAULT_ADDRESS
 from sidecar.sts.session_name import parse_session_name
 from sidecar.sts.settings import StsSettings, read_sts_settings
 
@@ -31,9 +33,6 @@ PREFIX = "IRSA_SIDECAR_"
 
 LOG_FORMATS = ("json", "console")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-TOKEN_MODES = ("0600", "0640", "0644")
-"""The allowed modes of a file with the clients' secret."""
 
 POD_VARIABLES = ("POD_NAMESPACE", "POD_SERVICE_ACCOUNT", "POD_NAME", "POD_UID")
 """The variables that a manifest sets from the Downward API, in the order of PodNames."""
@@ -127,7 +126,7 @@ def _mode(setting: str, text: str) -> int:
 
 
 SETTINGS = (
-    Setting("listen", "LISTEN", "--listen", "127.0.0.1:4772", parse_address, "HOST:PORT",
+    Setting("listen", "LISTEN", "--listen", DEFAULT_ADDRESS, parse_address, "HOST:PORT",
             "address of the credentials endpoint, on loopback only; with port 0, the kernel chooses a free port"),
     Setting("admin_listen", "ADMIN_LISTEN", "--admin-listen", "0.0.0.0:4773", _address_or_off, "HOST:PORT|off",
             "address for probes, metrics and the status; it never serves credentials"),

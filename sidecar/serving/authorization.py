@@ -4,14 +4,13 @@ Create and read the secrets that clients send as `Authorization`, each in a file
 The secret isolates containers that share the Pod's loopback but not the volume of the secret. Rule: a secret that we
 created is replaced at every start, because another program may have listened on the port and received it. A secret that
 an operator created is kept. The file contains only the secret, without a line ending, because botocore and Go reject a
-token that ends in one. The module imports little, because the daemon imports it before it binds the listener.
+token that ends in one. The module must import fast, because the daemon imports it before it listens
+(serving/early_listener.py).
 """
 
 import os
-import re
 from binascii import b2a_base64
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from sidecar.errors import ConfigurationError
 from sidecar.files import SECRET_MODE, FileVersion, file_version, read_regular_file, replace_secret_file
@@ -21,17 +20,25 @@ SECRET_BYTES = 32
 MAX_SECRET_BYTES = 4096
 """Maximum size of a secret's file."""
 
+TOKEN_MODES = ("0600", "0640", "0644")
+"""The allowed modes of a file with the clients' secret."""
+
 PREFIX = "irsa-sidecar-"
 """Prefix of each secret that we create. It distinguishes our secrets from an operator's."""
 
-_CREATED_BY_US = re.compile(rb"irsa-sidecar-[\w-]{43}", re.ASCII)
+_DIGITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_NUMBER_OF_DIGITS = 43
+"""The characters after the prefix: SECRET_BYTES in base64url without padding."""
 
 
-class Secret(NamedTuple):
+class Secret:
     """The content of a secret's file, and the version of the file that contained it."""
 
-    value: bytes
-    version: FileVersion | None
+    __slots__ = ("value", "version")  # not a NamedTuple, because `typing` is imported after the daemon listens
+
+    def __init__(self, value: bytes, version: FileVersion | None) -> None:
+        self.value = value
+        self.version = version
 
     def __repr__(self) -> str:
         return f"Secret(version={self.version})"
@@ -64,7 +71,8 @@ def _start_secret(path: str, mode: int, current: Collection[bytes]) -> Secret:
 
 
 def is_created_by_us(secret: bytes) -> bool:
-    return _CREATED_BY_US.fullmatch(secret) is not None
+    prefix, digits = secret[: len(PREFIX)], secret[len(PREFIX) :]
+    return prefix == PREFIX.encode() and len(digits) == _NUMBER_OF_DIGITS and _DIGITS.issuperset(digits)
 
 
 def read_secret(path: str) -> Secret:

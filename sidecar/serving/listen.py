@@ -1,16 +1,27 @@
 """
 Open listening sockets, before anything heavy is imported.
 
-Rule: this module imports `socket` and nothing heavier, so that the port is open within milliseconds after exec. Early
-requests then wait in the kernel's queue, and the kernel does not refuse them.
+Rule: this module must import fast, so that the port is open within milliseconds after exec (early_listener.py). Early
+requests then wait in the kernel's queue, and the kernel does not refuse them. The module therefore uses `_socket`, the
+C part of `socket`, whose Python part takes longer than all other steps until the port is open.
 """
 
+import _socket
 import errno
-import socket
 from contextlib import suppress
 
 from sidecar.addresses import OTHER_FAMILY, format_address, is_loopback
 from sidecar.errors import ConfigurationError
+
+TYPE_CHECKING = False  # `typing` takes as long to import as all other modules until the port is open
+if TYPE_CHECKING:
+    import socket
+
+Listener = _socket.socket
+"""The class of a listening socket before `as_sockets`."""
+
+DEFAULT_ADDRESS = "127.0.0.1:4772"
+"""The default address of the credentials endpoint."""
 
 BACKLOG = 1024
 """Maximum length of the kernel's queue of connections, which `net.core.somaxconn` limits too (4096 by default)."""
@@ -35,15 +46,15 @@ connection.
 """
 
 _HOP_LIMIT = {
-    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+    _socket.AF_INET: (_socket.IPPROTO_IP, _socket.IP_TTL),
+    _socket.AF_INET6: (_socket.IPPROTO_IPV6, _socket.IPV6_UNICAST_HOPS),
 }
 
 _FREE_PORT_TRIES = 8
 """Maximum number of tries to find a free port. A port that is free in one address family may be in use in the other."""
 
 
-def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> list[socket.socket]:
+def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> "list[socket.socket]":
     """
     Open non-blocking listeners on the address. For a loopback or wildcard host, do so in both address families.
 
@@ -54,10 +65,20 @@ def listen(setting: str, address: tuple[str, int], backlog: int = BACKLOG) -> li
     """
     listeners = bind(setting, address)
     start_listening(setting, listeners, backlog)
-    return listeners
+    return as_sockets(listeners)
 
 
-def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
+def as_sockets(listeners: list[Listener]) -> "list[socket.socket]":
+    """Return the listeners as objects of the standard library's class, which own the descriptors from now on."""
+    from socket import socket  # noqa: PLC0415  not before the daemon listens
+
+    sockets = [socket(each.family, each.type, each.proto, each.detach()) for each in listeners]
+    for each in sockets:
+        each.settimeout(0)
+    return sockets
+
+
+def bind(setting: str, address: tuple[str, int]) -> list[Listener]:
     """
     Bind the sockets for `listen`. The kernel refuses connections until `start_listening`.
 
@@ -75,7 +96,7 @@ def bind(setting: str, address: tuple[str, int]) -> list[socket.socket]:
                 raise ConfigurationError(_failure(setting, host, port, error)) from error
 
 
-def start_listening(setting: str, listeners: list[socket.socket], backlog: int = BACKLOG) -> None:
+def start_listening(setting: str, listeners: list[Listener], backlog: int = BACKLOG) -> None:
     """
     Let the kernel accept connections on these bound sockets.
 
@@ -91,9 +112,9 @@ def start_listening(setting: str, listeners: list[socket.socket], backlog: int =
             raise ConfigurationError(_failure(setting, host, port, error)) from error
 
 
-def _bind_all(hosts: list[str], port: int) -> list[socket.socket]:
+def _bind_all(hosts: list[str], port: int) -> list[Listener]:
     """Bind one socket for each host whose family exists here. On any other OSError, close all sockets and raise it."""
-    listeners: list[socket.socket] = []
+    listeners: list[Listener] = []
     absent: OSError | None = None
     for host in hosts:
         try:
@@ -111,21 +132,21 @@ def _bind_all(hosts: list[str], port: int) -> list[socket.socket]:
     return listeners
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def _bind(host: str, port: int) -> Listener:
+    family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
+    listener = Listener(family, _socket.SOCK_STREAM)
     try:
         # Without SO_REUSEADDR, a restart would wait for the TIME_WAIT of the last connections. A second listener
         # remains impossible.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if family == _socket.AF_INET6:
             # Each family has its own listener, whatever the machine's bindv6only is.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         if is_loopback(host):
             _keep_near(listener)
         # Connections inherit the buffer size. It must be set before listen, because the handshake fixes the window
         # scale.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listener.bind((host, port))
         listener.settimeout(0)
     except BaseException:
@@ -134,7 +155,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _keep_near(listener: socket.socket) -> None:
+def _keep_near(listener: Listener) -> None:
     """Set the hop limit, which connections inherit for all packets. Ignore a sandbox that has no such limit."""
     with suppress(OSError):
         listener.setsockopt(*_HOP_LIMIT[listener.family], LOOPBACK_HOPS)

@@ -65,7 +65,7 @@ def _without_password(name: str, url: str) -> str:
     Raises ConfigurationError if the check fails.
     """
     if not url.isascii() or any(character in url for character in "@%"):
-        from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the listener is bound
+        from sidecar.sts.endpoint import parse_endpoint_url  # noqa: PLC0415  a rare value, before the daemon listens
 
         parse_endpoint_url(name, url)
     return url

@@ -150,7 +150,7 @@ async def started(command: Sequence[str], environment: Mapping[str, str]) -> Asy
 
 def our_program(prelude: str = "") -> list[str]:
     """Return a command that runs this Python code and then `irsa-sidecar`."""
-    return [sys.executable, "-c", f"{prelude}\nfrom sidecar.cli import main; raise SystemExit(main())"]
+    return [sys.executable, "-c", f"{prelude}\nfrom sidecar.__main__ import main; raise SystemExit(main())"]
 
 
 @asynccontextmanager

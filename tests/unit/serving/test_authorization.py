@@ -141,7 +141,7 @@ def test_secret_in_use_is_not_replaced(path: Path) -> None:
     other = str(path.parent / "other")
     write_secret(other, new_secret())
     before = Path(other).read_bytes()
-    assert start_secrets([str(path), other], known=known)[str(path)] == known[str(path)]
+    assert start_secrets([str(path), other], known=known)[str(path)].value == known[str(path)].value
     assert Path(other).read_bytes() != before
 
 

@@ -119,7 +119,7 @@ def test_address_that_no_interface_has_is_an_error() -> None:
         listen(SETTING, ("192.0.2.1", 0))
 
 
-class WithoutIpv6(socket.socket):
+class WithoutIpv6(socket.SocketType):
     """A socket class that raises the error of a kernel without IPv6."""
 
     def __init__(self, family: int = socket.AF_INET, *rest: int, **named: int) -> None:
@@ -128,19 +128,19 @@ class WithoutIpv6(socket.socket):
         super().__init__(family, *rest, **named)
 
 
-def without_any(*_: int) -> socket.socket:
+def without_any(*_: int) -> socket.SocketType:
     raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_missing_address_family_is_skipped(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", WithoutIpv6)
+    monkeypatch.setattr("sidecar.serving.listen.Listener", WithoutIpv6)
     (listener,) = listen(SETTING, (host, 0))
     with listener:
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
-class Unlucky(socket.socket):
+class Unlucky(socket.SocketType):
     """A socket class whose first free ports for IPv4 are in use in IPv6."""
 
     taken = 2
@@ -154,7 +154,7 @@ class Unlucky(socket.socket):
 
 @needs_ipv6
 def test_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", Unlucky)
+    monkeypatch.setattr("sidecar.serving.listen.Listener", Unlucky)
     listeners = listen(SETTING, ("127.0.0.1", 0))
     assert len({listener.getsockname()[1] for listener in listeners}) == 1
     for listener in listeners:
@@ -163,20 +163,32 @@ def test_free_port_is_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
 def test_machine_without_loopback_is_an_error(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", without_any)
+    monkeypatch.setattr("sidecar.serving.listen.Listener", without_any)
     with pytest.raises(ConfigurationError, match="lacks that address family"):
         listen(SETTING, (host, 0))
 
 
-def test_listen_imports_only_light_modules() -> None:
-    script = "import sys, sidecar.serving.listen; print(*sorted(sys.modules))"
+def test_early_listener_imports_only_light_modules() -> None:
+    script = "import sys, sidecar.serving.early_listener; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
         check=True,
         capture_output=True,
         text=True,
     )
-    heavy = {"typing", "re", "json", "dataclasses", "ipaddress", "asyncio", "trio", "ssl", "logging"}
+    heavy = {
+        "typing",
+        "re",
+        "json",
+        "dataclasses",
+        "ipaddress",
+        "socket",
+        "signal",
+        "hashlib",
+        "trio",
+        "ssl",
+        "logging",
+    }
     assert heavy.isdisjoint(loaded.stdout.split())
 
 
