@@ -5,16 +5,42 @@ Rule: a command that fails prints lines that fail when a shell evaluates them. O
 empty text successfully, and the next `aws` would use the person's own credentials.
 
 Each line ends with a semicolon, because fish joins lines by spaces. `export NAME=value` works in sh, bash, dash, zsh,
-ksh and fish. `unset` does not work in fish, so variables get a value that no SDK accepts.
+ksh and fish. fish has no `unset`, so it runs `set -e` instead.
 """
 
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from sidecar.client.environment import WINS_OVER_US
+
+STAYS_SET = frozenset({"NO_PROXY", "no_proxy"})
+"""Variables that `unset_lines` omits. The person may have set them before, and one more host in them is harmless."""
+
+
+def export_lines(variables: Mapping[str, str]) -> str:
+    """Return the lines that set the variables, and that remove variables which SDKs read before these."""
+    exports = (f"export {name}={shlex.quote(value)};\n" for name, value in variables.items())
+    return "".join(exports) + unset_lines(WINS_OVER_US)
+
+
+def unset_lines(names: Iterable[str]) -> str:
+    """
+    Return the lines that remove the variables.
+
+    In fish, `command -v unset` fails, because `command` finds only programs there. If a variable is read-only, the
+    shell reports this.
+    """
+    listed = " ".join(name for name in names if name not in STAYS_SET)
+    has_unset = "command -v unset >/dev/null"
+    return f"{has_unset} || set -e {listed};\n{has_unset} && unset {listed};\n"
+
+
+def echo_line(text: str) -> str:
+    """Return the line that prints the text on stderr. The output of a script on stdout does not change."""
+    return f"echo {shlex.quote(text)} >&2;\n"
 
 
 @contextmanager

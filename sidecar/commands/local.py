@@ -3,50 +3,38 @@ Run all parts of IRSA on this machine, in one process.
 
 The parts are an OIDC issuer with rotating keys, a kubelet that renews a service account token, an STS, and the daemon.
 The STS checks the token against the keys and the trust policy of the role. With CMD, the program runs that command with
-credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. On a
-terminal, it explains each event on stderr: the token, each condition of the trust policy, and who gets credentials.
+credentials and returns its exit status. Without CMD, it prints `export` lines and serves until it is interrupted. With
+--background, it serves in its own session until `irsa-sidecar local --stop`. On a terminal, it explains each event on
+stderr: the token, each condition of the trust policy, and who gets credentials.
 """
 
 import argparse
 import os
-import shlex
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import trio
 
-from sidecar.client.application import private_directory, run_application, until_signalled, with_daemon
-from sidecar.client.browser import open_browser
-from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
-from sidecar.client.first_credentials import wait_for_attempts
-from sidecar.client.shell_lines import failing_visibly, print_failure
-from sidecar.client.signals import open_signals
-from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS, Config, read_config
-from sidecar.console import warn
-from sidecar.daemon.daemon import REAL_CLOCK, Daemon
+from sidecar.client.application import until_signalled
+from sidecar.client.detached import Place, end_detached, open_place, run_detached
+from sidecar.client.environment import Offer, client_variables
+from sidecar.client.shell_lines import echo_line, failing_visibly, print_failure, unset_lines
+from sidecar.commands.local_run import EXPLAINED, STS_URL, Shell, run_local
+from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS
 from sidecar.errors import ConfigurationError
 from sidecar.extras import import_extra
-from sidecar.local.event_log import daemon_log, service_emit
-from sidecar.local.events import Emit
-from sidecar.local.feed import Feed, Subscription
-from sidecar.log import make_logger
-from sidecar.refresh.refresher import Sources
-from sidecar.role import parse_whole_number
 
 EXAMPLE = """\
 examples:
-  irsa-sidecar local -- aws sts get-caller-identity
-  irsa-sidecar local --log-level warning -- $SHELL    # a shell with credentials; exit ends everything
-  irsa-sidecar local --open -- $SHELL                 # shows each step on a page in the browser
-  irsa-sidecar local --config local.yaml --issuer https://oidc.example.com/id/A"""
-
-EXPLAINED = "explained"
-"""The format of the log for people: one line per event, with the conditions of the trust policy."""
+  irsa-sidecar local -- $SHELL                        # a shell with credentials; exit ends everything
+  irsa-sidecar local --log-level warning --open -- $SHELL    # shows each step on a page in the browser
+  irsa-sidecar local --config local.yaml -- aws sts get-caller-identity
+  eval "$(irsa-sidecar local --background)"           # this shell gets credentials, also after Ctrl-C
+  eval "$(irsa-sidecar local --stop)"                 # ends the background process"""
 
 FREE_PORT = "127.0.0.1:0"
 
@@ -79,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page-port", metavar="PORT", default="0", help="port of the page on loopback [a free port]")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--no-page", action="store_true", help="serve no page")
+    parser.add_argument(
+        "--background", action="store_true", help="print the shell lines, and serve in the background until --stop"
+    )
+    parser.add_argument(
+        "--stop", action="store_true", help="end the process of --background, and print lines that unset its variables"
+    )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="level of the log on stderr [info]")
     parser.add_argument(
         "--log-format",
@@ -94,160 +88,78 @@ def guard(arguments: Sequence[str]) -> AbstractContextManager[None]:
 
 
 def main(args: argparse.Namespace) -> int:
-    status = trio.run(until_signalled, partial(_local, args))
+    _check_flags(args)
+    if args.stop:
+        return _stop()
+    settings = _settings(args)
+    if args.background:
+        return _start_in_background(args, settings)
+    status = _run(args, settings, Shell(sys.stdout, lambda _page: f"# kill {os.getpid()} stops irsa-sidecar local\n"))
     if args.command:
         return status
-    # A shell reads these lines only if `local` stopped early. Otherwise stdout is already closed (_close_stdout).
+    # A shell reads these lines only if `local` stopped early. Otherwise stdout is already closed.
     print_failure("irsa-sidecar local")
     return 0
 
 
-async def _local(args: argparse.Namespace) -> int:
-    services_module, settings = _local_services(args)
-    log_format = args.log_format or _default_format()
-    log = None if log_format == EXPLAINED else make_logger(log_format, args.log_level)[0]
-    feed = Feed(REAL_CLOCK.wall)
-    with private_directory() as directory, feed.subscribe() as events:
-        async with trio.open_nursery() as nursery:
-            emit = service_emit(log, feed)
-            start = partial(services_module.serve_local, settings, Path(directory), emit=emit, clock=REAL_CLOCK)
-            services = await nursery.start(start)
-            page = None if args.no_page else await _start_page(args, nursery, services, feed, emit)
-            if page is not None and log is not None:  # the terminal has the address in its header
-                log.info("page_served", url=page.url)
-            extra = {"AWS_ENDPOINT_URL_STS": services.sts_url}
-            body = partial(run_application, args.command, extra=extra) if args.command else partial(_serve, extra)
-            if log is None:
-                urls = {"issuer": services.issuer_url, "STS": services.sts_url, "role": services.role_arn}
-                urls["token"] = str(services.token_file)
-                urls |= {} if page is None else {"page": page.url}
-                body = partial(_explained, args, events, urls, body)
-            status = await with_daemon(
-                _daemon_config(args, services),
-                partial(_opened, page, body) if page is not None and args.open else body,
-                daemon_log(log, feed),
-                wait=wait_for_attempts,
-                sources=Sources(services.machinery.daemon_clock.clock),
-                on_start=partial(_connect, services, page),
-            )
-            nursery.cancel_scope.cancel()
-    return status
+def _run(args: argparse.Namespace, settings: Any, shell: Shell) -> int:
+    return trio.run(until_signalled, partial(run_local, args, settings, shell))
 
 
-def _default_format() -> str:
-    return EXPLAINED if sys.stderr is not None and sys.stderr.isatty() else "console"
+def _start_in_background(args: argparse.Namespace, settings: Any) -> int:
+    """Print the lines for the shell when a new process serves."""
+
+    def run(report: TextIO) -> int:
+        return _run(args, settings, Shell(report, partial(_introduction, place)))
+
+    with open_place(os.environ) as place:
+        print(run_detached(place, run), end="")
+    return 0
 
 
-async def _explained(
-    args: argparse.Namespace,
-    events: Subscription,
-    urls: Mapping[str, str],
-    body: Callable[[Offer], Awaitable[int]],
-    offer: Offer,
-) -> int:
-    """Run `body`, and explain the events on stderr. The header has the names and values in `urls`."""
-    display = import_extra("sidecar.local.terminal.display", "irsa-sidecar local", "local")
-    config_name = str(args.config) if args.config else None
-    with display.open_terminal(2) as fd:
-        shown = display.Display(fd, events, args.log_level, config_name=config_name)
-        status: int = await shown.accompany({**urls, "daemon": offer.url}, partial(body, offer))
-    return status
+def _introduction(place: Place, page_url: str | None) -> str:
+    """Return the line that names the background process, its log, its page and the command that ends it."""
+    page = "" if page_url is None else f" Its page is {page_url}"
+    return echo_line(
+        f"irsa-sidecar local runs in the background as process {os.getpid()}. Its log is {place.log}.{page}\n"
+        'To end it, run: eval "$(irsa-sidecar local --stop)"'
+    )
 
 
-async def _start_page(args: argparse.Namespace, nursery: trio.Nursery, services: Any, feed: Feed, emit: Emit) -> Any:
-    """Serve the page, and return it when its port responds."""
-    serving = import_extra("sidecar.local.page.serving", "irsa-sidecar local", "local")
-    port = parse_whole_number("--page-port", args.page_port, 0, 65_535)
-    return await nursery.start(partial(serving.serve_page, port, services, feed, emit=partial(emit, component="page")))
+def _stop() -> int:
+    """End the background process if it runs, and print the lines that remove its variables from the shell."""
+    with open_place(os.environ) as place:
+        pid = end_detached(place)
+    result = "does not run in the background" if pid is None else f"no longer runs in the background (process {pid})"
+    text = f"irsa-sidecar local {result}. AWS commands in this shell now use your own credentials."
+    names = (*client_variables(Offer("", "", "", "any region")), STS_URL)
+    print(unset_lines(names) + echo_line(text), end="")
+    return 0
 
 
-def _connect(services: Any, page: Any, daemon: Daemon) -> None:
-    """Connect the controls and the page with the daemon."""
-
-    def refresh() -> None:
-        for served in daemon.roles:
-            served.refresher.refresh_now()
-
-    services.machinery.refresh = refresh
-    if page is not None:
-        page.daemon = partial(_daemon_state, daemon)
-
-
-def _daemon_state(daemon: Daemon) -> dict[str, Any]:
-    """Return the state of the daemon for the page."""
-    now, served, responses = daemon.clock.now(), daemon.role, daemon.metrics.requests
-    return {
-        "is_serving": served.valid_snapshot(now) is not None,
-        "served": responses.get(200, 0),
-        "not_served": sum(count for status, count in responses.items() if status != 200),
-        "failures": served.refresher.progress.schedule.failures,
-        "next_attempt_in_seconds": served.next_attempt_at - now.monotonic,
-    }
-
-
-async def _opened(page: Any, body: Callable[[Offer], Awaitable[int]], offer: Offer) -> int:
-    """Open the page in a browser, and run the body."""
-    async with open_signals((signal.SIGINT, signal.SIGTERM)) as signals:
-        try:
-            open_browser(page.one_time_url(), signals.mask)
-        except OSError as exc:
-            warn(f"the browser cannot be started ({exc.strerror}). Open {page.url} yourself.")
-        return await body(offer)
-
-
-def _local_services(args: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the module of the local services, and their settings."""
-    services = import_extra("sidecar.local.services", "irsa-sidecar local", "local")
-    config = import_extra("sidecar.local.config", "irsa-sidecar local", "local")
-    settings = config.read_config(args.config)
+def _check_flags(args: argparse.Namespace) -> None:
+    """Raise ConfigurationError if two of the flags contradict each other."""
+    for flag, is_set in (("--stop", args.stop), ("--background", args.background)):
+        if is_set and args.command:
+            raise _contradiction(flag, f"the command {args.command[0]} follows", "Remove the flag or the command")
+    if args.stop and args.background:
+        raise _contradiction("--stop", "--background is set too", "Remove one of the two flags")
+    if args.open and args.no_page:
+        raise _contradiction("--open", "--no-page turns the page off", "Remove one of the two flags")
     if args.jwks_file and not args.issuer:
         raise ConfigurationError(
             f"--jwks-file is {args.jwks_file}, but --issuer is not set",
             fix="Set --issuer to the issuer of these keys, or add the provider to the file of --config",
             setting="--jwks-file",
         )
-    if args.open and args.no_page:
-        raise ConfigurationError(
-            "--open is set, but --no-page turns the page off", fix="Remove one of the two flags", setting="--open"
-        )
-    if args.issuer:
-        settings = settings.with_provider(args.issuer, jwks_file=args.jwks_file)
-    return services, settings
 
 
-def _daemon_config(args: argparse.Namespace, services: Any) -> Config:
-    """Return the configuration of the daemon, read from the variables that a Pod would have."""
-    environ = {
-        "AWS_ROLE_ARN": services.role_arn,
-        "AWS_WEB_IDENTITY_TOKEN_FILE": str(services.token_file),
-        "AWS_REGION": services.region,
-        "AWS_ENDPOINT_URL_STS": services.sts_url,
-    }
-    flags = {
-        "listen": args.listen,
-        "admin_listen": args.admin_listen,
-        "authorization_token_file": args.authorization_token_file,
-        "duration_seconds": args.duration,
-    }
-    return read_config(environ, flags)
+def _contradiction(flag: str, problem: str, fix: str) -> ConfigurationError:
+    return ConfigurationError(f"{flag} is set, but {problem}", fix=fix, setting=flag)
 
 
-async def _serve(extra: dict[str, str], offer: Offer) -> int:
-    """Print the shell's variables, then wait for a signal."""
-    variables = client_variables(offer, os.environ.get("NO_PROXY", "")) | extra
-    for name, value in variables.items():
-        print(f"export {name}={shlex.quote(value)}")
-    print(f"unset {' '.join(WINS_OVER_US)}")
-    print(f"# kill {os.getpid()} stops irsa-sidecar local", flush=True)
-    _close_stdout()
-    async with open_signals((signal.SIGINT, signal.SIGTERM)) as signals:
-        with signals.listen() as received:
-            await received.receive()
-    return 0
-
-
-def _close_stdout() -> None:
-    """Close stdout, so that a shell's `$(…)` returns while this process continues."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+def _settings(args: argparse.Namespace) -> Any:
+    """Return the settings of the local services, from the file of --config and the flags."""
+    config = import_extra("sidecar.local.config", "irsa-sidecar local", "local")
+    settings = config.read_config(args.config)
+    return settings.with_provider(args.issuer, jwks_file=args.jwks_file) if args.issuer else settings

@@ -1,5 +1,6 @@
 """Write docs/reference/log-events.md: every log event with its level, meaning, action and fields."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -83,7 +84,7 @@ def _local_level(event: str) -> str:
 
 def sources(calls: Iterable[Call]) -> str:
     """Return the commands that log an event. `exec` and `local` also run the daemon."""
-    packages = {call.path.removeprefix("commands/").partition("/")[0].removesuffix(".py") for call in calls}
+    packages = {re.split("[/_.]", call.path.removeprefix("commands/"))[0] for call in calls}
     commands = [name for name in ("webhook", "local") if name in packages]
     return codes([*(["run"] if packages - {"webhook", "local"} else []), *commands])
 

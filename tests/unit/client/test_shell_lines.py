@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.client.shell_lines import failure_lines
+from sidecar.client.shell_lines import echo_line, export_lines, failure_lines, unset_lines
 from tests.support.processes import GUARD_SECONDS
 
 SHELLS = [path for name in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "fish") if (path := shutil.which(name))]
@@ -24,6 +24,8 @@ FAILING = {
     "wrong value": "local --log-level loud",
     "invalid address": "local --listen 127.0.0.1:not-a-port",
     "key set without an issuer": "local --jwks-file keys.json",
+    "background": "local --background --config /nowhere",
+    "stop and background": "local --stop --background",
     "credentials": "credentials --format env --no-daemon",
     "credentials with =": "credentials --format=env --role nobody",
 }
@@ -102,6 +104,53 @@ def test_other_outputs_have_no_lines_for_a_shell(command: str, tmp_path: Path) -
     assert "export AWS_PROFILE" not in done.stdout
 
 
-def test_every_line_for_a_shell_ends_with_a_semicolon() -> None:
+STRANGE = """it's "$HOME" `x` \\ a;b"""
+NAMES = ["AWS_REGION", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "NO_PROXY"]
+LINES = export_lines({"AWS_REGION": STRANGE, "NO_PROXY": "a"}) + echo_line("it's set")
+
+
+def in_shell(shell: str, lines: str, directory: Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    """Evaluate the lines as the output of a command, and then print the environment, even after an error."""
+    (directory / "lines").write_text(lines)
+    substitution = "(cat lines)" if shell.endswith("fish") else '"$(cat lines)"'
+    kept = {"PATH": os.environ["PATH"], "HOME": str(directory), **more}
+    script = f"eval {substitution}; env"
+    return subprocess.run(
+        [shell, "-c", script], cwd=directory, env=kept, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_export_lines_set_and_remove_variables(shell: str, tmp_path: Path) -> None:
+    done = in_shell(shell, LINES, tmp_path, AWS_PROFILE="own", AWS_ACCESS_KEY_ID=OWN)
+    assert f"AWS_REGION={STRANGE}" in done.stdout.splitlines()
+    assert "AWS_PROFILE" not in done.stdout
+    assert OWN not in done.stdout
+    assert done.stderr == "it's set\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_unset_lines_remove_variables_except_proxies(shell: str, tmp_path: Path) -> None:
+    done = in_shell(shell, LINES + unset_lines(NAMES) + echo_line("unset"), tmp_path)
+    assert "AWS_REGION" not in done.stdout
+    assert "NO_PROXY=a" in done.stdout.splitlines()
+    assert done.stderr == "it's set\nunset\n"
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if not shell.endswith("fish")])
+def test_lines_succeed_in_a_strict_shell(shell: str, tmp_path: Path) -> None:
+    """In a script with `set -eu`, an unset variable or a failed command ends the script."""
+    done = in_shell(shell, "set -eu;\n" + LINES + unset_lines(NAMES) + 'echo "flags $-";\n', tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("flags ")
+
+
+def test_read_only_variable_is_reported(tmp_path: Path) -> None:
+    done = in_shell("/bin/sh", "readonly AWS_PROFILE=own;\n" + LINES, tmp_path)
+    assert "AWS_PROFILE" in done.stderr
+
+
+@pytest.mark.parametrize("lines", [failure_lines("irsa-sidecar local"), LINES, unset_lines(NAMES)])
+def test_every_line_for_a_shell_ends_with_a_semicolon(lines: str) -> None:
     """Check the semicolons, because the shell fish joins the lines of a command substitution with spaces."""
-    assert all(line.endswith(";") for line in failure_lines("irsa-sidecar local").splitlines())
+    assert all(line.endswith(";") for line in lines.splitlines())

@@ -1,0 +1,248 @@
+"""
+Run one process of this user in the background, and end it from another process.
+
+Rule: a lock shows whether the process runs, because the kernel releases the lock when its holder ends. A process id
+does not show this. After a crash or a restart of the machine, another process can have the same id.
+
+Rule: the lock and the log are in a directory that only this user can enter. They are opened relative to the descriptor
+of this directory, so another user can replace neither the directory nor the files by links.
+"""
+
+import fcntl
+import os
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TextIO
+
+from sidecar.console import complain
+from sidecar.errors import ConfigurationError, SidecarError
+
+LOCK_FILE, LOG_FILE = "local.lock", "local.log"
+
+STOP_SECONDS = 10.0
+"""The longest wait for the end of the process. The daemon ends within a second on an idle machine."""
+
+CHECK_SECONDS = 0.02
+"""Pause between two checks of the lock. The kernel cannot wait for a lock with a deadline."""
+
+MAX_SHOWN_LINES = 20
+"""Maximum number of log lines that are shown if the process does not start. The last line has the error."""
+
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The private directory of the background process: its path and an open descriptor."""
+
+    path: str
+    descriptor: int
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self.path, LOG_FILE)
+
+    def open(self, name: str, flags: int) -> int:
+        """
+        Open or create a file in the directory, and return its descriptor.
+
+        Raises ConfigurationError if that is not possible, for example because the disk is full.
+        """
+        flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, _FILE_MODE, dir_fd=self.descriptor)
+        except OSError as exc:
+            raise _unusable(os.path.join(self.path, name), exc.strerror or str(exc)) from exc
+
+
+@contextmanager
+def open_place(environ: Mapping[str, str]) -> Iterator[Place]:
+    """
+    Yield the directory for the background process, in XDG_RUNTIME_DIR or else in the temporary directory.
+
+    Raises ConfigurationError if no such directory can be used.
+    """
+    path = "XDG_RUNTIME_DIR and TMPDIR"
+    try:
+        path = _place_path(environ)
+        with suppress(FileExistsError):
+            os.mkdir(path, _DIRECTORY_MODE)
+        descriptor = os.open(path, _DIRECTORY_FLAGS)
+    except OSError as exc:
+        raise _unusable(path, exc.strerror or str(exc)) from exc
+    try:
+        if not _is_private(os.fstat(descriptor)):
+            raise _unusable(path, "other users can use it, or it belongs to another user")
+        yield Place(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _place_path(environ: Mapping[str, str]) -> str:
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    with suppress(OSError, ValueError):
+        if os.path.isabs(runtime) and _is_private(os.stat(runtime)):
+            return os.path.join(runtime, "irsa-sidecar")
+    return os.path.join(tempfile.gettempdir(), f"irsa-sidecar-{os.geteuid()}")
+
+
+def _is_private(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def _unusable(path: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} cannot be used for the background process ({reason})",
+        fix="Remove it, or set XDG_RUNTIME_DIR to a directory of mode 0700 that belongs to you",
+        setting="XDG_RUNTIME_DIR",
+    )
+
+
+def run_detached(place: Place, run: Callable[[TextIO], int]) -> str:
+    """
+    Call `run` in a new process, and return the text that it writes to its argument before it closes the argument.
+
+    The new process has its own session, so neither Ctrl-C nor the end of the terminal reaches it. Its stderr is the log
+    in `place`. If it ends without a text, this process shows the end of the log, and exits with the same status.
+
+    Raises ConfigurationError if the process already runs.
+    """
+    lock = _acquire(place)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _detach(place, lock)
+        with os.fdopen(writer, "w") as report:
+            raise SystemExit(run(report))
+    os.close(writer)
+    os.close(lock)
+    with os.fdopen(reader) as report:
+        text = report.read()
+    return text or _end_as(pid, place)
+
+
+def _acquire(place: Place) -> int:
+    """
+    Return the descriptor of the lock, which this process now holds.
+
+    Raises ConfigurationError if another process holds it.
+    """
+    lock = place.open(LOCK_FILE, os.O_RDWR)
+    if _is_acquired(lock):
+        os.ftruncate(lock, 0)
+        return lock
+    holder = _holder(lock)
+    os.close(lock)
+    known = "" if holder is None else f" as process {holder.pid}"
+    raise ConfigurationError(
+        f"--background is set, but irsa-sidecar local already runs in the background{known}",
+        fix='Run eval "$(irsa-sidecar local --stop)" first',
+        setting="--background",
+    )
+
+
+def _is_acquired(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _detach(place: Place, lock: int) -> None:
+    """Leave the session of the terminal, redirect the standard streams, and write this process's id into the lock."""
+    os.setsid()
+    own = _Holder(os.getpid(), _start_time(os.getpid()))
+    os.pwrite(lock, f"{own.pid} {own.started}\n".encode("ascii"), 0)
+    nowhere, log = os.open(os.devnull, os.O_RDWR), place.open(LOG_FILE, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
+    for descriptor, target in enumerate((nowhere, nowhere, log)):
+        os.dup2(target, descriptor)
+    os.close(nowhere)
+    os.close(log)
+
+
+def _end_as(pid: int, place: Place) -> str:
+    """Show the end of the log of the process that did not start, and exit with its status."""
+    _, status = os.waitpid(pid, 0)
+    with os.fdopen(place.open(LOG_FILE, os.O_RDONLY), errors="replace") as log:
+        lines = log.read().splitlines()[-MAX_SHOWN_LINES:]
+    if sys.stderr is not None:
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+    complain("irsa-sidecar local did not start in the background.")
+    code = os.waitstatus_to_exitcode(status)
+    raise SystemExit(code if code > 0 else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """The process that holds the lock: its id, and its start in clock ticks since the boot, or an empty text."""
+
+    pid: int
+    started: str
+
+
+def _holder(lock: int) -> _Holder | None:
+    """Return the process that holds the lock, or None if it has not written its id yet."""
+    pid, _, started = os.pread(lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
+    return _Holder(int(pid), started) if pid.isascii() and pid.isdigit() else None
+
+
+def _start_time(pid: int) -> str:
+    """Return the start of the process (proc_pid_stat(5), field 22), or an empty text on a system without /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def end_detached(place: Place, stop_seconds: float = STOP_SECONDS) -> int | None:
+    """
+    End the background process, and return its id after it has ended. Return None if no such process runs.
+
+    Raises SidecarError if the process does not end in time, or if it is not visible here.
+    """
+    lock = place.open(LOCK_FILE, os.O_RDWR)
+    give_up_at = time.monotonic() + stop_seconds
+    ended: _Holder | None = None
+    try:
+        while not _is_acquired(lock):
+            if ended is None and (ended := _holder(lock)) is not None:
+                _terminate(ended)
+            if time.monotonic() > give_up_at:
+                raise _not_ended(ended, stop_seconds)
+            time.sleep(CHECK_SECONDS)
+    finally:
+        os.close(lock)
+    return None if ended is None else ended.pid
+
+
+def _terminate(holder: _Holder) -> None:
+    """
+    Send SIGTERM to the holder of the lock.
+
+    Raises SidecarError if its id belongs to another process, as in a container that has other process ids.
+    """
+    if _start_time(holder.pid) != holder.started:
+        raise SidecarError(
+            f"irsa-sidecar local runs in the background as process {holder.pid}, which is not visible here",
+            fix="Run this command on the machine or in the container in which you started it",
+        )
+    with suppress(ProcessLookupError):  # it has ended since the last check of the lock
+        os.kill(holder.pid, signal.SIGTERM)
+
+
+def _not_ended(holder: _Holder | None, stop_seconds: float) -> SidecarError:
+    if holder is None:
+        return SidecarError("irsa-sidecar local is about to start in the background", fix="Run this command again")
+    return SidecarError(
+        f"process {holder.pid} did not end within {stop_seconds:.0f} s", fix=f"Run `kill -KILL {holder.pid}`"
+    )
