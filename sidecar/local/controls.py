@@ -91,6 +91,13 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
                 _KEEPS,
             ),
             Control(
+                "sts-silent",
+                "STS does not respond",
+                "sts",
+                "STS accepts every connection, and sends no response.",
+                "The daemon serves the credentials that it has. Each attempt ends after ten seconds, and it retries.",
+            ),
+            Control(
                 "sts-throttling",
                 "Throttle STS",
                 "sts",

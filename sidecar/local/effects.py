@@ -36,6 +36,10 @@ STS_THROTTLING = partial(StsRejection, "Throttling", "Rate exceeded", reason="a 
 """Functions that return the errors of AWS for a service that is out of service, and for too many requests."""
 
 
+def sts_silent() -> None:
+    """Return None, so that STS accepts the request and sends no response."""
+
+
 class MovableClock:
     """A clock whose wall time can be ahead of the real time."""
 
@@ -81,6 +85,7 @@ class Machinery:
                     TokenFault(service_account=self.tokens.wrong_service_account())
                 ),
                 "sts-unavailable": self._sts_effect(STS_UNAVAILABLE),
+                "sts-silent": self._sts_effect(sts_silent),
                 "sts-throttling": self._sts_effect(STS_THROTTLING),
                 "clock-ahead": Effect(partial(self._set_clock, AHEAD_SECONDS), partial(self._set_clock, 0.0)),
             }

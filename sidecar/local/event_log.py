@@ -24,6 +24,7 @@ PROBLEMS = frozenset(
         "page_link_rejected",
         "request_failed",
         "request_rejected",
+        "request_unanswered",
         "token_renewal_failed",
         "trust_statement_not_evaluated",
     }

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NoReturn
+
+import trio
 
 from sidecar.clock import Clock
 from sidecar.local import sigv4, sts_xml
@@ -29,7 +31,8 @@ from sidecar.oidc.sts_rejection import StsRejection
 from sidecar.serving.http_message import Request, Response
 
 Form = Mapping[str, str]
-Outage = Callable[[], StsRejection]
+Outage = Callable[[], StsRejection | None]
+"""The type of a function that returns the error for a request, or None if STS sends no response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Sts:
         self._clock = clock
         self._emit = emit
         self.outage: Outage | None = None
-        """The function that creates the error for every request while STS is out of service, or None."""
+        """The outage of every request, or None while STS is in service."""
         self._random_bytes = random_bytes
         self._sessions = SessionTable()
         self._shapes = load_shapes()
@@ -68,7 +71,7 @@ class Sts:
         form = _form(request)
         try:
             if self.outage is not None:
-                raise self.outage()
+                raise self.outage() or await self._wait_for_the_client(form)
             operation = operation_name(form)
             members = await self._operations[operation](request, form)
             return self._response(200, sts_xml.result(operation, members, request_id), request_id)
@@ -77,6 +80,11 @@ class Sts:
             is_ours = rejection.status >= 500
             body = sts_xml.error(rejection.code, str(rejection), request_id, is_ours=is_ours)
             return self._response(rejection.status, body, request_id)
+
+    async def _wait_for_the_client(self, form: Form) -> NoReturn:
+        """Send no response until the client, or the server's deadline, ends the connection."""
+        self._emit("request_unanswered", operation=form.get("Action"), role_arn=form.get("RoleArn"))
+        await trio.sleep_forever()
 
     async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
         parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)

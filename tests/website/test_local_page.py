@@ -1,5 +1,6 @@
 """Open the page of `irsa-sidecar local` in Chromium, press every button, and use the credentials in another process."""
 
+import faulthandler
 import re
 import resource
 import socket
@@ -32,6 +33,52 @@ TRUST = {
         "Condition": {"StringEquals": {"{issuer}:sub": ["system:serviceaccount:default:app", HOSTILE[:1500]]}},
     },
 }
+
+
+HOSTILE_CALLS = """
+import json, os, urllib.error, urllib.parse, urllib.request
+from base64 import urlsafe_b64encode
+def token(header, claims):
+    return ".".join(urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in (header, claims, ""))
+claims = {"iss": hostile, "sub": hostile, "aud": [hostile], "exp": 9e9, "iat": 0, hostile: hostile}
+header = {"alg": hostile, "kid": hostile, hostile: hostile}
+known = {"Version": "2011-06-15", "RoleArn": "arn:aws:iam::111122223333:role/app", "RoleSessionName": "x"}
+calls = [
+    {"Action": hostile},
+    known | {"Action": "AssumeRoleWithWebIdentity", "WebIdentityToken": token(header | {"alg": "RS256"}, claims)},
+    known | {"Action": "AssumeRoleWithWebIdentity", "WebIdentityToken": hostile, "RoleArn": hostile},
+    known | {"Action": "AssumeRole", "RoleSessionName": hostile, hostile: hostile},
+]
+for call in calls:
+    try:
+        urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL_STS"], urllib.parse.urlencode(call).encode())
+    except urllib.error.HTTPError as error:
+        assert 400 <= error.code < 500, error.code
+    else:
+        raise SystemExit("STS accepted a hostile call")
+"""
+"""Calls of STS with hostile text in each parameter and in each part of a token."""
+
+REPORTS = "arn:aws:iam::111122223333:role/reports"
+CHAINED = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::111122223333:role/app"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": "shop"}},
+    },
+}
+CHAINED_CALL = "RoleSessionName='test', ExternalId='shop'"
+
+OVER_A_MINUTE = """
+import boto3, time
+for _ in range(20):
+    assert boto3.Session().get_credentials().get_frozen_credentials().access_key
+    time.sleep(2.5)
+print("20 served")
+"""
+"""A client that calls 20 times in 50 seconds, while STS is out of service for 60 seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +127,8 @@ def test_page_fits_the_screen_and_passes_axe(
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     found.page.screenshot(path=SCREENSHOTS / f"local-{width}-{scheme}.png", full_page=True)
     assert found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    content = found.page.evaluate("document.querySelector('main').getBoundingClientRect().bottom + window.scrollY")
+    assert found.page.evaluate("document.documentElement.scrollHeight") - max(content, high) < 60
     violations = Axe().run(found.page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:300]) for each in violations] == []
     assert found.messages == []
@@ -138,6 +187,57 @@ def test_clock_ahead_brings_new_credentials(opened: Opened, local: Local) -> Non
     expect(opened.page.locator("li.active")).to_have_count(0)
 
 
+def test_silent_sts_leaves_credentials_in_service(opened: Opened, local: Local) -> None:
+    """The daemon ends its attempt after ten seconds."""
+    opened.button("sts-silent").click()
+    expect(opened.box("STS")).to_contain_text("sends no response")
+    assert local.client() == "20 served"
+    expect(opened.box("daemon")).to_contain_text("could not refresh (Timeout)", timeout=30_000)
+    assert local.client() == "20 served"
+    expect(opened.page.locator("#service")).to_contain_text("Credentials are in service")
+    opened.button("sts-silent").click()
+    expect(opened.page.locator("li.active")).to_have_count(0)
+
+
+@pytest.fixture
+def no_time_limit() -> None:
+    """Remove the time limit, because the fault takes a minute on any machine."""
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("no_time_limit")
+def test_minute_without_sts_disturbs_no_client(opened: Opened, local: Local) -> None:
+    """The client calls 20 times during the fault. The fault ends after its time, and then the daemon can refresh."""
+    opened.button("sts-unavailable").click()
+    expect(opened.box("STS")).to_contain_text("ServiceUnavailable")
+    before = opened.page.locator("#service-detail").inner_text().partition(",")[0]
+    assert local.client(OVER_A_MINUTE) == "20 served"
+    expect(opened.page.locator("li.active")).to_have_count(0, timeout=60_000)
+    opened.button("refresh").click()
+    expect(opened.page.locator("#service-detail")).not_to_contain_text(before)
+    expect(opened.page.locator("#decision")).to_contain_text("✓ STS allows the token")
+
+
+def test_page_shows_the_policy_of_each_role(browser: Browser, tmp_path: Path) -> None:
+    """Another process assumes the second role with the credentials of the first one."""
+    config = tmp_path / "local.yaml"
+    config.write_text(yaml.safe_dump({"roles": [{"name": "app"}, {"name": "reports", "trust_policy": CHAINED}]}))
+    running = Local("--config", str(config))
+    context = browser.new_context()
+    found = Opened(context.new_page(), running)
+    found.page.get_by_label("Role").select_option(REPORTS)
+    expect(found.page.locator("#reason")).to_have_text("No call has named this role yet.")
+    expect(found.page.locator("#policy")).to_contain_text("sts:ExternalId")
+    running.client(f"import boto3; boto3.client('sts').assume_role(RoleArn='{REPORTS}', {CHAINED_CALL})")
+    expect(found.page.locator("#decision")).to_have_text("✓ STS allows the call")
+    expect(found.page.locator("#policy")).to_contain_text("request has")
+    found.page.get_by_label("Role").select_option(index=0)
+    expect(found.page.locator("#decision")).to_have_text("✓ STS allows the token")
+    assert found.messages == []
+    context.close()
+    running.stop()
+
+
 def test_page_has_a_button_for_every_control(opened: Opened) -> None:
     buttons = opened.page.locator("#controls button")
     assert buttons.all_inner_texts() == [control.label for control in CONTROLS.values()]
@@ -172,6 +272,16 @@ def test_hostile_texts_are_shown_as_text(browser: Browser, tmp_path: Path) -> No
     assert found.messages == []
     context.close()
     running.stop()
+
+
+def test_hostile_calls_of_sts_are_shown_as_text(opened: Opened, local: Local) -> None:
+    """Any process on the machine may send any parameters and any token, without a valid signature, to STS."""
+    local.client(f"hostile = {HOSTILE!r}\n{HOSTILE_CALLS}")
+    expect(opened.page.locator("#events")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert "\u202e" not in opened.page.locator("main").inner_text()
+    assert opened.page.evaluate("document.scripts.length") == 1
+    assert opened.page.evaluate("document.images.length") == 0
+    assert opened.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 
 def test_no_secret_reaches_the_browser(browser: Browser, local: Local) -> None:

@@ -27,18 +27,24 @@ The counts of responses change without an event. Without a state for some time, 
 
 
 class LiveState:
-    """The state of the page. `rest` returns the parts of the page that do not come from events."""
+    """
+    The state of the page.
 
-    def __init__(self, feed: Feed, rest: Callable[[], Mapping[str, Any]], wall: Callable[[], float]) -> None:
+    `empty` is the state before the first event. `rest` returns the parts of the page that do not come from events.
+    """
+
+    def __init__(
+        self, feed: Feed, empty: PageState, rest: Callable[[], Mapping[str, Any]], wall: Callable[[], float]
+    ) -> None:
         self._feed = feed
         self._rest = rest
         self._wall = wall
-        self._state = PageState()
+        self._empty = self._state = empty
         self._changed = trio.Event()
 
     async def run(self) -> None:
         """Update the state after each event until cancelled."""
-        self._state = PageState()
+        self._state = self._empty
         with self._feed.subscribe() as events:
             async for event in events:
                 self._state = after(self._state, event)

@@ -55,6 +55,9 @@ function clockTime(seconds) {
   return new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 }
 
+// Show instants in the time zone of the browser, like all other times on the page.
+const localized = (text) => text.replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, (instant) => clockTime(Date.parse(instant) / 1000));
+
 function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
@@ -79,7 +82,7 @@ function renderBoxes(before) {
     box.dataset.number = line.number;
     box.dataset.mark = line.mark;
     box.querySelector(".sign").replaceWith(sign(line.mark));
-    box.querySelector(".last").textContent = line.text;
+    box.querySelector(".last").textContent = localized(line.text);
     if (before) light(box, line.number);
   }
 }
@@ -95,8 +98,9 @@ function light(box, number) {
 
 // Mark a claim that a condition of the last decision compared.
 function claimMark(name, value) {
-  if (!state.decision) return null;
-  const found = state.decision.statements.flatMap((each) => each.conditions)
+  const decision = state.decisions[state.roles[0]];
+  if (!decision) return null;
+  const found = decision.statements.flatMap((each) => each.conditions)
     .find((each) => each.key.endsWith(`:${name}`) && each.actual.join(", ") === value);
   return found ? (found.holds ? "good" : "bad") : null;
 }
@@ -118,14 +122,14 @@ function condition(mark, word, name, rows) {
       [element("dt", {}, title), element("dd", { class: "mono" }, value)]))));
 }
 
-function conditionOf(each) {
+const conditionOf = (source) => (each) => {
   const mark = each.holds === null ? "note" : each.holds ? "good" : "bad";
   const word = each.holds === null ? "was not compared" : each.holds ? "is true" : "is false";
   const rows = [["policy wants", each.wanted.join(" or ")]];
-  if (each.actual !== null) rows.push(["token has", each.actual.join(", ") || "nothing"]);
+  if (each.actual !== null) rows.push([`${source} has`, each.actual.join(", ") || "nothing"]);
   if (each.line !== null) rows.push(["in the file", `line ${each.line}`]);
   return condition(mark, word, `${each.operator} ${each.key}`, rows);
-}
+};
 
 function tokenCheck(decision, audiences) {
   const rows = [["provider accepts the audience", audiences.join(" or ")]];
@@ -135,25 +139,41 @@ function tokenCheck(decision, audiences) {
   return condition("bad", "STS rejected the call earlier", name, [...rows, ["reason", decision.reason]]);
 }
 
-function policyParts({ decision, policy, audiences }) {
+function policyParts({ decision, policy, audiences, isFirst }) {
   const statements = decision && decision.statements.length ? decision.statements : policy;
-  return [tokenCheck(decision, audiences), ...statements.flatMap((each) => [
+  const isOfToken = decision ? decision.is_of_a_token : isFirst;
+  return [...(isOfToken ? [tokenCheck(decision, audiences)] : []), ...statements.flatMap((each) => [
     element("h3", {}, `${each.label}: ${each.effect}`),
     ...(each.unknown === null ? [] : [element("p", { class: "soft" }, each.unknown)]),
-    ...each.conditions.map(conditionOf)])];
+    ...each.conditions.map(conditionOf(isOfToken ? "token" : "request"))])];
+}
+
+function reasonOf(decision, isFirst) {
+  if (!decision) return isFirst ? "STS has not compared a token with the policy yet." : "No call has named this role yet.";
+  const at = `At ${clockTime(decision.at)}, STS `;
+  return at + (decision.statements.length
+    ? `compared a ${decision.is_of_a_token ? "token" : "call of AssumeRole"} with the policy of the role.`
+    : `rejected a call before it read the policy: ${decision.reason}.`);
+}
+
+// Show the list of roles if there is a choice. The first role is the role of the daemon.
+function renderRoles() {
+  byId("role-choice").hidden = state.roles.length < 2;
+  section("role-of-policy", state.roles, (roles) => roles.map((arn, index) =>
+    element("option", { value: arn }, index ? arn : `${arn} (daemon)`)));
+  return byId("role-of-policy").value || state.roles[0];
 }
 
 function renderPolicy() {
-  const { decision } = state;
-  section("policy", { decision, policy: state.policy, audiences: state.audiences }, policyParts);
+  const role = renderRoles();
+  const decision = state.decisions[role];
+  const isFirst = role === state.roles[0];
+  section("policy", { decision, policy: state.policies[role], audiences: state.audiences, isFirst }, policyParts);
   const badge = byId("decision");
   badge.dataset.mark = decision ? (decision.is_allowed ? "good" : "bad") : "note";
-  setText("decision", decision ? (decision.is_allowed ? "✓ STS allows the token" : `✗ STS rejects: ${decision.code}`) : "");
-  if (decision) {
-    const at = `At ${clockTime(decision.at)}, STS `;
-    setText("reason", at + (decision.statements.length ? "compared a token with the policy of the role."
-      : `rejected a call before it read the policy: ${decision.reason}.`));
-  }
+  const allowed = decision && decision.is_of_a_token ? "✓ STS allows the token" : "✓ STS allows the call";
+  setText("decision", decision ? (decision.is_allowed ? allowed : `✗ STS rejects: ${decision.code}`) : "");
+  setText("reason", reasonOf(decision, isFirst));
 }
 
 // ---- Sessions
@@ -254,14 +274,15 @@ async function press(name, button) {
 const lineItem = (line, text) => element("li", { "data-mark": line.mark },
   element("time", {}, clockTime(line.at)), sign(line.mark), text);
 
+const times = (each) => each.count > 1 ? ` (${each.count} times)` : "";
+
 function callItem(call) {
-  const times = call.count > 1 ? ` (${call.count} times)` : "";
-  return lineItem(call, element("span", {}, call.text + times, " ", element("span", { class: "client" }, call.client)));
+  return lineItem(call, element("span", {}, call.text + times(call), " ", element("span", { class: "client" }, call.client)));
 }
 
 function renderLists() {
   section("events", state.lines, (lines) => lines.map((line) =>
-    lineItem(line, element("span", {}, element("b", {}, line.component), ` ${line.text}`))));
+    lineItem(line, element("span", {}, element("b", {}, line.component), ` ${localized(line.text)}${times(line)}`))));
   section("calls", state.calls, (calls) => calls.map(callItem));
   byId("no-calls").hidden = state.calls.length > 0;
   const counts = byId("counts");
@@ -311,7 +332,7 @@ function tick() {
 }
 
 function render(before) {
-  setText("role", state.role_arn);
+  setText("role", state.roles[0]);
   renderBoxes(before);
   section("claims", claimRows(state.token), (rows) => (rows || []).map(claimRow));
   renderPolicy();
@@ -322,6 +343,7 @@ function render(before) {
 }
 
 makeBoxes();
+byId("role-of-policy").addEventListener("change", () => renderPolicy());
 const source = new EventSource("events");
 source.addEventListener("message", (event) => {
   const before = state;

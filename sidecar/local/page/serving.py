@@ -20,7 +20,7 @@ from sidecar.local.listening import LOOPBACK, listen
 from sidecar.local.page.access import Address
 from sidecar.local.page.live import LiveState
 from sidecar.local.page.server import PageServer, new_secret
-from sidecar.local.page.state import shown_claims, shown_controls, unchecked
+from sidecar.local.page.state import PageState, shown_claims, shown_controls, unchecked
 from sidecar.local.sentences import escaped
 from sidecar.local.services import LocalServices
 
@@ -54,9 +54,8 @@ class OpenPage:
         services, machinery = self._services, self._services.machinery
         account, newest = machinery.sts.account, machinery.tokens.newest
         return {
-            "role_arn": escaped(services.role_arn),
             "audiences": [escaped(each) for each in account.providers[services.issuer_url].audiences],
-            "policy": unchecked(account.roles[services.role_arn].trust_policy),
+            "policies": {escaped(arn): unchecked(role.trust_policy) for arn, role in account.roles.items()},
             "token": None if newest is None else _token(newest.raw),
             "controls": shown_controls(self._panel.active, machinery.clock.monotonic()),
             **self.daemon(),
@@ -80,7 +79,8 @@ async def serve_page(
     with await listen("--page-port", LOOPBACK, port) as listener:
         panel = ControlPanel(services.machinery.effects(), monotonic=clock.monotonic, emit=emit)
         page = OpenPage(services, panel, Address(listener.getsockname()[1], new_secret()))
-        live = LiveState(feed, page.facts, clock.wall)
+        roles = tuple(escaped(arn) for arn in services.machinery.sts.account.roles)
+        live = LiveState(feed, PageState(roles), page.facts, clock.wall)
         server = PageServer(page.address, live, panel, emit)
         page.one_time_url = server.one_time_url
         report = partial(_emit_failure, emit)

@@ -23,18 +23,20 @@ MAX_CLAIMS = 20
 """Maximum number of rows for the claims of a token. A token of the local issuer has eleven rows."""
 
 _CALLS = frozenset({"credentials_served", "request_denied", "caller_identity_returned"})
-_OF_STS = frozenset({"exchange_granted", "request_rejected"})
+_DECISIONS = frozenset({"exchange_granted", "role_assumed", "request_rejected"})
+_FAILURES = frozenset({"request_rejected", "request_unanswered"})
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event as the page shows it. `at` is in Unix seconds."""
+    """One event as the page shows it. `at` is in Unix seconds. `count` is the number of equal events in a row."""
 
     number: int
     at: float
     component: str
     text: str
     mark: Mark
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,14 @@ class ShownSession:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The last decision of STS about a token. `statements` has the conditions that STS compared."""
+    """
+    The last decision of STS about a role. `statements` has the conditions that STS compared.
+
+    `is_of_a_token` is false for AssumeRole, whose callers sign with the credentials of another role.
+    """
 
     at: float
+    is_of_a_token: bool
     is_allowed: bool
     code: str | None
     reason: str
@@ -71,33 +78,53 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """The content of the page. Lines, calls and sessions are newest first. `boxes` has the last line by component."""
+    """
+    The content of the page. Lines, calls and sessions are newest first.
 
+    `boxes` has the last line by component, and `decisions` the last decision by role. `roles` lists the ARNs of the
+    roles. The first one is the role of the daemon. Calls for other ARNs are only in the lines.
+    """
+
+    roles: tuple[str, ...] = ()
     number: int = 0
     boxes: Mapping[str, Line] = field(default_factory=dict)
     lines: tuple[Line, ...] = ()
     calls: tuple[Call, ...] = ()
     sessions: tuple[ShownSession, ...] = ()
     failed_at: tuple[float, ...] = ()
-    decision: Decision | None = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
 
 
 def after(state: PageState, event: LocalEvent) -> PageState:
     """Return the state after the event."""
     fields = _with_label(event.fields)
     found = sentence_of(event.component, event.name, fields)
-    line = Line(state.number + 1, event.at, event.component, found.text, found.mark)
+    line = Line(state.number + 1, event.at, event.component, found.text, found.mark, _count(fields))
     state = replace(
         state,
         number=line.number,
         boxes={**state.boxes, event.component: line},
-        lines=(line, *state.lines)[:MAX_LINES],
+        lines=_with_line(state.lines, line)[:MAX_LINES],
     )
     if event.name in _CALLS:
         state = replace(state, calls=(_call(line, fields), *state.calls)[:MAX_CALLS])
-    if event.name in _OF_STS and fields.get("exchange") is not None:
+    if event.name in _DECISIONS:
         state = _after_decision(state, event.at, fields)
+    if event.name in _FAILURES and _role_of(fields) in state.roles[:1]:
+        state = replace(state, failed_at=(event.at, *state.failed_at)[:MAX_FAILURES])
     return _after_refresh(state, event) if event.name == "credentials_refreshed" else state
+
+
+def _with_line(lines: tuple[Line, ...], line: Line) -> tuple[Line, ...]:
+    """Return the lines with one more line. A client that calls often must not push all other lines off the page."""
+    if lines and (lines[0].component, lines[0].text, lines[0].mark) == (line.component, line.text, line.mark):
+        return (replace(line, count=lines[0].count + line.count), *lines[1:])
+    return (line, *lines)
+
+
+def _count(fields: Mapping[str, Any]) -> int:
+    """Return the number of equal calls that one event reports."""
+    return int(fields.get("count") or 1)
 
 
 def _with_label(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,7 +135,7 @@ def _with_label(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _call(line: Line, fields: Mapping[str, Any]) -> Call:
     known = [f"{name} {fields[name]}" for name in ("pid", "uid") if fields.get(name) is not None]
     client = ", ".join([str(fields.get("peer", "")), *known]).strip(", ")
-    return Call(line.at, f"{line.component} {line.text}", line.mark, escaped(client), int(fields.get("count") or 1))
+    return Call(line.at, f"{line.component} {line.text}", line.mark, escaped(client), _count(fields))
 
 
 def _after_refresh(state: PageState, event: LocalEvent) -> PageState:
@@ -124,9 +151,17 @@ def _after_refresh(state: PageState, event: LocalEvent) -> PageState:
 
 
 def _after_decision(state: PageState, at: float, fields: Mapping[str, Any]) -> PageState:
-    decision = _decision(at, fields)
-    failed_at = state.failed_at if decision.is_allowed else (at, *state.failed_at)[:MAX_FAILURES]
-    return replace(state, decision=decision, failed_at=failed_at)
+    role = _role_of(fields)
+    if role is None or role not in state.roles:
+        return state
+    return replace(state, decisions={**state.decisions, role: _decision(at, fields)})
+
+
+def _role_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the ARN of the role that a call names, as the page shows it, or None."""
+    exchange = fields.get("exchange")
+    arn = fields.get("role_arn") if exchange is None else exchange.role_arn
+    return None if arn is None else escaped(arn)
 
 
 def _decision(at: float, fields: Mapping[str, Any]) -> Decision:
@@ -134,6 +169,7 @@ def _decision(at: float, fields: Mapping[str, Any]) -> Decision:
     code = fields.get("code")
     return Decision(
         at,
+        fields.get("operation") != "AssumeRole" and "caller" not in fields,
         exchange.is_allowed,
         None if code is None else escaped(code),
         escaped(exchange.reason),

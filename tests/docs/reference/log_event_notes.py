@@ -346,6 +346,10 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
             "Correct the token, the trust policy or the request.",
         ),
         EventNote(
+            "request_unanswered",
+            "The local STS accepted a request and sends no response, because a person started this fault on the page.",
+        ),
+        EventNote(
             "trust_statement_not_evaluated",
             "A trust policy has a statement that the local STS cannot evaluate.",
             "Use a simpler condition, or test this policy with AWS.",

@@ -93,6 +93,16 @@ async def test_error_of_sts_names_the_side_at_fault(lab: Lab, name: str, side: s
     assert (await lab.world.call())["Error"]["Type"] == side
 
 
+async def test_silent_sts_never_responds(lab: Lab, autojump_clock: MockClock) -> None:
+    await lab.start("sts-silent")
+    with trio.move_on_after(FAULT_SECONDS) as waited:
+        await lab.exchange()
+    assert waited.cancelled_caught
+    assert "request_unanswered" in dict(lab.world.events)
+    assert await lab.panel.end(CONTROLS["sts-silent"])
+    assert await lab.exchange() == "granted"
+
+
 async def test_person_can_end_a_fault_early(lab: Lab) -> None:
     await lab.start("sts-unavailable")
     assert await lab.panel.end(CONTROLS["sts-unavailable"])

@@ -16,6 +16,7 @@ from sidecar.local.page import server as page_server
 from sidecar.local.page.access import Address
 from sidecar.local.page.live import LiveState
 from sidecar.local.page.server import MAX_CONNECTIONS, MAX_STREAMS, PageServer
+from sidecar.local.page.state import PageState
 from sidecar.serving.listen import listen
 from tests.support.fakes.clock import EPOCH
 
@@ -33,7 +34,7 @@ class Site:
         self.feed = Feed(lambda: EPOCH)
         effects = {name: Effect(self._begin(name)) for name in CONTROLS}
         self.panel = ControlPanel(effects, monotonic=trio.current_time, emit=self._emit)
-        self.live = LiveState(self.feed, lambda: {"active": list(self.panel.active)}, lambda: EPOCH)
+        self.live = LiveState(self.feed, PageState(), lambda: {"active": list(self.panel.active)}, lambda: EPOCH)
         self.server = PageServer(Address(port, SECRET), self.live, self.panel, self._emit)
 
     def _emit(self, event: str, /, **_fields: Any) -> None:

@@ -57,6 +57,7 @@ async def test_page_shows_the_token_without_its_signature(world: _World, tmp_pat
     assert shown["sub"] == "system:serviceaccount:default:app"
     assert facts["token"]["expires_at"] - facts["token"]["issued_at"] >= 600
     assert facts["audiences"] == ["sts.amazonaws.com"]
+    assert list(facts["policies"]) == ["arn:aws:iam::111122223333:role/app"]
     assert facts["is_serving"] is False
     assert page.one_time_url() != page.url
     assert token.rpartition(".")[2] not in json.dumps(facts)

@@ -31,15 +31,18 @@ def event(component: Any, name: str, at: float = EPOCH, **fields: Any) -> LocalE
     return LocalEvent(at, component, name, fields)
 
 
+ROLE, OTHER_ROLE = "arn:aws:iam::111122223333:role/app", "arn:aws:iam::111122223333:role/other"
+
+
 def state_of(*events: LocalEvent) -> PageState:
-    state = PageState()
+    state = PageState((ROLE, OTHER_ROLE))
     for each in events:
         state = after(state, each)
     return state
 
 
-def exchange(*, is_allowed: bool, compared: tuple[ComparedStatement, ...] = ()) -> Exchange:
-    return Exchange("arn:aws:iam::111122223333:role/app", None, is_allowed, "the reason", compared)
+def exchange(*, is_allowed: bool, compared: tuple[ComparedStatement, ...] = (), role: str = ROLE) -> Exchange:
+    return Exchange(role, None, is_allowed, "the reason", compared)
 
 
 REFRESHED: dict[str, Any] = {"access_key_id": "ASIA1", "expiration": "2026-01-02T04:04:05Z", "refresh_in_seconds": 1800}
@@ -63,6 +66,17 @@ def test_last_line_of_each_component_is_in_its_box() -> None:
     assert [line.number for line in state.lines] == [3, 2, 1]
 
 
+def test_equal_lines_in_a_row_are_one_line() -> None:
+    served = event("client", "credentials_served", access_key_id="ASIA1")
+    several = event("client", "credentials_served", EPOCH + 9, access_key_id="ASIA1", count=10)
+    state = state_of(event("kubelet", "token_renewed"), served, several, event("kubelet", "token_renewed"), served)
+    assert [(line.component, line.count) for line in state.lines] == [
+        ("client", 1), ("kubelet", 1), ("client", 11), ("kubelet", 1),
+    ]  # fmt: skip
+    assert state.lines[2].at == EPOCH + 9
+    assert len(state.calls) == 3
+
+
 def test_decision_contains_each_condition() -> None:
     comparisons = (
         Comparison("StringEquals", "i:sub", ("a",), ("b",), holds=False, line=7),
@@ -72,9 +86,8 @@ def test_decision_contains_each_condition() -> None:
     rejected = event(
         "STS", "request_rejected", code="AccessDenied", exchange=exchange(is_allowed=False, compared=compared)
     )
-    decision = state_of(rejected).decision
-    assert decision is not None
-    assert (decision.is_allowed, decision.code) == (False, "AccessDenied")
+    decision = state_of(rejected).decisions[ROLE]
+    assert (decision.is_allowed, decision.code, decision.is_of_a_token) == (False, "AccessDenied", True)
     conditions = decision.statements[0]["conditions"]
     assert [(each["holds"], each["line"]) for each in conditions] == [(False, 7), (True, None)]
 
@@ -83,6 +96,33 @@ def test_failed_attempts_are_kept_until_the_next_refresh() -> None:
     rejected = event("STS", "request_rejected", code="Throttling", exchange=exchange(is_allowed=False))
     assert state_of(rejected, rejected).failed_at == (EPOCH, EPOCH)
     assert state_of(rejected, event("daemon", "credentials_refreshed", **REFRESHED)).failed_at == ()
+
+
+def test_unanswered_request_is_a_failed_attempt() -> None:
+    unanswered = event("STS", "request_unanswered", operation="AssumeRoleWithWebIdentity", role_arn=ROLE)
+    state = state_of(unanswered)
+    assert state.failed_at == (EPOCH,)
+    assert state.boxes["STS"].text == "received AssumeRoleWithWebIdentity, and sends no response"
+
+
+def test_each_role_has_its_own_decision() -> None:
+    """The calls for another role are not attempts of the daemon."""
+    granted = event("STS", "role_assumed", caller="c", exchange=exchange(is_allowed=True, role=OTHER_ROLE))
+    denied = event(
+        "STS", "request_rejected", operation="AssumeRole", exchange=exchange(is_allowed=False, role=OTHER_ROLE)
+    )
+    for name, call in (("granted", granted), ("denied", denied)):
+        state = state_of(event("STS", "exchange_granted", exchange=exchange(is_allowed=True)), call)
+        assert [each.is_of_a_token for each in state.decisions.values()] == [True, False], name
+        assert state.decisions[OTHER_ROLE].is_allowed is (name == "granted")
+        assert state.failed_at == ()
+
+
+@pytest.mark.parametrize("role", ["arn:aws:iam::111122223333:role/unknown", None])
+def test_call_for_an_unknown_role_is_only_a_line(role: Any) -> None:
+    """Any client of STS chooses the ARN in its request."""
+    state = state_of(event("STS", "request_rejected", exchange=exchange(is_allowed=False, role=role)))
+    assert (state.decisions, state.failed_at, len(state.lines)) == ({}, (), 1)
 
 
 def test_calls_show_the_client_and_the_count() -> None:
