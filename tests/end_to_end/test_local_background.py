@@ -1,5 +1,6 @@
 """Test `irsa-sidecar local --background` and `--stop` with real shells, a terminal, and an SDK in another process."""
 
+import json
 import os
 import pty
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import GUARD_SECONDS
+from tests.support.users import BECOME, OTHER, needs_root
 
 PROGRAM = f"{sys.executable} -m sidecar local"
 BOTO3 = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
@@ -142,6 +145,56 @@ def test_process_survives_ctrl_c_and_the_end_of_the_terminal(home: Home) -> None
         os.write(screen, f'{sys.executable} -c "{BOTO3}"\n'.encode())
         assert IDENTITY in until(screen, PROMPT)
     assert home.is_running()
+
+
+SNOOP = f"""
+import encodings.idna, http.client, json, os, sys, urllib.error, urllib.request
+{BECOME.format(uid=OTHER)}
+pid, page, endpoint, *files = sys.argv[1:]
+def outcome(call):
+    try:
+        return call()
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError as error:
+        return type(error).__name__
+files += [f"/proc/{{pid}}/environ", f"/proc/{{pid}}/fd/2"]
+read = [outcome(lambda: open(path).read()[:1]) for path in files]
+fetched = [outcome(lambda: urllib.request.urlopen(url).status) for url in (page, endpoint)]
+print(json.dumps([read, fetched, open(f"/proc/{{pid}}/cmdline").read()]))
+"""
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """Yield a directory with the mode of /tmp. The directories of pytest are not open to other users."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:
+        os.chmod(path, 0o1777)
+        yield Path(path)
+
+
+@needs_root
+def test_another_user_gets_neither_page_nor_secret(open_directory: Path, home: Home) -> None:
+    """The other user knows all ports and paths, but no secret."""
+    home.environment |= {"XDG_RUNTIME_DIR": "", "TMPDIR": str(open_directory)}
+    lines = home.run(f"{PROGRAM} --background").stdout
+    directory = open_directory / "irsa-sidecar-0"
+    pid = (directory / "local.lock").read_text().split()[0]
+    found = re.findall(r"http://127\.0\.0\.1:\d+/[^\s'\";]+", lines)
+    page, endpoint = found[-1], next(url for url in found if url.endswith("/v1/credentials"))
+    secrets = [page.rstrip("/").rpartition("/")[2], *re.findall(r"AUTHORIZATION_TOKEN=(\S+);", lines)]
+    token = next(open_directory.glob("irsa-sidecar-*/token"))
+    guesses = [page.replace(secrets[0], "0" * len(secrets[0])), endpoint]
+    files = [str(each) for each in (directory / "local.lock", directory / "local.log", token)]
+    assert all(Path(file).exists() for file in files)
+    command = [sys.executable, "-c", SNOOP, pid, *guesses, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    read, fetched, command_line = json.loads(done.stdout)
+    assert set(read) == {"PermissionError"}
+    assert fetched == [404, 401]
+    assert len(secrets) == 2
+    assert [secret for secret in secrets if secret in command_line] == []
 
 
 def test_second_start_fails_and_leaves_the_first(home: Home) -> None:
