@@ -236,6 +236,12 @@ OF_COMMANDS: tuple[Variable, ...] = (
     Variable("AWS_ENDPOINT_URL_IAM", "The URL of IAM.", "`AWS_ENDPOINT_URL`", "`setup`, `audit`, `doctor`"),
     Variable("KUBECONFIG", "The kubeconfig file.", "`~/.kube/config`", "`setup`, `audit`, `doctor`, `webhook`"),
     Variable("XDG_CACHE_HOME", "The folder for the keys of issuers.", "`~/.cache`", "`token`, `setup`"),
+    Variable(
+        "XDG_RUNTIME_DIR",
+        "The private folder for the lock and the log of a background process.",
+        "the folder of `TMPDIR`",
+        "`local`",
+    ),
     Variable("TMPDIR", "The folder for temporary files, such as the secret.", "`/tmp`", "`exec`, `local`"),
     Variable("NO_COLOR", "With any value, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
     Variable("TERM", "With `dumb`, output has no colours.", "none", "`doctor`, `run`, `exec`, `local`"),
