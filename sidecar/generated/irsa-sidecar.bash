@@ -26,7 +26,7 @@ _irsa_sidecar_command() {
         ;;
     'local')
         argument='program'
-        flags='--help --config --issuer --jwks-file --duration --listen --admin-listen --authorization-token-file --page-port --open --no-page --log-level --log-format'
+        flags='--help --config --issuer --jwks-file --duration --listen --admin-listen --authorization-token-file --page-port --open --no-page --background --stop --log-level --log-format'
         ;;
     'exec')
         argument='program'

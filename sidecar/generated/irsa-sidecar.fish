@@ -106,6 +106,8 @@ complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l authorization-token-fil
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l page-port -x -d 'port of the page on loopback [a free port]'
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l open -d 'open the page in a browser'
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l no-page -d 'serve no page'
+complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l background -d 'print the shell lines, and serve in the background until --stop'
+complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l stop -d 'end the process of --background, and print lines that unset its variables'
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l log-level -r -f -a 'debug info warning error' -d 'level of the log on stderr [info]'
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -l log-format -r -f -a 'explained json console' -d 'format of the log [explained on a terminal, else console]'
 complete -c irsa-sidecar -n '__irsa_sidecar_at local' -a '(__irsa_sidecar_program irsa-sidecar local)'
