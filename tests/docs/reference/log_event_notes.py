@@ -348,6 +348,7 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         EventNote(
             "request_unanswered",
             "The local STS accepted a request and sends no response, because a person started this fault on the page.",
+            "Wait until the fault ends, or end it on the page.",
         ),
         EventNote(
             "trust_statement_not_evaluated",
