@@ -25,6 +25,7 @@ COPY requirements/build.txt ./
 RUN python3 -m venv tools && tools/bin/pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY requirements/wheel.cdx.json requirements/
+COPY man man
 COPY sidecar sidecar
 # The time of the files in the wheel. The default is that of hatchling.
 ARG SOURCE_DATE_EPOCH=1580601600

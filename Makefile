@@ -80,7 +80,7 @@ unit: $(VENV)/.dev.installed
 messages: $(VENV)/.dev.installed ## write the messages of all errors to tests/unit/messages.txt
 	$(BIN)/python -m tests.unit.messages
 
-reference: $(VENV)/.dev.installed ## write docs/reference, the completion scripts and the JSON Schemas from the code
+reference: $(VENV)/.dev.installed ## write docs/reference, completion scripts, JSON Schemas and manual pages from the code
 	$(BIN)/python -m tests.docs.reference
 
 # CI sets REQUIRED_PYTHONS=3.13, the Python of the image. Then only this one runs, and the target fails if it is missing.

@@ -76,6 +76,7 @@ def _install(pip: str, requirements: str, wheel: str) -> None:
     for script in (VENV / "bin").iterdir():
         if not script.name.startswith(("python", "irsa-sidecar")):
             script.unlink()
+    shutil.rmtree(VENV / "share", ignore_errors=True)  # manual pages, which nobody reads in an image
 
 
 def _lay_out_authorities() -> None:

@@ -19,7 +19,7 @@ from tests.docs.reference import (
 )
 from tests.docs.schemas import local as local_schema
 from tests.docs.schemas import roles as roles_schema
-from tests.docs.shells import bash, fish, zsh
+from tests.docs.shells import bash, fish, manual, zsh
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "docs" / "reference"
@@ -40,6 +40,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 """The function that returns a page's text, by the page's name without the suffix."""
 
+MANUAL = ROOT / "man"
+
 FILES: Mapping[str, Callable[[], str]] = {
     "sidecar/generated/irsa-sidecar.bash": bash.script,
     "sidecar/generated/_irsa-sidecar": zsh.script,
@@ -57,13 +59,18 @@ def path_of(name: str) -> Path:
 
 
 def write_all() -> None:
-    """Write every page and file, and remove other pages."""
+    """Write every page and file, and remove pages that no longer exist."""
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.md"):
         if path.stem not in PAGES:
             path.unlink()
     for name, page in PAGES.items():
         path_of(name).write_text(page(), encoding="utf-8")
+    for path in MANUAL.glob("*.1"):
+        path.unlink()
+    MANUAL.mkdir(exist_ok=True)
+    for name, text in manual.pages().items():
+        (MANUAL / name).write_text(text, encoding="utf-8")
     for name, content in FILES.items():
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / name).write_text(content(), encoding="utf-8")
