@@ -40,7 +40,7 @@ MANY_A_SECOND = 2000
 
 REFRESH_LIFE_SECONDS, REFRESH_SECONDS, REFRESH_RATE = 4, 20, 20
 """
-Length of sessions, duration of the measurement, and requests per second, for the memory while refreshing.
+Session length in seconds, duration in seconds, and requests per second of the measurement of memory during refreshes.
 
 `run` refreshes sessions of this length at its highest rate, every 2 s. Some peers refresh only on a request, so all
 subjects get requests at this rate.

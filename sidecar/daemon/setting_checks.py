@@ -118,7 +118,7 @@ def _readers_of_sts(environ: Mapping[str, str]) -> Iterator[Callable[[], object]
     for name in ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"):
         yield lambda name=name: read_boolean(environ, name)  # type: ignore[misc]
     yield lambda: read_endpoint_url(environ)
-    # Wrong flags are omitted, because they would hide an error of the region.
+    # Without the AWS_USE_ variables, of which a wrong one would hide an error in AWS_REGION.
     clean = {name: value for name, value in environ.items() if not name.startswith("AWS_USE_")}
     yield lambda: endpoint_of(read_sts_settings(clean))
     yield lambda: endpoint_of(read_sts_settings(environ))

@@ -194,5 +194,5 @@ def _variables(options: InjectionOptions, settings: Settings, grace_seconds: int
 
 
 def drain_seconds(grace_seconds: int) -> int:
-    """Return how long a plain sidecar serves after SIGTERM: until shortly before the kubelet kills all containers."""
+    """Return how long a plain sidecar serves after SIGTERM: at most MAX_DRAIN_SECONDS, and 2 s less than the grace."""
     return max(0, min(MAX_DRAIN_SECONDS, grace_seconds - 2))

@@ -92,7 +92,7 @@ async def serve(
                 await trio.sleep(STOP_HEAD_SECONDS)
                 accepting.cancel_scope.cancel()
             server.accept_last(listeners)
-            _close(listeners)  # before the wait, so that the kernel refuses later clients at once
+            _close(listeners)  # before this block waits for its tasks, so that the kernel refuses later clients at once
             connections.cancel_scope.deadline = stop_at
     finally:
         _close(listeners)

@@ -44,7 +44,8 @@ class LastCall(NamedTuple):
     """
     The last call to STS.
 
-    `code` is SUCCESS, the error code of STS, or our own code if there was no response. `http_status` is then None.
+    `code` is SUCCESS, the error code of STS, or a code of ours (ExchangeError). Without a response, `http_status` is
+    None.
     """
 
     code: str

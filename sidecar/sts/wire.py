@@ -234,7 +234,7 @@ def _credential(texts: Mapping[_Path, str], path: _Path) -> str:
 def _instant(texts: Mapping[_Path, str]) -> datetime:
     match = _INSTANT.fullmatch(texts.get(_EXPIRATION, ""))
     if match is None:
-        _refuse("Expiration is missing, or is not an instant with an offset")
+        _refuse("Expiration is missing, or is not a timestamp with a UTC offset")
     try:
         return datetime.fromisoformat(match[1] + match[2]).astimezone(UTC)
     except (ValueError, OverflowError) as exc:

@@ -1,4 +1,4 @@
-"""Format the parts that several formats share. Pure."""
+"""Build the link to a rule's documentation, for all report formats. Pure."""
 
 PAGE = "https://irsa-sidecar.github.io/irsa-sidecar/latest/reference/audit-rules.html"
 """URL of the page that explains the rules."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from urllib.parse import urlsplit
 
 import trio
 
@@ -12,6 +13,9 @@ from sidecar.doctor.probes.endpoint import Keys
 
 _USER_VARIABLES = ("HOME", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE")
 """Variables that botocore uses to find the user's own credentials."""
+
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
+"""The domains of AWS's endpoints, also of interface endpoints without private DNS (AWS PrivateLink guide)."""
 
 _USE_OWN_CREDENTIALS = (
     "Run doctor with credentials of that account that allow iam:GetRole and iam:GetOpenIDConnectProvider"
@@ -27,7 +31,7 @@ async def collect(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys
     settings = aws_settings(environ)
     if settings is None:
         return facts._replace(unavailable_reason=NO_AWS)
-    if settings.sts_url is not None and settings.iam_url is None:
+    if settings.iam_url is None and not _is_of_aws(settings.sts_url):
         reason = f"STS at {settings.sts_url} is not AWS's own, and AWS_ENDPOINT_URL_IAM is not set"
         return facts._replace(
             unavailable_reason=reason, fix="`irsa-sidecar local` prints on stderr why it rejects a request"
@@ -43,3 +47,8 @@ async def collect(environ: Mapping[str, str], facts: TrustFacts, exchanged: Keys
         if iam.policy is not None:
             break
     return facts
+
+
+def _is_of_aws(sts_url: str | None) -> bool:
+    """Return whether STS is AWS's own. None means the usual endpoint of the region."""
+    return sts_url is None or (urlsplit(sts_url).hostname or "").endswith(_AWS_DOMAINS)

@@ -147,7 +147,7 @@ def _local_loggers(function: ast.AST) -> dict[str, tuple[str, ...]]:
 
 
 def _names(argument: ast.AST) -> tuple[str, ...] | None:
-    """Return the possible event names in an argument, or None if the argument is not a string."""
+    """Return the possible event names in an argument, or None if the argument is not a string literal."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return (argument.value,)
     if isinstance(argument, ast.IfExp):

@@ -128,7 +128,7 @@ def _flags(found: Sequence[Command]) -> Iterator[str]:
 
 
 def _by_values(found: Sequence[Command]) -> dict[Values, list[str]]:
-    """Return the flags with the same values together."""
+    """Return the flags, grouped by their values."""
     flags: dict[Values, list[str]] = defaultdict(list)
     for command in found:
         for flag in command.flags:

@@ -1,4 +1,4 @@
-"""Test how the trust checks turn facts from IAM into findings."""
+"""Test how the trust checks turn facts from IAM into findings, and whether they call IAM."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,6 +8,7 @@ import pytest
 from sidecar.doctor.checks import trust
 from sidecar.doctor.checks.trust import TrustFacts
 from sidecar.doctor.finding import Status
+from sidecar.doctor.probes import trust as probe
 from sidecar.local.trust_policy import default_policy
 from tests.unit.doctor.facts import ROLE, TOKEN, by_name
 
@@ -243,3 +244,20 @@ def test_session_longer_than_the_role_allows_is_a_failure() -> None:
     assert by_name(trust.CHECKS, longer)["session"].status is Status.FAILED
     longest = trust_facts(role=ROLE._replace(duration_seconds=None))
     assert by_name(trust.CHECKS, longest)["session"].status is Status.OK
+
+
+# The probe
+
+
+@pytest.mark.parametrize(
+    ("sts_url", "reason"),
+    [
+        ("https://vpce-1.sts.eu-west-1.vpce.amazonaws.com", "there are no credentials to call IAM with"),
+        ("https://sts.eu-west-1.api.aws", "there are no credentials to call IAM with"),
+        ("https://sts.example.com", "AWS_ENDPOINT_URL_IAM is not set"),
+        ("https://amazonaws.com.example.com", "AWS_ENDPOINT_URL_IAM is not set"),
+    ],
+)
+async def test_iam_of_aws_belongs_to_an_sts_endpoint_of_aws(sts_url: str, reason: str) -> None:
+    environ = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL_STS": sts_url}
+    assert reason in str((await probe.collect(environ, trust_facts(), None)).unavailable_reason)

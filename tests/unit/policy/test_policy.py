@@ -73,7 +73,7 @@ def test_long_repetition_is_divided_for_re2() -> None:
     assert whole("[a]{1,255}") == '"^(?:[a]{1,255})$"'
 
 
-def test_document_becomes_an_object_of_its_path() -> None:
+def test_mapping_becomes_an_object_of_the_type_for_its_path() -> None:
     document = {"name": Cel("variables.name"), "ports": [{"containerPort": 80}], "readOnly": True}
     assert constructed(document, "Object.spec.containers") == (
         "Object.spec.containers{name: variables.name, "
