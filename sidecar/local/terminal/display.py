@@ -87,7 +87,9 @@ class Display:
         """
         Write as much as the terminal accepts without blocking, and return the rest of the data.
 
-        After a failed write, all data is dropped. Raises OSError if this write fails.
+        After a failed write, all data is dropped.
+
+        Raises OSError if this write fails.
         """
         if self._is_closed:
             return b""
