@@ -200,11 +200,11 @@ def _credentials(facts: EndpointFacts) -> Finding:
     if missing:
         return failed(f"the endpoint's response lacks {', '.join(missing)}", _NOT_OURS)
     if unknown := sorted(response.fields - KNOWN_FIELDS):
-        observed = f"the endpoint's response has {', '.join(unknown)}, which some SDKs treat as an error"
-        return warning(observed, _NOT_OURS)
+        extra = f"the endpoint's response has {', '.join(unknown)}, which some SDKs treat as an error"
+        return warning(extra, _NOT_OURS)
     if not EXPIRATION.fullmatch(response.expiration):
-        observed = f"Expiration is {response.expiration[:40]!r}, which JavaScript's and Rust's SDKs cannot read"
-        return failed(observed, _NOT_OURS)
+        unreadable = f"Expiration is {response.expiration[:40]!r}, which JavaScript's and Rust's SDKs cannot read"
+        return failed(unreadable, _NOT_OURS)
     return ok(f"200 with {response.access_key_id} for {response.role_arn or 'an unnamed role'}")
 
 

@@ -280,10 +280,6 @@ def credentials_body(seconds: float, **changes: str | None) -> Callable[[], dict
     return make
 
 
-async def another_role_is_served(at: SetUp) -> Environ:
-    return at.but(AWS_ROLE_ARN=at.role("refusing"))
-
-
 async def another_secret(at: SetUp) -> Environ:
     path = at.directory / "another-secret"
     path.write_text("not-the-secret-of-this-set-up")
@@ -296,7 +292,7 @@ async def secret_ends_in_a_newline(at: SetUp) -> Environ:
 
 
 async def secret_is_not_mounted(at: SetUp) -> Environ:
-    return at.application_but(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(at.directory / "nowhere"))
+    return at.application_but(AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(at.directory / "missing-secret"))
 
 
 async def wrong_path(at: SetUp) -> Environ:

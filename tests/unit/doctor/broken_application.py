@@ -2,7 +2,6 @@
 
 from tests.unit.doctor.breakages import (
     Broken,
-    another_role_is_served,
     another_secret,
     application_with,
     credentials_body,
@@ -73,7 +72,7 @@ BROKEN_APPLICATION = (
         "a secret that is not mounted",
         secret_is_not_mounted,
         "endpoint.secret",
-        "nowhere cannot be used: No such file or directory",
+        "missing-secret cannot be used: No such file or directory",
     ),
     Broken("a secret with a newline", secret_ends_in_a_newline, "endpoint.secret", "authorization ends in a newline"),
     Broken(
@@ -135,11 +134,5 @@ BROKEN_APPLICATION = (
         old_sdk_in_the_image,
         "sdks.versions",
         "is too old to read the endpoint's secret from a file",
-    ),
-    Broken(
-        "a daemon of another role listens on the port",
-        another_role_is_served,
-        "exchange.granted",
-        "sub is system:serviceaccount:default:app",
     ),
 )
