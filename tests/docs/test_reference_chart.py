@@ -73,7 +73,7 @@ def test_values_have_default_and_schema() -> None:
     assert found["c.d"] == Value("c.d", "Member.", "", {"type": "string"}, is_group=False)
     assert {path: accepted(value.schema) for path, value in found.items() if not value.is_group} == {
         "a": "a whole number of at least 1",
-        "b": "a mapping with `x`, or null",
+        "b": "a mapping, with any of the keys `x`, or null",
         "c.d": "a string",
         "c.e": "a list",
         "f": 'one of `x`, `""`',

@@ -233,7 +233,7 @@ async def test_terminating_pod_refreshes_until_its_token_expires(
     """
     The Pod terminates, and the kubelet no longer renews its token.
 
-    Refreshes continue until the token expires. Then the last credentials are served until they expire.
+    The daemon refreshes until the token expires. It then serves the last credentials until they expire.
     """
     expired = await failure_of(error_reply(400, "ExpiredTokenException", "Token expired: current date/time"))
     scene.refresher.role = scene.refresher.role._replace(duration_seconds=session_seconds)

@@ -31,8 +31,8 @@ _JAVASCRIPT_2 = "https://github.com/aws/aws-sdk-js/blob/v2.1693.0/lib/credential
 _MINIO = "https://github.com/minio/minio-go/blob/v7.4.1/pkg/credentials/iam_aws.go"
 _OBJECT_STORE = "https://docs.rs/crate/object_store/0.14.2/source/src/aws/builder.rs"
 _VARIABLE_WINS = (
-    "The SDK prefers the variable to the file, and the variable cannot change in a running process. If secrets rotate, "
-    "set only the variable of the file."
+    "The SDK prefers `AWS_CONTAINER_AUTHORIZATION_TOKEN` to the file, and a variable cannot change in a running "
+    "process. If secrets rotate, set only `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`."
 )
 
 LIMITS = (

@@ -168,7 +168,7 @@ def accepted(schema: Mapping[str, Any]) -> str:
     keys = [name for name, own in schema.get("properties", {}).items() if "const" not in own]
     if not keys:
         return names
-    return f"a mapping with {codes(keys)}{', or null' if 'null' in types else ''}"
+    return f"a mapping, with any of the keys {codes(keys)}{', or null' if 'null' in types else ''}"
 
 
 def shown_default(default: Any) -> str:

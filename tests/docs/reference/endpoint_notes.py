@@ -102,7 +102,8 @@ STATUS_FIELDS: Mapping[str, Mapping[str, str]] = {
     "an element of `clients`": {
         "uid": "The user id of the client, or null if it is unknown.",
         "pid": "The process id of the user's last client. It is null if the Pod's processes are not shared.",
-        "last_served_at": "When the user last got credentials. The daemon looks up at most ten clients a second.",
+        "last_served_at": "When the daemon last recognized the user of a response with credentials. It determines the "
+        "users of at most ten responses per second.",
         "seconds_ago": "The seconds since then.",
     },
 }

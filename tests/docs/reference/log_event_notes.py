@@ -321,11 +321,12 @@ TOPICS: Mapping[str, tuple[EventNote, ...]] = {
         ),
         EventNote(
             "control_ended",
-            "The fault that a control caused has ended. `reason` is `time`, `person` or `another control`.",
+            "The fault that a control of `local` caused, such as STS out of service, has ended. "
+            "`reason` is `time`, `person` or `another control`.",
         ),
         EventNote(
             "control_failed",
-            "A control could not change the services.",
+            "A control of `local`, such as STS out of service, could not change the services.",
             "Check the free space of the temporary folder.",
         ),
         EventNote(

@@ -33,9 +33,10 @@ USES: Mapping[str, str] = {
     "irsa_sidecar_sts_region_active": "Check the metric after `irsa_sidecar_sts_endpoint_changes_total` increases.",
     "irsa_sidecar_sts_endpoint_changes_total": "Alert on an increase, with the severity info.",
     "irsa_sidecar_configuration_reloads_total": "Check the metric after you change the roles file.",
-    "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. The daemon could not start again with "
-    "this roles file.",
-    "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. The daemon could not connect to STS after a restart.",
+    "irsa_sidecar_configuration_last_reload_successful": "Alert on 0. If the daemon restarts in this "
+    "state, it does not start.",
+    "irsa_sidecar_ca_bundle_last_reload_successful": "Alert on 0. If the daemon restarts in this "
+    "state, it cannot connect to STS.",
     "irsa_sidecar_requests_total": "Alert on many responses with 401 or 403. A 503 means that the daemon has no valid "
     "credentials or too many connections.",
     "irsa_sidecar_imds_requests_total": "Check the status 401. A client that supports only version 1 of the metadata "

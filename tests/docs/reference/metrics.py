@@ -29,7 +29,7 @@ The daemon serves this text on its admin address, port 4773, and the webhook ser
 [Alerts](alerts.md) has the rules that use these metrics.
 
 A sample is missing while its value is unknown.
-A counter of the daemon with labels has no sample until it counts for the first time.
+A labelled counter of the daemon has no sample until it counts for the first time.
 """
 
 _IN_BOTH = "The webhook also has `irsa_sidecar_log_lines_dropped_total`."

@@ -87,9 +87,15 @@ def _default(setting: Setting) -> str:
     return "none" if setting.default is None else code(setting.default)
 
 
+def _meaning(setting: Setting) -> str:
+    """Return the meaning as sentences. `console` is code only in the format of the log."""
+    meaning = sentence(setting.meaning)
+    return meaning.replace("console", code("console")) if setting.field == "log_format" else meaning
+
+
 def _row(setting: Setting) -> tuple[str, str, str]:
     name = f"{PREFIX}{setting.variable}"
-    return f"[{code(name)}](#{name.lower()})", _default(setting), sentence(setting.meaning)
+    return f"[{code(name)}](#{name.lower()})", _default(setting), _meaning(setting)
 
 
 def _section(setting: Setting) -> str:
@@ -102,7 +108,7 @@ def _section(setting: Setting) -> str:
         ("Read by", codes(readers(setting))),
     )
     heading = code(f"{PREFIX}{setting.variable}")
-    return section(3, heading, sentences(sentence(setting.meaning)), sentences(note.details), bullets(facts))
+    return section(3, heading, sentences(_meaning(setting)), sentences(note.details), bullets(facts))
 
 
 def _variables(variables: Sequence[Variable]) -> str:
