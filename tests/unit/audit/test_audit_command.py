@@ -1,15 +1,19 @@
 """Run `irsa-sidecar audit` against a fake API server and moto's account."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 from sidecar import cli
 from tests.support.fakes.api_server import FakeApiServer
 from tests.support.fakes.moto_server import MotoServer
+from tests.support.fakes.threaded import serving
 from tests.unit.audit.seeded import seed_account, seed_cluster
 from tests.unit.audit.world import CASES, RIGHT, Case
 from tests.unit.setup.kubeconfigs import written
@@ -149,6 +153,56 @@ def test_account_that_cannot_be_reached_is_a_finding(audit: Audit, monkeypatch: 
     result = audit("--output", "json")
     found = {each["subject"]["name"] for each in json.loads(result.out)["findings"]}
     assert "AWS account" in found
+
+
+class Throttling(BaseHTTPRequestHandler):
+    """A proxy in front of moto that throttles the first `attempts` requests with the same content."""
+
+    protocol_version = "HTTP/1.1"
+    target = ""
+    attempts = 1
+    seen: Counter[bytes]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.seen[body] += 1
+        if self.seen[body] <= self.attempts:
+            status, content = (
+                400,
+                b"<ErrorResponse><Error><Code>Throttling</Code><Message>No</Message></Error></ErrorResponse>",
+            )
+        else:
+            response = httpx.post(self.target, content=body, headers=dict(self.headers), trust_env=False)
+            status, content = response.status_code, response.content
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Ignore log messages of http.server."""
+
+
+@pytest.mark.parametrize("attempts", [1, 10**9])
+def test_throttled_calls_are_tried_again(
+    audit: Audit, moto: MotoServer, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    """IAM throttles the first attempt of each call, or every attempt. Botocore's pauses are left out."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+    state: dict[str, Any] = {"target": moto.url, "attempts": attempts, "seen": Counter()}
+    with serving(type("Proxy", (Throttling,), state)) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", url)
+        found = json.loads(audit("--output", "json").out)["findings"]
+    assert sum(state["seen"].values()) >= 2 * len(state["seen"]) > 2
+    unread = {each["subject"]["name"]: each for each in found if each["rule"] == "incomplete.unread"}
+    if attempts == 1:
+        assert unread == {}
+        assert {"broken.trust", "wide.no-subject"} & {each["rule"] for each in found}
+        return
+    assert {"IAM roles", "IAM OIDC providers"} <= unread.keys()
+    assert all("(Throttling: No)" in each["problem"] for each in unread.values())
+    assert all("Run this again later" in each["next_step"] for each in unread.values())
+    assert "broken.misspelt-annotation" in {each["rule"] for each in found}
 
 
 def test_objects_in_an_unknown_form_are_a_finding(audit: Audit, seeded: FakeApiServer) -> None:
