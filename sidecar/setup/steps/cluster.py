@@ -16,6 +16,7 @@ from sidecar.console import show_progress, warn
 from sidecar.errors import ConfigurationError, SidecarError, sentences
 from sidecar.local.trust_policy import DEFAULT_POLICY_CHARACTERS, MAX_POLICY_CHARACTERS
 from sidecar.printable import printable, printable_json
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.aws_steps import check_issuer, find_account, open_aws
 from sidecar.setup.cluster_trust import ClusterIssuer
 from sidecar.setup.issuer_choice import add_issuer_arguments, find_issuer, issuer_of_eks
@@ -29,6 +30,17 @@ from sidecar.terminal import wants_colours
 
 if TYPE_CHECKING:
     from sidecar.setup.aws import Aws
+
+FAILURES = 5
+"""Number of roles that are tried if none of them can be changed, because the reason then probably affects all roles."""
+
+_OF_ONE_ROLE = frozenset(
+    {
+        *("AccessDenied", "AccessDeniedException", "UnmodifiableEntity", "NoSuchEntity", "ConcurrentModification"),
+        *("MalformedPolicyDocument", "LimitExceeded"),
+    }
+)
+"""The error codes that can concern one role only, such as a role that a policy of the organization protects."""
 
 EXAMPLE = """\
 examples:
@@ -68,18 +80,19 @@ def main(args: argparse.Namespace) -> int:
         )
     with open_aws(args) as aws:
         plan = _plan(args, aws, find_account(args, aws))
-        done = 0
+        problems: list[str] = []
         if not args.json:
             _show(plan, args)
         try:
             for each in () if args.dry_run else plan.plans:
-                _apply(each, aws)
-                done += 1
-                show_progress(f"{done} of {len(plan.plans)} roles are changed")
+                problems.append(_problem(each, aws))
+                show_progress(f"{problems.count('')} of {len(plan.plans)} roles are changed")
+                if len(problems) == FAILURES and all(problems):
+                    break
         finally:
             show_progress("")
-            _report(plan, args, done)
-    return _status(plan, args)
+            _report(plan, args, problems)
+    return 1 if any(problems) else _status(plan, args)
 
 
 def _plan(args: argparse.Namespace, aws: "Aws", account: Account) -> ClusterPlan:
@@ -123,22 +136,26 @@ def _roles(aws: "Aws") -> list[IamRole]:
     return [role_of(each) for each in listed if isinstance(each["AssumeRolePolicyDocument"], dict)]
 
 
-def _apply(plan: Plan, aws: "Aws") -> None:
+def _problem(plan: Plan, aws: "Aws") -> str:
     """
-    Change one role.
+    Change one role. Return the reason why this role cannot be changed, or "".
 
-    Raises SidecarError if the role was deleted or its trust policy was changed since it was read. IAM has no
-    conditional write, so the role is read again first.
+    IAM has no conditional write, so the role is read again first.
+
+    Raises SidecarError for an error that is not about this role.
     """
     assert isinstance(plan.current, IamRole)
-    current = read_role(aws, plan.current.name)
-    if current is None or current.trust_policy != plan.current.trust_policy:
-        raise SidecarError(
-            f"{plan.title} was changed or deleted by somebody else since this command read it",
-            fix="Run this again: it continues with the roles that are left",
-        )
-    for call in plan.calls:
-        aws.apply(call)
+    try:
+        current = read_role(aws, plan.current.name)
+        if current is None or current.trust_policy != plan.current.trust_policy:
+            return f"{plan.title} was changed or deleted by somebody else since this command read it. Run this again."
+        for call in plan.calls:
+            aws.apply(call)
+    except AwsError as exc:
+        if exc.code not in _OF_ONE_ROLE:
+            raise
+        return f"{plan.title}: {exc}"
+    return ""
 
 
 def _show(plan: ClusterPlan, args: argparse.Namespace) -> None:
@@ -166,18 +183,22 @@ def _texts(plan: ClusterPlan) -> Sequence[tuple[str, tuple[str, str]]]:
     return [(title, (text.problem, text.fix)) for title, text in plan.obstacles]
 
 
-def _report(plan: ClusterPlan, args: argparse.Namespace, done: int) -> None:
+def _report(plan: ClusterPlan, args: argparse.Namespace, problems: Sequence[str]) -> None:
+    """Report the roles. `problems` has an entry for each role that was tried, which is empty if it was changed."""
+    for problem in filter(None, problems):
+        warn(problem)
     if args.json:
-        print(_as_json(plan, dry_run=args.dry_run, done=done))
+        print(_as_json(plan, problems, dry_run=args.dry_run))
     elif args.dry_run:
         if plan.plans:
             print("next: run this again without --dry-run")
     elif plan.plans:
+        done = problems.count("")
         left = "" if done == len(plan.plans) else " Run this again to continue."
         print(f"done: {done} of {len(plan.plans)} roles are changed.{left}")
 
 
-def _as_json(plan: ClusterPlan, *, dry_run: bool, done: int) -> str:
+def _as_json(plan: ClusterPlan, problems: Sequence[str], *, dry_run: bool) -> str:
     document = {
         "version": VERSION,
         "step": "cluster",
@@ -185,7 +206,8 @@ def _as_json(plan: ClusterPlan, *, dry_run: bool, done: int) -> str:
         "roles": [
             {
                 "role": each.title,
-                "done": index < done,
+                "done": index < len(problems) and not problems[index],
+                "problem": (problems[index] or None) if index < len(problems) else None,
                 "before": None if each.current is None else each.current.document(),
                 "after": each.planned.document(),
                 "notes": list(each.notes),

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from sidecar.setup import aws as aws_module
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.plan import Call
+from sidecar.setup.steps.cluster import FAILURES
 from tests.unit.setup.conftest import Account
 from tests.unit.setup.test_cluster_trust import BLUE_KEY, GREEN_KEY, policy, statement
 
@@ -136,6 +138,73 @@ def test_role_that_changed_since_the_plan_is_not_overwritten(
     assert result.status == 1
     assert "was changed or deleted by somebody else" in result.err
     assert policies(providers)["app"] == edited
+
+
+def _person(account: Account, *denied: str) -> None:
+    """Let the command use a user who may do everything, except change the trust policies of these roles."""
+    statements = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    for role in denied:
+        action = {"Action": "iam:UpdateAssumeRolePolicy", "Resource": f"arn:aws:iam::123456789012:role/{role}"}
+        statements.append({"Effect": "Deny", **action})
+    account.iam.create_user(UserName="person")
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    account.iam.put_user_policy(UserName="person", PolicyName="only", PolicyDocument=document)
+    key = account.iam.create_access_key(UserName="person")["AccessKey"]
+    account.use(key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def test_protected_role_does_not_stop_the_other_roles(providers: Account) -> None:
+    """A policy of the organization protects one role. Otherwise later roles could never be changed."""
+    for number in range(7):
+        create(providers, name(number), policy(trust(number)))
+    _person(providers, name(2))
+    done = providers.setup(*COPY)
+    found = json.loads(providers.setup(*COPY, "--json").out)
+    providers.server.allow_requests(10**9)
+    assert done.status == 1
+    assert "done: 6 of 7 roles are changed. Run this again to continue.\n" in done.out
+    assert done.err.count("AWS rejected iam:UpdateAssumeRolePolicy (AccessDenied") == 1
+    assert f"role/{name(2)}: AWS rejected" in done.err
+    (left,) = found["roles"]
+    assert (left["done"], "AccessDenied" in left["problem"]) == (False, True)
+    changed = {role for role, document in policies(providers).items() if GREEN_KEY in json.dumps(document)}
+    assert changed == {name(number) for number in range(7) if number != 2}
+
+
+def test_missing_right_for_all_roles_is_reported_a_few_times(providers: Account) -> None:
+    for number in range(9):
+        create(providers, name(number), policy(trust(number)))
+    before = policies(providers)
+    _person(providers, "*")
+    done = providers.setup(*COPY)
+    providers.server.allow_requests(10**9)
+    assert (done.status, "done: 0 of 9 roles are changed" in done.out) == (1, True)
+    assert done.err.count("AWS rejected iam:UpdateAssumeRolePolicy (AccessDenied") == FAILURES
+    assert policies(providers) == before
+
+
+def test_throttling_stops_and_the_next_run_continues(providers: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        create(providers, name(number), policy(trust(number)))
+    apply, calls = aws_module.Aws.apply, 0
+
+    def throttled(self: aws_module.Aws, call: Call) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise AwsError(
+                "Throttling", "AWS rejected the call (Throttling: Rate exceeded)", fix="Run this again later"
+            )
+        apply(self, call)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aws_module.Aws, "apply", throttled)
+        done = providers.setup(*COPY)
+    assert (done.status, calls) == (1, 3)
+    assert "done: 2 of 4 roles are changed. Run this again to continue.\n" in done.out
+    assert "Rate exceeded). Run this again later." in done.err
+    assert providers.setup(*COPY).status == 0
+    assert all(GREEN_KEY in json.dumps(document) for document in policies(providers).values())
 
 
 def test_wide_statement_that_is_copied_causes_a_warning(providers: Account) -> None:
