@@ -8,6 +8,7 @@ from sidecar.errors import SidecarError
 from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, INJECT_LABEL
 from sidecar.kubernetes.document import reading_objects
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.migration import ServiceAccount, Source, Workload, role_name, roles_of
 from sidecar.setup.read_role import read_role
 from sidecar.setup.resources import IamRole
@@ -108,11 +109,24 @@ def _association(aws: "Aws", cluster: str, association_id: str) -> Mapping[str, 
     return {name: value for name in _PARAMETERS if (value := {**found, "tags": tags}.get(name))}
 
 
-def read_roles(aws: "Aws", service_accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole]:
-    """Return the roles of the ServiceAccounts by name, without those that do not exist."""
+def read_roles(aws: "Aws", service_accounts: Iterable[ServiceAccount], source: Source) -> dict[str, IamRole | str]:
+    """
+    Return the roles of the ServiceAccounts by name, without those that do not exist.
+
+    For a role that these credentials may not read, the value is the reason.
+    """
     names = {role_name(role) for service_account in service_accounts for role in roles_of(service_account, source)}
     possible = sorted(name for name in names if _ROLE_NAME.fullmatch(name))
-    return {name: role for name in possible if (role := read_role(aws, name)) is not None}
+    return {name: role for name in possible if (role := _readable_role(aws, name)) is not None}
+
+
+def _readable_role(aws: "Aws", name: str) -> IamRole | str | None:
+    try:
+        return read_role(aws, name)
+    except AwsError as exc:
+        if not exc.code.startswith("AccessDenied"):
+            raise
+        return str(exc)
 
 
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)

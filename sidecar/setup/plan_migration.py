@@ -48,15 +48,19 @@ class _Move(NamedTuple):
     changes: tuple[Change, ...]
 
 
-def plan_migration(service_accounts: Iterable[ServiceAccount], roles: Mapping[str, IamRole], goal: Goal) -> Plan:
+Roles = Mapping[str, IamRole | str]
+"""The account's roles by name. The value of a role that cannot be read is the reason."""
+
+
+def plan_migration(service_accounts: Iterable[ServiceAccount], roles: Roles, goal: Goal) -> Plan:
     """
-    Return the plan for all ServiceAccounts that use the source. `roles` are the account's roles by name.
+    Return the plan for all ServiceAccounts that use the source.
 
     A ServiceAccount is not moved if a trust policy would become too long, or if our statement in it was edited.
     """
     moves: list[_Move] = []
     lost: list[str] = []
-    policies = {name: role.trust_policy for name, role in roles.items()}
+    policies: dict[str, Mapping[str, Any]] = {}
     for service_account in service_accounts:
         wanted = roles_of(service_account, goal.source)
         if not wanted:
@@ -84,7 +88,7 @@ def _joined(moves: Iterable[_Move], lost: Iterable[str]) -> Plan:
 def _move(
     service_account: ServiceAccount,
     wanted: frozenset[str],
-    roles: Mapping[str, IamRole],
+    roles: Roles,
     policies: Mapping[str, Mapping[str, Any]],
     goal: Goal,
 ) -> _Move | str:
@@ -93,11 +97,11 @@ def _move(
 
     `policies` are the trust policies after the moves of other ServiceAccounts, by the role's name.
     """
-    problem = _problem(service_account, wanted, roles, goal)
-    if problem:
-        return problem
-    role = roles[role_name(next(iter(wanted)))]
-    before = policies[role.name]
+    role = _role(wanted, roles)
+    problem = role if isinstance(role, str) else _obstacle(service_account, role, goal)
+    if isinstance(role, str) or problem is not None:
+        return str(problem)
+    before = policies.get(role.name, role.trust_policy)
     try:
         after = _trust_policy(before, service_account, goal, role)
     except ConfigurationError as exc:
@@ -106,21 +110,19 @@ def _move(
     return _Move(service_account, role, after, (*trust, *_changes(service_account, role, goal)))
 
 
-def _problem(
-    service_account: ServiceAccount, wanted: frozenset[str], roles: Mapping[str, IamRole], goal: Goal
-) -> str | None:
-    """Return the reason why the ServiceAccount cannot be moved, or None."""
+def _role(wanted: frozenset[str], roles: Roles) -> IamRole | str:
+    """Return the only role that a ServiceAccount's Pods use, or the reason why there is no such role."""
     if len({*map(role_name, wanted)}) > 1:
         return (
             f"its workloads use the roles {', '.join(sorted(wanted))}. Create a ServiceAccount for each role, and run "
             "this again"
         )
+    found = roles.get(role_name(next(iter(wanted))))
     for role in sorted(wanted):
-        found = roles.get(role_name(role))
-        if found is None or (role.startswith("arn:") and found.arn != role):
+        if found is None or (isinstance(found, IamRole) and role.startswith("arn:") and found.arn != role):
             return f"{role} is not a role of this account. Create one here, or chain from a role of this account"
-    found = roles[role_name(next(iter(wanted)))]
-    return _obstacle(service_account, found, goal)
+    assert found is not None
+    return found
 
 
 def _obstacle(service_account: ServiceAccount, found: IamRole, goal: Goal) -> str | None:

@@ -8,9 +8,12 @@ from sidecar.errors import KubernetesError
 from sidecar.injection.names import EKS_ROLE_ARN, INJECT_LABEL
 from sidecar.kubernetes.client import Kubernetes
 from sidecar.setup import restart_check
+from sidecar.setup.aws import Aws
+from sidecar.setup.aws_error import AwsError
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.migration_record import CONFLICTS
 from sidecar.setup.restart_check import ATTEMPTS, pod_of
+from tests.support.fakes.moto_server import ACCOUNT_ID
 from tests.unit.setup.migration_world import DEPLOYMENT, POD, RECORD, World, current_record, without_empty
 
 PODS = "/api/v1/namespaces/shop/pods"
@@ -56,6 +59,25 @@ def test_denied_discovery_document_needs_the_address_of_eks(world: World, monkey
     endpoint = world.eks.describe_cluster(name="shop")["cluster"]["endpoint"]
     monkeypatch.setattr(Kubernetes, "server", property(lambda _: endpoint, lambda *_: None), raising=False)
     assert world.run("irsa", "sidecar", "--dry-run").status == 0
+
+
+def test_unreadable_role_stops_only_its_service_account(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.use("irsa")
+    world.put_account("other", **{EKS_ROLE_ARN: f"arn:aws:iam::{ACCOUNT_ID}:role/secret"})
+    real, code = Aws.call, "AccessDenied"
+
+    def call(self: Aws, service: str, operation: str, **parameters: Any) -> Any:
+        if parameters == {"RoleName": "secret"}:
+            raise AwsError(code, f"AWS rejected iam:{operation} ({code}: No)")
+        return real(self, service, operation, **parameters)
+
+    monkeypatch.setattr(Aws, "call", call)
+    done = world.run("irsa", "sidecar", "--dry-run")
+    assert done.status == 0
+    assert "cannot be kept: shop/other is not moved: AWS rejected iam:GetRole (AccessDenied: No)" in done.out
+    assert "switch: restart Deployment shop/cart\n" in done.out
+    code = "Throttling"
+    assert world.run("irsa", "sidecar", "--dry-run").status == 1
 
 
 # The new source
