@@ -23,6 +23,7 @@ COMMANDS = {
     "local": "run all of IRSA on this machine: issuer, service account token, STS and daemon",
     "exec": "run one command with credentials",
     "credentials": "print credentials as credential_process JSON or as shell lines",
+    "status": "show what the daemons in this Pod or in a cluster have, and when they refresh",
     "doctor": "find the problem between token and SDK, and its fix",
     "audit": "find broken, too wide, exposed and unused parts in a whole cluster and account",
     "who": "find the Pod that used an access key, a role session or a role",
@@ -34,11 +35,12 @@ COMMANDS = {
     "schema": "print the JSON Schema of a configuration file, for editors",
 }
 
-NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "token"})
+NEAR_THE_TOKEN = frozenset({"credentials", "doctor", "exec", "probe", "status", "token"})
 """
 Commands that run in a container with the token. They hide the memory of their processes. `run` hardens itself further.
 
-`probe` does not read the token, but the /proc/PID/root of its process shows everything that the container mounts.
+`probe` and `status` do not read the token, but the /proc/PID/root of their processes shows everything that the
+container mounts.
 """
 
 DAEMONS = frozenset({"run", "webhook", "exec"})

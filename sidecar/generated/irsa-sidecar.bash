@@ -3,7 +3,7 @@
 
 _irsa_sidecar_is_command() {
     case $1 in
-    'help' | 'help setup' | 'run' | 'local' | 'exec' | 'credentials' | 'doctor' | 'audit' | 'who' | 'token' | 'setup' | 'setup oidc-provider' | 'setup role' | 'setup service-account' | 'setup pod' | 'setup cluster' | 'setup migrate' | 'setup policy' | 'setup issuer-documents' | 'setup rotate' | 'webhook' | 'probe' | 'completion' | 'schema') return 0 ;;
+    'help' | 'help setup' | 'run' | 'local' | 'exec' | 'credentials' | 'status' | 'doctor' | 'audit' | 'who' | 'token' | 'setup' | 'setup oidc-provider' | 'setup role' | 'setup service-account' | 'setup pod' | 'setup cluster' | 'setup migrate' | 'setup policy' | 'setup issuer-documents' | 'setup rotate' | 'webhook' | 'probe' | 'completion' | 'schema') return 0 ;;
     *) return 1 ;;
     esac
 }
@@ -12,11 +12,11 @@ _irsa_sidecar_is_command() {
 _irsa_sidecar_command() {
     case $1 in
     '')
-        children='words run local exec credentials doctor audit who token setup webhook probe completion schema help'
+        children='words run local exec credentials status doctor audit who token setup webhook probe completion schema help'
         flags='--help --version'
         ;;
     'help')
-        children='words run local exec credentials doctor audit who token setup webhook probe completion schema'
+        children='words run local exec credentials status doctor audit who token setup webhook probe completion schema'
         ;;
     'help setup')
         children='words oidc-provider role service-account pod cluster migrate policy issuer-documents rotate'
@@ -34,6 +34,9 @@ _irsa_sidecar_command() {
         ;;
     'credentials')
         flags='--help --role --format --no-daemon'
+        ;;
+    'status')
+        flags='--help --pod -n -A --context --exec --watch --json --admin-listen'
         ;;
     'doctor')
         flags='--help --json --verbose --strict --no-imds --imds-address --pod --context --exec --files'
@@ -103,7 +106,7 @@ _irsa_sidecar_command() {
 _irsa_sidecar_flag() {
     values= is_list=
     case $1 in
-    'run --listen' | 'run --sts-fallback-regions' | 'run --drain-seconds' | 'local --issuer' | 'local --listen' | 'local --admin-listen' | 'local --page-port' | 'exec --wait' | 'credentials --role' | 'doctor --imds-address' | 'doctor --pod' | 'doctor --context' | 'audit --context' | 'audit --cluster' | 'audit --issuer' | 'audit --profile' | 'audit --region' | 'audit --days' | 'who --profile' | 'who --region' | 'setup oidc-provider --cluster' | 'setup oidc-provider --issuer' | 'setup oidc-provider --context' | 'setup oidc-provider --audience' | 'setup oidc-provider --tag' | 'setup oidc-provider --profile' | 'setup oidc-provider --region' | 'setup oidc-provider --account-id' | 'setup role --service-account' | 'setup role --cluster' | 'setup role --issuer' | 'setup role --context' | 'setup role --audience' | 'setup role --policy-arn' | 'setup role --permissions-boundary' | 'setup role --max-session-duration' | 'setup role --path' | 'setup role --trust-policy-limit' | 'setup role --session-name' | 'setup role --source-vpce' | 'setup role --source-vpc' | 'setup role --chain-to' | 'setup role --external-id' | 'setup role --chain-profile' | 'setup role --tag' | 'setup role --profile' | 'setup role --region' | 'setup role --account-id' | 'setup service-account --name' | 'setup service-account --namespace' | 'setup service-account --role-arn' | 'setup service-account --audience' | 'setup service-account --token-expiration' | 'setup service-account --context' | 'setup pod --image' | 'setup pod --region' | 'setup pod --env' | 'setup pod --sidecar-resources' | 'setup pod --role-arn' | 'setup pod --namespace' | 'setup pod --template-path' | 'setup cluster --like' | 'setup cluster --retire' | 'setup cluster --cluster' | 'setup cluster --issuer' | 'setup cluster --context' | 'setup cluster --trust-policy-limit' | 'setup cluster --profile' | 'setup cluster --region' | 'setup cluster --account-id' | 'setup migrate --namespace' | 'setup migrate --service-account' | 'setup migrate --trust-policy-limit' | 'setup migrate --cluster' | 'setup migrate --issuer' | 'setup migrate --context' | 'setup migrate --profile' | 'setup migrate --region' | 'setup migrate --account-id' | 'setup policy --image' | 'setup policy --region' | 'setup policy --env' | 'setup policy --sidecar-resources' | 'setup issuer-documents --publish' | 'setup issuer-documents --issuer' | 'setup issuer-documents --jwks-uri' | 'setup issuer-documents --profile' | 'setup issuer-documents --region' | 'setup issuer-documents --context' | 'setup rotate --retired' | 'setup rotate --cache-seconds' | 'setup rotate --token-lifetime' | 'setup rotate --jwks-uri' | 'setup rotate --context' | 'setup rotate --profile' | 'setup rotate --region' | 'webhook --image' | 'webhook --region' | 'webhook --env' | 'webhook --sidecar-resources' | 'webhook --listen' | 'webhook --admin-listen' | 'webhook --configuration' | 'webhook --secret' | 'webhook --context' | 'webhook --drain-seconds' | 'probe --admin-listen' | 'probe --wait')
+    'run --listen' | 'run --sts-fallback-regions' | 'run --drain-seconds' | 'local --issuer' | 'local --listen' | 'local --admin-listen' | 'local --page-port' | 'exec --wait' | 'credentials --role' | 'status --pod' | 'status --namespace' | 'status -n' | 'status --context' | 'status --watch' | 'status --admin-listen' | 'doctor --imds-address' | 'doctor --pod' | 'doctor --context' | 'audit --context' | 'audit --cluster' | 'audit --issuer' | 'audit --profile' | 'audit --region' | 'audit --days' | 'who --profile' | 'who --region' | 'setup oidc-provider --cluster' | 'setup oidc-provider --issuer' | 'setup oidc-provider --context' | 'setup oidc-provider --audience' | 'setup oidc-provider --tag' | 'setup oidc-provider --profile' | 'setup oidc-provider --region' | 'setup oidc-provider --account-id' | 'setup role --service-account' | 'setup role --cluster' | 'setup role --issuer' | 'setup role --context' | 'setup role --audience' | 'setup role --policy-arn' | 'setup role --permissions-boundary' | 'setup role --max-session-duration' | 'setup role --path' | 'setup role --trust-policy-limit' | 'setup role --session-name' | 'setup role --source-vpce' | 'setup role --source-vpc' | 'setup role --chain-to' | 'setup role --external-id' | 'setup role --chain-profile' | 'setup role --tag' | 'setup role --profile' | 'setup role --region' | 'setup role --account-id' | 'setup service-account --name' | 'setup service-account --namespace' | 'setup service-account --role-arn' | 'setup service-account --audience' | 'setup service-account --token-expiration' | 'setup service-account --context' | 'setup pod --image' | 'setup pod --region' | 'setup pod --env' | 'setup pod --sidecar-resources' | 'setup pod --role-arn' | 'setup pod --namespace' | 'setup pod --template-path' | 'setup cluster --like' | 'setup cluster --retire' | 'setup cluster --cluster' | 'setup cluster --issuer' | 'setup cluster --context' | 'setup cluster --trust-policy-limit' | 'setup cluster --profile' | 'setup cluster --region' | 'setup cluster --account-id' | 'setup migrate --namespace' | 'setup migrate --service-account' | 'setup migrate --trust-policy-limit' | 'setup migrate --cluster' | 'setup migrate --issuer' | 'setup migrate --context' | 'setup migrate --profile' | 'setup migrate --region' | 'setup migrate --account-id' | 'setup policy --image' | 'setup policy --region' | 'setup policy --env' | 'setup policy --sidecar-resources' | 'setup issuer-documents --publish' | 'setup issuer-documents --issuer' | 'setup issuer-documents --jwks-uri' | 'setup issuer-documents --profile' | 'setup issuer-documents --region' | 'setup issuer-documents --context' | 'setup rotate --retired' | 'setup rotate --cache-seconds' | 'setup rotate --token-lifetime' | 'setup rotate --jwks-uri' | 'setup rotate --context' | 'setup rotate --profile' | 'setup rotate --region' | 'webhook --image' | 'webhook --region' | 'webhook --env' | 'webhook --sidecar-resources' | 'webhook --listen' | 'webhook --admin-listen' | 'webhook --configuration' | 'webhook --secret' | 'webhook --context' | 'webhook --drain-seconds' | 'probe --admin-listen' | 'probe --wait')
         values='text'
         ;;
     'run --admin-listen' | 'run --imds-listen')

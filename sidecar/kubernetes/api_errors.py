@@ -12,7 +12,8 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _RESOURCE = re.compile(
-    r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<resource>[a-z]+)(?:/[^:?]*)?"
+    r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<resource>[a-z]+)"
+    r"(?:/[^/?]*(?:/(?P<subresource>proxy|exec))?)?"
 )
 
 
@@ -54,11 +55,13 @@ def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
     who = f", which acts as {acting}" if acting else ""
     if match is None:
         return f"Ask the cluster's administrator for the permission to {method} {path} for this user{who}"
+    more = f" --subresource={match['subresource']}" if match["subresource"] else ""
     verb, resource, namespace = _VERBS.get(method, "get"), match["resource"], match["namespace"]
     where = f" -n {namespace}" if namespace else ""
+    whole = f"{resource}/{match['subresource']}" if match["subresource"] else resource
     return (
-        f"Ask the cluster's administrator for the permission to {verb} {resource} for this user{who}; "
-        f"`kubectl auth can-i {verb} {resource}{where}{context}` tests it"
+        f"Ask the cluster's administrator for the permission to {verb} {whole} for this user{who}; "
+        f"`kubectl auth can-i {verb} {resource}{more}{where}{context}` tests it"
     )
 
 

@@ -11,8 +11,11 @@ dicts, because the patch of a Pod is also computed from dicts.
 import base64
 import json
 import ssl
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -176,6 +179,30 @@ class Kubernetes:
         """Return the bytes at `path`, such as /openid/v1/jwks, or None if the path does not exist."""
         return self._request("GET", path)
 
+    def read_from_pod(self, path: str, *, max_bytes: int, seconds: float) -> bytes:
+        """
+        Return the body of a Pod's response with the status 200, which the API server passes on from the Pod.
+
+        A Pod may send anything. Therefore the response is limited in size and time, and must not be compressed.
+        """
+        ends_at = time.monotonic() + seconds
+        headers, content = {"Accept": "*/*", "Accept-Encoding": "identity"}, bytearray()
+        stream = partial(self._client.stream, "GET", path, headers=headers, follow_redirects=False)
+        with self._mapped_errors(), stream(timeout=httpx2.Timeout(seconds)) as response:
+            encoding = response.headers.get("Content-Encoding", "identity")
+            for piece in response.iter_raw():
+                content += piece
+                if len(content) > max_bytes:
+                    break
+                if time.monotonic() > ends_at:
+                    raise KubernetesError(f"the response was not complete within {seconds:.0f} s")
+        if response.status_code != 200:
+            error = api_error("GET", path, response.status_code, bytes(content), self.context)
+            raise with_next_step(error, "GET", path, self._config)
+        if encoding != "identity" or len(content) > max_bytes:
+            raise TooLongError(f"the response is compressed or has over {max_bytes} bytes")
+        return bytes(content)
+
     def items(self, path: str) -> Iterator[Any]:
         """
         Yield the documents of the collection at `path`, which is read page by page.
@@ -223,17 +250,9 @@ class Kubernetes:
         content = None if document is None else json.dumps(document).encode()
         # The key set has the type application/jwk-set+json. A client that accepts only application/json gets 406.
         headers = {"Accept": "application/json, */*"} | ({"Content-Type": content_type} if content else {})
-        try:
-            with self._client.stream(method, path, content=content, headers=headers, params=parameters) as response:
-                received = _received(response)
-        except httpx2.HTTPError as exc:
-            raise KubernetesError(
-                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
-            ) from exc
-        except (OSError, ValueError, KeyError) as exc:  # for example, a login plugin's certificate is invalid
-            raise ConfigurationError(
-                f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
-            ) from exc
+        stream = partial(self._client.stream, method, path, content=content, headers=headers, params=parameters)
+        with self._mapped_errors(), stream() as response:
+            received = _received(response)
         if response.status_code == 404 and method == "GET":
             return None
         if response.is_error:
@@ -244,6 +263,20 @@ class Kubernetes:
                 f"The API server's response to {method} {path} is over {MAX_BYTES} bytes", fix=CHECK_PROXIES
             )
         return received
+
+    @contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
+        """Raise our errors instead of those of the HTTP client and of the login."""
+        try:
+            yield
+        except httpx2.HTTPError as exc:
+            raise KubernetesError(
+                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
+            ) from exc
+        except (OSError, ValueError, KeyError) as exc:  # for example, a login plugin's certificate is invalid
+            raise ConfigurationError(
+                f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
+            ) from exc
 
 
 def _received(response: httpx2.Response) -> bytes:
@@ -287,6 +320,8 @@ def open_cluster(config: SingleConfig) -> Iterator[Kubernetes]:
         raise ConfigurationError(
             f"Context {config.context_name} of the kubeconfig cannot be used ({exc})", fix=_TRY_KUBECTL
         ) from exc
+    # A Pod behind the API server's proxy can send cookies, which the next requests must not contain.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     with client:
         yield Kubernetes(client, config)
 

@@ -75,12 +75,12 @@ def wants_html(accept: bytes | None) -> bool:
     return b"text/html" in (accept or b"").lower()
 
 
-def as_text(status: DaemonStatus) -> str:
-    lines = [*wrapped(_summary(status), TEXT_WIDTH, later=""), ""]
-    lines += table_lines(ROLE_COLUMNS, [role_cells(role) for role in status.roles], TEXT_WIDTH)
+def as_text(status: DaemonStatus, width: int = TEXT_WIDTH) -> str:
+    lines = [*wrapped(_summary(status), width, later=""), ""]
+    lines += table_lines(ROLE_COLUMNS, [role_cells(role) for role in status.roles], width)
     for role in status.roles:
         for note in _notes(role):
-            lines += ["", *wrapped(f"{role.name}: {note}", TEXT_WIDTH)]
+            lines += ["", *wrapped(f"{role.name}: {note}", width)]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sidecar.printable import ELLIPSIS, printable
 from sidecar.role import DEFAULT_ROLE
-from sidecar.serving.status import LastCall, RoleStatus
+from sidecar.serving.status import SUCCESS, LastCall, RoleStatus
 
 UNKNOWN = "-"
 """The cell of a value that is unknown."""
@@ -80,7 +80,9 @@ def _refresh(seconds: float) -> str:
 
 
 def _last_call(call: LastCall | None) -> str:
-    return UNKNOWN if call is None else f"{call.code} {ago_text(call.seconds_ago)}"
+    if call is None:
+        return UNKNOWN
+    return f"{'ok' if call.code == SUCCESS else call.code} {ago_text(call.seconds_ago)}"
 
 
 def _last_client(role: RoleStatus) -> str:

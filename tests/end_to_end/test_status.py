@@ -1,4 +1,4 @@
-"""Test /status of a real daemon, and what it costs a Pod that nobody asks."""
+"""Test /status of a real daemon, and its imports before and after the first request."""
 
 import json
 import signal

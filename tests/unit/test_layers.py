@@ -34,7 +34,7 @@ client
 injection attribution
 policy
 doctor setup webhook
-audit
+audit status
 commands
 cli
 __main__
@@ -55,8 +55,9 @@ PURE = [
     "audit/accepted", "audit/aws_kept", "audit/finding", "audit/inventory", "audit/judge", "audit/kubernetes_kept",
     "audit/relations", "audit/trusting", "audit/workloads", "local/condition_operators", "local/conditions",
     "local/exchange", "local/policy_lines", "local/readable_policy", "local/trust_policy",
-    "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
-    "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "setup/plan",
+    "doctor/admin_address", "oidc/sts_rejection", "refresh/max_duration", "refresh/schedule", "serving/admin",
+    "serving/container_credentials", "serving/hosts", "serving/http", "serving/imds", "serving/status",
+    "serving/status_page", "serving/status_table", "status/read", "status/report", "status/targets", "setup/plan",
     "setup/plan_migration", "setup/plan_oidc_provider",
     "setup/plan_role", "setup/migration", "setup/publication", "setup/rotation", "setup/trust_policy",
     "sts/endpoint", "sts/errors", "sts/expiration", "sts/failover",

@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from sidecar.doctor.admin_address import AdminAddress, admin_address
 from sidecar.doctor.checks.injector import INJECTORS
-from sidecar.doctor.checks.pod import SIDECAR, PodFacts, environ_of
+from sidecar.doctor.checks.pod import SIDECAR, PodFacts
 from sidecar.doctor.finding import Finding, Row, Status
 from sidecar.doctor.report import SCHEMA_VERSION
 from sidecar.errors import ConfigurationError, KubernetesError
@@ -24,7 +25,6 @@ from sidecar.errors import ConfigurationError, KubernetesError
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
 
-ADMIN_PORT = 4773
 EXEC_SECONDS = 60
 
 
@@ -71,6 +71,21 @@ def parse_pod_name(text: str) -> tuple[str | None, str]:
     return match["namespace"], match["name"]
 
 
+def parse_namespace(setting: str, text: str) -> str:
+    """
+    Return the namespace.
+
+    Raises ConfigurationError if the text is not the name of a namespace.
+    """
+    if not re.fullmatch(_LABEL, text):
+        raise ConfigurationError(
+            f"{setting} is {text[:100]!r}, which does not name a namespace",
+            fix="Use lower-case letters, digits and hyphens",
+            setting=setting,
+        )
+    return text
+
+
 def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
     pods = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
     facts = PodFacts(name, namespace, kubernetes.context or "", kubernetes.get(pods))
@@ -78,7 +93,7 @@ def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
         return facts
     if facts.sidecar is None:
         return facts._replace(injectors=_injectors(kubernetes))
-    readiness, reason = _readiness(kubernetes, pods, _admin_port(facts))
+    readiness, reason = _readiness(kubernetes, pods, admin_address(facts.sidecar))
     return facts._replace(events=_warnings(kubernetes, facts), readiness=readiness, unknown_readiness=reason)
 
 
@@ -91,19 +106,16 @@ def _injectors(kubernetes: "Kubernetes") -> tuple[str, ...] | None:
         return None
 
 
-def _admin_port(facts: PodFacts) -> int:
-    port = environ_of(facts.sidecar or {}).get("IRSA_SIDECAR_ADMIN_LISTEN", "").rpartition(":")[2]
-    return int(port) if port.isdigit() else ADMIN_PORT
-
-
-def _readiness(kubernetes: "Kubernetes", pod: str, port: int) -> tuple[str | None, str]:
+def _readiness(kubernetes: "Kubernetes", pod: str, admin: AdminAddress) -> tuple[str | None, str]:
     """
     Return "" if /readyz reports that the daemon is ready, otherwise the message from /readyz.
 
     Return None and the reason if /readyz is not reachable.
     """
+    if admin.address is None:
+        return None, admin.problem
     try:
-        body = kubernetes.get_raw(f"{pod}:{port}/proxy/readyz")
+        body = kubernetes.get_raw(f"{pod}:{admin.address[1]}/proxy/readyz")
     except KubernetesError as error:
         reason = error.reason.strip()
         if error.status == 503 and "error trying to reach service" not in reason:

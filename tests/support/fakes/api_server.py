@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -36,6 +36,8 @@ class FakeApiServer:
         """The status and body of each of the next responses. Their requests do not access the documents."""
         self.broken: dict[str, tuple[int, Any]] = {}
         """The status and body of every response to a path."""
+        self.proxied: dict[str, Callable[[], tuple[int, bytes]]] = {}
+        """The functions that return the status and body of the Pods behind the proxy, by the path."""
         self.forbidden: set[tuple[str, str]] = set()
         """The missing permissions: verb and resource, as in a Role."""
         self.admit: Callable[[str, Document], Document] = lambda _path, document: document
@@ -131,9 +133,16 @@ class FakeApiServer:
             return 200, document
         return (200 if before else 201), self._store(path, document, "MODIFIED" if before else "ADDED")
 
+    def from_pod(self, target: str) -> tuple[int, bytes] | None:
+        """Return the response of a Pod behind the proxy, or None if the path has no such Pod."""
+        found = self.proxied.get(urlsplit(target).path)
+        return None if found is None else found()
+
     def refusal(self, method: str, target: str) -> tuple[int, Any] | None:
         """Return the API server's error if the client lacks the permission for the request."""
         path = urlsplit(target).path.split("/")
+        if "proxy" in path:
+            path = [*path[: path.index("proxy") - 1], "pods/proxy", path[path.index("proxy") - 1].partition(":")[0]]
         is_whole = path[-1] in _COLLECTIONS
         resource = path[-1] if is_whole else path[-2]
         verb = _VERBS.get(method) or ("watch" if "watch=" in target else "list" if is_whole else "get")
@@ -250,13 +259,14 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal is None and "watch=" in self.path and urlsplit(self.path).path not in self.fake.broken:
             self._stream()
             return
-        status, document = refusal or self.fake.respond(self.command, self.path, body)
+        status, document = refusal or self.fake.from_pod(self.path) or self.fake.respond(self.command, self.path, body)
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with suppress(OSError):  # the client does not read a body that is too long
+            self.wfile.write(content)
 
     def _stream(self) -> None:
         self.send_response(200)

@@ -47,7 +47,7 @@ def test_text_shows_every_role_in_eighty_columns() -> None:
     text = status_page.as_text(DAEMON)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "Version 1.2.3, started 10m ago. The clock of this Pod shows 2027-01-15T08:00:00Z." in " ".join(text.split())
-    assert re.search(r"^cart +ready +52m +22m +success 8m ago", text, re.MULTILINE)
+    assert re.search(r"^cart +ready +52m +22m +ok 8m ago", text, re.MULTILINE)
     assert re.search(r"^reporting +unavailable ", text, re.MULTILINE)
     assert "reporting: Not authorized to perform sts:AssumeRoleWithWebIdentity" in text
 

@@ -27,7 +27,7 @@ def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
 
 def test_cells_of_a_healthy_role() -> None:
     assert role_cells(HEALTHY) == (
-        "cart", "ready", "52m", "22m", "success 8m ago", "uid 1000 1m ago (+1)", "12",
+        "cart", "ready", "52m", "22m", "ok 8m ago", "uid 1000 1m ago (+1)", "12",
     )  # fmt: skip
 
 
