@@ -172,6 +172,42 @@ def test_page_shows_the_state_of_the_daemon(tmp_path: Path) -> None:
     assert json.loads(state)["is_serving"] is True
 
 
+PRESS = """
+import boto3, json, re, sys, urllib.request
+page = re.search(r"http://127\\.0\\.0\\.1:\\d+/[\\w-]{32}/", open(sys.argv[1]).read())[0]
+origin = page.rpartition("/")[0].rpartition("/")[0]
+def press(control):
+    request = urllib.request.Request(f"{page}controls/{control}/start", method="POST", headers={"Origin": origin})
+    assert urllib.request.urlopen(request).status == 200
+def key():
+    return boto3.Session().get_credentials().get_frozen_credentials().access_key
+def follow(is_enough):
+    with urllib.request.urlopen(page + "events") as stream:
+        for line in stream:
+            if line.startswith(b"data: ") and is_enough(state := json.loads(line[6:])):
+                return state
+first = key()
+press("refresh")
+second = follow(lambda state: state["sessions"][0]["access_key_id"] != first)["sessions"][0]["access_key_id"]
+press("sts-unavailable")
+state = follow(lambda state: state["failures"] > 0)
+keys = {key() for _ in range(20)}
+print(json.dumps([keys == {second}, state["is_serving"], state["failed_at"] != [], first != second]))
+"""
+
+
+def test_sdk_is_served_while_the_page_stops_sts(tmp_path: Path) -> None:
+    """Another process presses the buttons `Refresh now` and `STS out of service`, and calls 20 times."""
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "sidecar", "local", "--", sys.executable, "-c", PRESS, str(log)]
+    with log.open("w") as stderr:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False, timeout=GUARD_SECONDS
+        )
+    assert done.returncode == 0, log.read_text()
+    assert json.loads(done.stdout) == [True, True, True, True]
+
+
 def test_local_returns_the_exit_status_of_the_command() -> None:
     assert run_local(sys.executable, "-c", "raise SystemExit(9)").returncode == 9
 

@@ -35,7 +35,7 @@ class Home:
 
     def __init__(self, runtime: Path) -> None:
         self.runtime = runtime
-        kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
         own = {"AWS_PROFILE": "own", "AWS_ACCESS_KEY_ID": "AKIAOWN", "AWS_SECRET_ACCESS_KEY": "own"}
         self.environment = {
             **kept,

@@ -23,6 +23,8 @@ from tests.website.test_browser import SCHEMES, WIDTHS
 HOSTILE = "<img src=x onerror=alert(1)>\u202e" + "x" * 10_240
 """A value of a condition that would run a script, reorders text and is long."""
 
+HOSTILE_ARN = "arn:aws:iam::111122223333:role/<svg/onload=alert(1)>/" + "x" * 200 + "/app"
+
 TRUST = {
     "Version": "2012-10-17",
     "Statement": {
@@ -257,7 +259,11 @@ def test_keyboard_reaches_and_presses_the_buttons(opened: Opened) -> None:
 
 def test_hostile_texts_are_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     config = tmp_path / "local.yaml"
-    settings = {"audience": f"<script>alert(1)</script>{HOSTILE}", "roles": [{"name": "app", "trust_policy": TRUST}]}
+    settings = {
+        "audience": f"<script>alert(1)</script>{HOSTILE}",
+        "roles": [{"arn": HOSTILE_ARN, "trust_policy": TRUST}, {"name": "app", "trust_policy": TRUST}],
+        "providers": [{"issuer": "https://oidc.example.com", "audiences": [HOSTILE]}],
+    }
     config.write_text(yaml.safe_dump(settings))
     running = Local("--config", str(config))
     context = browser.new_context()
@@ -266,6 +272,8 @@ def test_hostile_texts_are_shown_as_text(browser: Browser, tmp_path: Path) -> No
     assert "<script>alert(1)</script>" in content
     assert "<img src=x onerror=alert(1)>\\u202e" in content
     assert "\u202e" not in content
+    assert found.page.locator("#role").inner_text() == HOSTILE_ARN
+    assert HOSTILE_ARN in found.page.locator("#role-of-policy").inner_text()
     assert found.page.evaluate("document.scripts.length") == 1
     assert found.page.evaluate("document.images.length") == 0
     assert found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

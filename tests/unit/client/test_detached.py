@@ -14,6 +14,9 @@ import pytest
 from sidecar.client.detached import LOCK_FILE, LOG_FILE, Place, end_detached, open_place, run_detached
 from sidecar.errors import ConfigurationError, SidecarError
 
+NO_PROCESS = 2**22 + 1
+"""An id above the highest one of Linux (proc_sys_kernel(5), pid_max)."""
+
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -111,9 +114,10 @@ def test_stale_process_id_is_never_signalled(place: Place) -> None:
     assert other.returncode == 0
 
 
-def test_id_of_another_process_is_never_signalled(place: Place) -> None:
-    """In another process namespace, the holder's id can belong to another process, which started at another time."""
-    lock = held(place, f"{os.getpid()} 1\n")
+@pytest.mark.parametrize("pid", [os.getpid(), NO_PROCESS])
+def test_id_of_another_process_is_never_signalled(place: Place, pid: int) -> None:
+    """In another process namespace, the holder's id can belong to no process, or to one with another start time."""
+    lock = held(place, f"{pid} 1\n")
     with pytest.raises(SidecarError, match="not visible here"):
         end_detached(place)
     os.close(lock)
