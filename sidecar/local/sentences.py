@@ -45,7 +45,7 @@ SENTENCES: Mapping[str, Sentence] = MappingProxyType(
         "request_denied": Sentence("bad", "got no credentials: {reason}"),
         "request_failed": Sentence("bad", "failed to respond to a request because of {exception}"),
         "request_rejected": Sentence("bad", "rejected {operation}: {code}"),
-        "request_unanswered": Sentence("bad", "received {operation}, and sends no response"),
+        "request_unanswered": Sentence("bad", "sends no response to {operation}"),
         "role_assumed": Sentence("good", "issued credentials of another role to {caller}"),
         "signing_keys_rotated": Sentence("good", "signs with a new key, and publishes {published_keys} keys"),
         "signing_keys_fetched": Sentence("good", "published its public keys to STS"),

@@ -223,7 +223,9 @@ function tickSessions() {
     (failed ? `Failed attempts since then: ${failed}.` : `The refresh is planned for ${clockTime(current.refresh_at)}.`));
   const badge = byId("next");
   badge.dataset.mark = failed ? "bad" : "good";
-  setText("next", `${failed ? "✗ next attempt" : "✓ next refresh"} in ${duration(state.next_attempt_in_seconds - (Date.now() - receivedAt) / 1000)}`);
+  const left = state.next_attempt_in_seconds - (Date.now() - receivedAt) / 1000;
+  const name = failed ? "✗ next attempt" : "✓ next refresh";
+  setText("next", left > 0 ? `${name} in ${duration(left)}` : `${name} now`);
 }
 
 // ---- Controls

@@ -102,7 +102,7 @@ def test_unanswered_request_is_a_failed_attempt() -> None:
     unanswered = event("STS", "request_unanswered", operation="AssumeRoleWithWebIdentity", role_arn=ROLE)
     state = state_of(unanswered)
     assert state.failed_at == (EPOCH,)
-    assert state.boxes["STS"].text == "received AssumeRoleWithWebIdentity, and sends no response"
+    assert state.boxes["STS"].text == "sends no response to AssumeRoleWithWebIdentity"
 
 
 def test_each_role_has_its_own_decision() -> None:
