@@ -177,8 +177,9 @@ def test_chart_notes_show_the_next_step(helm: Helm) -> None:
     assert "no registry" not in output
     assert "may get the node's role" in output
     assert "certificate/webhook" in output
-    assert "nodes' network" not in output
+    assert "the network of its nodes" not in output
     output = notes("--set=hostNetwork=true,ports.https=9443")
+    assert "The webhook uses the network of its nodes" in output
     assert "port 9443 of the nodes" in output
     assert "namespace irsa-sidecar pod-security.kubernetes.io/enforce=privileged" in output
 
