@@ -123,8 +123,8 @@ def test_containers_are_chosen_by_name() -> None:
     three = [{"name": name, "image": "i"} for name in ("web", "log", "app")]
     for annotation, names in (("containers", "web, app"), ("skip-containers", "log")):
         result = injected(pod(*three, annotations={P + annotation: names}))
-        original = [each["name"] for each in result["spec"]["containers"] if "env" in each]
-        assert original == ["web", "app"]
+        changed = [each["name"] for each in result["spec"]["containers"] if "env" in each]
+        assert changed == ["web", "app"]
         assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "irsa-sidecar,web,app"
 
 
@@ -137,10 +137,10 @@ def test_newly_skipped_container_loses_its_additions() -> None:
 
 
 def test_stub_in_the_template_sets_variables_of_the_sidecar() -> None:
-    (env_values,) = re.findall(
+    (block,) = re.findall(
         r"```yaml\n(initContainers:\n  - name: irsa-sidecar\n.*?)```", DOCUMENT.read_text(), re.DOTALL
     )
-    (own,) = yaml.safe_load(env_values)["initContainers"]
+    (own,) = yaml.safe_load(block)["initContainers"]
     result = injected(pod(initContainers=[{"name": "migrate", "image": "i"}, own]))
     first = result["spec"]["initContainers"][0]
     assert first["name"] == "irsa-sidecar"

@@ -1,7 +1,6 @@
 """Test the webhook without one permission of k8s/webhook/rbac.yaml: it reports the permission and continues."""
 
 import base64
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from sidecar.webhook.certificate.issue import renewed, to_secret
-from tests.support.fakes.api_server import FakeApiServer, api_server
+from tests.support.fakes.api_server import FakeApiServer
 from tests.support.manifests import read
 from tests.unit.injection.pods import pod
-from tests.unit.webhook.cluster import SECRET, admission_review, fill, webhook
+from tests.unit.webhook.cluster import SECRET, admission_review, webhook
 
 CONFIGURATIONS = "mutatingwebhookconfigurations"
 
@@ -42,13 +41,6 @@ RIGHTS = {
     ("create", "secrets"): NOT_READY,
     ("update", "secrets"): Without("certificate_renewal_failed"),
 }
-
-
-@pytest.fixture
-def api() -> Iterator[FakeApiServer]:
-    with api_server() as fake:
-        fill(fake)
-        yield fake
 
 
 def test_table_contains_each_permission_of_the_manifest() -> None:
