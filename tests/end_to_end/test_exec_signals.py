@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -239,6 +239,32 @@ async def test_command_inherits_ignored_signals_and_blocks_none(tmp_path: Path) 
                 "SigBlk": blocked,
                 "SigIgn": ignored,
             }
+
+
+BLOCKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGRTMIN + 3, signal.SIGTSTP)
+
+WITH_BLOCKED = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, map(int, sys.argv[1].split(',')));"
+    "os.execvp(sys.argv[2], sys.argv[2:])"
+)
+
+
+async def test_command_blocks_no_signal_that_exec_forwards(tmp_path: Path) -> None:
+    """The parent of `exec` blocks signals. The command inherits the blocked ones that `exec` does not forward."""
+    numbers = ",".join(str(int(number)) for number in BLOCKED)
+    show = [sys.executable, "-c", "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))"]
+    async with scripted_sts() as sts:
+        environment = pod_environment(tmp_path / "token", sts.url)
+        parent = [sys.executable, "-c", WITH_BLOCKED, numbers]
+        assert await _output([*parent, *show], environment) == {*BLOCKED}
+        assert await _output([*parent, *EXEC, *show], environment) == {signal.SIGTSTP}
+
+
+async def _output(command: list[str], environment: Mapping[str, str]) -> set[int]:
+    """Return the numbers that the command prints."""
+    with trio.fail_after(GUARD_SECONDS):
+        done = await trio.run_process(command, env=environment, capture_stdout=True)
+    return {int(number) for number in done.stdout.split()}
 
 
 async def test_signal_ignored_by_default_does_not_end_a_wait() -> None:
