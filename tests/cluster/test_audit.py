@@ -27,15 +27,13 @@ from tests.cluster.cluster import Cluster
 from tests.support.fakes.moto_server import MotoServer, moto_server
 from tests.support.manifests import K8S
 from tests.unit.audit.documents import ISSUER, NEAR_NODE, Document
-from tests.unit.audit.seeded import put_objects, seed_account
-from tests.unit.audit.world import CASES, RIGHT, Case
+from tests.unit.audit.seeded import case_of, put_objects, seed_account
+from tests.unit.audit.world import CASES, Case
 
 NAMESPACE = "irsa-sidecar-audit"
 
-NOT_IN_MOTO = [case for case in CASES if (case.parts.associations and case not in RIGHT) or case.is_old]
-"""The cases with EKS Pod Identity associations, which `seed_account` does not create, or with a date in the past."""
-
-SEEDED = [case for case in CASES if case not in NOT_IN_MOTO]
+SEEDED = [case for case in CASES if not case.is_old]
+"""The cases without a date in the past, which moto cannot create."""
 
 Found = dict[str, set[str]]
 
@@ -128,8 +126,7 @@ def found(seeded: Path) -> Found:
     print(f"{len(CASES)} cases, {len(SEEDED)} seeded:", dict(Counter(each["rule"] for each in findings)))
     rules: Found = {}
     for each in findings:
-        subject = each["subject"]
-        rules.setdefault(subject["namespace"] or subject["name"].rpartition("/")[2], set()).add(each["rule"])
+        rules.setdefault(case_of(each), set()).add(each["rule"])
     return rules
 
 

@@ -1,6 +1,7 @@
 """Create the objects of cases in moto's account and behind an API server."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,7 +26,11 @@ PATHS = {
 
 
 def seed_account(url: str, cases: Iterable[Case]) -> dict[str, str]:
-    """Create the roles, the OIDC providers and an instance for each node. Return the instance's id by node."""
+    """
+    Create the roles, the OIDC providers, the associations and an instance for each node.
+
+    Return the instance's id by node.
+    """
     iam = _client("iam", url)
     for issuer in (ISSUER, OTHER_ISSUER):
         clients = ["sts.amazonaws.com", "aws.example"]
@@ -37,6 +42,7 @@ def seed_account(url: str, cases: Iterable[Case]) -> dict[str, str]:
         for role in case.parts.roles:
             _create_role(iam, role)
     iam.close()
+    _associate(url, cases)
     return _instances(url)
 
 
@@ -54,6 +60,16 @@ def _create_role(iam: Any, role: Document) -> None:
     iam.attach_role_policy(RoleName=role["RoleName"], PolicyArn=POLICY_ARN)
 
 
+def _associate(url: str, cases: Iterable[Case]) -> None:
+    """Create the EKS Pod Identity associations of the cases in the cluster `lab`. EKS chooses their ids."""
+    eks = _client("eks", url)
+    for case in cases:
+        for each in case.parts.associations:
+            names = ("namespace", "serviceAccount", "roleArn")
+            eks.create_pod_identity_association(clusterName="lab", **{name: each[name] for name in names})
+    eks.close()
+
+
 def _instances(url: str) -> dict[str, str]:
     ec2 = _client("ec2", url)
     image = ec2.describe_images()["Images"][0]["ImageId"]
@@ -64,6 +80,19 @@ def _instances(url: str) -> dict[str, str]:
         found[node] = started["Instances"][0]["InstanceId"]
     ec2.close()
     return found
+
+
+def case_of(finding: Document) -> str:
+    """
+    Return the name of the case that has this finding in `audit --output json`.
+
+    EKS chooses the id of an association, so only the problem names its namespace.
+    """
+    subject = finding["subject"]
+    if subject["kind"] == "PodIdentityAssociation":
+        (namespace,) = re.findall(r"ServiceAccount ([^/]+)/", finding["problem"])
+        return str(namespace)
+    return str(subject["namespace"] or subject["name"].rpartition("/")[2])
 
 
 def node(name: str, instance_id: str) -> Document:

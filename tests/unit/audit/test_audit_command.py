@@ -14,12 +14,9 @@ from sidecar import cli
 from tests.support.fakes.api_server import FakeApiServer
 from tests.support.fakes.moto_server import MotoServer
 from tests.support.fakes.threaded import serving
-from tests.unit.audit.seeded import seed_account, seed_cluster
-from tests.unit.audit.world import CASES, RIGHT, Case
+from tests.unit.audit.seeded import case_of, seed_account, seed_cluster
+from tests.unit.audit.world import CASES, Case
 from tests.unit.setup.kubeconfigs import written
-
-NEEDS_EKS = {"association-role", "two-identities"}
-"""Wrong cases with an EKS Pod Identity association, which is not created. test_collect_aws.py tests these calls."""
 
 
 class Result(NamedTuple):
@@ -29,25 +26,21 @@ class Result(NamedTuple):
 
     @property
     def rules(self) -> dict[str, set[str]]:
-        """The rules that found something, by namespace or by name."""
+        """The rules that found something, by the name of the case."""
         found: dict[str, set[str]] = {}
         for finding in json.loads(self.out)["findings"]:
-            subject = finding["subject"]
-            found.setdefault(subject["namespace"] or subject["name"].rpartition("/")[2], set()).add(finding["rule"])
+            found.setdefault(case_of(finding), set()).add(finding["rule"])
         return found
 
 
 Audit = Callable[..., Result]
 
 
-CREATED = [case for case in CASES if not case.parts.associations or case in RIGHT]
-
-
 @pytest.fixture(scope="module")
 def instances(moto: MotoServer) -> dict[str, str]:
     """Create the account of all cases once and return its instances, with about a hundred calls."""
     moto.reset()
-    return seed_account(moto.url, CREATED)
+    return seed_account(moto.url, CASES)
 
 
 @pytest.fixture
@@ -68,7 +61,7 @@ def seeded(
     moto.allow_requests(10**9)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto.url)
     written(working_directory / "kubeconfig", plain.url)
-    seed_cluster(plain, CREATED, instances)
+    seed_cluster(plain, CASES, instances)
     return plain
 
 
@@ -89,8 +82,7 @@ def expected(case: Case) -> set[str]:
 def test_every_case_is_found_through_both_apis(audit: Audit) -> None:
     result = audit("--output", "json")
     assert result.status == 1
-    cases = [case for case in CASES if case.name not in NEEDS_EKS]
-    assert result.rules == {case.name: expected(case) for case in cases if expected(case)}
+    assert result.rules == {case.name: expected(case) for case in CASES if expected(case)}
     assert json.loads(result.out)["totals"]["service_accounts"] >= 40
 
 
