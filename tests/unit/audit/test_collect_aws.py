@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 
 from sidecar.audit import collect_aws, kubernetes_kept
 from sidecar.audit.collect_aws import MAX_CALLS, read_account
@@ -14,6 +16,7 @@ from sidecar.errors import SidecarError
 from sidecar.setup.aws import Aws
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.resources import Account as CallerAccount
+from tests.support.processes import GUARD_SECONDS
 from tests.unit.audit.documents import ISSUER, NOW, PROVIDER_ARN, role, role_arn, service_account, statement, subject
 
 Answer = Callable[..., Mapping[str, Any]]
@@ -144,19 +147,32 @@ async def test_response_in_an_unknown_form_is_a_problem() -> None:
 
 
 async def test_number_of_calls_at_once_is_limited() -> None:
-    running: set[int] = set()
-    most = 0
+    """Each call waits until all other tasks have tried to start theirs."""
+    begun, may_end = threading.Semaphore(0), threading.Event()
 
-    def count(RoleName: str) -> Mapping[str, Any]:  # noqa: N803
-        nonlocal most
-        running.add(threading.get_ident())
-        most = max(most, len(running))
-        running.discard(threading.get_ident())
-        return {"Role": role(RoleName, statement(subject("shop")))}
+    def call(number: int) -> int:
+        begun.release()
+        may_end.wait()
+        return number
 
-    roles = [role(f"role-{number}", statement(subject("shop"))) for number in range(100)]
-    await read(FakeAws(ListRoles=lambda: {"Roles": roles}, GetRole=count))
-    assert 1 <= most <= MAX_CALLS
+    results: list[int | None] = []
+
+    async def read_all() -> None:
+        results.extend(await reader.each("roles", range(100), call))
+
+    reader = collect_aws._Reader(cast("Aws", FakeAws()), lambda _text: None)
+    try:
+        with trio.fail_after(GUARD_SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read_all)
+                for _ in range(MAX_CALLS):
+                    await trio.to_thread.run_sync(begun.acquire, abandon_on_cancel=True)
+                await trio.testing.wait_all_tasks_blocked()
+                assert reader._limiter.borrowed_tokens == MAX_CALLS
+                may_end.set()
+    finally:
+        may_end.set()
+    assert results == [*range(100)]
 
 
 async def test_account_without_credentials_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
