@@ -4,6 +4,7 @@ import socket
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from sidecar.serving.connection_budget import Budget
@@ -123,6 +124,23 @@ async def test_burst_of_silent_connections_does_not_block_a_client() -> None:
         await client.aclose()
         for each in sockets:
             each.close()
+
+
+async def test_client_takes_the_place_of_an_ended_response() -> None:
+    """The client waits while another response has no end. That response continues until its own client leaves."""
+    budget = Budget(1)
+    async with serving(budget=budget) as served:
+        async with await served.connect() as reader:
+            await reader.send_all(GET % (b"GET", b"/endless"))
+            await until(reader, b"begun")
+            client = await served.connect()
+            await client.send_all(GET % (b"GET", b"/pieces"))
+            while not budget._queue and not budget.closed:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            assert budget.closed == {}
+        async with client:
+            with trio.fail_after(30):
+                assert (await all_of(client)).endswith(b"012")
 
 
 @pytest.mark.parametrize("count", [1, 3])
