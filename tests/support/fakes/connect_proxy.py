@@ -1,4 +1,4 @@
-"""Fake a proxy that forwards every CONNECT and plain request to one local port, or rejects CONNECT with a status."""
+"""Fake a proxy that forwards every CONNECT and plain request to one local port, or rejects them with a status."""
 
 import ssl
 
@@ -45,10 +45,10 @@ class ConnectProxy:
             await client.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             return
         self.heads.append(request.decode())
-        is_tunnel = request.startswith(b"CONNECT ")
-        if is_tunnel:
+        is_tunnel, is_allowed = request.startswith(b"CONNECT "), self._status.startswith("200")
+        if is_tunnel or not is_allowed:
             await client.send_all(f"HTTP/1.1 {self._status}\r\n\r\n".encode())
-        if self._status.startswith("200"):
+        if is_allowed:
             async with await trio.open_tcp_stream("127.0.0.1", self._leads_to) as server:
                 if not is_tunnel:
                     await server.send_all(request)
