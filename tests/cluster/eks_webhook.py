@@ -1,5 +1,5 @@
 """
-Run Amazon's webhook for EKS Pod Identity as a fake on loopback, for the API server of a cluster without a node.
+Run Amazon's webhook for EKS Pod Identity as a fake on a loopback address of the API server.
 
 The fake reads the associations of moto's account. As in EKS, a new association has no effect on the next Pods.
 """
@@ -17,6 +17,7 @@ import yaml
 
 from sidecar.injection.json_patch import json_patch
 from tests.cluster.cluster import Cluster
+from tests.cluster.inner_listener import listener_inside
 from tests.support.fakes.amazons_webhook import mutated_for_pod_identity
 from tests.support.fakes.threaded import serving
 
@@ -73,7 +74,8 @@ def eks_webhook(
     authority, webhook = trustme.CA(), EksWebhook(has_association, unknown_pods)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with serving(type("Handler", (_Handler,), {"webhook": webhook}), context) as url:
+    handler = type("Handler", (_Handler,), {"webhook": webhook})
+    with serving(handler, context, listener_inside(cluster)) as url:
         text = yaml.safe_dump(_configuration(url, authority.cert_pem.bytes()))
         cluster.kubectl("create", "--filename=-", stdin=text)
         try:

@@ -1,7 +1,7 @@
 """
 Move workloads with `setup migrate` on a real API server, with the policies of `setup policy` and a fake of EKS.
 
-The controllers create the Pods, and no node runs them: CLUSTER=control.
+The images of the Pods do not exist, so the Pods never run.
 """
 
 import json
@@ -18,13 +18,15 @@ import pytest
 from sidecar.injection.names import EKS_ROLE_ARN, INJECT_LABEL
 from sidecar.setup.migration import KUBE2IAM_ROLE
 from sidecar.setup.migration_facts import has_pod_identity, has_sidecar
+from tests.cluster.aws_proxy import AwsProxy, aws_proxy
 from tests.cluster.cluster import Cluster
 from tests.cluster.eks_webhook import eks_webhook
+from tests.cluster.inner_listener import listener_inside
 from tests.cluster.layout import ISSUER
 from tests.cluster.namespace import Namespace, new_namespace
 from tests.cluster.policy import installed_policy
 from tests.cluster.waiting import wait_until
-from tests.support.fakes.moto_server import ACCOUNT_ID, MotoServer, moto_server
+from tests.support.fakes.moto_server import ACCOUNT_ID, moto_server
 from tests.unit.injection import pods
 
 ARN = f"arn:aws:iam::{ACCOUNT_ID}:role/cart"
@@ -45,8 +47,6 @@ LABELS = {"app": "cart"}
 
 @pytest.fixture(scope="module")
 def policies(cluster: Cluster) -> Iterator[Cluster]:
-    if cluster.has_node:
-        pytest.skip("the API server must reach servers on loopback: CLUSTER=control")
     with installed_policy(cluster, pods.SETTINGS):
         yield cluster
 
@@ -54,8 +54,8 @@ def policies(cluster: Cluster) -> Iterator[Cluster]:
 class Shop:
     """A namespace whose workloads use the ServiceAccount `cart`, the role `cart`, and a working directory."""
 
-    def __init__(self, namespace: Namespace, cluster: Cluster, moto: MotoServer, folder: Path) -> None:
-        self.namespace, self._cluster, self._moto, self._folder = namespace, cluster, moto, folder
+    def __init__(self, namespace: Namespace, cluster: Cluster, aws: AwsProxy, folder: Path) -> None:
+        self.namespace, self._cluster, self.aws, self._folder = namespace, cluster, aws, folder
         self.iam, self.eks = (self._client(name) for name in ("iam", "eks"))
         self.eks.create_cluster(name="shop", roleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/eks", resourcesVpcConfig={})
         self.iam.create_open_id_connect_provider(Url=ISSUER, ClientIDList=["sts.amazonaws.com"])
@@ -66,7 +66,7 @@ class Shop:
     def _client(self, service: str) -> Any:
         return boto3.client(  # type: ignore[call-overload]
             service,
-            endpoint_url=self._moto.url,
+            endpoint_url=self.aws.target,
             region_name="eu-west-1",
             aws_access_key_id="AKIAFAKE",
             aws_secret_access_key="secret",
@@ -116,12 +116,12 @@ class Shop:
             "AWS_ACCESS_KEY_ID": "AKIAFAKE",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": self._moto.url,
+            "AWS_ENDPOINT_URL": self.aws.url,
             "HOME": str(self._folder),
             "KUBECONFIG": str(self._cluster.kubeconfig),
         }
         arguments = (f"--from={source}", f"--to={target}", f"--namespace={self.namespace.name}", f"--cluster={cluster}")
-        command = [sys.executable, "-m", "sidecar", "setup", "migrate", *arguments, *flags]
+        command = [*self._cluster.inside(), sys.executable, "-m", "sidecar", "setup", "migrate", *arguments, *flags]
         done = subprocess.run(command, env=environment, cwd=self._folder, capture_output=True, text=True, check=False)
         print(done.args, done.stdout, done.stderr)
         return done
@@ -170,8 +170,12 @@ def _workload(version: str, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def shop(policies: Cluster, tmp_path: Path) -> Iterator[Shop]:
-    with new_namespace(policies) as namespace, moto_server(ISSUER=ISSUER) as moto:
-        found = Shop(namespace, policies, moto, tmp_path)
+    with (
+        new_namespace(policies) as namespace,
+        moto_server(ISSUER=ISSUER) as moto,
+        aws_proxy(moto.url, listener_inside(policies)) as aws,
+    ):
+        found = Shop(namespace, policies, aws, tmp_path)
         yield found
         found.close()
 
@@ -254,7 +258,7 @@ def test_other_cluster_is_rejected_before_a_change(shop: Shop) -> None:
         )
         client.create_cluster(name="shop", roleArn=f"arn:aws:iam::{ACCOUNT_ID}:role/eks", resourcesVpcConfig={})
         client.close()
-        shop._moto = other
+        shop.aws.target = other.url
         done = shop.migrate("irsa", "pod-identity")
     assert (done.returncode, f"has the issuer {ISSUER}" in done.stderr) == (2, True)
     assert shop.state() == before

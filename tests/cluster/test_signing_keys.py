@@ -20,7 +20,7 @@ from sidecar.setup.discovery_documents import KEYS_PATH
 from sidecar.setup.issuer_checks import DISCOVERY_PATH
 from sidecar.setup.steps.rotate import RECORD_PATH, WAITS
 from tests.cluster.api_servers import ApiServers, Keys, two_api_servers
-from tests.cluster.fast_clock import FastClock, fast_clock
+from tests.cluster.aws_proxy import AwsProxy, aws_proxy
 from tests.support.fakes.internet import Internet, internet
 from tests.support.fakes.moto_server import moto_server
 from tests.unit.setup.conftest import Authorities
@@ -43,13 +43,13 @@ class Done(NamedTuple):
 class Rotation:
     """A cluster with two API servers, whose issuer's documents are in a bucket."""
 
-    def __init__(self, servers: ApiServers, clock: FastClock, net: Internet, folder: Path) -> None:
-        self.servers, self.clock, self._net, self._folder = servers, clock, net, folder
+    def __init__(self, servers: ApiServers, aws: AwsProxy, net: Internet, folder: Path) -> None:
+        self.servers, self.aws, self._net, self._folder = servers, aws, net, folder
         self.authorities = Authorities(folder)
         net.serve("oidc.example.com", self.authorities.server(self.authorities.private, "oidc.example.com"))
         self.s3 = boto3.client(
             "s3",
-            endpoint_url=clock.target,
+            endpoint_url=aws.target,
             region_name="eu-west-1",
             aws_access_key_id="AKIAFAKE",
             aws_secret_access_key="secret",
@@ -72,7 +72,7 @@ class Rotation:
             "AWS_ACCESS_KEY_ID": "AKIAFAKE",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": self.clock.url,
+            "AWS_ENDPOINT_URL": self.aws.url,
             "HOME": str(self._folder),
             "HTTPS_PROXY": self._net.proxy_url,
             "NO_PROXY": "127.0.0.1",
@@ -118,12 +118,12 @@ def rotation(tmp_path: Path) -> Iterator[Rotation]:
     with (
         two_api_servers(tmp_path / "cluster", ISSUER, Keys(OLD, (OLD,))) as servers,
         moto_server() as moto,
-        fast_clock(moto.url) as clock,
+        aws_proxy(moto.url) as aws,
         internet() as net,
     ):
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
         servers.kubectl("create", "--filename=-", stdin=json.dumps(account))
-        found = Rotation(servers, clock, net, tmp_path)
+        found = Rotation(servers, aws, net, tmp_path)
         yield found
         found.s3.close()
 
@@ -181,7 +181,7 @@ def test_rotation_breaks_no_token(rotation: Rotation) -> None:
     assert rotation.is_accepted_by_cluster(old_token, 0)
 
     # All tokens of the old key have expired on S3's clock.
-    rotation.clock.ahead_seconds = TOKEN_SECONDS + 2_000
+    rotation.aws.ahead_seconds = TOKEN_SECONDS + 2_000
     assert f"next: remove {old_kid} from --service-account-key-file" in rotation.rotate("--step").last_line
     for server in (0, 1):
         servers.restart(server, Keys(NEW, (NEW,)))
