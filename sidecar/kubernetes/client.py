@@ -35,7 +35,10 @@ from sidecar.kubernetes.pages import members
 from sidecar.redaction import without_secrets
 
 DEADLINE_SECONDS = 15.0
-"""Deadline for one request, for which a person waits. The API server may wait 10 s for an admission webhook."""
+"""Deadline for the next part of a response. The API server may wait 10 s for an admission webhook."""
+
+RESPONSE_SECONDS = 120.0
+"""Deadline for one response. A page of 5 MiB then needs 0.4 Mbit/s."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -280,12 +283,18 @@ class Kubernetes:
 
 
 def _received(response: httpx2.Response) -> bytes:
-    """Return the content of the response, or slightly more than MAX_BYTES of it."""
-    content = bytearray()
+    """
+    Return the content of the response, or slightly more than MAX_BYTES of it.
+
+    Raises ReadTimeout if the content is not complete after RESPONSE_SECONDS.
+    """
+    content, ends_at = bytearray(), time.monotonic() + RESPONSE_SECONDS
     for piece in response.iter_bytes():
         content += piece
         if len(content) > MAX_BYTES:
             break
+        if time.monotonic() > ends_at:
+            raise httpx2.ReadTimeout(f"the response was not complete after {RESPONSE_SECONDS:.0f} s")
     return bytes(content)
 
 

@@ -136,6 +136,17 @@ def test_endless_response_is_an_error(tmp_path: Path, no_proxies: None, monkeypa
             found.create("/x", ACCOUNT)
 
 
+def test_slow_response_has_a_deadline(tmp_path: Path, no_proxies: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of the response arrives in time, but there is always another part."""
+    monkeypatch.setattr(client, "RESPONSE_SECONDS", -1)
+    with (
+        serving(Endless) as url,
+        open_cluster(find_cluster(written(tmp_path / "config", kubeconfig(url)))) as found,
+        pytest.raises(KubernetesError, match=r"was not reached \(the response was not complete after"),
+    ):
+        found.get_raw("/metrics")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"5", b'{"items": [', b'{"metadata": 5}', b'{"metadata": ' + b"[" * 100_000])
 def test_page_that_is_not_a_list_suggests_a_proxy(kubernetes: Kubernetes, api: FakeApiServer, body: bytes) -> None:
     api.faults.append((200, body))
