@@ -144,17 +144,15 @@ class Worker:
         Raises MissingTargetError if the target does not exist, and SidecarError if the target has another value than
         before and after the change, or if a call fails.
         """
-        for left in range(CONFLICTS, -1, -1):
-            found = self._read(change)
-            if not _is_needed(change, found.value):
-                return
+        conflicts = 0
+        while _is_needed(change, (found := self._read(change)).value):
             try:
-                self._apply(change, found)
+                return self._apply(change, found)
             except KubernetesError as exc:
-                if exc.status != CONFLICT or not left:
+                conflicts += 1
+                if exc.status != CONFLICT or conflicts > CONFLICTS:
                     raise
-            else:
-                return
+        return None
 
     def _apply(self, change: Change, found: _Found) -> None:
         match change.kind:

@@ -1,5 +1,6 @@
 """Test what `setup migrate` checks before it changes an account or restarts Pods, and its attempts after conflicts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,12 @@ def test_unreadable_role_stops_only_its_service_account(world: World, monkeypatc
     assert "switch: restart Deployment shop/cart\n" in done.out
     code = "Throttling"
     assert world.run("irsa", "sidecar", "--dry-run").status == 1
+
+
+def test_kubeconfig_without_a_cluster_is_reported(world: World, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("{}")
+    done = world.run("irsa", "sidecar")
+    assert (done.status, "names no usable current context" in done.err, RECORD.exists()) == (2, True, False)
 
 
 # The new source

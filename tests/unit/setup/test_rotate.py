@@ -147,6 +147,12 @@ def test_rotation_replaces_the_first_key_with_the_second(cluster: Cluster) -> No
     assert cluster.step().status == 0
 
 
+def test_kubeconfig_without_a_cluster_is_reported(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("{}")
+    done = cluster.rotate("--check", *FAST)
+    assert (done.status, "names no usable current context" in done.err) == (2, True)
+
+
 def test_check_changes_nothing(cluster: Cluster) -> None:
     done = cluster.rotate("--check", *FAST)
     assert (done.status, done.out) == (WAITS, "k1: signs, not published\nnext: publish k1, with --step\n")
