@@ -2,8 +2,8 @@
 Serve the mutating admission webhook, which injects the sidecar into Pods with the label irsa-sidecar.io/inject: "true".
 
 Exits with 0 on SIGTERM or SIGINT. Without a mounted certificate, the webhook creates a certificate, stores it in a
-Secret, and writes the certificate's authority into the MutatingWebhookConfiguration. docs/injection.md describes the
-injection and the permissions that the webhook needs in the cluster.
+Secret, and writes the certificate's authority into the MutatingWebhookConfiguration. docs/webhook.md describes the
+permissions that the webhook needs in the cluster, and docs/injection.md the changes to Pods.
 """
 
 import argparse
