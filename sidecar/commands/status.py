@@ -49,8 +49,15 @@ MAX_INTERVAL_SECONDS = 3600
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="read the daemon of this Pod")
-    parser.add_argument("--namespace", "-n", metavar="NAME", help="read all Pods with a sidecar in this namespace")
-    parser.add_argument("--all", "-A", action="store_true", help="read all Pods with a sidecar in all namespaces")
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="read all Pods with a sidecar in this namespace; -n is the same"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="read all Pods with a sidecar in all namespaces; -A is the same"
+    )
+    # The short flags are those of kubectl. Completion and the reference show only the long flags.
+    parser.add_argument("-n", dest="namespace", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("-A", dest="all", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig [the current context]")
     parser.add_argument(
         "--exec", action="store_true", help="read with kubectl exec instead of through the API server's proxy"
@@ -177,6 +184,7 @@ class LookAtPods:
         return report.View(
             width=output.width,
             place=f"{f'namespace {namespace}' if namespace else 'all namespaces'}, context {self._kubernetes.context}",
+            pod=self._scope.pod or "",
             height=output.height - screen.Screen.head_lines if is_redrawn else None,
             has_namespaces=not namespace,
             colours=output.is_terminal and wants_colours(),

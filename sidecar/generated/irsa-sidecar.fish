@@ -126,8 +126,8 @@ complete -c irsa-sidecar -n '__irsa_sidecar_at credentials' -l no-daemon -d 'cal
 
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -s h -l help -d 'show this help message and exit'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l pod -x -d 'read the daemon of this Pod'
-complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l namespace -s n -x -d 'read all Pods with a sidecar in this namespace'
-complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l all -s A -d 'read all Pods with a sidecar in all namespaces'
+complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l namespace -x -d 'read all Pods with a sidecar in this namespace; -n is the same'
+complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l all -d 'read all Pods with a sidecar in all namespaces; -A is the same'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l context -x -d 'context of the kubeconfig [the current context]'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l exec -d 'read with kubectl exec instead of through the API server\'s proxy'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l watch -x -d 'repeat after this time, or after 5 s, until Ctrl-C'

@@ -13,7 +13,7 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _RESOURCE = re.compile(
     r"/(?:api|apis/[^/]+)/[^/]+/(?:namespaces/(?P<namespace>[^/]+)/)?(?P<resource>[a-z]+)"
-    r"(?:/[^/?]*(?:/(?P<subresource>proxy|exec))?)?"
+    r"(?:/(?P<name>[^/?]+)(?:/(?P<subresource>proxy|exec))?)?"
 )
 
 
@@ -56,7 +56,8 @@ def _missing_permission(method: str, path: str, config: SingleConfig) -> str:
     if match is None:
         return f"Ask the cluster's administrator for the permission to {method} {path} for this user{who}"
     more = f" --subresource={match['subresource']}" if match["subresource"] else ""
-    verb, resource, namespace = _VERBS.get(method, "get"), match["resource"], match["namespace"]
+    verb = "list" if method == "GET" and not match["name"] else _VERBS.get(method, "get")
+    resource, namespace = match["resource"], match["namespace"]
     where = f" -n {namespace}" if namespace else ""
     whole = f"{resource}/{match['subresource']}" if match["subresource"] else resource
     return (

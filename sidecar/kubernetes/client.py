@@ -191,14 +191,15 @@ class Kubernetes:
         ends_at = time.monotonic() + seconds
         headers, content = {"Accept": "*/*", "Accept-Encoding": "identity"}, bytearray()
         stream = partial(self._client.stream, "GET", path, headers=headers, follow_redirects=False)
-        with self._mapped_errors(), stream(timeout=httpx2.Timeout(seconds)) as response:
+        too_slow = KubernetesError(f"there was no complete response within {seconds:.0f} s")
+        with self._mapped_errors(), _mapped_timeout(too_slow), stream(timeout=httpx2.Timeout(seconds)) as response:
             encoding = response.headers.get("Content-Encoding", "identity")
             for piece in response.iter_raw():
                 content += piece
                 if len(content) > max_bytes:
                     break
                 if time.monotonic() > ends_at:
-                    raise KubernetesError(f"the response was not complete within {seconds:.0f} s")
+                    raise too_slow
         if response.status_code != 200:
             error = api_error("GET", path, response.status_code, bytes(content), self.context)
             raise with_next_step(error, "GET", path, self._config)
@@ -280,6 +281,15 @@ class Kubernetes:
             raise ConfigurationError(
                 f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
             ) from exc
+
+
+@contextmanager
+def _mapped_timeout(error: KubernetesError) -> Iterator[None]:
+    """Raise this error if the API server accepted the request, and no response came in time."""
+    try:
+        yield
+    except httpx2.ReadTimeout as exc:
+        raise error from exc
 
 
 def _received(response: httpx2.Response) -> bytes:

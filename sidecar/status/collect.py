@@ -134,7 +134,12 @@ async def _read(kubernetes: "Kubernetes", target: Target, *, execs: bool) -> Pod
     except UnreadableError as error:
         return PodState(target, None, str(error))
     except SidecarError as error:
+        if error.problem == _GONE:  # a Pod of a rollout ended after the list was read
+            target = target._replace(is_terminating=True)
         return PodState(target, None, error.problem, error.fix)
+
+
+_GONE = "the Pod no longer exists"
 
 
 def _without_request(target: Target) -> PodState:
@@ -161,7 +166,7 @@ def _explained(error: KubernetesError, target: Target) -> KubernetesError:
             status=FORBIDDEN,
         )
     if error.status == NOT_FOUND and "pods" in reason and "not found" in reason:
-        return KubernetesError("the Pod no longer exists", status=NOT_FOUND)
+        return KubernetesError(_GONE, status=NOT_FOUND)
     if error.status == NOT_FOUND:
         return KubernetesError("the daemon has no /status", fix="Update the image of the sidecar", status=NOT_FOUND)
     if error.status is None:
@@ -174,7 +179,7 @@ def _explained(error: KubernetesError, target: Target) -> KubernetesError:
     )
 
 
-_CHECK_POLICY = f"Check that network policies let the API server reach the admin port. {_USE_EXEC}"
+_CHECK_POLICY = f"Check that the node is ready, and that network policies allow the admin port. {_USE_EXEC}"
 
 
 async def _through_exec(target: Target, context: str | None) -> bytes:

@@ -43,12 +43,13 @@ class View(NamedTuple):
     """
     The form of a report: its width in columns, and its height in lines, or None for any height.
 
-    `place` names the namespace and the cluster in the summary. `has_namespaces` is true if the Pods can be in several
-    namespaces.
+    `pod` is the name of the Pod if a person named one. `place` names the namespace and the cluster in the summary.
+    `has_namespaces` is true if the Pods can be in several namespaces.
     """
 
     width: int
     place: str = ""
+    pod: str = ""
     height: int | None = None
     has_namespaces: bool = False
     colours: bool = False
@@ -73,11 +74,11 @@ def fails(states: Sequence[PodState]) -> bool:
 def as_text(states: Sequence[PodState], view: View) -> str:
     """Return the table, the problems and the summary. In a limited height, rows of healthy Pods are omitted first."""
     if not states:
-        return summary(states, view)
+        return printable(f"No Pod with a running sidecar in {view.place}.")
     notes = list(_notes(states, view))
     if view.height is not None:
         notes = [note[: view.width] for note in _last(notes, max(2, view.height // 2))]
-    end = ["", *notes, *([""] if notes else []), *wrapped(summary(states, view), view.width)]
+    end = ["", *notes, *([""] if notes else []), *_summary_lines(states, view)]
     room = None if view.height is None else max(2, view.height - len(end) - 1)
     lines = [*_table(states, view, room), *end]
     return "\n".join(lines if view.height is None else lines[-view.height :])
@@ -87,7 +88,8 @@ def _table(states: Sequence[PodState], view: View, room: int | None) -> Iterator
     """Yield the header and at most `room` lines below it."""
     found = sorted(_lines(states, view), key=lambda line: ORDER.index(line.state))
     shown = found if room is None or len(found) <= room else found[len(found) - room + 1 :]
-    header, *rows = table_lines((Column("POD", 16), *ROLE_COLUMNS), [line.cells for line in shown], view.width)
+    columns, omitted = (Column("POD", 16), *ROLE_COLUMNS), 1 if view.pod else 0
+    header, *rows = table_lines(columns[omitted:], [line.cells[omitted:] for line in shown], view.width)
     yield header
     if len(shown) < len(found):
         yield f"({len(found) - len(shown)} rows are not shown)"
@@ -134,7 +136,7 @@ def _notes(states: Sequence[PodState], view: View) -> Iterator[str]:
 def _problems(state: PodState) -> Iterator[tuple[int, str]]:
     """Yield each problem of the Pod, with the index of its state in ORDER."""
     target = state.target
-    if target.is_terminating:
+    if target.is_terminating and state.status is not None:
         yield 0, "the Pod is terminating."
     if state.status is None:
         yield ORDER.index(NO_STATE), sentences(state.problem, state.next_step)
@@ -151,14 +153,14 @@ def _role(role: RoleStatus) -> str:
     return f"role {role.name}: "
 
 
-def summary(states: Sequence[PodState], view: View) -> str:
+def _summary_lines(states: Sequence[PodState], view: View) -> list[str]:
     """Return the number of Pods by state, and the cluster, because a person may have the wrong one."""
-    if not states:
-        return printable(f"No Pod with a running sidecar in {view.place}.")
     found = [state_of(state) for state in states]
-    counts = [f"{found.count(name)} {name}" for name in ORDER if name in found]
-    pods = "1 Pod" if len(states) == 1 else f"{len(states)} Pods"
-    return printable(f"{pods} in {view.place}: {', '.join(counts)}.")
+    pods = f"Pod {view.pod}" if view.pod else "1 Pod" if len(states) == 1 else f"{len(states)} Pods"
+    counts = found if view.pod else [f"{found.count(name)} {name}" for name in ORDER if name in found]
+    place, by_state = f"{pods} in {view.place}:", f"{', '.join(counts)}."
+    is_short = len(place) + 1 + len(by_state) <= view.width
+    return [printable(f"{place} {by_state}")] if is_short else [*wrapped(place, view.width), f"  {by_state}"]
 
 
 def as_json(states: Sequence[PodState], context: str | None, *, indent: int | None = 2) -> str:

@@ -85,7 +85,7 @@ def test_slow_body_ends_at_the_deadline(kubernetes: Kubernetes, pod: Pod, monkey
     times = iter([0.0])
     monkeypatch.setattr("sidecar.kubernetes.client.time", SimpleNamespace(monotonic=lambda: next(times, 100.0)))
     pod.send = lambda write: write(b"x")
-    with pytest.raises(KubernetesError, match="not complete within 30 s"):
+    with pytest.raises(KubernetesError, match="no complete response within 30 s"):
         read(kubernetes)
 
 

@@ -80,7 +80,7 @@ def test_missing_pod_or_sidecar_is_an_error(kubernetes: Kubernetes, api: FakeApi
 
 def test_missing_permission_to_list_is_an_error(kubernetes: Kubernetes, api: FakeApiServer) -> None:
     api.forbidden.add(("list", "pods"))
-    with pytest.raises(KubernetesError, match="can-i get pods -n shop"):
+    with pytest.raises(KubernetesError, match="can-i list pods -n shop"):
         find_targets(kubernetes, SHOP)
 
 
@@ -125,6 +125,7 @@ async def test_pod_with_another_response_is_a_result(kubernetes: Kubernetes, api
     assert next_step in cart.next_step
     assert len(cart.problem) < 500
     assert (cart.status, cart.is_available, well.is_available) == (None, False, True)
+    assert cart.target.is_terminating == (case == "deleted")
 
 
 async def test_pod_that_does_not_respond_in_time_is_a_result(
@@ -141,7 +142,8 @@ async def test_pod_that_does_not_respond_in_time_is_a_result(
     put(api, "shop", "well")
     cart, well = await states(kubernetes)
     ended.set()
-    assert "not reached" in cart.problem
+    assert cart.problem == "there was no complete response within 0 s"
+    assert "network policies" in cart.next_step
     assert well.is_available
 
 

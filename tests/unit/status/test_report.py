@@ -29,7 +29,7 @@ def text(*states: PodState, **view: Any) -> str:
 def test_worst_pods_and_the_summary_come_last() -> None:
     lines = text(pod("broken", NONE), LOST, pod("well"), pod("old", ONE._replace(roles=(FAILED,)))).split("\n")
     assert [line.split()[0] for line in lines[:5]] == ["POD", "well", "old", "lost", "broken"]
-    assert " ".join(lines[-2:]).endswith("lab: 1 ready, 1 failing, 1 unknown, 1   unavailable.")
+    assert " ".join(lines[-2:]).endswith("lab:   1 ready, 1 failing, 1 unknown, 1 unavailable.")
     assert all(len(line) <= 80 for line in lines)
 
 
@@ -62,6 +62,13 @@ def test_recent_restart_is_mentioned(uptime: float, *, is_shown: bool) -> None:
     state = pod("cart", ONE._replace(uptime_seconds=uptime), restarts=3, last_exit="Its last exit status was 137")
     words = "cart: the sidecar restarted in the last hour. Its last exit status was 137."
     assert (words in text(state)) == is_shown
+
+
+def test_report_about_a_named_pod_shows_its_clients() -> None:
+    lines = text(pod("cart"), pod="cart").split("\n")
+    assert lines[0].split() == ["ROLE", "STATE", "EXPIRES", "REFRESH", "LAST", "CALL", "LAST", "CLIENT", "SERVED"]
+    assert "uid 1000 1m ago (+1)" in lines[1]
+    assert lines[-1] == "Pod cart in namespace shop, context lab: ready."
 
 
 def test_clock_skew_is_mentioned() -> None:
