@@ -121,7 +121,7 @@ class Machinery:
             self.refresh()
 
     async def _set_sts(self, outage: Outage | None, *, refreshes: bool = False) -> None:
-        self.sts.outage = outage
+        self.sts.set_outage(outage)
         if refreshes:
             self.refresh()
 

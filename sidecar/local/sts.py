@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any, NoReturn
+from typing import Any
 
 import trio
 
@@ -54,8 +54,8 @@ class Sts:
         self.account = account
         self._clock = clock
         self._emit = emit
-        self.outage: Outage | None = None
-        """The outage of every request, or None while STS is in service."""
+        self._outage: Outage | None = None
+        self._outage_changed = trio.Event()
         self._random_bytes = random_bytes
         self._sessions = SessionTable()
         self._shapes = load_shapes()
@@ -70,8 +70,7 @@ class Sts:
         request_id = str(uuid.uuid4())
         form = _form(request)
         try:
-            if self.outage is not None:
-                raise self.outage() or await self._wait_for_the_client(form)
+            await self._pass_outage(form)
             operation = operation_name(form)
             members = await self._operations[operation](request, form)
             return self._response(200, sts_xml.result(operation, members, request_id), request_id)
@@ -81,10 +80,24 @@ class Sts:
             body = sts_xml.error(rejection.code, str(rejection), request_id, is_ours=is_ours)
             return self._response(rejection.status, body, request_id)
 
-    async def _wait_for_the_client(self, form: Form) -> NoReturn:
-        """Send no response until the client, or the server's deadline, ends the connection."""
-        self._emit("request_unanswered", operation=form.get("Action"), role_arn=form.get("RoleArn"))
-        await trio.sleep_forever()
+    def set_outage(self, outage: Outage | None) -> None:
+        """Begin an outage of every request, or end it with None. Requests that wait for a response continue."""
+        self._outage = outage
+        self._outage_changed.set()
+        self._outage_changed = trio.Event()
+
+    async def _pass_outage(self, form: Form) -> None:
+        """
+        Wait while STS sends no response. The client, or the server's deadline, may end the connection earlier.
+
+        Raises StsRejection while STS is out of service.
+        """
+        while self._outage is not None:
+            rejection = self._outage()
+            if rejection is not None:
+                raise rejection
+            self._emit("request_unanswered", operation=form.get("Action"), role_arn=form.get("RoleArn"))
+            await self._outage_changed.wait()
 
     async def _assume_role_with_web_identity(self, _request: Request, form: Form) -> Tree:
         parameters = read_parameters(self._shapes["AssumeRoleWithWebIdentity"], form)

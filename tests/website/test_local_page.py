@@ -131,9 +131,28 @@ def test_page_fits_the_screen_and_passes_axe(
     assert found.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     content = found.page.evaluate("document.querySelector('main').getBoundingClientRect().bottom + window.scrollY")
     assert found.page.evaluate("document.documentElement.scrollHeight") - max(content, high) < 60
-    violations = Axe().run(found.page).response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"][:300]) for each in violations] == []
+    assert violations_of(found.page) == []
     assert found.messages == []
+    context.close()
+
+
+def violations_of(page: Page) -> list[tuple[str, str]]:
+    """Return the accessibility problems that axe finds, each with an element."""
+    violations = Axe().run(page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:300]) for each in violations]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_page_with_a_fault_passes_axe(browser: Browser, local: Local, scheme: Literal["light", "dark"]) -> None:
+    """A fault shows other colours: the active button, a false condition and the next attempt."""
+    context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
+    found = Opened(context.new_page(), local)
+    found.button("wrong-service-account").click()
+    expect(found.page.locator('.condition[data-mark="bad"]')).to_be_visible()
+    expect(found.page.locator(".lit")).to_have_count(0)
+    assert violations_of(found.page) == []
+    found.button("wrong-service-account").click()
+    expect(found.page.locator("li.active")).to_have_count(0)
     context.close()
 
 

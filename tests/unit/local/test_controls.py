@@ -93,7 +93,7 @@ async def test_error_of_sts_names_the_side_at_fault(lab: Lab, name: str, side: s
     assert (await lab.world.call())["Error"]["Type"] == side
 
 
-async def test_silent_sts_never_responds(lab: Lab, autojump_clock: MockClock) -> None:
+async def test_silent_sts_responds_only_after_the_fault(lab: Lab, autojump_clock: MockClock) -> None:
     await lab.start("sts-silent")
     with trio.move_on_after(FAULT_SECONDS) as waited:
         await lab.exchange()
@@ -101,6 +101,27 @@ async def test_silent_sts_never_responds(lab: Lab, autojump_clock: MockClock) ->
     assert "request_unanswered" in dict(lab.world.events)
     assert await lab.panel.end(CONTROLS["sts-silent"])
     assert await lab.exchange() == "granted"
+
+
+@pytest.mark.parametrize(("next_fault", "code"), [(None, "granted"), ("sts-throttling", "Throttling")])
+async def test_waiting_request_continues_after_the_silence(
+    lab: Lab, nursery: trio.Nursery, autojump_clock: MockClock, next_fault: str | None, code: str
+) -> None:
+    codes = []
+
+    async def call() -> None:
+        codes.append(await lab.exchange())
+
+    await lab.start("sts-silent")
+    nursery.start_soon(call)
+    await trio.sleep(1)
+    assert codes == []
+    if next_fault is None:
+        assert await lab.panel.end(CONTROLS["sts-silent"])
+    else:
+        assert await lab.start(next_fault)
+    await trio.sleep(1)
+    assert codes == [code]
 
 
 async def test_person_can_end_a_fault_early(lab: Lab) -> None:
