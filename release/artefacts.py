@@ -5,6 +5,7 @@ from itertools import product
 
 from release.checksums import NAME as CHECKSUMS
 from release.images import TARGETS
+from release.plugin import MANIFEST, archive_names
 from release.sboms import FORMATS
 from release.signing import SUFFIX
 
@@ -52,11 +53,11 @@ def attestation(document: str) -> str:
 
 def artefacts(version: str) -> list[str]:
     """Return the names of all files that were built from source."""
-    return [*packages(version), chart(version), *(image(tag) for tag in tags(version))]
+    return [*packages(version), *archive_names(version), chart(version), *(image(tag) for tag in tags(version))]
 
 
 def files(version: str, architectures: Iterable[str]) -> set[str]:
     """Return the names of all files of a release."""
     documents = list(sboms(version, architectures))
     signed = [*map(provenance, artefacts(version)), *map(attestation, [*documents, CHECKSUMS])]
-    return {*artefacts(version), *documents, *signed, chart_signature(version), NOTES, CHECKSUMS}
+    return {*artefacts(version), *documents, *signed, MANIFEST, chart_signature(version), NOTES, CHECKSUMS}

@@ -18,6 +18,7 @@ from release.images import TARGETS, Engine, build_image
 from release.notes import notes
 from release.oci_layout import read_layout
 from release.packages import build_packages
+from release.plugin import build_plugin
 from release.sboms import Scan, scan
 from release.source import Source, changed_files, export, read_source
 
@@ -34,6 +35,10 @@ class Build:
 
 def _packages(build: Build) -> None:
     build_packages(build.files, build.output, build.source.epoch)
+
+
+def _plugin(build: Build) -> None:
+    build_plugin(build.files, build.output, build.source.version, build.source.epoch)
 
 
 def _chart(build: Build) -> None:
@@ -64,6 +69,7 @@ Part = Callable[[Build], None]
 
 PARTS: Mapping[str, Part] = {
     "packages": _packages,
+    "plugin": _plugin,
     "chart": _chart,
     "notes": _notes,
     "images": _images,

@@ -1,8 +1,8 @@
 """
 Build the programs that a release needs from their Go modules, once for all checkouts.
 
-Package registries have no binaries of cosign, crane, syft and Helm. `tools/NAME/` has a go.mod with the version, and a
-go.sum with the checksums of all modules. The cache has each program under a hash of these files.
+Package registries have no binaries of cosign, crane, syft, Helm and krew. `tools/NAME/` has a go.mod with the version,
+and a go.sum with the checksums of all modules. The cache has each program under a hash of these files.
 """
 
 import fcntl
@@ -69,6 +69,8 @@ SYFT = GoProgram(
 )
 HELM_3 = GoProgram(TOOLS / "helm3", "helm.sh/helm/v3/cmd/helm", minutes=2)
 HELM_4 = GoProgram(TOOLS / "helm4", "helm.sh/helm/v4/cmd/helm", minutes=2)
+KREW = GoProgram(TOOLS / "krew", "sigs.k8s.io/krew/cmd/krew")
+VALIDATE_KREW_MANIFEST = GoProgram(TOOLS / "validate-krew-manifest", "sigs.k8s.io/krew/cmd/validate-krew-manifest")
 ACTIONLINT = GoProgram(TOOLS / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")
 
 

@@ -12,6 +12,7 @@ from release import artefacts
 from release.check import Release, verify
 from release.checksums import sha256
 from release.oci_layout import config, read_layout
+from release.plugin import MANIFEST, archive_names
 from tests.support.prerequisites import require
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,6 +42,17 @@ def test_packages_and_chart_are_the_same_on_any_day(
 ) -> None:
     build(elsewhere, day, tmp_path / "again", "packages", "chart", "notes")
     names = [*artefacts.packages(release.version), artefacts.chart(release.version), artefacts.NOTES]
+    assert {name: sha256(tmp_path / "again" / name) for name in names} == {
+        name: sha256(release.path(name)) for name in names
+    }
+
+
+def test_plugin_is_the_same_from_another_folder(elsewhere: Path, release: Release, tmp_path: Path) -> None:
+    """Build on the same day, because the registry's certificates are not valid on other days."""
+    output = f"--output={tmp_path / 'again'}"
+    command = [sys.executable, "-m", "release", "parts", output, "--fresh", "packages", "plugin"]
+    subprocess.run(command, cwd=elsewhere, env=os.environ | {"TZ": "Asia/Tokyo"}, umask=0o077, check=True)
+    names = [*archive_names(release.version), MANIFEST]
     assert {name: sha256(tmp_path / "again" / name) for name in names} == {
         name: sha256(release.path(name)) for name in names
     }

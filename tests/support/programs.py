@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from release.go_programs import ACTIONLINT, COSIGN, CRANE, HELM_3, HELM_4, SYFT, GoProgram, built
+from release.go_programs import (
+    ACTIONLINT,
+    COSIGN,
+    CRANE,
+    HELM_3,
+    HELM_4,
+    KREW,
+    SYFT,
+    VALIDATE_KREW_MANIFEST,
+    GoProgram,
+    built,
+)
 from tests.cluster import binaries
 from tests.policies.tools import GATOR, KYVERNO
 
@@ -31,7 +42,7 @@ def builds() -> Iterator[Build]:
         yield _build(program)
     for minor in reversed(binaries.MINORS):
         yield Build(f"Kubernetes {binaries.kubernetes_version(minor)}", lambda minor=minor: binaries.kubelab(minor))  # type: ignore[misc]
-    for program in (COSIGN, CRANE, SYFT):
+    for program in (COSIGN, CRANE, SYFT, KREW, VALIDATE_KREW_MANIFEST):
         yield _build(program)
     yield Build("cert-manager", binaries.cert_manager)
     yield Build("the controller for network policies", binaries.policies)
