@@ -204,6 +204,9 @@ def test_throttling_stops_and_the_next_run_continues(providers: Account, monkeyp
     assert "done: 2 of 4 roles are changed. Run this again to continue.\n" in done.out
     assert "Rate exceeded). Run this again later." in done.err
     assert providers.setup(*COPY).status == 0
+    for flags in ((), ("--dry-run",)):
+        again = providers.setup(*COPY, *flags)
+        assert (again.status, "done:" in again.out, "next:" in again.out) == (0, False, False)
     assert all(GREEN_KEY in json.dumps(document) for document in policies(providers).values())
 
 

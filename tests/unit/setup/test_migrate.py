@@ -184,6 +184,12 @@ def test_obstacle_is_named_in_the_plan(
     assert words in world.run(source, target, "--dry-run").out
 
 
+def test_service_account_without_a_role_is_left_out(world: World) -> None:
+    world.use("irsa")
+    world.put_account("plain")
+    assert "plain" not in world.run("irsa", "sidecar", "--dry-run").out
+
+
 def test_existing_association_is_an_obstacle(world: World) -> None:
     world.use("irsa")
     world.use("pod-identity")

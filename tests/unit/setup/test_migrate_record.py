@@ -20,6 +20,7 @@ from sidecar.setup.migration import (
 from sidecar.setup.migration_record import Record, read_record, write_record
 from tests.support.fakes.api_server import api_server, kubeconfig
 from tests.unit.setup.migration_world import (
+    CRON_JOB,
     RECORD,
     World,
     current_record,
@@ -100,6 +101,28 @@ def test_unwritable_record_stops_before_the_first_change(world: World) -> None:
     done = world.run("irsa", "sidecar", "--record", "no/such/directory.json")
     assert (done.status, "the file cannot be written" in done.err) == (2, True)
     assert world.state() == before
+
+
+def test_change_that_the_record_does_not_count_is_not_repeated(world: World) -> None:
+    """The command was killed between a change and its record, and continues."""
+    world.use("irsa")
+    world.run("irsa", "sidecar")
+    after = world.state()
+    write_record(RECORD, replace(current_record(), done=0))
+    assert world.run("irsa", "sidecar").status == 0
+    assert (world.state(), current_record().left) == (after, ())
+    real = [target for method, target in world.fake.requests if method == "PATCH" and "dryRun" not in target]
+    assert len(real) == 2  # the Deployment and the CronJob, in the first run
+
+
+def test_undo_ignores_an_uncounted_change_without_its_target(world: World) -> None:
+    """The command was killed at the last workload, which somebody deletes before the undo."""
+    world.use("irsa")
+    world.run("irsa", "sidecar")
+    write_record(RECORD, replace(current_record(), done=current_record().done - 1))
+    world.fake.remove(CRON_JOB)
+    undone = world.run("irsa", "sidecar", "--undo")
+    assert (undone.status, "cronjobs" in undone.out + undone.err) == (0, False)
 
 
 def test_undo_includes_a_change_that_the_record_does_not_count(world: World) -> None:
