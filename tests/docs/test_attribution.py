@@ -161,7 +161,7 @@ def test_insights_queries_find_their_lines() -> None:
     (found,) = insights(which, events)
     assert found["kubernetes.pod_name"] == "cart-1"
     assert found["log_processed.role_arn"] == ROLE
-    rows = [(row["log_processed.uid"], row["lines"], row["more"]) for row in insights(how_many, events)]
+    rows = [(row["log_processed.uid"], row["lines"], row["further"]) for row in insights(how_many, events)]
     assert rows == [(1000, 2, 0), (None, 1, 5)]
 
 
