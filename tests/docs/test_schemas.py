@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend, validator_for
 
-from sidecar import strict_yaml
+from sidecar import cli, strict_yaml
+from sidecar.commands.schema import KINDS
 from sidecar.config.roles_file import parse_roles
 from sidecar.errors import ConfigurationError
 from sidecar.local.config import LocalConfig, parse_config
@@ -155,6 +156,12 @@ def test_schema_accepts_the_annotation_of_the_example() -> None:
     [deployment] = [each for each in objects if each["kind"] == "Deployment"]
     text = deployment["spec"]["template"]["metadata"]["annotations"]["irsa-sidecar.io/roles"]
     assert judge("roles", text, strict_yaml.load(text, "f"))
+
+
+def test_command_prints_each_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in KINDS:
+        assert cli.main(["schema", name]) == 0
+        assert json.loads(capsys.readouterr().out) == VALIDATORS[name].schema
 
 
 # Random documents
