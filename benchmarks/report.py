@@ -5,6 +5,7 @@ Rule: the page contains only one run. The run is stored beside the pictures, so 
 """
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,13 +44,35 @@ COLUMNS = {
 }
 """Headings of columns by their names in `run_cost.py`."""
 
+
+class Goal(NamedTuple):
+    """
+    A goal: table, column, words, and the required value, as a minimum or a maximum.
+
+    The value is the ratio to the best of the peers, or our own figure if there are no peers.
+    """
+
+    table: str
+    column: str
+    words: str
+    wanted: float
+    is_at_least: bool = False
+    peers: tuple[str, ...] = GO_PEERS
+
+
 GOALS = [
-    ("rush", "c=32 req/s", "requests per second, 32 clients", 1.1, True),
-    ("rush", "c=256 req/s", "requests per second, 256 clients", 1.1, True),
-    ("rush", "c=256 p99 ms", "p99 latency, 256 clients", 0.7, False),
-    ("pace", "p50 us", "p50 latency, 200 requests per second", 0.5, False),
+    Goal("rush", "c=32 req/s", "requests per second, 32 clients", 1.35, is_at_least=True),
+    Goal("rush", "c=32 req/s", "requests per second, 32 clients", 0.82, is_at_least=True, peers=("C limit",)),
+    Goal("rush", "c=256 req/s", "requests per second, 256 clients", 1.4, is_at_least=True),
+    Goal("rush", "c=256 req/s", "requests per second, 256 clients", 0.88, is_at_least=True, peers=("C limit",)),
+    Goal("rush", "c=256 p99 ms", "p99 latency, 256 clients", 0.55),
+    Goal("pace", "p50 us", "p50 latency, 200 requests per second", 0.45),
+    Goal("pace", "p99 us", "p99 latency, 200 requests per second", 0.7),
+    Goal("start", "listening ms", "listens after, ms", 20, peers=()),
+    Goal("start", "credentials ms", "has credentials after", 0.65, peers=("boto3",)),
+    Goal("idle", "CPU ms/min", "CPU when idle, ms per minute", 1.5, peers=()),
 ]
-"""The goals: table, column, words, and the required ratio to the best Go peer, as a minimum or a maximum."""
+"""The goals of the page, in its order."""
 
 HEAD = """\
 # Benchmarks
@@ -75,7 +98,7 @@ With TLS in the image, the daemon therefore needs 1.8 MiB and 22 ms of CPU less 
 
 
 class Run(NamedTuple):
-    """A run: machine and command, clients, subjects, missing subjects, and results."""
+    """A run: machine and command, clients, subjects, missing subjects, results, and earlier results."""
 
     command: str
     machine: str
@@ -83,6 +106,8 @@ class Run(NamedTuple):
     subjects: Mapping[str, str]
     left_out: Sequence[str]
     tables: Mapping[str, Table]
+    before: Mapping[str, float] = {}
+    """The values of the goals on the last page (goal_values)."""
 
 
 def write(directory: Path, run: Run) -> None:
@@ -92,6 +117,12 @@ def write(directory: Path, run: Run) -> None:
     (plots / DATA).write_text(as_json(run), encoding="utf-8")
     (directory / "benchmarks.md").write_text(page(run), encoding="utf-8")
     plot_bars.draw(run.tables, plots)
+
+
+def last_values(directory: Path) -> dict[str, float]:
+    """Return the values of the goals in the stored run, or nothing if there is none."""
+    stored = directory / "plots" / DATA
+    return goal_values(from_json(stored.read_text(encoding="utf-8")).tables) if stored.exists() else {}
 
 
 def page(run: Run) -> str:
@@ -121,10 +152,11 @@ def _lines(run: Run, drawn: Mapping[str, str]) -> Iterator[str]:
     yield f"- New connections: {run.clients}"
     yield from (f"- {_shown(name)}: {what}" for name, what in run.subjects.items())
     yield from (f"- Left out: {what}" for what in run.left_out)
-    yield "\n## Compared with the fastest Go program\n"
-    yield "Each row compares irsa-sidecar with the Go program that has the best result in that row."
+    yield "\n## Goals, and changes since the last page\n"
+    yield "A row that names a program shows the ratio to this program. Other rows show the figure of irsa-sidecar."
+    yield "Of the Go programs, a row names the one with the best result in that row."
     yield "Go programs start faster and use less memory than irsa-sidecar, as the tables below show.\n"
-    yield from _goals(run.tables)
+    yield from _goals(run)
     for name, table in run.tables.items():
         yield f"\n## {table.title}\n"
         yield tables.markdown(_with_known_names(table))
@@ -146,16 +178,36 @@ def _with_known_names(table: Table) -> Table:
     return Table(table.title, samples, beside)
 
 
-def _goals(found: Mapping[str, Table]) -> Iterator[str]:
-    yield "| measurement | ratio of irsa-sidecar | to this program | goal | result |\n|---|---|---|---|---|"
-    for name, column, words, wanted, is_at_least in GOALS:
-        ratios = {peer: tables.ratio(found[name], OURS, peer, column) if name in found else None for peer in GO_PEERS}
-        there = {peer: ratio for peer, ratio in ratios.items() if ratio is not None}
-        if not there:
-            yield f"| {words} | not measured | | | |"
+def _goals(run: Run) -> Iterator[str]:
+    yield "| measurement | irsa-sidecar | compared with | goal | result | last page |\n|---|---|---|---|---|---|"
+    for goal in GOALS:
+        best = _best(goal, run.tables)
+        if best is None:
+            yield f"| {goal.words} | not measured | | | | |"
             continue
-        # The best peer is the peer with the worst ratio for `run`.
-        peer = (min if is_at_least else max)(there, key=there.__getitem__)
-        is_met = there[peer] >= wanted if is_at_least else there[peer] <= wanted
-        sign = "≥" if is_at_least else "≤"
-        yield f"| {words} | {there[peer]:.2f} | {_shown(peer)} | {sign} {wanted} | {'met' if is_met else 'not met'} |"
+        value, peer = best
+        result = "met" if (value >= goal.wanted if goal.is_at_least else value <= goal.wanted) else "not met"
+        sign, before = "≥" if goal.is_at_least else "≤", run.before.get(_key(goal))
+        last = "" if before is None else f"{before:.2f}"
+        yield f"| {goal.words} | {value:.2f} | {_shown(peer)} | {sign} {goal.wanted:g} | {result} | {last} |"
+
+
+def _key(goal: Goal) -> str:
+    return " / ".join([goal.words, *goal.peers])
+
+
+def _best(goal: Goal, found: Mapping[str, Table]) -> tuple[float, str] | None:
+    """Return the value of the goal and the peer, or None if it was not measured. The best peer has the worst ratio."""
+    table = found.get(goal.table)
+    if table is None:
+        return None
+    if not goal.peers:
+        values = table.samples.get(OURS, {}).get(goal.column)
+        return (statistics.median(values), "") if values else None
+    ratios = [(ratio, peer) for peer in goal.peers if (ratio := tables.ratio(table, OURS, peer, goal.column))]
+    return (min if goal.is_at_least else max)(ratios, default=None)
+
+
+def goal_values(found: Mapping[str, Table]) -> dict[str, float]:
+    """Return the value of each measured goal, which the next page shows as `last page`."""
+    return {_key(goal): best[0] for goal in GOALS if (best := _best(goal, found))}

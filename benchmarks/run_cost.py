@@ -88,7 +88,9 @@ def main() -> int:
         command = shlex.join(["python", "-m", "benchmarks.run_cost", *_repeatable(sys.argv[1:])])
         wrk = shlex.join(load.wrk_command("wrk", PORT, RUSH_CONNECTIONS[0], RUSH_SECONDS))
         clients = f"`{wrk}`" if bench.wrk else "threads in Python, which cost more than what they measure"
-        report.write(Path(args.report), report.Run(command, where, clients, _whats(bench), bench.left_out, found))
+        before = report.last_values(Path(args.report))
+        run = report.Run(command, where, clients, _whats(bench), bench.left_out, found, before)
+        report.write(Path(args.report), run)
     return 0
 
 
