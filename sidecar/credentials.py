@@ -5,14 +5,13 @@ Rule: credentials come from one STS response and are replaced as a whole. No fie
 field of other credentials. `repr` shows no secret.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from sidecar.clock import instant_text
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """
     The credentials that STS returned. `expires_at` is in UTC, truncated to whole seconds.
 
@@ -21,13 +20,16 @@ class Credentials:
     """
 
     access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str = field(repr=False)
+    secret_access_key: str
+    session_token: str
     expires_at: datetime
     role_arn: str
     account_id: str
     token_bytes: int | None = None
     token_percent: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access_key_id}, role_arn={self.role_arn!r}, expires_at={self.expiration})"
 
     @property
     def expiration(self) -> str:

@@ -7,7 +7,7 @@ least as long. A reader gets the current `Snapshot` once and uses no other one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import trio
 
@@ -15,8 +15,7 @@ from sidecar.clock import Instant
 from sidecar.credentials import Credentials
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """
     Credentials, the bytes of the response that serves them, and the instant at which they expire on our own clocks.
 
@@ -25,9 +24,12 @@ class Snapshot:
     """
 
     credentials: Credentials
-    response: bytes = field(repr=False)
+    response: bytes
     expires: Instant
     arrived_at: float
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.credentials}, expires={self.expires}, arrived_at={self.arrived_at})"
 
     def is_valid(self, now: Instant) -> bool:
         """

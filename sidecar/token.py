@@ -8,9 +8,8 @@ because STS does that. The claims are used for names, warnings and metrics, and 
 import os
 import re
 import stat
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -28,11 +27,10 @@ _COMPACT_JWS = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 """A pattern for a token (RFC 7515, 3.1). Python's base64 and PyJWT (at least up to 2.10) ignore other bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A token and its claims. Instants are Unix seconds. A missing or mistyped claim is None or empty."""
 
-    raw: str = field(repr=False)
+    raw: str
     issuer: str | None
     subject: str | None
     audiences: tuple[str, ...]
@@ -45,6 +43,10 @@ class Token:
     service_account: str | None
     pod: str | None
     pod_uid: str | None
+
+    def __repr__(self) -> str:
+        claims = {name: value for name, value in self._asdict().items() if name != "raw"}
+        return f"Token({claims})"
 
     @property
     def audience_claim(self) -> str:

@@ -163,9 +163,7 @@ SETTINGS = (
             "LEVEL", "lowest level that is logged: debug, info, warning or error"),
 )  # fmt: skip
 
-_KUBERNETES_SERVICE = re.compile(
-    r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-)
+_KUBERNETES_SERVICE = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 """
 Pattern for the variables that Kubernetes adds to every container for a Service (docs: Accessing Services).
 
@@ -313,7 +311,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[Explanation]:
             fix="Correct its name, or remove it",
         )
         for name in ours
-        if name not in known and not _KUBERNETES_SERVICE.fullmatch(name)
+        if name not in known and not re.fullmatch(_KUBERNETES_SERVICE, name)
     ]
 
 

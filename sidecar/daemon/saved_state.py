@@ -12,7 +12,6 @@ machine booted (CLOCK_BOOTTIME), together with the boot's id (/proc/sys/kernel/r
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -108,7 +107,7 @@ def encode(saved: Saved, owner: Owner, now: Instant) -> str:
         {
             "owner": owner,
             "saved_at": now,
-            "credentials": {**asdict(saved.credentials), "expires_at": saved.credentials.expires_at.timestamp()},
+            "credentials": {**saved.credentials._asdict(), "expires_at": saved.credentials.expires_at.timestamp()},
             "expires": saved.expires,
             "arrived_at": saved.arrived_at,
             "schedule": plan._asdict(),

@@ -8,7 +8,6 @@ one line reports each count.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.addresses import format_address
@@ -63,13 +62,15 @@ class Usage:
         return list(self.clients.items())[::-1]
 
 
-@dataclass(slots=True)
 class _Sum:
     """The number of responses above the budget with the same event, role, and key or reason."""
 
-    event: str
-    fields: dict[str, Any]
-    count: int = 0
+    __slots__ = ("count", "event", "fields")
+
+    def __init__(self, event: str, fields: dict[str, Any]) -> None:
+        self.event = event
+        self.fields = fields
+        self.count = 0
 
 
 class Audit:

@@ -198,24 +198,23 @@ def _reject_secret(route: Route, request: Request) -> Response | None:
     return _mismatch(sent)._replace(role_name=route.role_name, hold=hold)
 
 
-_SCHEME = re.compile(
-    rb"(?:basic|bearer|concealed|digest|dpop|gnap|hoba|mutual|negotiate|oauth|privatetoken|scram-sha-(?:1|256)|vapid"
-    rb"|api-?key|aws|aws4-hmac-sha256|hawk|jwt|key|ntlm|token)[ \t:=]",
-    re.IGNORECASE,
+_SCHEME = (
+    rb"(?i:basic|bearer|concealed|digest|dpop|gnap|hoba|mutual|negotiate|oauth|privatetoken|scram-sha-(?:1|256)|vapid"
+    rb"|api-?key|aws|aws4-hmac-sha256|hawk|jwt|key|ntlm|token)[ \t:=]"
 )
 """
 Pattern for schemes that clients put before the secret: all in IANA's registry of HTTP authentication schemes, and those
 that are common without registration. Other words could be part of a secret with a space.
 """
 
-_QUOTED = re.compile(rb"""(["']).*\1""")
+_QUOTED = rb"""(["']).*\1"""
 
 
 def _mismatch(sent: bytes) -> Response:
     """Return a rejection that names a scheme before the value or quotes around it, if there are any."""
-    if _SCHEME.match(sent):
+    if re.match(_SCHEME, sent):
         return _WITH_SCHEME
-    return _IN_QUOTES if _QUOTED.fullmatch(sent) else _WRONG_SECRET
+    return _IN_QUOTES if re.fullmatch(_QUOTED, sent) else _WRONG_SECRET
 
 
 def reject_user(route: Route, uid: FindUid) -> Response | None:

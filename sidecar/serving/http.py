@@ -169,24 +169,20 @@ _MALFORMED_FIELD = Rejection(400, "A header line is not `Name: value`.")
 _SINGLE = (b"host", b"authorization", b"content-length")
 """Fields that must not occur twice, because two parsers might use different values."""
 
-_Rules = tuple[re.Pattern[bytes], tuple[tuple[re.Pattern[bytes], Rejection], ...], Rejection]
+_Rules = tuple[bytes, tuple[tuple[bytes, Rejection], ...], Rejection]
+"""
+The pattern that a line must match, and the rejections of lines that do not.
 
-
-def _rules(pattern: bytes, faults: Iterable[tuple[bytes, Rejection]], otherwise: Rejection) -> _Rules:
-    """
-    Return the pattern that a line must match, and the rejections of lines that do not.
-
-    The first fault that matches a line selects the rejection. If none matches, the rejection is `otherwise`.
-    """
-    compiled = tuple((re.compile(fault, re.DOTALL), rejection) for fault, rejection in faults)
-    return re.compile(pattern), compiled, otherwise
+The first fault that matches a line selects the rejection. If none matches, the rejection is the last value. `re` keeps
+the compiled patterns, which the start of `run` does not need.
+"""
 
 
 def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
     ours = f"(?:{'|'.join(methods)})".encode("ascii")
     only = f"Only {' and '.join(methods)} {'is' if len(methods) == 1 else 'are'} allowed."
     allow = (("Allow", ", ".join(methods)),)
-    return _rules(
+    return (
         line,
         (
             (rb"GET [!-~]+", Rejection(505, "HTTP/0.9 is not supported: use HTTP/1.1.")),
@@ -205,7 +201,7 @@ def _line_rules(methods: tuple[str, ...], line: bytes) -> _Rules:
     )
 
 
-_FIELD_RULES = _rules(
+_FIELD_RULES: _Rules = (
     _FIELD,
     (
         (rb"[ \t].*", Rejection(400, "A header line starts with white space; folded headers are obsolete.")),
@@ -217,12 +213,11 @@ _FIELD_RULES = _rules(
 )
 
 _TLS_HANDSHAKE = b"\x16"
-_STARTS_LIKE_A_REQUEST = re.compile(_TOKEN)
 
 
 def _rejection(buffer: bytes, line_rules: _Rules) -> Rejection | None:
     """Return the rejection of the first invalid line, or None if all complete lines are valid so far."""
-    if buffer and not _STARTS_LIKE_A_REQUEST.match(buffer):
+    if buffer and not re.match(_TOKEN, buffer):
         return _TLS if buffer.startswith(_TLS_HANDSHAKE) else _MALFORMED_LINE
     lines = buffer[:MAX_HEAD_BYTES].split(b"\n")[:-1]
     for number, line in enumerate(lines):
@@ -238,9 +233,9 @@ def _line_rejection(number: int, line: bytes, line_rules: _Rules) -> Rejection |
     if number > MAX_FIELDS:
         return _TOO_LARGE
     pattern, faults, otherwise = line_rules if number == 0 else _FIELD_RULES
-    if pattern.fullmatch(line + b"\n"):
+    if re.fullmatch(pattern, line + b"\n"):
         return None
-    return next((rejection for fault, rejection in faults if fault.fullmatch(line[:-1])), otherwise)
+    return next((rejection for fault, rejection in faults if re.fullmatch(fault, line[:-1], re.DOTALL)), otherwise)
 
 
 def _repetition(fields: Iterable[tuple[bytes, bytes, bytes]]) -> Rejection | None:

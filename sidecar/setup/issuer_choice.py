@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sidecar.setup.aws import Aws
 
 _EKS_HOSTS = [
-    re.compile(rf"{prefix}\.({partition.region.pattern})\.{re.escape(suffix)}")
+    re.compile(rf"{prefix}\.({partition.region})\.{re.escape(suffix)}")
     for partition in PARTITIONS
     for prefix, suffix in (("oidc\\.eks", partition.suffix), ("oidc-eks", partition.dual_stack_suffix))
     if suffix

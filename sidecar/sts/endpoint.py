@@ -6,32 +6,35 @@ publishes a pattern for the region names of each partition. The table therefore 
 become outdated. A region becomes part of a host name, so only a valid host label is accepted.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from sidecar.addresses import is_loopback_host
+from sidecar.addresses import is_loopback_host, packed
 from sidecar.errors import ConfigurationError, Explanation
 
 
 class Partition(NamedTuple):
-    """Regions that share IAM and DNS suffixes. `dual_stack_suffix` is None if AWS has no dual-stack endpoint there."""
+    """
+    Regions that share IAM and DNS suffixes. `region` is the pattern of their names.
+
+    `dual_stack_suffix` is None if AWS has no dual-stack endpoint there.
+    """
 
     name: str
-    region: re.Pattern[str]
+    region: str
     suffix: str
     dual_stack_suffix: str | None
     fips_prefix: str = "sts-fips"
 
     def has(self, region: str) -> bool:
         """Return whether the region, or a pseudo region such as `aws-cn-global`, is in the partition."""
-        return self.region.fullmatch(region) is not None or region == f"{self.name}-global"
+        return re.fullmatch(self.region, region) is not None or region == f"{self.name}-global"
 
 
-def _regions(first: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:{first})-\w+-\d+")
+def _regions(first: str) -> str:
+    return rf"(?:{first})-\w+-\d+"
 
 
 AWS = Partition("aws", _regions("us|eu|ap|sa|ca|me|af|il|mx"), "amazonaws.com", "api.aws")
@@ -56,11 +59,10 @@ FALLBACK_REGIONS = "IRSA_SIDECAR_STS_FALLBACK_REGIONS"
 """Name of the setting in messages. A flag of `run` sets the same value."""
 
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
-_HOST_LABEL = re.compile(_LABEL)
-_REGION = re.compile(rf"(?![0-9]+$){_LABEL}")
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_REGION = rf"(?![0-9]+$){_LABEL}"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*\.?"
 _LONGEST_HOST = 255
-_AT = re.compile("@|%40|\uff20")
+_AT = "@|%40|\uff20"
 """Pattern for `@`, including its percent-encoded and full-width forms, which occur in passwords."""
 
 
@@ -107,7 +109,7 @@ def fallback_urls(first: str, regions: Sequence[str], *, fips: bool = False, dua
     partition = _partition(_real_region(first)) or AWS
     for region in regions:
         name = _without_fips(region)
-        if not (_HOST_LABEL.fullmatch(name) and partition.has(name)):
+        if not (re.fullmatch(_LABEL, name) and partition.has(name)):
             raise ConfigurationError(
                 f"{FALLBACK_REGIONS} contains {region!r}, which is not a region of partition {partition.name}, the "
                 f"partition of AWS_REGION {first!r}. Roles and tokens are valid in one partition only",
@@ -169,7 +171,7 @@ def parse_endpoint_url(setting: str, value: str) -> str:
 
 def _without_user_info(value: str) -> str:
     """Return the URL after the last `@`, or `***` if a password may also be in a query or fragment."""
-    *before, shown = _AT.split(value)
+    *before, shown = re.split(_AT, value)
     return "***" if before and ("?" in value or "#" in value) else shown
 
 
@@ -203,7 +205,7 @@ def _real_region(region: str) -> str:
         fix = "Set it to the region of the STS to call, such as eu-west-1"
         raise ConfigurationError("AWS_REGION is not set", fix=fix, setting="AWS_REGION")
     real_region = _without_fips(region)
-    if _REGION.fullmatch(region) is None or _HOST_LABEL.fullmatch(real_region) is None:
+    if re.fullmatch(_REGION, region) is None or re.fullmatch(_LABEL, real_region) is None:
         raise ConfigurationError(
             f"AWS_REGION is {region!r}, which is not a valid region",
             fix="Set it to a region such as eu-west-1. Use only letters, digits and hyphens",
@@ -235,8 +237,5 @@ def _endpoint_url_problem(value: str) -> str | None:
 
 
 def _is_host(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return len(host) <= _LONGEST_HOST and _HOST.fullmatch(host) is not None
-    return True
+    address = host.partition("%")[0] if ":" in host else host  # an IPv6 address may have a zone
+    return packed(address) is not None or (len(host) <= _LONGEST_HOST and re.fullmatch(_HOST, host) is not None)

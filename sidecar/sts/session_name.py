@@ -8,7 +8,6 @@ A template is a name with fields in braces. STS accepts no braces, so a name can
 a setting, request.py uses `namespace.pod`.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 
@@ -108,5 +107,7 @@ def _cleaned(whole: str) -> str:
 
 
 def _digest(text: str) -> str:
+    import hashlib  # noqa: PLC0415  few names are too long
+
     # Environment variables contain lone surrogates for bytes that are not UTF-8.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]

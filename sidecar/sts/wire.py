@@ -140,9 +140,9 @@ _INSTANT = re.compile(
 
 _ACCOUNT = re.compile(r"arn:[a-z0-9-]+:sts:[^:]*:([0-9]{12}):.+", re.DOTALL)
 
-_CODE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_CODE = r"[A-Za-z0-9._:-]{1,128}"
 
-_SECRET = re.compile(
+_SECRETS = (
     r"(?P<shown>(?:#/authorization-details/|(?i:authorization id): )[0-9a-z]{1,256}(?![A-Za-z0-9_+/=-])"
     r"|arn:aws[a-z-]*:(?:iam|organizations|sts)::[0-9]{12}:(?:policy|role|assumed-role)/"
     r"(?!(?:[\w+=,@/-]*/)?eyJ)[\w+=,@/-]{1,256}(?![\w+=,@/-]))"
@@ -159,7 +159,7 @@ a role or a session. The ARN of a service control policy has up to 195 character
 Organizations API reference, PolicySummary).
 """
 
-_CREDENTIALS = re.compile(rb"SecretAccessKey|SessionToken")
+_CREDENTIALS = rb"SecretAccessKey|SessionToken"
 """
 Pattern for names of elements that contain credentials. No excerpt of a body that matches is shown, whatever the status
 is.
@@ -255,7 +255,7 @@ def _refuse(problem: str, status: int = 200, cause: Exception | None = None) -> 
 
 def _error(status: int, body: bytes, operation: Operation, retry_after_seconds: float | None) -> ExchangeError:
     code, message = _aws_error(body)
-    if _CODE.fullmatch(code) is None:
+    if re.fullmatch(_CODE, code) is None:
         code = f"Http{status}"
     return ExchangeError(
         code,
@@ -279,7 +279,7 @@ def _aws_error(body: bytes) -> tuple[str, str]:
 
 
 def _excerpt(body: bytes) -> str:
-    if _CREDENTIALS.search(body):
+    if re.search(_CREDENTIALS, body):
         return ""
     start = body[: 10 * MAX_EXCERPT_LENGTH].decode("utf-8", "replace")
     words = re.sub(r"<[^<>]*>?", " ", start).split()
@@ -288,7 +288,7 @@ def _excerpt(body: bytes) -> str:
 
 def _clean(text: str, limit: int) -> str:
     """Return the text on one line, without parts that look like a token, and cut to `limit`."""
-    printable = "".join(char if char.isprintable() else " " for char in _SECRET.sub(_hidden, text))
+    printable = "".join(char if char.isprintable() else " " for char in re.sub(_SECRETS, _hidden, text))
     line = printable.strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

@@ -7,7 +7,6 @@ The tests run the whole daemon on a real socket in virtual time, or as a process
 import json
 import struct
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -179,7 +178,7 @@ def _grow_response(served: Served) -> None:
     assert store.snapshot is not None
     now = store.snapshot.credentials
     later = now.expires_at + timedelta(seconds=1)
-    large = replace(now, session_token="x" * 32 * 1024 * 1024, expires_at=later)
+    large = now._replace(session_token="x" * 32 * 1024 * 1024, expires_at=later)
     store.replace(large, store.snapshot.expires, served.daemon.clock.now())
 
 

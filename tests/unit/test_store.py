@@ -1,6 +1,5 @@
 """Test the store: credentials are replaced as a whole, and never by credentials that expire sooner."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,7 +38,7 @@ SHOWN = [timedelta(days=-1), timedelta(seconds=-1), timedelta(0), timedelta(seco
 def test_replace_ignores_credentials_that_expire_sooner(seconds: float, shown: timedelta) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
-    late = replace(SET, access_key_id="ASIA0", expires_at=EXPIRES_AT + shown)
+    late = SET._replace(access_key_id="ASIA0", expires_at=EXPIRES_AT + shown)
     assert not store.replace(late, ENDS.later(seconds), NOW)
     assert store.snapshot is not None
     assert store.snapshot.credentials is SET
@@ -50,7 +49,7 @@ def test_replace_ignores_credentials_that_expire_sooner(seconds: float, shown: t
 def test_replace_accepts_credentials_that_expire_later(seconds: float, shown: timedelta) -> None:
     store = Store(render)
     store.replace(SET, ENDS, NOW)
-    newer = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT + shown)
+    newer = SET._replace(access_key_id="ASIA2", expires_at=EXPIRES_AT + shown)
     assert store.replace(newer, ENDS.later(seconds), NOW)
     assert store.snapshot is not None
     assert store.snapshot.credentials is newer
@@ -62,7 +61,7 @@ def test_replace_compares_with_the_current_clocks(stepped_seconds: float) -> Non
     store, later = Store(render), Instant(NOW.wall + stepped_seconds, NOW.monotonic)
     store.replace(SET, ENDS, NOW)
     same_end = ENDS._replace(wall=ENDS.wall + stepped_seconds)
-    assert store.replace(replace(SET, access_key_id="ASIA1"), same_end, later)
+    assert store.replace(SET._replace(access_key_id="ASIA1"), same_end, later)
     assert store.valid_snapshot(later.later(60)) is not None
 
 
@@ -71,7 +70,7 @@ def test_replace_treats_credentials_as_expired_on_one_clock(now: Instant) -> Non
     """Let one of the clocks step to the expiration, so that the stored credentials look expired."""
     store = Store(render)
     store.replace(SET, ENDS, NOW)
-    shorter = replace(SET, access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))
+    shorter = SET._replace(access_key_id="ASIA2", expires_at=EXPIRES_AT - timedelta(seconds=60))
     assert store.replace(shorter, now.later(900), now)
     assert store.valid_snapshot(now) is not None
 

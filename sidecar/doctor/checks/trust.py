@@ -5,7 +5,6 @@ Rule: a statement with an unknown element does not hide the other statements (re
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sidecar.doctor.checks.breadth import Breadth, breadth, shown_patterns
@@ -134,7 +133,7 @@ def _breadth(facts: TrustFacts) -> Finding | None:
     subject, policy = facts.token.subject or "", _policy(facts)
 
     def decide_on(other: str) -> Decision:
-        stranger = facts._replace(token=replace(facts.token, subject=other))
+        stranger = facts._replace(token=facts.token._replace(subject=other))
         return policy.evaluate(ACTION, _principal(facts), _context(stranger))
 
     found = breadth(subject, policy.allowing(ACTION, _principal(facts), _context(facts)), decide_on)

@@ -5,7 +5,6 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,13 +16,13 @@ from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.http import Request
 from tests.unit.serving.test_container_credentials import CREDENTIALS, NOW, SNAPSHOT, Role, no_lookup
 
-REPORTING = replace(CREDENTIALS, access_key_id="ASIAREPORTING", role_arn="arn:aws:iam::111122223333:role/reporting")
+REPORTING = CREDENTIALS._replace(access_key_id="ASIAREPORTING", role_arn="arn:aws:iam::111122223333:role/reporting")
 OPEN = Role(authorization=None)
 PATHS = {
     b"/v1/credentials": OPEN,
     b"/v1/credentials/reporting": Role(
         "reporting",
-        replace(SNAPSHOT, credentials=REPORTING, response=credentials_response(REPORTING)),
+        SNAPSHOT._replace(credentials=REPORTING, response=credentials_response(REPORTING)),
         authorization=None,
     ),
 }

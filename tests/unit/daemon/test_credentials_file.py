@@ -6,7 +6,6 @@ import os
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,7 +301,7 @@ READS = 300
 
 def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
     path = tmp_path / "credentials"
-    texts = [text_of({"default": replace(SNAPSHOT, credentials=_numbered(number))}) for number in range(2)]
+    texts = [text_of({"default": SNAPSHOT._replace(credentials=_numbered(number))}) for number in range(2)]
     replace_secret_file(str(path), texts[0])
     done = threading.Event()
 
@@ -329,8 +328,7 @@ def test_botocore_never_reads_a_partial_file(tmp_path: Path) -> None:
 
 def _numbered(number: int) -> Any:
     """Return credentials with lengths that differ much between numbers, so a mixture of two files cannot look valid."""
-    return replace(
-        CREDENTIALS,
+    return CREDENTIALS._replace(
         access_key_id=f"ASIA{number}",
         secret_access_key="x" * (500 + 5000 * number),
         session_token=f"{'y' * 1000}end{number}",

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -238,4 +237,4 @@ def test_file_name_for_an_unusual_role_name_is_safe(name: str) -> None:
 
 
 def test_repr_of_saved_credentials_shows_no_secret() -> None:
-    assert "secret/one" not in repr(replace(CREDENTIALS)) + repr(SAVED)
+    assert "secret/one" not in repr(CREDENTIALS) + repr(SAVED)

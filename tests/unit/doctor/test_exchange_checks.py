@@ -1,6 +1,5 @@
 """Test how the exchange checks explain the response of STS."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_sts_code_is_explained_from_the_known_facts(code: str, message: str, kno
 def test_rejected_audience_is_explained(
     aud: tuple[str, ...], azp: str | None, client_ids: tuple[str, ...] | None, words: str
 ) -> None:
-    token = replace(TOKEN, audiences=aud, authorized_party=azp)
+    token = TOKEN._replace(audiences=aud, authorized_party=azp)
     error = ExchangeError("InvalidIdentityToken", "It could not be validated", NextStep.WAIT, status=400)
     facts = ExchangeFacts(ROLE, token, "k1", 3600, "sts.example", error=error, client_ids=client_ids)
     assert words in by_name(exchange.CHECKS, facts)["granted"].observed

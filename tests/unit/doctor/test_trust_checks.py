@@ -1,6 +1,5 @@
 """Test how the trust checks turn facts from IAM into findings, and whether they call IAM."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def test_provider_and_policy_are_compared_with_azp(
     document = default_policy(
         PROVIDER, "oidc.example.com/id/A", subject="system:serviceaccount:shop:cart", audience="app-2"
     )
-    token = replace(TOKEN, audiences=("https://other.example",), authorized_party=azp)
+    token = TOKEN._replace(audiences=("https://other.example",), authorized_party=azp)
     found = by_name(trust.CHECKS, trust_facts(token=token, policy=document, client_ids=client_ids))
     assert (found["provider"].status, found["policy"].status) == (provider, policy)
 
@@ -47,7 +46,7 @@ def test_policy_is_compared_with_each_claim() -> None:
     assert {finding.status for finding in by_name(trust.CHECKS, trust_facts()).values()} == {Status.OK}
     for claim, value in (("subject", "system:serviceaccount:shop:other"), ("audiences", ("vault",))):
         changed: dict[str, Any] = {claim: value}
-        facts = trust_facts(token=replace(TOKEN, **changed), client_ids=("sts.amazonaws.com", "vault"))
+        facts = trust_facts(token=TOKEN._replace(**changed), client_ids=("sts.amazonaws.com", "vault"))
         found = by_name(trust.CHECKS, facts)["policy"]
         assert found.status is Status.FAILED
         assert f"id/A:{claim[:3]} wants" in found.observed

@@ -94,7 +94,7 @@ def test_body_has_exactly_the_six_names_that_sdks_read() -> None:
 
 @given(st.text(), st.text())
 def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str) -> None:
-    whole = credentials_response(replace(CREDENTIALS, secret_access_key=secret, session_token=token))
+    whole = credentials_response(CREDENTIALS._replace(secret_access_key=secret, session_token=token))
     assert whole.isascii()
     body = json.loads(whole.partition(b"\r\n\r\n")[2])
     assert (body["SecretAccessKey"], body["Token"]) == (secret, token)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -168,8 +168,8 @@ def test_credentials_have_the_format_of_ec2() -> None:
 
 @given(st.text(), st.text())
 def test_any_text_from_sts_is_served_unchanged_as_ascii(secret: str, token: str) -> None:
-    credentials = replace(CREDENTIALS, secret_access_key=secret, session_token=token)
-    role = ImdsRole(snapshot=replace(SNAPSHOT, credentials=credentials))
+    credentials = CREDENTIALS._replace(secret_access_key=secret, session_token=token)
+    role = ImdsRole(snapshot=SNAPSHOT._replace(credentials=credentials))
     response = get(f"{ROLES}app", role=role)
     assert response.content.isascii()
     assert (body_of(response)["SecretAccessKey"], body_of(response)["Token"]) == (secret, token)
