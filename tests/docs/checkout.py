@@ -89,9 +89,11 @@ def make_checkout(folder: Path) -> Environment:
             (virtual / path.name).symlink_to(path)
     for name in INSTALLED:
         (virtual / f".{name}.installed").touch()
-    home = folder / "home"
+    home, runtime = folder / "home", folder / "run"
     home.mkdir()
-    return {"PATH": f"{virtual}/bin:{os.environ['PATH']}", "HOME": str(home), "SHELL": "/bin/sh"}
+    runtime.mkdir(mode=0o700)  # each page can then have its own process in the background
+    places = {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
+    return {"PATH": f"{virtual}/bin:{os.environ['PATH']}", "SHELL": "/bin/sh", **places}
 
 
 @contextmanager
