@@ -215,7 +215,7 @@ release-check: $(VENV)/.dev.installed ## verify dist/, install the wheel, and ru
 release-ready: $(VENV)/.dev.installed ## check that this commit can be released as TAG
 	$(BIN)/python -m release ready $(TAG)
 
-release-publish: $(VENV)/.dev.installed ## push images and chart of dist/ to REGISTRY, and sign the images there
+release-publish: $(VENV)/.dev.installed ## push images and chart of dist/ to REGISTRY, and sign them there
 	$(RELEASE) publish --keys=$(RELEASE_KEYS) $(PUBLISH_FLAGS) $(REGISTRY)
 
 test-release: $(VENV)/.dev.installed ## build dist/ again on another day, and tamper with it

@@ -89,7 +89,7 @@ def main() -> None:
     _add_parts(commands.add_parser("parts", help="build some parts, without signatures"))
     _add_check(commands.add_parser("check", help="verify a release, and use it"))
     _add_ready(commands.add_parser("ready", help="check that the commit can be released"))
-    _add_push(commands.add_parser("publish", help="push images and chart to a registry, and sign the images there"))
+    _add_push(commands.add_parser("publish", help="push images and chart to a registry, and sign them there"))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

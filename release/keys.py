@@ -32,7 +32,7 @@ def chart_public_key(folder: Path) -> Path:
 
 
 def create_trial_keys(cosign: Path, folder: Path) -> None:
-    """Create all keys, without passwords. Nobody else trusts them."""
+    """Create all keys. Nobody else trusts them. The chart's key has no password."""
     folder.mkdir(parents=True, mode=0o700)
     create_keys(cosign, folder)
     with _gnupg() as gpg:

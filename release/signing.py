@@ -107,7 +107,11 @@ def trust_workflow(cosign: Path, identity: str, issuer: str) -> Verifier:
 
 
 def create_keys(cosign: Path, folder: Path) -> None:
-    """Create `cosign.key` and `cosign.pub` in the folder, without a password."""
+    """
+    Create `cosign.key` and `cosign.pub` in the folder.
+
+    The password is in COSIGN_PASSWORD, which every signature with this key then needs. By default it is empty.
+    """
     run_cosign(cosign, "generate-key-pair", f"--output-key-prefix={folder / 'cosign'}")
 
 
@@ -119,7 +123,7 @@ def key_hint(public_key: bytes) -> str:
 
 def run_cosign(cosign: Path, *arguments: str) -> None:
     """
-    Run cosign.
+    Run cosign. If COSIGN_PASSWORD is not set, the password of keys is empty, because cosign would ask for it.
 
     Raises SigningError with cosign's message if cosign fails.
     """

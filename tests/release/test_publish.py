@@ -1,4 +1,4 @@
-"""Test that clients verify a release in a registry, and reject an image that somebody else pushed."""
+"""Test that clients verify a release in a registry, and reject an image without a signature of the release's key."""
 
 import json
 import subprocess
@@ -10,10 +10,10 @@ import pytest
 from release import artefacts
 from release.check import Release
 from release.go_programs import COSIGN, CRANE, HELM_3, HELM_4, GoProgram, built
-from release.keys import cosign_public_key
+from release.keys import cosign_key, cosign_public_key
 from release.oci import SavedImage, image_index, layout, platform_image
 from release.publish import Registry, publish, push_image
-from release.signing import Signer
+from release.signing import Signer, create_keys
 from release.use import registry
 from tests.release.conftest import KEYS
 
@@ -26,16 +26,19 @@ def local() -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def published(local: Registry, release: Release, signer: Signer) -> list[str]:
-    """Publish the release in the local registry, and return the names of both images with their digests."""
+    """Publish the release in the local registry, and return the names of both images and the chart with digests."""
     return publish(release.folder, release.version, local, signer)
 
 
-def cosign(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    trust = [f"--key={cosign_public_key(KEYS)}", "--insecure-ignore-tlog=true", "--allow-http-registry"]
+def cosign(command: str, *arguments: str, keys: Path = KEYS) -> subprocess.CompletedProcess[str]:
+    """Run cosign, and trust the key in the folder."""
+    trust = [f"--key={cosign_public_key(keys)}", "--insecure-ignore-tlog=true", "--allow-http-registry"]
     return subprocess.run([built(COSIGN), command, *trust, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_images_are_verified_by_digest(published: list[str]) -> None:
+def test_images_and_chart_are_verified_by_digest(published: list[str], local: Registry) -> None:
+    names = [reference.partition("@")[0] for reference in published]
+    assert names == [local.repository, local.repository, f"{local.address}/charts/irsa-sidecar"]
     for reference in published:
         done = cosign("verify", reference)
         assert done.returncode == 0, done.stderr
@@ -50,12 +53,28 @@ def test_each_platform_has_its_list_of_packages(published: list[str], local: Reg
         assert done.returncode == 0, done.stderr
 
 
-def test_unsigned_image_is_rejected(published: list[str], local: Registry, tmp_path: Path) -> None:
-    image = platform_image(SavedImage({"architecture": "amd64", "config": {}}, []), {}, 1)
-    (tmp_path / "other.tar").write_bytes(layout(image_index([image], {}), [image], "other", 1))
-    reference, _ = push_image(local.crane, tmp_path / "other.tar", local.repository)
-    assert reference not in published
-    assert cosign("verify", reference).returncode != 0
+def push_other_image(local: Registry, folder: Path, tag: str) -> str:
+    """Push an image that is not part of the release, and return its name with the digest."""
+    image = platform_image(SavedImage({"architecture": "amd64", "config": {"User": tag}}, []), {}, 1)
+    (folder / "other.tar").write_bytes(layout(image_index([image], {}), [image], tag, 1))
+    reference, _ = push_image(local.crane, folder / "other.tar", local.repository)
+    return reference
+
+
+def test_unsigned_image_is_rejected(local: Registry, tmp_path: Path) -> None:
+    done = cosign("verify", push_other_image(local, tmp_path, "unsigned"))
+    assert done.returncode != 0
+    assert "no signatures found" in done.stderr
+
+
+def test_image_that_somebody_else_signed_is_rejected(local: Registry, tmp_path: Path) -> None:
+    reference = push_other_image(local, tmp_path, "other")
+    create_keys(built(COSIGN), tmp_path)
+    Signer(built(COSIGN), cosign_key(tmp_path)).run("sign", *local.cosign_flags, reference)
+    assert cosign("verify", reference, keys=tmp_path).returncode == 0
+    done = cosign("verify", reference)
+    assert done.returncode != 0
+    assert "failed to verify signature" in done.stderr
 
 
 @pytest.mark.parametrize("program", [HELM_3, HELM_4], ids=["helm3", "helm4"])
