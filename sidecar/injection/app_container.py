@@ -92,7 +92,11 @@ def _without_misread(container: Document) -> list[Document]:
 
 
 def without_ours(container: Document) -> Document:
-    """Return the container without the mount and the variables of the endpoint that an earlier injection added."""
+    """
+    Return the container without the mount and the variables of the endpoint that an earlier injection added.
+
+    The other variables stay, because a user can have written the same values.
+    """
     kept = {
         "env": [variable for variable in container.get("env") or () if not _is_ours(variable)],
         "volumeMounts": [m for m in container.get("volumeMounts") or () if m["name"] != AUTHORIZATION_VOLUME],

@@ -128,12 +128,17 @@ def test_containers_are_chosen_by_name() -> None:
         assert result["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == "irsa-sidecar,web,app"
 
 
-def test_newly_skipped_container_loses_its_additions() -> None:
-    first = injected(pod(app(), {"name": "log", "image": "i"}))
+def test_newly_skipped_container_loses_only_the_endpoint() -> None:
+    """A user can have written the other variables, so they stay."""
+    proxied = {"name": "log", "image": "i", "env": [{"name": "HTTP_PROXY", "value": "http://proxy:3128"}]}
+    first = injected(pod(app(), proxied))
     first["metadata"]["annotations"][f"{P}skip-containers"] = "log"
     log = container(injected(first), "log")
-    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" not in variables(log)
     assert "volumeMounts" not in log
+    assert set(variables(log)) == {
+        *("HTTP_PROXY", "NO_PROXY", "no_proxy"),
+        *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"),
+    }
 
 
 def test_stub_in_the_template_sets_variables_of_the_sidecar() -> None:
