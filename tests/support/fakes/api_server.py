@@ -3,7 +3,7 @@ Fake an API server's storage and wire behaviour: documents by path, optimistic c
 
 The fake stores the documents of tests and clients. `resourceVersion` counts up, a write with an old version is a
 conflict, and a dry run changes nothing. A watch streams all changes after its version. `faults` replaces the storage
-for the next requests.
+for the next requests. No client sends a DELETE, so the fake responds with 501.
 """
 
 import json
@@ -179,7 +179,7 @@ class FakeApiServer:
             self.open_watches -= 1
 
 
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _COLLECTIONS = {
     "cronjobs",
     "daemonsets",
@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the standard library's names
+    do_GET = do_POST = do_PUT = do_PATCH = _serve  # noqa: N815  the standard library's names
 
     def log_message(self, *_: object) -> None:
         """Ignore log messages of http.server."""
