@@ -4,10 +4,12 @@ Check the cost of `run` against limits: counted events, and ratios to other subj
     python -m benchmarks.check
 
 Rule: no limit is an absolute speed, because speed depends on the machine and its other guests. If the tool for a limit
-is missing (strace, a C compiler, Go), that limit is skipped and reported. The exit status is 1 if a limit is exceeded.
+is missing (strace, valgrind, a C compiler, Go), that limit is skipped and reported. The exit status is 1 if a limit is
+exceeded.
 """
 
 import argparse
+import re
 import signal
 import statistics
 import subprocess
@@ -25,6 +27,12 @@ from benchmarks.subjects import Running, Subject
 ROUNDS, SECONDS, CONNECTIONS = 5, 1, 32
 STARTS = 5
 REQUESTS = 500
+
+INSTRUCTIONS = 0.74
+"""The limit for instructions of a start and a stop, relative to those of boto3's start. The ratio was 0.69."""
+
+VALGRIND_SECONDS = 120.0
+"""Longest time until a daemon under valgrind, which is 50 times slower, has credentials."""
 
 
 class Limit(NamedTuple):
@@ -90,6 +98,43 @@ def starts(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
     yield Limit("CPU until credentials, relative to boto3", statistics.median(ours) / statistics.median(theirs), 0.9)
 
 
+def instructions(run: Subject, boto3: subjects.Program, sts: str) -> Iterator[Limit]:
+    """
+    Compare the instructions from exec to the first credentials with boto3's. Other work on the machine has no effect.
+
+    The instructions of the daemon include those of its stop.
+
+    Raises MissingError if valgrind is missing.
+    """
+    counts = [_instructions(subject, sts) for subject in (run, boto3)]
+    yield Limit("instructions until credentials, relative to boto3", counts[0] / counts[1], INSTRUCTIONS)
+
+
+def _instructions(subject: Subject | subjects.Program, sts: str) -> int:
+    with tempfile.NamedTemporaryFile() as log:
+        counter = (builds.tool("valgrind"), "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+        command = (*counter, f"--log-file={log.name}", *subject.command)
+        environ = {**subject.environ, "PYTHONHASHSEED": "0"}
+        port = subjects.free_port()
+        process = subjects.spawn(
+            subject._replace(command=command, environ=environ), port=port, sts=sts, stdout=subprocess.PIPE
+        )
+        try:
+            if isinstance(subject, Subject):
+                deadline = time.monotonic() + VALGRIND_SECONDS
+                while not subjects.has_credentials(port) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+            else:
+                assert process.stdout is not None
+                process.stdout.readline()
+        finally:
+            subjects.end(process)
+        found = re.search(r"I +refs: +([\d,]+)", Path(log.name).read_text(encoding="ascii"))
+    if found is None:
+        raise MissingError("valgrind: it counted no instructions")
+    return int(found[1].replace(",", ""))
+
+
 def rush(run: Subject, others: Sequence[tuple[Subject, float]], sts: str) -> Iterator[Limit]:
     """
     Compare the rate of requests on new connections with that of each other subject. The rounds of both alternate.
@@ -118,6 +163,7 @@ def main() -> int:
         checks: list[Callable[[], Iterator[Limit]]] = [
             imported,
             lambda: starts(run, subjects.boto3_here("boto3", inputs), sts.url),
+            lambda: instructions(run, subjects.boto3_here("boto3", inputs), sts.url),
             lambda: system_calls(run, sts.url),
             # The daemon reaches 0.7 of the C server's rate on a quiet machine and 0.3 on a busy one, because it uses
             # several cores and the C server uses one thread.
