@@ -45,10 +45,8 @@ PROXY_RULE = '{apiGroups: [""], resources: [pods/proxy], verbs: [get]}'
 EXEC_RULE = '{apiGroups: [""], resources: [pods/exec], verbs: [create]}'
 """The RBAC rule that allows a user to run commands in Pods."""
 
-_PERMISSIONS = (
-    f"Ask for the RBAC rule {PROXY_RULE}, or add --exec, which needs pods/exec",
-    f"Ask for the RBAC rule {EXEC_RULE}, or omit --exec, and the command needs pods/proxy",
-)
+_MISSING_PROXY = f"Ask for the RBAC rule {PROXY_RULE}, or add --exec, which needs pods/exec"
+_MISSING_EXEC = f"Ask for the RBAC rule {EXEC_RULE}, or omit --exec, and the command needs pods/proxy"
 """The next steps if the user may not read through the proxy, or may not use kubectl exec."""
 
 _USE_EXEC = "Add --exec to read with kubectl exec"
@@ -98,16 +96,11 @@ async def read_states(
 ) -> list[PodState]:
     """Return the state of each target, in the order of the targets."""
     states: dict[Target, PodState] = {}
-    forbidden: dict[str, PodState] = {}
     limiter = trio.CapacityLimiter(MAX_EXECS if execs else MAX_REQUESTS)
 
     async def read(target: Target) -> None:
         async with limiter:
-            known = forbidden.get(target.namespace)
-            state = known._replace(target=target) if known else await _read(kubernetes, target, execs=execs)
-        if _is_forbidden(state):
-            forbidden[target.namespace] = state
-        states[target] = state
+            states[target] = await _read(kubernetes, target, execs=execs)
         progress(f"{len(states)} of {len(targets)} Pods")
 
     async with trio.open_nursery() as nursery:
@@ -115,11 +108,6 @@ async def read_states(
             nursery.start_soon(read, target)
     progress("")
     return [states[target] for target in targets]
-
-
-def _is_forbidden(state: PodState) -> bool:
-    """Return whether the user lacks a permission, which the other Pods of the namespace need too."""
-    return state.next_step in _PERMISSIONS
 
 
 async def _read(kubernetes: "Kubernetes", target: Target, *, execs: bool) -> PodState:
@@ -159,10 +147,10 @@ async def _through_proxy(kubernetes: "Kubernetes", target: Target) -> bytes:
 def _explained(error: KubernetesError, target: Target) -> KubernetesError:
     """Return the error without the Pod's name, so that equal problems of many Pods are one line."""
     reason = " ".join(error.reason.split())[:MAX_ERROR]
-    if error.status == FORBIDDEN:
+    if error.status == FORBIDDEN and "pods/proxy" in reason:  # otherwise the Pod, or a proxy before it, sent the 403
         return KubernetesError(
             f"you may not get pods/proxy in namespace {target.namespace}",
-            fix=_PERMISSIONS[0],
+            fix=_MISSING_PROXY,
             status=FORBIDDEN,
         )
     if error.status == NOT_FOUND and "pods" in reason and "not found" in reason:
@@ -198,7 +186,7 @@ async def _through_exec(target: Target, context: str | None) -> bytes:
 def _exec_error(line: str, target: Target) -> KubernetesError:
     if "pods/exec" in line and "forbidden" in line.lower():
         problem = f"you may not create pods/exec in namespace {target.namespace}"
-        return KubernetesError(problem, fix=_PERMISSIONS[1], status=FORBIDDEN)
+        return KubernetesError(problem, fix=_MISSING_EXEC, status=FORBIDDEN)
     return KubernetesError(f"kubectl exec failed: {line or 'no status in that image'}")
 
 
