@@ -42,6 +42,7 @@ class Home:
             **own,
             "HOME": str(runtime),
             "XDG_RUNTIME_DIR": str(runtime),
+            "TMPDIR": str(runtime),
             "TERM": "dumb",
             "PS1": PROMPT,
         }
