@@ -68,7 +68,7 @@ STUBBED = (
     # `run` opens no file through trio and starts no process; httpx uses paths for uploads.
     Part(("pathlib", "trio._dtls", "trio._file_io", "trio._path", "trio._subprocess"), ("httpx", "trio"), 0.99),
     # `run` uses no memory channels. Creating their classes takes 1.7 % of the start.
-    Part(("trio._channel",), ("trio",), 0.32),
+    Part(("trio._channel",), ("trio",), 0.15),
     # trio uses it to name threads. The import of trio would start processes to find libpthread.
     Part(("ctypes.util",), ("trio",), 0.73),
     # PyJWT fetches keys. `run` does not, because STS verifies the token.
