@@ -61,14 +61,19 @@ def test_truncated_or_malformed_line_has_no_owner(
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the size of each read of the tables. Padding makes each read 2 MiB long."""
+    """
+    Record the size of each read of the tables. Padding makes each read at least 2 MiB long.
+
+    A machine with many connections, such as those of a benchmark, has longer tables.
+    """
     sizes: list[int] = []
     read = proc_net.read_tables
 
     def counted() -> dict[str, bytes]:
         tables = read()
-        sizes.append(sum(map(len, tables.values())))
-        return tables | {"padding": b"x" * (2 * 1024 * 1024 - sizes[-1])}
+        length = sum(map(len, tables.values()))
+        sizes.append(max(length, 2 * 1024 * 1024))
+        return tables | {"padding": b"x" * (sizes[-1] - length)}
 
     monkeypatch.setattr(proc_net, "read_tables", counted)
     return sizes
@@ -79,7 +84,7 @@ def test_concurrent_clients_share_one_read(connect: Connect, reads: list[int]) -
     accepted = [connect().accepted for _ in range(64)]
     assert peers.uid(accepted[0], 100.0) == os.geteuid()
     assert [peers.uid(sock, 100.0) for sock in accepted[1:]] == [PENDING] * 63
-    assert peers.pause_seconds(100.0) == pytest.approx(0.36, abs=0.01)
+    assert peers.pause_seconds(100.0) == pytest.approx(0.18 * reads[0] / (1024 * 1024))
     later = 100.0 + peers.pause_seconds(100.0)
     assert [peers.uid(sock, later) for sock in accepted] == [os.geteuid()] * 64
     assert len(reads) == 2
