@@ -106,7 +106,7 @@ def _url(serving: "subprocess.Popen[str]") -> str:
     with serving.stdout:
         lines = serving.stdout.read().splitlines()
     line = next(line for line in lines if line.startswith("export AWS_ENDPOINT_URL_STS="))
-    url = shlex.split(line)[1].partition("=")[2]
+    url = shlex.split(line.removesuffix(";"))[1].partition("=")[2]
     assert urlsplit(url).port
     return url
 
