@@ -3,7 +3,7 @@ Show what the daemons have: when credentials expire, the next refresh, the last 
 
 Without --pod, --namespace or --all, it reads the daemon of this Pod. As `kubectl irsa-sidecar status`, it reads the
 Pods in the namespace of the kubeconfig's context. It reads the admin port of a Pod through the API server, which needs
-the permission to get pods/proxy, or with --exec through kubectl exec. It changes nothing.
+the permission to get pods/proxy. With --exec, it uses kubectl exec instead. It changes nothing.
 
 Exit status: 0 every Pod has valid credentials, 1 a Pod has none or does not respond, or no Pod has a sidecar, 2 wrong
 usage. With --watch, Ctrl-C exits with the status of the last report.
@@ -48,7 +48,7 @@ MAX_INTERVAL_SECONDS = 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="read the daemon of this Pod")
+    parser.add_argument("--pod", metavar="[NAMESPACE/]NAME", help="read the daemon of the Pod NAME")
     parser.add_argument(
         "--namespace", metavar="NAME", help="read all Pods with a sidecar in this namespace; -n is the same"
     )

@@ -125,7 +125,7 @@ complete -c irsa-sidecar -n '__irsa_sidecar_at credentials' -l format -r -f -a '
 complete -c irsa-sidecar -n '__irsa_sidecar_at credentials' -l no-daemon -d 'call STS even if a daemon is running'
 
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -s h -l help -d 'show this help message and exit'
-complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l pod -x -d 'read the daemon of this Pod'
+complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l pod -x -d 'read the daemon of the Pod NAME'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l namespace -x -d 'read all Pods with a sidecar in this namespace; -n is the same'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l all -d 'read all Pods with a sidecar in all namespaces; -A is the same'
 complete -c irsa-sidecar -n '__irsa_sidecar_at status' -l context -x -d 'context of the kubeconfig [the current context]'

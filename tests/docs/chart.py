@@ -44,7 +44,7 @@ helm test irsa-sidecar --namespace irsa-sidecar
 
 The repository needs the images `:{__version__}` and `:{__version__}-tools`.
 [Install]({SITE}/install.html) describes how to build them.
-[Your first Pod]({SITE}/first-pod.html) uses the webhook.
+[Check the installation]({SITE}/install.html#check-the-installation) shows a Pod that uses the webhook.
 
 ## Values
 

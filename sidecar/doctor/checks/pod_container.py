@@ -54,7 +54,7 @@ def _same_secret(facts: ContainerFacts) -> Finding | None:
 
 CONTAINER_CHECKS: tuple[Check[ContainerFacts], ...] = (
     Check("port", "does the address have the sidecar's port", _same_port),
-    Check("secret", "is the sidecar's secret mounted", _same_secret),
+    Check("secret", "with --pod, is the sidecar's secret mounted in the container", _same_secret),
 )
 
 _BY_VARIABLES = frozenset({"keys", "web_identity", "profile", "relative_uri", "region", "metadata", "no_proxy"})

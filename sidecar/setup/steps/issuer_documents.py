@@ -1,10 +1,10 @@
 """
-Write or publish the discovery document and the keys of a cluster outside EKS for STS.
+Write or publish the documents with which STS verifies the tokens of a cluster outside EKS.
 
-The command writes both documents from the API server into a directory or an S3 bucket. You publish the directory at the
-issuer's URL. In a bucket, the command only adds keys, because Pods may still have tokens that other keys signed. With
---check, the command compares the published keys with the API server's keys, and exits with 1 if they differ. Check the
-keys after you add a signing key, and before you remove the old key.
+The command writes the discovery document and the keys from the API server into a directory or an S3 bucket. You publish
+the directory at the issuer's URL. In a bucket, the command only adds keys, because Pods may still have tokens that
+other keys signed. With --check, the command compares the published keys with the API server's keys, and exits with 1 if
+they differ. Check the keys after you add a signing key, and before you remove the old key.
 """
 
 import argparse

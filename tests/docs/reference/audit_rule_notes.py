@@ -15,8 +15,8 @@ CATEGORIES: Mapping[str, str] = {
 _NEW_PODS = "Pods get the change when they are created, so restart them with `kubectl rollout restart`."
 
 WHAT_TO_DO: Mapping[str, str] = {
-    "incomplete.source": "Sign in again, or correct the kubeconfig, `--profile` or `AWS_PROFILE`. The finding has the "
-    "error.",
+    "incomplete.source": "Sign in again, or correct the kubeconfig, `--profile` or `AWS_PROFILE`. The finding "
+    "contains the error message of AWS or of the API server.",
     "incomplete.unread": "Grant the permission in the finding to the identity that runs the audit.",
     "broken.provider-missing": "Run `irsa-sidecar setup oidc-provider --issuer URL` with the issuer of the finding. "
     "docs/setup.md describes the step.",
@@ -46,7 +46,7 @@ WHAT_TO_DO: Mapping[str, str] = {
     "the label `irsa-sidecar.io/inject`.",
     "wide.any-subject": "Find out which ServiceAccounts use the role. Then add a condition on `sub` with these "
     "ServiceAccounts. The finding lists the other ServiceAccounts: they can assume the role, but do not name it.",
-    "wide.pattern": "Replace the pattern with a list of names with `StringEquals`. If the pattern is intended, accept "
+    "wide.pattern": "Replace the pattern with `StringEquals` and a list of names. If the pattern is intended, accept "
     "the finding with a reason.",
     "wide.no-audience": "Add a condition on `aud`. Its value is `sts.amazonaws.com`, unless the ServiceAccounts have "
     "the annotation `eks.amazonaws.com/audience`.",

@@ -17,7 +17,7 @@ _OF_A_COMMAND = (
 _OF_A_STEP = (
     ("0", "The step succeeded, or nothing has to change."),
     ("1", "Any error except wrong usage. With --exit-code, wrong usage has this status too."),
-    ("2", "With --dry-run and --exit-code, something would change. Without them, the usage is wrong."),
+    ("2", "With --dry-run and --exit-code: something would change. Without --exit-code: wrong usage."),
 )
 
 EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {

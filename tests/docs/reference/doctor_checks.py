@@ -34,7 +34,8 @@ _OF_CONTAINERS = "endpoint"
 
 _INTRODUCTION = """
 Doctor runs the checks in this order, from the token to the application.
-It skips a check that depends on a failed check, so the first failure is the cause.
+It skips a check that depends on a failed check.
+The other checks still run, so later failures can have the same cause as the first failure.
 [The page doctor](../doctor.md) describes how to run the command.
 
 - **FAILED**: the application gets no credentials or the credentials of another role, now or later.

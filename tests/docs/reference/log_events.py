@@ -16,7 +16,6 @@ _RENAMED = {"exc": ("exception", "stack")}
 _INTRODUCTION = """
 The daemon and the webhook write one JSON object per line to stderr.
 On a terminal, and with `IRSA_SIDECAR_LOG_FORMAT=console`, the lines have a format for people.
-Each event reports one change of state.
 No event holds a secret, a token or a password.
 
 Each line has `event`, `level` and `time` (UTC, ISO 8601) in addition to the fields of the event.
