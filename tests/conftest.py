@@ -30,8 +30,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 REAL_START_THREAD = file_thread.start_thread
 
-# A shell makes its background processes ignore these signals, and the processes under test would also ignore them.
-for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+# A shell makes its background processes ignore the first two signals, and nohup makes a process ignore SIGHUP. The
+# processes under test would also ignore them.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 

@@ -11,6 +11,7 @@ from sidecar.doctor.finding import Status
 from sidecar.doctor.report import as_text
 from sidecar.errors import ConfigurationError, KubernetesError
 from tests.support.fakes.api_server import FakeApiServer
+from tests.support.unloaded_modules import unload
 from tests.unit.doctor.pod_document import POD, PODS, app, examine, sidecar, state, statuses, token_source
 
 pytestmark = pytest.mark.usefixtures("nothing_of_this_machine")
@@ -278,8 +279,7 @@ async def test_denial_by_the_api_server_names_a_next_step(
 async def test_missing_lightkube_is_named_in_the_error(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("lightkube", "sidecar.kubernetes"))]:
-        monkeypatch.delitem(sys.modules, name)
+    unload(monkeypatch, "lightkube", "sidecar.kubernetes")
     monkeypatch.setitem(sys.modules, "lightkube", None)
     with pytest.raises(ConfigurationError, match="needs the package lightkube"):
         await examine(environ)

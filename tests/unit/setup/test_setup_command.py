@@ -8,6 +8,7 @@ import pytest
 
 from sidecar import cli
 from sidecar.commands.setup import STEPS
+from tests.support.unloaded_modules import unload
 from tests.unit.setup.conftest import run_setup
 
 
@@ -48,12 +49,7 @@ ARGUMENTS = {
 def test_missing_extra_is_named_with_its_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
-    for name in [
-        name
-        for name in sys.modules
-        if name.startswith(("sidecar.setup", "sidecar.kubernetes", "botocore", "httpx2", "lightkube"))
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    unload(monkeypatch, "sidecar.setup", "sidecar.kubernetes", "botocore", "httpx2", "lightkube")
     for name in ("botocore", "lightkube"):
         monkeypatch.setitem(sys.modules, name, None)
     done = run_setup(capsys, step, *ARGUMENTS[step])
@@ -63,8 +59,7 @@ def test_missing_extra_is_named_with_its_install_command(
 
 
 def test_step_pod_needs_no_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in [name for name in sys.modules if name.startswith("sidecar.setup")]:
-        monkeypatch.delitem(sys.modules, name)
+    unload(monkeypatch, "sidecar.setup")
     for name in ("botocore", "lightkube", "certifi", "cryptography"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit):
