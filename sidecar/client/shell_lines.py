@@ -5,10 +5,13 @@ Rule: a command that fails prints lines that fail when a shell evaluates them. O
 empty text successfully, and the next `aws` would use the person's own credentials.
 
 Each line ends with a semicolon, because fish joins lines by spaces. `export NAME=value` works in sh, bash, dash, zsh,
-ksh and fish. fish has no `unset`, so it runs `set -e` instead.
+ksh and fish. fish has no `unset`, so it runs `set -eg` instead.
+
+Rule: only this shell changes. In fish, `set -e` without a scope would erase a universal variable in all shells.
 """
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,22 +23,50 @@ STAYS_SET = frozenset({"NO_PROXY", "no_proxy"})
 """Variables that `unset_lines` omits. The person may have set them before, and one more host in them is harmless."""
 
 
+_HAS_UNSET = "command -v unset >/dev/null"
+"""Command that fails only in fish, because `command` finds only programs there."""
+
+_MARKER = re.compile(r"irsa-sidecar-[a-z]+-failed")
+"""The value that `failure_lines` gives to variables. It contains the name of the failed command."""
+
+_HIDE_IN_FISH = """\
+for name in {names}; if set -qx $name; set -gx $name ""; \
+echo "irsa-sidecar: warning: $name is a universal variable of fish. It is empty in this shell now, and some \
+SDKs report an error for an empty profile or file name. To remove it from all shells, run: set -eU $name" >&2; \
+end; end"""
+"""
+Code for fish that gives an empty global value to the variables that are exported from another scope.
+
+An unexported global variable does not help: programs would still get the universal variable of the same name.
+"""
+
+
 def export_lines(variables: Mapping[str, str]) -> str:
     """Return the lines that set the variables, and that remove variables which SDKs read before these."""
     exports = (f"export {name}={shlex.quote(value)};\n" for name, value in variables.items())
-    return "".join(exports) + unset_lines(WINS_OVER_US)
+    hide = f"eval {shlex.quote(_HIDE_IN_FISH.format(names=' '.join(WINS_OVER_US)))}"
+    return "".join(exports) + unset_lines(WINS_OVER_US) + f"{_HAS_UNSET} || {hide};\n"
 
 
-def unset_lines(names: Iterable[str]) -> str:
+def unset_lines(names: Iterable[str], hidden: Iterable[str] = ()) -> str:
     """
-    Return the lines that remove the variables.
+    Return the lines that remove the variables from this shell. In fish, they also remove the `hidden` ones.
 
-    In fish, `command -v unset` fails, because `command` finds only programs there. If a variable is read-only, the
-    shell reports this.
+    If a variable is read-only, the shell reports this.
     """
     listed = " ".join(name for name in names if name not in STAYS_SET)
-    has_unset = "command -v unset >/dev/null"
-    return f"{has_unset} || set -e {listed};\n{has_unset} && unset {listed};\n"
+    in_fish = " ".join((listed, *hidden))
+    return f"{_HAS_UNSET} || set -eg {in_fish};\n{_HAS_UNSET} && unset {listed};\n"
+
+
+def restoring_lines(names: Iterable[str], environ: Mapping[str, str]) -> str:
+    """
+    Return the lines that undo the lines of this module in a shell with the variables `environ`.
+
+    They remove the variables `names`, the markers of `failure_lines`, and in fish the empty values of `export_lines`.
+    """
+    failed = [name for name in WINS_OVER_US if _MARKER.fullmatch(environ.get(name, ""))]
+    return unset_lines((*names, *failed), [name for name in WINS_OVER_US if environ.get(name) == ""])
 
 
 def echo_line(text: str) -> str:

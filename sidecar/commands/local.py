@@ -22,7 +22,7 @@ import trio
 from sidecar.client.application import until_signalled
 from sidecar.client.detached import Place, end_detached, open_place, run_detached
 from sidecar.client.environment import Offer, client_variables
-from sidecar.client.shell_lines import echo_line, failing_visibly, print_failure, unset_lines
+from sidecar.client.shell_lines import echo_line, failing_visibly, print_failure, restoring_lines
 from sidecar.commands.local_run import EXPLAINED, STS_URL, Shell, run_local
 from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS
 from sidecar.errors import ConfigurationError
@@ -133,7 +133,7 @@ def _stop() -> int:
     result = "does not run in the background" if pid is None else f"no longer runs in the background (process {pid})"
     text = f"irsa-sidecar local {result}. AWS commands in this shell now use your own credentials."
     names = (*client_variables(Offer("", "", "", "any region")), STS_URL)
-    print(unset_lines(names) + echo_line(text), end="")
+    print(restoring_lines(names, os.environ) + echo_line(text), end="")
     return 0
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.client.shell_lines import echo_line, export_lines, failure_lines, unset_lines
+from sidecar.client.environment import WINS_OVER_US, Offer, client_variables
+from sidecar.client.shell_lines import echo_line, export_lines, failure_lines, restoring_lines, unset_lines
 from tests.support.processes import GUARD_SECONDS
 
 SHELLS = [path for name in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "fish") if (path := shutil.which(name))]
@@ -135,6 +136,48 @@ def test_unset_lines_remove_variables_except_proxies(shell: str, tmp_path: Path)
     assert "AWS_REGION" not in done.stdout
     assert "NO_PROXY=a" in done.stdout.splitlines()
     assert done.stderr == "it's set\nunset\n"
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell.endswith("fish")])
+def test_universal_variables_of_fish_are_hidden_and_kept(shell: str, tmp_path: Path) -> None:
+    """Fish stores universal variables in a file of the person. Only the shell that evaluates the lines may change."""
+    own = ["AWS_PROFILE=work", "AWS_REGION=eu-west-1", "AWS_ROLE_ARN=role"]
+    in_shell(shell, "".join(f"set -Ux {each.replace('=', ' ')};\n" for each in own), tmp_path)
+    during = in_shell(shell, LINES, tmp_path, AWS_PROFILE="inherited")
+    assert {"AWS_PROFILE=", "AWS_ROLE_ARN=", f"AWS_REGION={STRANGE}"} <= set(during.stdout.splitlines())
+    assert [name for name in WINS_OVER_US if f"run: set -eU {name}\n" in during.stderr] == [
+        "AWS_PROFILE",
+        "AWS_ROLE_ARN",
+    ]
+    stop = restoring_lines(NAMES, {"AWS_PROFILE": "", "AWS_ROLE_ARN": ""})
+    for lines in (LINES + stop, "true;\n"):
+        after = in_shell(shell, lines, tmp_path)
+        assert [each for each in own if each in after.stdout.splitlines()] == own
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_restoring_lines_remove_only_markers_of_failures(shell: str, tmp_path: Path) -> None:
+    failed = {"AWS_PROFILE": "irsa-sidecar-local-failed", "AWS_ROLE_ARN": "irsa-sidecar-credentials-failed"}
+    own = {"AWS_ACCESS_KEY_ID": OWN, "AWS_DEFAULT_PROFILE": "not-irsa-sidecar-local-failed"}
+    environment = {**failed, **own, "AWS_CONFIG_FILE": "/dev/null"}
+    done = in_shell(shell, restoring_lines(["AWS_CONFIG_FILE"], environment), tmp_path, **environment)
+    left = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("AWS_"))
+    assert left == own
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_restoring_lines_undo_every_variable_of_a_failure(shell: str, tmp_path: Path) -> None:
+    failure = in_shell(shell, failure_lines("irsa-sidecar local"), tmp_path).stdout
+    environment = dict(line.split("=", 1) for line in failure.splitlines() if line.startswith("AWS_"))
+    lines = restoring_lines(client_variables(Offer("", "", "", "any region")), environment)
+    assert environment
+    assert "AWS_" not in in_shell(shell, lines, tmp_path, **environment).stdout
+
+
+def test_restoring_lines_keep_empty_variables_outside_fish(tmp_path: Path) -> None:
+    """Only in fish, an empty variable hides a universal one."""
+    done = in_shell("/bin/sh", restoring_lines(NAMES, {"AWS_PROFILE": ""}), tmp_path, AWS_PROFILE="")
+    assert "AWS_PROFILE=" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if not shell.endswith("fish")])
