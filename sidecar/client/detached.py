@@ -35,6 +35,9 @@ MAX_SHOWN_LINES = 20
 """Maximum number of log lines that are shown if the process does not start. The last line has the error."""
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_PID = 2**31 - 1
+"""The highest id that fits into a pid_t."""
+
 _FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
 
 
@@ -51,15 +54,22 @@ class Place:
 
     def open(self, name: str, flags: int) -> int:
         """
-        Open or create a file in the directory, and return its descriptor.
+        Open or create a file in the directory, and return its descriptor. Never wait, for example for a FIFO's reader.
 
         Raises ConfigurationError if that is not possible, for example because the disk is full.
         """
-        flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            return os.open(name, flags, _FILE_MODE, dir_fd=self.descriptor)
+            descriptor = os.open(name, flags, _FILE_MODE, dir_fd=self.descriptor)
         except OSError as exc:
-            raise _unusable(os.path.join(self.path, name), exc.strerror or str(exc)) from exc
+            raise self.unusable(name, exc.strerror or str(exc)) from exc
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise self.unusable(name, "it is not a regular file")
+
+    def unusable(self, name: str, reason: str) -> ConfigurationError:
+        return _unusable(os.path.join(self.path, name), reason)
 
 
 @contextmanager
@@ -114,19 +124,21 @@ def run_detached(place: Place, run: Callable[[TextIO], int]) -> str:
 
     Raises ConfigurationError if the process already runs.
     """
-    lock = _acquire(place)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        _detach(place, lock)
-        with os.fdopen(writer, "w") as report:
-            raise SystemExit(run(report))
-    os.close(writer)
-    os.close(lock)
-    with os.fdopen(reader) as report:
-        text = report.read()
-    return text or _end_as(pid, place)
+    with os.fdopen(place.open(LOG_FILE, os.O_RDWR | os.O_APPEND), "a+", errors="replace") as log:
+        lock = _acquire(place)
+        os.ftruncate(log.fileno(), 0)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _detach(place, lock, log)
+            with os.fdopen(writer, "w") as report:
+                raise SystemExit(run(report))
+        os.close(writer)
+        os.close(lock)
+        with os.fdopen(reader) as report:
+            text = report.read()
+        return text or _end_as(pid, log)
 
 
 def _acquire(place: Place) -> int:
@@ -157,23 +169,31 @@ def _is_acquired(lock: int) -> bool:
     return True
 
 
-def _detach(place: Place, lock: int) -> None:
-    """Leave the session of the terminal, redirect the standard streams, and write this process's id into the lock."""
+def _detach(place: Place, lock: int, log: TextIO) -> None:
+    """
+    Leave the session of the terminal, redirect the standard streams, and write this process's id into the lock.
+
+    The id is written before stderr becomes the log, because a full disk can store neither of them.
+    """
     os.setsid()
-    own = _Holder(os.getpid(), _start_time(os.getpid()))
-    os.pwrite(lock, f"{own.pid} {own.started}\n".encode("ascii"), 0)
-    nowhere, log = os.open(os.devnull, os.O_RDWR), place.open(LOG_FILE, os.O_WRONLY | os.O_TRUNC | os.O_APPEND)
-    for descriptor, target in enumerate((nowhere, nowhere, log)):
-        os.dup2(target, descriptor)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
     os.close(nowhere)
-    os.close(log)
+    own = _Holder(os.getpid(), _start_time(os.getpid()))
+    try:
+        os.pwrite(lock, f"{own.pid} {own.started}\n".encode("ascii"), 0)
+    except OSError as exc:
+        raise place.unusable(LOCK_FILE, exc.strerror or str(exc)) from exc
+    os.dup2(log.fileno(), 2)
+    log.close()
 
 
-def _end_as(pid: int, place: Place) -> str:
+def _end_as(pid: int, log: TextIO) -> str:
     """Show the end of the log of the process that did not start, and exit with its status."""
     _, status = os.waitpid(pid, 0)
-    with os.fdopen(place.open(LOG_FILE, os.O_RDONLY), errors="replace") as log:
-        lines = log.read().splitlines()[-MAX_SHOWN_LINES:]
+    log.seek(0)
+    lines = log.read().splitlines()[-MAX_SHOWN_LINES:]
     if sys.stderr is not None:
         sys.stderr.write("".join(f"{line}\n" for line in lines))
     complain("irsa-sidecar local did not start in the background.")
@@ -190,9 +210,11 @@ class _Holder:
 
 
 def _holder(lock: int) -> _Holder | None:
-    """Return the process that holds the lock, or None if it has not written its id yet."""
+    """Return the process that holds the lock, or None if it has not written a valid id yet."""
     pid, _, started = os.pread(lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
-    return _Holder(int(pid), started) if pid.isascii() and pid.isdigit() else None
+    if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= _MAX_PID):
+        return None  # kill(2) with 0 would signal the processes of our own group
+    return _Holder(int(pid), started)
 
 
 def _start_time(pid: int) -> str:

@@ -107,13 +107,18 @@ def _run(args: argparse.Namespace, settings: Any, shell: Shell) -> int:
 
 
 def _start_in_background(args: argparse.Namespace, settings: Any) -> int:
-    """Print the lines for the shell when a new process serves."""
+    """Print the lines for the shell when a new process serves. End the process if nobody can read the lines."""
 
     def run(report: TextIO) -> int:
         return _run(args, settings, Shell(report, partial(_introduction, place)))
 
     with open_place(os.environ) as place:
-        print(run_detached(place, run), end="")
+        lines = run_detached(place, run)
+        try:
+            print(lines, end="", flush=True)
+        except OSError:
+            end_detached(place)
+            raise
     return 0
 
 

@@ -250,3 +250,32 @@ def test_contradicting_flags_are_rejected(home: Home, flags: str) -> None:
 def test_proxy_exceptions_of_the_person_are_kept(home: Home) -> None:
     script = f"export no_proxy=internal; {evaluated('--background --no-page')}; {evaluated('--stop')}; echo $NO_PROXY"
     assert home.run(script).stdout.strip() == "internal,127.0.0.1"
+
+
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+def test_unwritable_stdout_leaves_no_process(home: Home, stdout: str) -> None:
+    done = home.run(f"{PROGRAM} --background --no-page {stdout}")
+    assert done.returncode == 1
+    assert "stdout cannot be written" in done.stderr
+    assert home.pid
+    assert not home.is_running()
+
+
+FULL = """
+import errno, os, sys
+from sidecar.cli import main
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+os.pwrite = full
+sys.exit(main(sys.argv[1:]))
+"""
+"""A program whose lock is on a full disk."""
+
+
+def test_full_disk_is_reported_with_the_directory(home: Home) -> None:
+    (home.runtime / "full.py").write_text(FULL)
+    done = home.run(f"cd {os.getcwd()}; {sys.executable} {home.runtime}/full.py local --background")
+    assert done.returncode == 2
+    assert f"{home.log.with_name('local.lock')} cannot be used for the background process (No space left" in done.stderr
+    assert "stdout" not in done.stderr
+    assert done.stdout.count("irsa-sidecar local failed") == 1

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -154,4 +155,22 @@ def test_second_process_is_rejected_and_keeps_the_log(place: Place) -> None:
     with pytest.raises(ConfigurationError, match="process 4242"):
         run_detached(place, lambda _report: 0)
     assert Path(place.log).read_text() == "of the first process"
+    os.close(lock)
+
+
+@pytest.mark.parametrize("name", [LOCK_FILE, LOG_FILE])
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_special_file_is_rejected_without_waiting(place: Place, name: str, kind: int) -> None:
+    """Without O_NONBLOCK, the open of a FIFO waits for another program."""
+    os.mknod(Path(place.path, name), kind | 0o600)
+    with pytest.raises(ConfigurationError, match=name):
+        run_detached(place, lambda _report: 0)
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", str(2**31), str(2**64), "9" * 90, "\u0663"])
+def test_impossible_process_id_is_never_signalled(place: Place, pid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "kill", lambda *call: pytest.fail(f"kill{call}"))
+    lock = held(place, f"{pid} \n")
+    with pytest.raises(SidecarError, match="about to start"):
+        end_detached(place, stop_seconds=0)
     os.close(lock)
