@@ -3,7 +3,7 @@ Define checks and findings, and run the checks of one group. Pure.
 
 Rule: a check has *failed* if the application gets no credentials, now or later, or gets another role's credentials. A
 *warning* means that credentials work now. A check is skipped if a check that it depends on failed or was skipped, so
-the first failure is the cause.
+a failure is rarely the consequence of another one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
