@@ -6,6 +6,7 @@ Rule: text from outside is escaped, and passwords in URLs are hidden.
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
 from sidecar.printable import printable, printable_lines
@@ -30,6 +31,13 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """Write the error that ends the command."""
     remark(f"error: {text}")
+
+
+def show_log(lines: Iterable[str]) -> None:
+    """Write lines of the log of another process."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write("".join(f"{printable(without_secrets(line), max_length=MAX_LENGTH)}\n" for line in lines))
 
 
 def is_on_terminal() -> bool:

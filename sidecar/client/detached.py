@@ -12,7 +12,6 @@ import fcntl
 import os
 import signal
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TextIO
 
-from sidecar.console import complain
+from sidecar.console import complain, show_log
 from sidecar.errors import ConfigurationError, SidecarError
 
 LOCK_FILE, LOG_FILE = "local.lock", "local.log"
@@ -193,9 +192,7 @@ def _end_as(pid: int, log: TextIO) -> str:
     """Show the end of the log of the process that did not start, and exit with its status."""
     _, status = os.waitpid(pid, 0)
     log.seek(0)
-    lines = log.read().splitlines()[-MAX_SHOWN_LINES:]
-    if sys.stderr is not None:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+    show_log(log.read().splitlines()[-MAX_SHOWN_LINES:])
     complain("irsa-sidecar local did not start in the background.")
     code = os.waitstatus_to_exitcode(status)
     raise SystemExit(code if code > 0 else 1)

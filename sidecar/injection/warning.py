@@ -104,7 +104,7 @@ def _long_termination(spec: Document, options: InjectionOptions, session_seconds
         yield Warned(
             LONG_TERMINATION,
             f"terminationGracePeriodSeconds is {str(grace)[:20]}, "
-            "but the kubelet does not renew the token of a terminating Pod: "
+            "but the token of a terminating Pod is not renewed: "
             f"credentials may expire after {served:.0f} s. "
             f"Raise {TOKEN_EXPIRATION} or {DURATION}, or lower terminationGracePeriodSeconds.",
         )
