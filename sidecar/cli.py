@@ -173,7 +173,14 @@ def _report(expected: BaseException) -> int:
     """Write the error to stderr, and return the exit status."""
     if isinstance(expected, OSError):
         return _give_up_stdout(expected)
-    return _complain(expected) if isinstance(expected, SidecarError) else _FAILURE
+    return _complain(expected) if isinstance(expected, SidecarError) else _interrupted()
+
+
+def _interrupted() -> int:
+    from sidecar.console import show_progress  # noqa: PLC0415  only after Ctrl-C
+
+    show_progress("")
+    return _FAILURE
 
 
 def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:

@@ -6,7 +6,7 @@ Pods in the namespace of the kubeconfig's context. It reads the admin port of a 
 the permission to get pods/proxy. With --exec, it uses kubectl exec instead. It changes nothing.
 
 Exit status: 0 every Pod has valid credentials, 1 a Pod has none or does not respond, or no Pod has a sidecar, 2 wrong
-usage. With --watch, Ctrl-C exits with the status of the last report.
+usage. Ctrl-C exits with 1, and with --watch with the status of the last report.
 """
 
 import argparse
@@ -199,8 +199,10 @@ def _run(look: "Look", interval_seconds: int | None, *, is_json: bool) -> int:
     """Print one report, or repeat it. Return the exit status."""
     if interval_seconds is not None:
         return trio.run(_watch, look, interval_seconds, is_json)
+    from sidecar.status import screen  # noqa: PLC0415  only after the flags are checked
+
     shown = trio.run(look)
-    print(shown.render(), flush=True)
+    screen.write(f"{shown.render()}\n")
     return int(shown.fails)
 
 

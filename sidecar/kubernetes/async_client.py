@@ -23,7 +23,7 @@ from sidecar.files import file_version
 from sidecar.kubernetes.client import FIELD_MANAGER, Connection, TooLongError, api_error, read_document, reason
 from sidecar.kubernetes.document import CHECK_PROXIES, Document, reading_objects
 from sidecar.kubernetes.kubeconfig_entries import UserEntry
-from sidecar.kubernetes.pages import members
+from sidecar.kubernetes.pages import Progress, members
 
 DEADLINE_SECONDS = 5.0
 """Deadline for one request. By default, the API server itself waits 10 s for a webhook."""
@@ -84,7 +84,7 @@ class KubernetesApi:
     ) -> tuple[list[Kept], str]:
         """Return the results of `keep` for all items, read page by page, and the version of the list."""
         items: list[Kept] = []
-        following, limit = "", PAGE_ITEMS
+        following, limit, progress = "", PAGE_ITEMS, Progress()
         while True:
             query = {**parameters, "limit": str(limit)} | ({"continue": following} if following else {})
             try:
@@ -99,11 +99,16 @@ class KubernetesApi:
                     f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
                 )
             limit = min(PAGE_ITEMS, 2 * limit)
+            before = len(items)
             with reading_objects(path):
                 metadata = await _keep_items(path, content, lambda item: items.append(keep(item)))
                 following = metadata.get("continue") or ""
                 if not following:
                     return items, metadata["resourceVersion"]
+                if progress.ends(following, len(items) - before):
+                    raise KubernetesError(
+                        f"The API server of context {self.context} sends an endless list of {path}", fix=CHECK_PROXIES
+                    )
 
     async def create(self, path: str, document: Document) -> Document:
         return await self._request("POST", path, document) or {}
@@ -141,7 +146,7 @@ class KubernetesApi:
                             ended = ended or error
         except trio.TooSlowError:
             pass  # the next watch begins at `version`, so no event is lost
-        except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
         if ended is not None:
             raise ended
@@ -191,7 +196,7 @@ class KubernetesApi:
             raise KubernetesError(
                 f"The API server did not respond to {method} {path} within {DEADLINE_SECONDS:.0f} s", fix=CHECK_PATH
             ) from exc
-        except (httpx2.HTTPError, ConfigurationError, OSError) as exc:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ConfigurationError, OSError) as exc:
             raise self._connection_error(exc) from exc
         if response.status_code == 404 and method == "GET":
             return None

@@ -31,7 +31,7 @@ from sidecar.kubernetes.api_errors import with_next_step
 from sidecar.kubernetes.credentials import impersonation_headers, login_of, present
 from sidecar.kubernetes.document import CHECK_PROXIES
 from sidecar.kubernetes.kubeconfig_entries import ClusterEntry
-from sidecar.kubernetes.pages import members
+from sidecar.kubernetes.pages import Progress, members
 from sidecar.redaction import without_secrets
 
 DEADLINE_SECONDS = 15.0
@@ -215,7 +215,7 @@ class Kubernetes:
 
         Raises KubernetesError with the status 404 if there is no such collection.
         """
-        following, limit = "", PAGE_ITEMS
+        following, limit, progress = "", PAGE_ITEMS, Progress()
         while True:
             try:
                 body = self.get_raw(f"{path}?limit={limit}{following}")
@@ -228,9 +228,12 @@ class Kubernetes:
                 raise KubernetesError(
                     f"The API server of context {self.context} has no {path}", fix=CHECK_PROXIES, status=404
                 )
-            token = yield from _items_of(path, body)
+            token, count = yield from _items_of(path, body)
             if not token:
                 return
+            if progress.ends(token, count):
+                sender = f"API server {self.server} (context {self.context})"
+                raise KubernetesError(f"{sender} sends an endless list of {path}", fix=CHECK_PROXIES)
             following, limit = f"&continue={quote(token, safe='')}", min(PAGE_ITEMS, 2 * limit)
 
     def create(self, path: str, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
@@ -274,9 +277,10 @@ class Kubernetes:
         try:
             yield
         except httpx2.HTTPError as exc:
-            raise KubernetesError(
-                f"API server {self.server} (context {self.context}) was not reached ({reason(exc)})", fix=CHECK_PROXIES
-            ) from exc
+            sender = f"API server {self.server} (context {self.context})"
+            raise KubernetesError(f"{sender} was not reached ({reason(exc)})", fix=CHECK_PROXIES) from exc
+        except httpx2.InvalidURL as exc:
+            raise KubernetesError(f"A path for the API server of context {self.context} is invalid ({exc})") from exc
         except (OSError, ValueError, KeyError) as exc:  # for example, a login plugin's certificate is invalid
             raise ConfigurationError(
                 f"Context {self.context} of the kubeconfig has no usable login ({exc})", fix=_TRY_KUBECTL
@@ -308,20 +312,22 @@ def _received(response: httpx2.Response) -> bytes:
     return bytes(content)
 
 
-def _items_of(path: str, body: bytes) -> Generator[Any, None, str]:
+def _items_of(path: str, body: bytes) -> Generator[Any, None, tuple[str, int]]:
     """
-    Yield the items of one page, and return the token of the next page, or "".
+    Yield the items of one page, and return the token of the next page, or "", and the number of items.
 
     Raises KubernetesError if the page is not a list of the API server.
     """
     metadata: Any = None
+    count = 0
     try:
         for name, value in members(body):
             if name == "items" and value is not None:
+                count += 1
                 yield value
             elif name == "metadata":
                 metadata = value
-        return str((metadata or {}).get("continue") or "")
+        return str((metadata or {}).get("continue") or ""), count
     except (ValueError, TypeError, AttributeError, RecursionError) as exc:
         raise KubernetesError(f"The API server's response to {path} is not JSON", fix=CHECK_PROXIES) from exc
 

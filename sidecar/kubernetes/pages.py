@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+MAX_EMPTY_PAGES = 100
+"""Maximum number of consecutive pages without items. An API server may send such pages if it filters the items."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
@@ -36,6 +39,21 @@ def members(body: bytes) -> Iterator[tuple[str, Any]]:
         if reader.skip("}"):
             return
         reader.expect(",")
+
+
+class Progress:
+    """The tokens of the pages of one list. Without a limit, a broken API server could keep a command running."""
+
+    def __init__(self) -> None:
+        self._tokens: set[str] = set()
+        self._empty_pages = 0
+
+    def ends(self, token: str, items: int) -> bool:
+        """Return whether the list makes no progress: its token occurs again, or too many pages had no items."""
+        self._empty_pages = 0 if items else self._empty_pages + 1
+        is_repeated = token in self._tokens
+        self._tokens.add(token)
+        return is_repeated or self._empty_pages > MAX_EMPTY_PAGES
 
 
 class _Reader:

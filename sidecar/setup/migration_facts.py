@@ -8,6 +8,7 @@ from sidecar.errors import SidecarError
 from sidecar.injection.eks_webhook import POD_IDENTITY
 from sidecar.injection.names import CONTAINER, INJECT_LABEL
 from sidecar.kubernetes.document import reading_objects
+from sidecar.kubernetes.names import path_segment
 from sidecar.setup.aws_error import AwsError
 from sidecar.setup.migration import ServiceAccount, Source, Workload, role_name, roles_of
 from sidecar.setup.read_role import read_role
@@ -54,7 +55,7 @@ def read_service_accounts(
                 associations.get(name),
             )
             for found in kubernetes.items(collection)
-            if (name := found["metadata"]["name"])
+            if (name := path_segment(found["metadata"]["name"]))
         )
 
 
@@ -67,7 +68,7 @@ def _workloads(kubernetes: "Kubernetes", namespace: str) -> Iterator[Workload]:
 
 
 def _workload(kind: _WorkloadKind, collection: str, namespace: str, found: Mapping[str, Any]) -> Workload:
-    name, template = found["metadata"]["name"], found
+    name, template = path_segment(found["metadata"]["name"]), found
     for part in kind.template[1:].split("/"):
         template = template.get(part) or {}
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}

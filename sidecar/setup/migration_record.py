@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from sidecar.errors import ConfigurationError, KubernetesError, SidecarError
 from sidecar.files import read_regular_file, replace_secret_file
+from sidecar.kubernetes.names import path_segment
 from sidecar.setup.migration import RESTARTED_AT, Change, Kind, Phase, merge_patch, values_at
 from sidecar.setup.migration_facts import read_association
 from sidecar.setup.plan import Call
@@ -203,7 +204,7 @@ def _path(change: Change) -> str:
     if change.kind is Kind.TEMPLATE:
         return change.target
     namespace, _, name = change.target.partition("/")
-    return f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
+    return f"/api/v1/namespaces/{path_segment(namespace)}/serviceaccounts/{path_segment(name)}"
 
 
 def _missing(target: str) -> NoReturn:

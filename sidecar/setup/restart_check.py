@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sidecar.console import show_progress
 from sidecar.errors import KubernetesError, SidecarError
 from sidecar.kubernetes.document import reading_objects
+from sidecar.kubernetes.names import path_segment
 from sidecar.setup.migration import Change, Kind, Source, merge_patch
 from sidecar.setup.migration_facts import has_pod_identity, has_sidecar
 
@@ -106,7 +107,7 @@ def _problem(kubernetes: "Kubernetes", change: Change, expected: _Expected) -> S
         return None
     workload = kubernetes.patch(change.target, merge_patch(change.after), dry_run=True)
     with reading_objects(change.target):
-        pod, namespace = pod_of(workload), workload["metadata"]["namespace"]
+        pod, namespace = pod_of(workload), path_segment(workload["metadata"]["namespace"])
     collection = f"/api/v1/namespaces/{namespace}/pods"
     try:
         created = kubernetes.create(collection, pod, dry_run=True)

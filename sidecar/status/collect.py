@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
 import trio
 
 from sidecar.errors import KubernetesError, SidecarError
+from sidecar.kubernetes.names import path_segment
 from sidecar.status.read import MAX_BYTES, UnreadableError, read_status
 from sidecar.status.targets import PodState, Target, can_respond, exec_command, proxy_path, target_of
 
@@ -70,13 +70,13 @@ def find_targets(kubernetes: "Kubernetes", scope: Scope) -> list[Target]:
     """
     if scope.pod is not None:
         return [_named_target(kubernetes, scope.namespace, scope.pod)]
-    path = f"/api/v1/namespaces/{quote(scope.namespace, safe='')}/pods" if scope.namespace else "/api/v1/pods"
+    path = f"/api/v1/namespaces/{path_segment(scope.namespace)}/pods" if scope.namespace else "/api/v1/pods"
     found = (target_of(document) for document in kubernetes.items(path) if isinstance(document, dict))
     return sorted((target for target in found if target is not None), key=lambda target: target[:2])
 
 
 def _named_target(kubernetes: "Kubernetes", namespace: str, pod: str) -> Target:
-    document = kubernetes.get(f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}")
+    document = kubernetes.get(f"/api/v1/namespaces/{path_segment(namespace)}/pods/{path_segment(pod)}")
     where = f"in namespace {namespace} of context {kubernetes.context}"
     if document is None:
         raise KubernetesError(
@@ -103,10 +103,12 @@ async def read_states(
             states[target] = await _read(kubernetes, target, execs=execs)
         progress(f"{len(states)} of {len(targets)} Pods")
 
-    async with trio.open_nursery() as nursery:
-        for target in targets:
-            nursery.start_soon(read, target)
-    progress("")
+    try:
+        async with trio.open_nursery() as nursery:
+            for target in targets:
+                nursery.start_soon(read, target)
+    finally:
+        progress("")
     return [states[target] for target in targets]
 
 
@@ -194,11 +196,14 @@ async def _limited_output(command: Sequence[str]) -> tuple[bytes, bytes]:
     """
     Run the command, and return at most slightly more than MAX_BYTES of its stdout, and of its stderr.
 
-    Raises KubernetesError if the command does not end in time.
+    Raises KubernetesError if the command does not start, or does not end in time.
     """
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    try:
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except (OSError, ValueError) as exc:  # for example, a flag in the Pod's document contains a NUL
+        raise KubernetesError(f"kubectl cannot be started ({exc})") from exc
     outputs = {stream: bytearray() for stream in (process.stdout, process.stderr) if stream is not None}
     try:
         with trio.fail_after(EXEC_SECONDS):

@@ -164,14 +164,14 @@ def _summary_lines(states: Sequence[PodState], view: View) -> list[str]:
 
 
 def as_json(states: Sequence[PodState], context: str | None, *, indent: int | None = 2) -> str:
-    """Return one document with all Pods. Without an indent it is one line."""
+    """Return one document of ASCII with all Pods. Without an indent it is one line."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "context": context,
         "is_available": not fails(states),
         "pods": [_pod(state) for state in states],
     }
-    return printable_json(json.dumps(document, indent=indent, ensure_ascii=False))
+    return printable_json(json.dumps(document, indent=indent))
 
 
 def _pod(state: PodState) -> dict[str, Any]:

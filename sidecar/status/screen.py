@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sidecar.clock import instant_text
 from sidecar.console import remark
+from sidecar.printable import ELLIPSIS
 from sidecar.serving.status_table import wrapped
 from sidecar.status.watch import Shown
 
@@ -63,11 +64,11 @@ class Screen:
         if self.is_terminal:
             self._redraw(head, shown.render().split("\n"))
         else:
-            _write("".join(f"{line}\n" for line in [*head, shown.render(), ""]))
+            write("".join(f"{line}\n" for line in [*head, shown.render(), ""]))
 
     def _show_json(self, shown: Shown) -> None:
         if shown.error is None:
-            _write(f"{shown.render()}\n")
+            write(f"{shown.render()}\n")
         else:
             remark(str(shown.error))
 
@@ -77,9 +78,19 @@ class Screen:
         self._is_cleared = True
         room = max(1, output().height - 1 - len(head))
         body = "".join(f"{line}{_CLEAR_LINE}\n" for line in [*head, *report[-room:]])
-        _write(f"{start}{body}{_CLEAR_REST}")
+        write(f"{start}{body}{_CLEAR_REST}")
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+def write(text: str) -> None:
+    """Write the text, with escapes or an ASCII character of the same width if the encoding of stdout needs them."""
+    sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8"))
     sys.stdout.flush()
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return the text if this encoding can represent it, and otherwise the text with ASCII replacements."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.replace(ELLIPSIS, "~").encode(encoding, "backslashreplace").decode(encoding)
+    return text

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sidecar.addresses import Address, is_loopback
 from sidecar.doctor.admin_address import FLAG, admin_address, flag_value
 from sidecar.doctor.checks.pod import PodFacts
+from sidecar.kubernetes.names import NAME, NAMESPACE, is_name
 from sidecar.serving.status import DaemonStatus
 
 FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
@@ -56,11 +57,11 @@ class PodState(NamedTuple):
 def target_of(document: Mapping[str, Any]) -> Target | None:
     """Return the target, or None for a Pod without a sidecar or a Pod that has finished."""
     metadata, status = _mapping(document.get("metadata")), _mapping(document.get("status"))
-    facts = PodFacts(str(metadata.get("name")), str(metadata.get("namespace")), "", dict(document))
+    facts = PodFacts(_text(metadata.get("name")), _text(metadata.get("namespace")), "", dict(document))
     container = facts.sidecar
-    if container is None or status.get("phase") in FINISHED_PHASES:
+    if container is None or _text(status.get("phase")) in FINISHED_PHASES:
         return None
-    name = str(container.get("name"))
+    name = _text(container.get("name"))
     of_container = facts.status_of(name)
     found = admin_address(container)
     restarts = of_container.get("restartCount")
@@ -69,12 +70,20 @@ def target_of(document: Mapping[str, Any]) -> Target | None:
         pod=facts.name,
         container=name,
         address=found.address,
-        problem=_not_running(of_container) or found.problem,
-        restarts=restarts if isinstance(restarts, int) else 0,
+        problem=_bad_name(metadata, name) or _not_running(of_container) or found.problem,
+        restarts=restarts if type(restarts) is int else 0,
         last_exit=_exit_text(_mapping(_mapping(of_container.get("lastState")).get("terminated"))),
         is_terminating=bool(metadata.get("deletionTimestamp")),
         flags=() if (flag := flag_value(container)) is None else (FLAG, flag),
     )
+
+
+def _bad_name(metadata: Mapping[str, Any], container: str) -> str:
+    """Return the problem of a Pod that no API server accepts, or an empty text. Such a name could change a path."""
+    is_valid = is_name(metadata.get("name"), NAME) and is_name(metadata.get("namespace"), NAMESPACE)
+    if is_valid and is_name(container, NAMESPACE):
+        return ""
+    return "the API server returned a Pod with an invalid name"
 
 
 def proxy_path(target: Target) -> str:
@@ -93,7 +102,7 @@ def _not_running(status: Mapping[str, Any]) -> str:
     state = _mapping(status.get("state"))
     if "running" in state:
         return ""
-    reason = _mapping(state.get("waiting")).get("reason") or _mapping(state.get("terminated")).get("reason")
+    reason = _reason(_mapping(state.get("waiting"))) or _reason(_mapping(state.get("terminated")))
     ended = _mapping(state.get("terminated")) or _mapping(_mapping(status.get("lastState")).get("terminated"))
     exit_text = _exit_text(ended)
     return f"the sidecar does not run: {reason or 'not started yet'}{f'. {exit_text}' if exit_text else ''}"
@@ -102,10 +111,19 @@ def _not_running(status: Mapping[str, Any]) -> str:
 def _exit_text(terminated: Mapping[str, Any]) -> str:
     if not terminated:
         return ""
-    reason = terminated.get("reason")
-    because = f" ({reason})" if reason not in {None, "Error", "Completed"} else ""
-    message = " ".join(str(terminated.get("message") or "").split())[:MAX_MESSAGE]
-    return f"Its last exit status was {terminated.get('exitCode')}{because}{f': {message}' if message else ''}"
+    reason, exit_code = _reason(terminated), terminated.get("exitCode")
+    because = f" ({reason})" if reason not in {"", "Error", "Completed"} else ""
+    message = " ".join(_text(terminated.get("message")).split())[:MAX_MESSAGE]
+    exit_status = exit_code if type(exit_code) is int else "unknown"
+    return f"Its last exit status was {exit_status}{because}{f': {message}' if message else ''}"
+
+
+def _reason(state: Mapping[str, Any]) -> str:
+    return _text(state.get("reason"))[:MAX_MESSAGE]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

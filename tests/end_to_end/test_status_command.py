@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -231,3 +232,43 @@ async def test_watch_redraws_the_terminal(tmp_path: Path) -> None:
     assert first.startswith(b"\x1b[H\x1b[2J")
     assert after.count(b"\x1b[2J") == 0
     assert b"1 ready." in after
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+async def test_long_name_is_shown_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    name, settings = "n" * 200, environment(tmp_path) | {"PYTHONIOENCODING": encoding}
+    async with cluster(tmp_path) as api, ready_daemon(tmp_path) as running:
+        add_pod(api, name, running)
+        done = await trio.run_process([*COMMAND, "-n", "shop"], env=settings, capture_stdout=True, capture_stderr=True)
+    ellipsis = "…" if encoding == "utf-8" else "~"
+    assert f"nnn{ellipsis}nnn" in done.stdout.decode(encoding)
+    assert done.stderr == b""
+
+
+async def test_interrupt_clears_the_progress(tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def hang() -> tuple[int, bytes]:
+        is_over.wait(GUARD_SECONDS)
+        return 503, b""
+
+    async with cluster(tmp_path) as api, ready_daemon(tmp_path) as running:
+        add_pod(api, "cart", running)
+        for name in ("slow", "slower"):
+            add_pod(api, name, running)
+        for path in [path for path in api.proxied if "slow" in path]:
+            api.proxied[path] = hang
+        ours, theirs = pty.openpty()
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "--all"], env=environment(tmp_path), stderr=theirs, stdout=subprocess.DEVNULL
+        )
+        async with trio.lowlevel.FdStream(ours) as terminal:
+            shown = await read_until(terminal, b"1 of 3 Pods", 1)
+            process.send_signal(signal.SIGINT)
+            with trio.fail_after(GUARD_SECONDS):
+                assert await process.wait() == 1
+            os.close(theirs)
+            shown += await terminal.receive_some()
+        is_over.set()
+    assert b"Traceback" not in shown
+    assert shown.endswith(b"\r\x1b[K")

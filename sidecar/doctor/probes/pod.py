@@ -21,6 +21,7 @@ from sidecar.doctor.checks.pod import SIDECAR, PodFacts
 from sidecar.doctor.finding import Finding, Row, Status
 from sidecar.doctor.report import SCHEMA_VERSION
 from sidecar.errors import ConfigurationError, KubernetesError
+from sidecar.kubernetes.names import path_segment
 
 if TYPE_CHECKING:
     from sidecar.kubernetes.client import Kubernetes
@@ -87,7 +88,7 @@ def parse_namespace(setting: str, text: str) -> str:
 
 
 def _collect(kubernetes: "Kubernetes", namespace: str, name: str) -> PodFacts:
-    pods = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+    pods = f"/api/v1/namespaces/{path_segment(namespace)}/pods/{path_segment(name)}"
     facts = PodFacts(name, namespace, kubernetes.context or "", kubernetes.get(pods))
     if facts.pod is None:
         return facts

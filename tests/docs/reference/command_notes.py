@@ -31,7 +31,10 @@ EXIT_STATUS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "status": (
         ("0", "Every Pod has valid credentials for all roles. Pods that are terminating do not count."),
         ("1", "A Pod has no valid credentials or does not respond, no Pod has a running sidecar, or any other error."),
-        ("with --watch", "After Ctrl-C, the status of the last report, or 1 if it is old."),
+        (
+            "with --watch",
+            "After Ctrl-C, the status of the last report, or 1 if it is old. Otherwise Ctrl-C exits with 1.",
+        ),
     ),
     "probe": (("0", "The daemon is ready."), ("1", "The daemon is not ready. stderr has the reason.")),
     "token": (

@@ -1,6 +1,7 @@
 """Test the webhook's connection to the API server, over TLS with the cluster's own authority."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,6 +10,8 @@ from sidecar.errors import ConfigurationError, KubernetesError
 from sidecar.kubernetes.async_client import open_api
 from sidecar.kubernetes.kubeconfig import find_cluster
 from tests.support.exchanges import Authority, scripted
+from tests.support.fakes.api_server import api_server
+from tests.support.fakes.api_server import kubeconfig as fake_kubeconfig
 from tests.support.fakes.scripted_sts import Reply
 
 pytestmark = pytest.mark.usefixtures("no_proxies")
@@ -51,3 +54,14 @@ async def test_kubeconfig_without_its_authority_is_an_error(tmp_path: Path) -> N
     with pytest.raises(ConfigurationError, match="Context a of the kubeconfig cannot be used"):
         async with open_api(find_cluster(kubeconfig(tmp_path, "https://127.0.0.1:1"))):
             raise AssertionError
+
+
+@pytest.mark.parametrize("items", [[], [{"metadata": {}}]])
+async def test_endless_list_is_an_error(tmp_path: Path, items: list[Any]) -> None:
+    with api_server() as fake:
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(fake_kubeconfig(fake.url)))
+        fake.broken["/api/v1/pods"] = (200, {"items": items, "metadata": {"continue": "x"}})
+        async with open_api(find_cluster({"KUBECONFIG": str(tmp_path / "kubeconfig")})) as api:
+            with pytest.raises(KubernetesError, match="context lab sends an endless list of /api/v1/pods"):
+                await api.list("/api/v1/pods", {}, lambda document: document)
+    assert len(fake.requests) == 2

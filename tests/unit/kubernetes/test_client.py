@@ -18,6 +18,7 @@ from sidecar.kubernetes import client
 from sidecar.kubernetes import kubeconfig as kubeconfig_module
 from sidecar.kubernetes.client import Connection, Kubernetes, open_cluster, reason
 from sidecar.kubernetes.kubeconfig import find_cluster
+from sidecar.kubernetes.names import path_segment
 from tests.support.fakes.api_server import FakeApiServer, api_server, kubeconfig
 from tests.support.fakes.threaded import serving
 
@@ -152,6 +153,29 @@ def test_page_that_is_not_a_list_suggests_a_proxy(kubernetes: Kubernetes, api: F
     api.faults.append((200, body))
     with pytest.raises(KubernetesError, match="proxy"):
         [*kubernetes.items(PATH)]
+
+
+@pytest.mark.parametrize("items", [[], [ACCOUNT]])
+def test_endless_list_is_an_error(kubernetes: Kubernetes, api: FakeApiServer, items: list[Any]) -> None:
+    api.broken[PATH] = (200, {"items": items, "metadata": {"continue": "x"}})
+    with pytest.raises(KubernetesError, match=f"API server {api.url} .context lab. sends an endless list of {PATH}"):
+        [*kubernetes.items(PATH)]
+    assert len(api.requests) == 2
+
+
+def test_path_that_no_client_can_send_is_an_error(kubernetes: Kubernetes) -> None:
+    with pytest.raises(KubernetesError, match="A path for the API server of context lab is invalid"):
+        kubernetes.get("/api/v1/\x1b")
+
+
+@pytest.mark.parametrize("name", ["..", "a..b", "a/b", "a%2fb", "A", "", "-a", "a\n", None, ["a"], "x" * 254])
+def test_value_that_is_no_name_is_not_in_a_path(name: Any) -> None:
+    with pytest.raises(KubernetesError, match="is not the name of a Kubernetes object"):
+        path_segment(name)
+
+
+def test_name_is_in_a_path_unchanged() -> None:
+    assert [path_segment(name) for name in ("cart", "cart-6b8d.v2")] == ["cart", "cart-6b8d.v2"]
 
 
 def test_missing_collection_is_an_error(kubernetes: Kubernetes) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.kubernetes.pages import members
+from sidecar.kubernetes.pages import MAX_EMPTY_PAGES, Progress, members
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -50,3 +50,15 @@ def test_only_one_item_is_in_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < len(body) + 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_list_whose_token_occurs_again_ends() -> None:
+    progress = Progress()
+    assert [progress.ends(token, 5) for token in ("a", "b", "c", "a")] == [False, False, False, True]
+
+
+def test_list_ends_after_many_consecutive_pages_without_items() -> None:
+    progress = Progress()
+    counts = [0] * MAX_EMPTY_PAGES + [1] + [0] * (MAX_EMPTY_PAGES + 1)
+    ends = [progress.ends(str(at), count) for at, count in enumerate(counts)]
+    assert ends == [False] * (len(counts) - 1) + [True]

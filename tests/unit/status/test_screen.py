@@ -1,9 +1,11 @@
 """Test the output of the watch: a terminal is in tests/end_to_end/test_status_command.py."""
 
+import io
+
 import pytest
 
 from sidecar.errors import KubernetesError
-from sidecar.status.screen import Screen
+from sidecar.status.screen import Screen, encodable, write
 from sidecar.status.watch import Shown
 
 SHOWN = Shown(lambda: "the report", fails=False, made_at=1_800_000_000.0)
@@ -29,3 +31,17 @@ def test_json_has_only_documents_on_stdout(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr()
     assert shown.out == "the report\n"
     assert "the API server was" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("utf-8", "a…z é → end"), ("latin-1", "a~z é \\u2192 end"), ("ascii", "a~z \\xe9 \\u2192 end")],
+)
+def test_text_is_replaced_where_stdout_cannot_encode_it(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+) -> None:
+    assert encodable("a…z é → end", encoding) == shown
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding))
+    write("a…z é → end")
+    assert output.getvalue() == shown.encode(encoding)
