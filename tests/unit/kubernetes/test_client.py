@@ -169,7 +169,7 @@ def test_path_that_no_client_can_send_is_an_error(kubernetes: Kubernetes) -> Non
 
 
 @pytest.mark.parametrize("name", ["..", "a..b", "a/b", "a%2fb", "A", "", "-a", "a\n", None, ["a"], "x" * 254])
-def test_value_that_is_no_name_is_not_in_a_path(name: Any) -> None:
+def test_invalid_name_is_never_in_a_path(name: Any) -> None:
     with pytest.raises(KubernetesError, match="is not the name of a Kubernetes object"):
         path_segment(name)
 
