@@ -85,11 +85,14 @@ def _error(health: "Health", now: Instant) -> status.Failure | None:
         return status.Failure(STUCK_CODE, f"the refresh loop has been stuck for {seconds:.0f} s", needs_person=False)
     if health.last_error is None or health.last_error_code in {None, STARTING_CODE}:
         return None
-    return status.Failure(str(health.last_error_code), health.last_error, health.needs_person)
+    code, message = (status.without_access_keys(text) for text in (str(health.last_error_code), health.last_error))
+    return status.Failure(code, message, health.needs_person)
 
 
 def _last_call(health: "Health", now: Instant) -> status.LastCall | None:
     call = health.last_call
     if call is None:
         return None
-    return status.LastCall(call.code, call.http_status, now.monotonic - call.ended_at, call.seconds)
+    return status.LastCall(
+        status.without_access_keys(call.code), call.http_status, now.monotonic - call.ended_at, call.seconds
+    )

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from sidecar.clock import instant_text
 from sidecar.printable import printable
+from sidecar.redaction import HIDDEN
+
+_KEY_PREFIXES = ("AKIA", "ASIA", "ABIA", "ACCA")
+"""The prefixes of access keys and bearer tokens (IAM User Guide, Unique identifiers)."""
 
 SCHEMA_VERSION = 1
 """The version of the document. New fields do not change it."""
@@ -108,6 +112,15 @@ def state_of(*, is_valid: bool, error: Failure | None, is_starting: bool) -> str
     if is_valid:
         return FAILING if error else READY
     return STARTING if is_starting else UNAVAILABLE
+
+
+def without_access_keys(text: str) -> str:
+    """Return the text with `***` instead of each access key ID, which an error of STS can quote."""
+    if not any(prefix in text for prefix in _KEY_PREFIXES):
+        return text
+    import re  # noqa: PLC0415  few errors quote an access key ID
+
+    return re.sub(rf"(?:{'|'.join(_KEY_PREFIXES)})[A-Z0-9]{{12,}}", HIDDEN, text)
 
 
 def as_json(status: DaemonStatus) -> str:

@@ -72,7 +72,14 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 
 def wants_html(accept: bytes | None) -> bool:
     """Return whether the client is a browser. curl accepts every type and names none."""
-    return b"text/html" in (accept or b"").lower()
+    return any(_accepts_html(media_range) for media_range in (accept or b"").lower().split(b","))
+
+
+def _accepts_html(media_range: bytes) -> bool:
+    """Return whether the range names HTML, and does not exclude it with `q=0` (RFC 9110, section 12.4.2)."""
+    name, *parameters = (part.strip() for part in media_range.split(b";"))
+    is_excluded = any(each.startswith(b"q=") and not each[2:].strip(b"0.") for each in parameters)
+    return name == b"text/html" and not is_excluded
 
 
 def as_text(status: DaemonStatus, width: int = TEXT_WIDTH) -> str:

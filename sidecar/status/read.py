@@ -14,11 +14,13 @@ from typing import Any
 from sidecar.serving.status import (
     SCHEMA_VERSION,
     STATES,
+    UNAVAILABLE,
     Client,
     DaemonStatus,
     Failure,
     LastCall,
     RoleStatus,
+    without_access_keys,
 )
 
 MAX_BYTES = 512 * 1024
@@ -57,7 +59,7 @@ def read_status(body: bytes) -> DaemonStatus:
     except (ValueError, RecursionError) as exc:
         raise UnreadableError("the response is not JSON") from exc
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:  # True is equal to 1
         raise UnreadableError(f"the response has schema version {str(version)[:20]}, and not {SCHEMA_VERSION}")
     try:
         return _daemon(document)
@@ -82,13 +84,12 @@ def _daemon(document: Mapping[str, Any]) -> DaemonStatus:
 
 
 def _role(role: Mapping[str, Any]) -> RoleStatus:
-    if role["state"] not in STATES:
-        raise TypeError("an unknown state")
+    expires_in_seconds = _optional_seconds(role["expires_in_seconds"])
     return RoleStatus(
         name=_text(role["name"]),
         role_arn=_text(role["role_arn"]),
-        state=role["state"],
-        expires_in_seconds=_optional_seconds(role["expires_in_seconds"]),
+        state=_state(role["state"], expires_in_seconds),
+        expires_in_seconds=expires_in_seconds,
         next_refresh_in_seconds=_seconds(role["next_refresh_in_seconds"]),
         session_seconds=_optional_seconds(role["session_seconds"]),
         token_expires_in_seconds=_optional_seconds(role["token_expires_in_seconds"]),
@@ -98,6 +99,14 @@ def _role(role: Mapping[str, Any]) -> RoleStatus:
         served=_count(role["served"]),
         clients=tuple(_client(client) for client in _list(role["clients"], MAX_CLIENTS)),
     )
+
+
+def _state(state: Any, expires_in_seconds: float | None) -> str:
+    """Return the state, or that the credentials are unavailable if they have expired."""
+    if state not in STATES:
+        raise TypeError("an unknown state")
+    is_expired = expires_in_seconds is not None and expires_in_seconds < 0
+    return UNAVAILABLE if is_expired else str(state)
 
 
 def _call(call: Mapping[str, Any]) -> LastCall:
@@ -126,7 +135,7 @@ def _list(value: Any, limit: int) -> list[Any]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
-    return value[:MAX_TEXT]
+    return without_access_keys(value[:MAX_TEXT])
 
 
 def _instant(value: Any) -> float:
@@ -155,7 +164,10 @@ def _optional_seconds(value: Any) -> float | None:
 
 
 def _count(value: Any) -> int:
-    return int(_number(value, MAX_COUNT))
+    count = int(_number(value, MAX_COUNT))
+    if count < 0:
+        raise TypeError("negative")
+    return count
 
 
 def _optional_count(value: Any) -> int | None:

@@ -157,3 +157,16 @@ async def test_response_contains_no_secret(autojump_clock: MockClock, wall: Fake
     assert json.loads(body)["roles"][0]["served"] == 1
     for secret in (b"secret-1", b"session-1", b"ASIAFAKE", SECRET.encode(), served.sts.tokens[0].encode()):
         assert secret not in response.content
+
+
+@pytest.mark.parametrize("path", [b"/status", b"/"])
+async def test_access_key_in_an_error_is_hidden(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume, path: bytes
+) -> None:
+    sts = FakeExchange(wall.time)
+    sts.error = refusal("ASIAABCDEFGHIJKLMNOP", NextStep.WAIT)
+    async with serving(autojump_clock, wall, volume, sts) as served:
+        await trio.sleep(1)
+        shown = respond(http.Request(path, b"HTTP/1.1", {}, 0), served.daemon, wall.clock.now()).content
+    assert b"***" in shown
+    assert b"ASIA" not in shown

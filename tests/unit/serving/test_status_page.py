@@ -37,6 +37,9 @@ class Tags(HTMLParser):
         (b"application/json", False),
         (b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
         (b"TEXT/HTML", True),
+        (b"text/html;q=0", False),
+        (b"text/html; level=1; Q=0.00, */*", False),
+        (b"text/html;q=0.01", True),
     ],
 )
 def test_only_browsers_get_html(accept: bytes | None, *, is_html: bool) -> None:

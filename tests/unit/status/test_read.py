@@ -44,7 +44,7 @@ def test_unknown_fields_of_a_newer_daemon_are_ignored() -> None:
 
 
 HOSTILE: dict[str, list[Any]] = {
-    "schema_version": [None, 2, "1", [1]],
+    "schema_version": [None, 2, "1", [1], True, 1.0],
     "version": [None, 5, []],
     "now": [None, 5, "", "yesterday", "2026-11-29T10:00:00", "9" * 5000],
     "uptime_seconds": [None, "5", True, 1e300, -1e300, [], 10**400],
@@ -57,9 +57,9 @@ HOSTILE: dict[str, list[Any]] = {
     "roles.0.last_call.http_status": ["200", 1e300, True],
     "roles.1.error": ["x", 5, {}],
     "roles.1.error.message": [None, 5],
-    "roles.0.served": [None, "5", 1e300],
+    "roles.0.served": [None, "5", 1e300, -1],
     "roles.0.clients": [None, {}, [None], ["x"], [{}]],
-    "roles.0.clients.0.uid": ["0", True, []],
+    "roles.0.clients.0.uid": ["0", True, [], -1],
 }
 
 
@@ -120,3 +120,14 @@ VALUES = st.recursive(
 def test_any_value_is_read_or_rejected(field: str, value: Any) -> None:
     with suppress(UnreadableError):
         assert isinstance(read_status(encoded(changed(field, value))), DaemonStatus)
+
+
+def test_expired_credentials_are_not_ready() -> None:
+    found = read_status(encoded(changed("roles.0.expires_in_seconds", -0.1))).roles[0]
+    assert (found.state, found.is_available) == ("unavailable", False)
+
+
+def test_access_key_of_an_older_daemon_is_hidden() -> None:
+    found = read_status(encoded(changed("roles.1.error.message", "no key ASIAABCDEFGHIJKLMNOP here"))).roles[1]
+    assert found.error is not None
+    assert found.error.message == "no key *** here"
