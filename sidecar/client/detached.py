@@ -4,8 +4,8 @@ Run one process of this user in the background, and end it from another process.
 Rule: a lock shows whether the process runs, because the kernel releases the lock when its holder ends. A process id
 does not show this. After a crash or a restart of the machine, another process can have the same id.
 
-Rule: the lock and the log are in a directory that only this user can enter. They are opened relative to the descriptor
-of this directory, so another user can replace neither the directory nor the files by links.
+Rule: the lock, the log and the text are in a directory that only this user can enter. They are opened relative to the
+descriptor of this directory, so another user can replace neither the directory nor the files by links.
 """
 
 import fcntl
@@ -17,12 +17,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from sidecar.console import complain, show_log
 from sidecar.errors import ConfigurationError, SidecarError
 
 LOCK_FILE, LOG_FILE = "local.lock", "local.log"
+
+TEXT_FILE = "local.lines"
+"""File with the text of the running process. The text contains a secret."""
 
 STOP_SECONDS = 10.0
 """The longest wait for the end of the process. The daemon ends within a second on an idle machine."""
@@ -114,18 +117,38 @@ def _unusable(path: str, reason: str) -> ConfigurationError:
     )
 
 
-def run_detached(place: Place, run: Callable[[TextIO], int]) -> str:
+class Started(NamedTuple):
+    """The text of the background process, and whether this call started the process."""
+
+    text: str
+    is_new: bool
+
+
+def run_detached(place: Place, run: Callable[[TextIO], int], settings: str) -> Started:
     """
     Call `run` in a new process, and return the text that it writes to its argument before it closes the argument.
 
     The new process has its own session, so neither Ctrl-C nor the end of the terminal reaches it. Its stderr is the log
-    in `place`. If it ends without a text, this process shows the end of the log, and exits with the same status.
+    in `place`. If it ends without a text, this process shows the end of the log, and exits with the same status. If a
+    process with the same `settings` (one line) already runs, return its text.
 
-    Raises ConfigurationError if the process already runs.
+    Raises ConfigurationError if a process with other settings already runs.
     """
-    with os.fdopen(place.open(LOG_FILE, os.O_RDWR | os.O_APPEND), "a+", errors="replace") as log:
-        lock = _acquire(place)
-        os.ftruncate(log.fileno(), 0)
+    lock = place.open(LOCK_FILE, os.O_RDWR)
+    is_new = _is_acquired(lock)
+    if is_new:
+        text = _start(place, lock, run)
+        _store(place, text, _end_line(lock, settings))
+    else:
+        text = _stored(place, _end_line(lock, settings)) or _reject(lock)
+    os.close(lock)
+    return Started(text, is_new)
+
+
+def _start(place: Place, lock: int, run: Callable[[TextIO], int]) -> str:
+    """Run the new process, and return its text."""
+    os.ftruncate(lock, 0)
+    with os.fdopen(place.open(LOG_FILE, os.O_RDWR | os.O_TRUNC | os.O_APPEND), "a+", errors="replace") as log:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -134,28 +157,39 @@ def run_detached(place: Place, run: Callable[[TextIO], int]) -> str:
             with os.fdopen(writer, "w") as report:
                 raise SystemExit(run(report))
         os.close(writer)
-        os.close(lock)
         with os.fdopen(reader) as report:
             text = report.read()
         return text or _end_as(pid, log)
 
 
-def _acquire(place: Place) -> int:
-    """
-    Return the descriptor of the lock, which this process now holds.
+def _end_line(lock: int, settings: str) -> str:
+    """Return the last line of the stored text. It shows that the text is complete, and of this process and settings."""
+    return f"# {_record(lock)} {settings}\n"
 
-    Raises ConfigurationError if another process holds it.
-    """
-    lock = place.open(LOCK_FILE, os.O_RDWR)
-    if _is_acquired(lock):
-        os.ftruncate(lock, 0)
-        return lock
+
+def _store(place: Place, text: str, end_line: str) -> None:
+    """Store the text for `_stored`. If the disk is full, the next start fails instead."""
+    flags = os.O_WRONLY | os.O_TRUNC
+    with suppress(OSError, ConfigurationError), os.fdopen(place.open(TEXT_FILE, flags), "w") as file:
+        file.write(text + end_line)
+
+
+def _stored(place: Place, end_line: str) -> str | None:
+    """Return the stored text if it has this last line."""
+    with suppress(OSError, ConfigurationError), os.fdopen(place.open(TEXT_FILE, os.O_RDONLY)) as file:
+        text = file.read()
+        return text.removesuffix(end_line) if text.endswith(end_line) else None
+    return None
+
+
+def _reject(lock: int) -> str:
+    """Raise the ConfigurationError for a process that already runs."""
     holder = _holder(lock)
     os.close(lock)
     known = "" if holder is None else f" as process {holder.pid}"
     raise ConfigurationError(
-        f"--background is set, but irsa-sidecar local already runs in the background{known}",
-        fix='Run eval "$(irsa-sidecar local --stop)" first',
+        f"--background is set, but irsa-sidecar local already runs in the background{known} with other settings",
+        fix='Use the same settings, or run eval "$(irsa-sidecar local --stop)" first',
         setting="--background",
     )
 
@@ -208,10 +242,15 @@ class _Holder:
 
 def _holder(lock: int) -> _Holder | None:
     """Return the process that holds the lock, or None if it has not written a valid id yet."""
-    pid, _, started = os.pread(lock, 100, 0).decode("ascii", "replace").strip().partition(" ")
+    pid, _, started = _record(lock).partition(" ")
     if not (pid.isascii() and pid.isdigit() and 0 < int(pid) <= _MAX_PID):
         return None  # kill(2) with 0 would signal the processes of our own group
     return _Holder(int(pid), started)
+
+
+def _record(lock: int) -> str:
+    """Return the content of the lock: the id and the start of its holder."""
+    return os.pread(lock, 100, 0).decode("ascii", "replace").strip()
 
 
 def _start_time(pid: int) -> str:
@@ -239,6 +278,8 @@ def end_detached(place: Place, stop_seconds: float = STOP_SECONDS) -> int | None
             if time.monotonic() > give_up_at:
                 raise _not_ended(ended, stop_seconds)
             time.sleep(CHECK_SECONDS)
+        with suppress(OSError):
+            os.unlink(TEXT_FILE, dir_fd=place.descriptor)
     finally:
         os.close(lock)
     return None if ended is None else ended.pid

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +22,7 @@ import trio
 
 from sidecar.client.application import until_signalled
 from sidecar.client.detached import Place, end_detached, open_place, run_detached
-from sidecar.client.environment import Offer, client_variables
+from sidecar.client.environment import Offer, client_variables, with_loopback
 from sidecar.client.shell_lines import echo_line, failing_visibly, print_failure, restoring_lines
 from sidecar.commands.local_run import EXPLAINED, STS_URL, Shell, run_local
 from sidecar.config.settings import LOG_FORMATS, LOG_LEVELS
@@ -37,6 +38,9 @@ examples:
   eval "$(irsa-sidecar local --stop)"                 # ends the background process"""
 
 FREE_PORT = "127.0.0.1:0"
+
+_NOT_COMPARED = frozenset({"config", "open"})
+"""Flags that do not make two starts different. The content of the file of --config is compared instead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,19 +111,32 @@ def _run(args: argparse.Namespace, settings: Any, shell: Shell) -> int:
 
 
 def _start_in_background(args: argparse.Namespace, settings: Any) -> int:
-    """Print the lines for the shell when a new process serves. End the process if nobody can read the lines."""
+    """
+    Print the lines for the shell when a new process serves, or when one with the same settings already serves.
+
+    End a new process if nobody can read the lines.
+    """
 
     def run(report: TextIO) -> int:
         return _run(args, settings, Shell(report, partial(_introduction, place)))
 
     with open_place(os.environ) as place:
-        lines = run_detached(place, run)
+        started = run_detached(place, run, _fingerprint(args, settings))
         try:
-            print(lines, end="", flush=True)
+            print(started.text, end="", flush=True)
         except OSError:
-            end_detached(place)
+            if started.is_new:
+                end_detached(place)
             raise
     return 0
+
+
+def _fingerprint(args: argparse.Namespace, settings: Any) -> str:
+    """Return a text that is equal for equal settings, also from another directory or a shell with our variables."""
+    flags = {name: value for name, value in vars(args).items() if name not in _NOT_COMPARED}
+    paths = [path and os.path.abspath(path) for path in (args.authorization_token_file, args.jwks_file)]
+    no_proxy = with_loopback(os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "")
+    return sha256(repr((sorted(flags.items()), paths, no_proxy, settings)).encode()).hexdigest()
 
 
 def _introduction(place: Place, page_url: str | None) -> str:

@@ -198,12 +198,37 @@ def test_another_user_gets_neither_page_nor_secret(open_directory: Path, home: H
     assert [secret for secret in secrets if secret in command_line] == []
 
 
-def test_second_start_fails_and_leaves_the_first(home: Home) -> None:
+def test_second_start_gives_another_shell_the_same_credentials(home: Home) -> None:
+    """The first shell keeps its credentials, also if it evaluates the lines again."""
+    start = evaluated("--background --no-page")
+    first = home.run(f"{start} && {start} && env | grep ^AWS_ | sort")
+    pid, stored = home.pid, home.log.with_name("local.lines")
+    assert stored.stat().st_mode & 0o777 == 0o600
+    second = home.run(f'cd /; {start} && env | grep ^AWS_ | sort; {sys.executable} -c "{BOTO3}"')
+    assert second.stdout == f"{first.stdout}{IDENTITY}\n", second.stderr
+    assert home.pid == pid
+    home.run(f"{PROGRAM} --background --no-page >/dev/full")
+    assert home.is_running()
+    home.run(f"{PROGRAM} --stop")
+    assert not stored.exists()
+
+
+def test_start_succeeds_if_its_lines_cannot_be_stored(home: Home) -> None:
+    """Only the next start fails then."""
+    home.log.parent.mkdir(mode=0o700)
+    os.mkfifo(home.log.with_name("local.lines"))
+    assert home.run(f"{PROGRAM} --background --no-page").returncode == 0
+    done = home.run(f"{PROGRAM} --background --no-page")
+    assert done.returncode == 2
+    assert f"already runs in the background as process {home.pid}" in done.stderr
+
+
+def test_second_start_with_other_settings_fails(home: Home) -> None:
     home.run(f"{PROGRAM} --background --no-page")
     log, pid = home.log.read_text(), home.pid
     done = home.run(f"{evaluated('--background')} || exit 7")
     assert done.returncode == 7
-    assert f"already runs in the background as process {pid}" in done.stderr
+    assert f"already runs in the background as process {pid} with other settings" in done.stderr
     assert (home.pid, home.is_running()) == (pid, True)
     assert home.log.read_text().startswith(log)
 

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.client.detached import LOCK_FILE, LOG_FILE, Place, end_detached, open_place, run_detached
+from sidecar.client.detached import (
+    LOCK_FILE,
+    LOG_FILE,
+    TEXT_FILE,
+    Place,
+    Started,
+    end_detached,
+    open_place,
+    run_detached,
+)
 from sidecar.errors import ConfigurationError, SidecarError
 
 NO_PROCESS = 2**22 + 1
@@ -153,7 +162,7 @@ def test_second_process_is_rejected_and_keeps_the_log(place: Place) -> None:
     lock = held(place, "4242 1\n")
     Path(place.log).write_text("of the first process")
     with pytest.raises(ConfigurationError, match="process 4242"):
-        run_detached(place, lambda _report: 0)
+        run_detached(place, lambda _report: 0, "settings")
     assert Path(place.log).read_text() == "of the first process"
     os.close(lock)
 
@@ -164,7 +173,7 @@ def test_special_file_is_rejected_without_waiting(place: Place, name: str, kind:
     """Without O_NONBLOCK, the open of a FIFO waits for another program."""
     os.mknod(Path(place.path, name), kind | 0o600)
     with pytest.raises(ConfigurationError, match=name):
-        run_detached(place, lambda _report: 0)
+        run_detached(place, lambda _report: 0, "settings")
 
 
 @pytest.mark.parametrize("pid", ["0", "-1", str(2**31), str(2**64), "9" * 90, "\u0663"])
@@ -173,4 +182,26 @@ def test_impossible_process_id_is_never_signalled(place: Place, pid: str, monkey
     lock = held(place, f"{pid} \n")
     with pytest.raises(SidecarError, match="about to start"):
         end_detached(place, stop_seconds=0)
+    os.close(lock)
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_returned"),
+    [
+        ("lines;\n# 4242 1 settings\n", True),
+        ("lines;\n# 4242 1 other\n", False),
+        ("lines;\n# 4242 2 settings\n", False),
+        ("lines;\n# 4242 1 set", False),
+        ("", False),
+    ],
+)
+def test_stored_text_is_of_this_process_and_settings(place: Place, stored: str, *, is_returned: bool) -> None:
+    """A text that an earlier process or a full disk left is not returned."""
+    lock = held(place, "4242 1\n")
+    Path(place.path, TEXT_FILE).write_text(stored)
+    if is_returned:
+        assert run_detached(place, lambda _report: 0, "settings") == Started("lines;\n", is_new=False)
+    else:
+        with pytest.raises(ConfigurationError, match="process 4242 with other settings"):
+            run_detached(place, lambda _report: 0, "settings")
     os.close(lock)
