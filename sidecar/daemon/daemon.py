@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from sidecar.addresses import is_loopback
 from sidecar.background import RESTART_SECONDS, keep_running
 from sidecar.clock import Clock, Instant
 from sidecar.config.settings import Config
@@ -171,7 +172,13 @@ class Daemon:
 
     async def _serve_admin(self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None]) -> None:
         limits = Limits(connections=ADMIN_CONNECTIONS)
-        await server.serve(listeners, AdminHandler(self), limits=limits, stop=self.stop, task_status=task_status)
+        await server.serve(
+            listeners,
+            AdminHandler(self, _admin_hosts(listeners)),
+            limits=limits,
+            stop=self.stop,
+            task_status=task_status,
+        )
 
     def report(self, exc: Exception) -> None:
         self.log.error("request_failed", exc=exc)
@@ -241,12 +248,17 @@ class CredentialsHandler:
 
 
 class AdminHandler:
-    """The behaviour of the admin listener (listener.Handler). It neither holds nor counts requests."""
+    """
+    The behaviour of the admin listener (listener.Handler). It neither holds nor counts requests.
+
+    `hosts` are the hosts in requests for the status, or None for every host.
+    """
 
     parse = staticmethod(http.parse)
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, hosts: Hosts | None) -> None:
         self._daemon = daemon
+        self._hosts = hosts
         self.now = daemon.clock.now
         self.report = daemon.report
 
@@ -254,7 +266,7 @@ class AdminHandler:
         if request.path == b"/status" or (request.path == b"/" and self._daemon.has_page):
             from sidecar.daemon import status  # noqa: PLC0415  most Pods get no such request
 
-            return status.respond(request, self._daemon, now)
+            return status.respond(request, self._daemon, now, self._hosts)
         states = [served.state(now) for served in self._daemon.roles]
         return admin.respond(request, states, self._daemon.metrics, self._daemon.dropped_lines(), now)
 
@@ -267,6 +279,12 @@ class AdminHandler:
 
 def _hosts(listeners: Sequence[socket.socket]) -> Hosts:
     return hosts_of(listener.getsockname()[0] for listener in listeners)
+
+
+def _admin_hosts(listeners: Sequence[socket.socket]) -> Hosts | None:
+    """Return the hosts on loopback, and None elsewhere, because the kubelet and Prometheus use other names."""
+    is_local = all(is_loopback(listener.getsockname()[0]) for listener in listeners)
+    return _hosts(listeners) if is_local else None
 
 
 def make_daemon(

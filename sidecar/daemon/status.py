@@ -12,6 +12,7 @@ from sidecar.serving import http, status
 from sidecar.serving.admin import STALLED_SECONDS
 from sidecar.serving.audit import Usage
 from sidecar.serving.container_credentials import Response
+from sidecar.serving.hosts import Hosts, is_accepted
 from sidecar.serving.http import Request
 
 if TYPE_CHECKING:  # only types
@@ -25,11 +26,19 @@ STARTING_CODE = "Starting"
 STUCK_CODE = "Stuck"
 """The code of a role whose loop has not run for STALLED_SECONDS."""
 
+TEXT = "text/plain; charset=utf-8"
+
 HEADERS = (("X-Content-Type-Options", "nosniff"),)
 
 
-def respond(request: Request, daemon: "Daemon", now: Instant) -> Response:
-    """Return the response to a request for /status or the page."""
+def respond(request: Request, daemon: "Daemon", now: Instant, hosts: Hosts | None = None) -> Response:
+    """
+    Return the response to a request for /status or the page. With `hosts`, the Host header must name one of them.
+
+    Browsers on the machine of `local` send another name if an attacker's name resolves to loopback (DNS rebinding).
+    """
+    if hosts is not None and not is_accepted(request.headers.get(b"host"), hosts):
+        return Response(403, http.response(403, b"The Host header does not name this listener.\n", content_type=TEXT))
     found = status_of(daemon, now)
     if request.path == b"/status":
         return _response(f"{status.as_json(found)}\n", "application/json")
@@ -37,7 +46,7 @@ def respond(request: Request, daemon: "Daemon", now: Instant) -> Response:
 
     if status_page.wants_html(request.headers.get(b"accept")):
         return _response(status_page.as_html(found), "text/html; charset=utf-8", *status_page.HTML_HEADERS)
-    return _response(status_page.as_text(found), "text/plain; charset=utf-8")
+    return _response(status_page.as_text(found), TEXT)
 
 
 def _response(text: str, content_type: str, *headers: tuple[str, str]) -> Response:

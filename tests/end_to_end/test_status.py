@@ -62,8 +62,14 @@ async def test_status_follows_the_daemon(tmp_path: Path) -> None:
 async def test_page_is_text_for_curl_and_html_for_browsers(tmp_path: Path) -> None:
     async with scripted_sts() as sts, run_daemon(pod_environment(tmp_path / "token", sts.url)) as running:
         await running.logged("credentials_refreshed")
-        text = await exchange_bytes(running.ready_url, b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n")
-        page = await exchange_bytes(running.ready_url, b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
+        text = await exchange_bytes(running.ready_url, b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n")
+        page = await exchange_bytes(
+            running.ready_url, b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n"
+        )
+        foreign = await exchange_bytes(running.ready_url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        metrics = await exchange_bytes(running.ready_url, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert foreign.startswith(b"HTTP/1.1 403 ")
+    assert metrics.startswith(b"HTTP/1.1 200 ")
     assert b"Content-Type: text/plain; charset=utf-8\r\n" in text
     assert b"cart" in text
     assert b"Content-Type: text/html; charset=utf-8\r\n" in page

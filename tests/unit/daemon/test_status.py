@@ -13,6 +13,7 @@ from sidecar.errors import NextStep
 from sidecar.serving import http, status
 from sidecar.serving.admin import STALLED_SECONDS
 from sidecar.serving.audit import MAX_CLIENTS, Usage
+from sidecar.serving.hosts import LOOPBACK
 from sidecar.serving.peer import Peer
 from tests.support.fakes.clock import FakeWall
 from tests.support.fakes.exchange import FakeExchange, refusal
@@ -170,3 +171,15 @@ async def test_access_key_in_an_error_is_hidden(
         shown = respond(http.Request(path, b"HTTP/1.1", {}, 0), served.daemon, wall.clock.now()).content
     assert b"***" in shown
     assert b"ASIA" not in shown
+
+
+async def test_loopback_accepts_only_its_own_hosts(
+    autojump_clock: MockClock, wall: FakeWall, volume: FakeVolume
+) -> None:
+    """DNS rebinding sends another name. In a Pod, the kubelet and Prometheus use every name."""
+    async with serving(autojump_clock, wall, volume) as served:
+        for host, expected in ((b"evil.example:4773", 403), (b"LocalHost:4773", 200), (b"127.0.0.1", 200)):
+            for path in (b"/status", b"/"):
+                request = http.Request(path, b"HTTP/1.1", {b"host": host}, 0)
+                assert respond(request, served.daemon, wall.clock.now(), LOOPBACK).status == expected
+                assert respond(request, served.daemon, wall.clock.now(), None).status == 200
