@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 COMMON = (
-    ("0", "The command succeeded, or SIGTERM or SIGINT stopped it."),
-    ("1", "Any error except wrong usage or a wrong configuration."),
+    ("0", "The command succeeded, or SIGTERM or SIGINT stopped a command that serves."),
+    ("1", "Any error except wrong usage or a wrong configuration, or Ctrl-C stopped any other command."),
     ("2", "The usage or the configuration is wrong. The message shows the setting, its value and the fix."),
 )
 """The exit statuses that all commands have in common."""

@@ -98,6 +98,7 @@ credentials.
 
 _STATUS = f"""
 `/status` returns the state of the daemon as a JSON document.
+On loopback, `/status` and `/` answer with 403 if the `Host` header does not name the address.
 The document contains no credentials, no access key IDs and no tokens.
 Its form is stable: a new version can add fields, and a change of an existing field changes `schema_version`.
 Each instant that ends in `_at` is on the clock of the daemon.
