@@ -160,12 +160,15 @@ def test_port_in_use_is_reported_with_exit_status_two(tmp_path: Path) -> None:
 
 WITHOUT_FAMILY = """
 import errno, socket
-class Socket(socket.socket):
-    def __init__(self, family=socket.AF_INET, *args, **kwargs):
-        if family == socket.{family}:
-            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-        super().__init__(family, *args, **kwargs)
-socket.socket = Socket
+from sidecar.serving import listen
+def without_family(kind):
+    class Socket(kind):
+        def __init__(self, family=socket.AF_INET, *args, **kwargs):
+            if family == socket.{family}:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *args, **kwargs)
+    return Socket
+socket.socket, listen.Listener = without_family(socket.socket), without_family(listen.Listener)
 """
 """A prelude that simulates a kernel without one address family."""
 

@@ -20,7 +20,7 @@ RUN = BUILDS / "run.json"
 DOCUMENT = ROOT / "docs" / "sdks.md"
 
 HELD, NOT_APPLICABLE = "✓", "·"
-LEGEND = f"{HELD} means that the client passes. {NOT_APPLICABLE} means that the client makes no call to STS. "
+LEGEND = f"{HELD} means that the client passes.\n{NOT_APPLICABLE} means that the client makes no call to STS.\n"
 LEGEND += "A number is a limit of the client."
 
 _MARKED = re.compile(r"(<!-- sdks: .* -->\n).*(<!-- end of sdks -->\n)", re.DOTALL)
