@@ -1,7 +1,7 @@
 """
 Parse a command's flags, print help that fits the terminal, and suggest a correction for a misspelt name.
 
-`run` imports this module only if there are flags. In a Pod there are none.
+`run` has no flags in a Pod, and then does not import this module.
 """
 
 import os

@@ -1,7 +1,6 @@
 """Format a report as text for people and as JSON for programs. Pure."""
 
 import json
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from sidecar.doctor.finding import NOT_CHECKED_BECAUSE, Check, Facts, Finding, R
 from sidecar.doctor.location import Side
 from sidecar.printable import printable
 from sidecar.redaction import without_secrets
+from sidecar.wrapping import wrapped
 
 SCHEMA_VERSION = 1
 """
@@ -157,10 +157,10 @@ def _headline(report: Report, width: int, paint: _Paint, *, is_verbose: bool) ->
         yield paint(f"{'; '.join([*parts, *_not_made(report, is_verbose=is_verbose)])}.", report.status)
         return
     owner = f" ({_title(first)})" if first.role or first.container else ""
-    for line in _wrapped(_sentence(f"Failed{owner}: {first.finding.observed}"), "", "  ", width):
+    for line in wrapped(_sentence(f"Failed{owner}: {first.finding.observed}"), width):
         yield paint(line, Status.FAILED)
-    yield from _wrapped(_sentence(f"Next: {first.finding.next_step}"), "", "  ", width)
-    yield from _wrapped(f"See: {_id(first)} in docs/reference/doctor-checks.md", "", "  ", width)
+    yield from wrapped(_sentence(f"Next: {first.finding.next_step}"), width)
+    yield from wrapped(f"See: {_id(first)} in docs/reference/doctor-checks.md", width)
     others = report.count(Status.FAILED) - 1
     if others:
         yield f"({_counted(others, 'more problem')} below, possibly caused by this one)"
@@ -185,11 +185,11 @@ def _finding(check: str, finding: Finding, check_width: int, width: int, paint: 
     status, observed, next_step = finding
     word = paint(_WORDS[status], status) + " " * (_WORD_WIDTH - len(_WORDS[status]))
     indent = " " * (2 + _WORD_WIDTH + check_width)
-    first, *more = _wrapped(observed, indent, indent, width)
+    first, *more = wrapped(observed, width, first=indent, later=indent)
     yield f"  {word}{check.ljust(check_width)}{first[len(indent) :]}"
     yield from more
     if next_step:
-        yield from _wrapped(f"next: {next_step}", indent, indent + "      ", width)
+        yield from wrapped(f"next: {next_step}", width, first=indent, later=indent + "      ")
 
 
 def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
@@ -197,20 +197,11 @@ def _calls(calls: Mapping[str, Calls], width: int) -> Iterator[str]:
         return
     alternatives = [f"{counted} with {name}" for name, counted in calls.items() if name != CONFIGURED]
     yield ""
-    yield from _wrapped(
+    yield from wrapped(
         f"Calls to STS per Pod and day: {calls[CONFIGURED]} as configured. By IRSA_SIDECAR_DURATION: "
         f"{', '.join(alternatives)}.",
-        "",
-        "  ",
         width,
     )
-
-
-def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
-    """Return the text as lines. Paths and ARNs are not split, so that a person can copy them."""
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
-    ) or [first]
 
 
 def _plain(text: str, _status: Status) -> str:

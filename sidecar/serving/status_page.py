@@ -20,8 +20,8 @@ from sidecar.serving.status_table import (
     role_cells,
     skew_note,
     table_lines,
-    wrapped,
 )
+from sidecar.wrapping import wrapped
 
 TEXT_WIDTH = 80
 """The width of the text, in columns, because the width of the reader's terminal is unknown."""
@@ -83,11 +83,11 @@ def _accepts_html(media_range: bytes) -> bool:
 
 
 def as_text(status: DaemonStatus, width: int = TEXT_WIDTH) -> str:
-    lines = [*wrapped(_summary(status), width, later=""), ""]
+    lines = [*wrapped(printable(_summary(status)), width, later=""), ""]
     lines += table_lines(ROLE_COLUMNS, [role_cells(role) for role in status.roles], width)
     for role in status.roles:
         for note in _notes(role):
-            lines += ["", *wrapped(f"{role.name}: {note}", width)]
+            lines += ["", *wrapped(printable(f"{role.name}: {note}"), width)]
     return "".join(f"{line}\n" for line in lines)
 
 

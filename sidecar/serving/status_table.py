@@ -4,7 +4,6 @@ Format the state of roles as a table that fits a terminal. Pure.
 Rule: every cell is ASCII, so that its width is its length. Other characters in it become escapes.
 """
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -170,15 +169,3 @@ def skew_note(role: RoleStatus) -> str | None:
         return None
     direction = "behind" if skew > 0 else "ahead of"
     return f"the clock of the node is {duration_text(abs(skew))} {direction} that of STS. Correct the clock."
-
-
-def wrapped(text: str, width: int, *, first: str = "", later: str = "  ") -> list[str]:
-    """Return the text as lines. Names and ARNs are not split, so that a person can copy them."""
-    return textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=first,
-        subsequent_indent=later,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

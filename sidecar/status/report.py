@@ -20,9 +20,9 @@ from sidecar.serving.status_table import (
     role_cells,
     skew_note,
     table_lines,
-    wrapped,
 )
 from sidecar.status.targets import PodState
+from sidecar.wrapping import wrapped
 
 NO_STATE = "unknown"
 """The state of a Pod whose daemon did not respond."""
@@ -130,7 +130,7 @@ def _notes(states: Sequence[PodState], view: View) -> Iterator[str]:
             pods.setdefault((rank, text), []).append(_name(state, view))
     for (_, text), names in sorted(pods.items(), key=lambda item: (item[0][0], len(item[1]))):
         shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
-        yield from wrapped(f"{shown}: {text}", view.width)
+        yield from wrapped(printable(f"{shown}: {text}"), view.width)
 
 
 def _problems(state: PodState) -> Iterator[tuple[int, str]]:
@@ -160,7 +160,7 @@ def _summary_lines(states: Sequence[PodState], view: View) -> list[str]:
     counts = found if view.pod else [f"{found.count(name)} {name}" for name in ORDER if name in found]
     place, by_state = f"{pods} in {view.place}:", f"{', '.join(counts)}."
     is_short = len(place) + 1 + len(by_state) <= view.width
-    return [printable(f"{place} {by_state}")] if is_short else [*wrapped(place, view.width), f"  {by_state}"]
+    return [printable(f"{place} {by_state}")] if is_short else [*wrapped(printable(place), view.width), f"  {by_state}"]
 
 
 def as_json(states: Sequence[PodState], context: str | None, *, indent: int | None = 2) -> str:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from sidecar.clock import instant_text
 from sidecar.console import remark
-from sidecar.printable import ELLIPSIS
-from sidecar.serving.status_table import wrapped
+from sidecar.printable import ELLIPSIS, printable
 from sidecar.status.watch import Shown
+from sidecar.wrapping import wrapped
 
 MIN_WIDTH, DEFAULT_WIDTH, MAX_WIDTH = 40, 120, 200
 """Limits and default of the line width, in characters. The default applies if stdout is not a terminal."""
@@ -60,7 +60,7 @@ class Screen:
             return
         head = [instant_text(shown.made_at)]
         if shown.error is not None:
-            head += wrapped(f"This report is old: {shown.error}", output().width)[:MAX_ERROR_LINES]
+            head += wrapped(printable(f"This report is old: {shown.error}"), output().width)[:MAX_ERROR_LINES]
         if self.is_terminal:
             self._redraw(head, shown.render().split("\n"))
         else:

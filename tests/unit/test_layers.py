@@ -21,7 +21,7 @@ SIDECAR = Path(sidecar.__file__).parent
 LINES = tuple(
     line.split()
     for line in """
-redaction printable clock terminal mounts background startup
+redaction printable wrapping clock terminal mounts background startup
 errors metrics log console credentials
 addresses extras files file_thread role strict_yaml proxy_settings
 config_file directory_watch named_file token_mistake store
@@ -51,7 +51,7 @@ PURE_PACKAGES = ("attribution", "injection", "policy", "doctor/checks", "setup/y
 
 PURE = [
     "addresses", "credentials", "errors", "metrics", "printable", "proxy_settings", "redaction", "role",
-    "token_mistake", "client/environment", "config/settings", "daemon/saved_state",
+    "token_mistake", "wrapping", "client/environment", "config/settings", "daemon/saved_state",
     "audit/accepted", "audit/aws_kept", "audit/finding", "audit/inventory", "audit/judge", "audit/kubernetes_kept",
     "audit/relations", "audit/trusting", "audit/workloads", "local/condition_operators", "local/conditions",
     "local/exchange", "local/policy_lines", "local/readable_policy", "local/trust_policy",

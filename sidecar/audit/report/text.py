@@ -1,6 +1,5 @@
 """Format a report as text for a terminal. Pure."""
 
-import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -12,6 +11,7 @@ from sidecar.audit.rules.cost import RoleCalls
 from sidecar.audit.workloads import counted
 from sidecar.clock import instant_text
 from sidecar.printable import printable
+from sidecar.wrapping import wrapped
 
 MAX_PER_RULE = 20
 """Maximum number of findings of one rule that are shown without --verbose."""
@@ -63,14 +63,14 @@ def _summary(report: AuditReport, *, colours: bool) -> Iterator[str]:
 def _rule(rule_id: str, findings: list[Finding], width: int, *, colours: bool, is_verbose: bool) -> Iterator[str]:
     title = next((rule.title for rule in RULES if rule.id == rule_id), rule_id)
     severity = findings[0].severity
-    first, *others = _wrapped(f"{severity.value} {rule_id}: {title} ({len(findings)})", "", "  ", width)
+    first, *others = wrapped(printable(f"{severity.value} {rule_id}: {title} ({len(findings)})"), width)
     yield _painted(severity.value, severity, colours=colours) + first.removeprefix(severity.value)
     yield from others
     yield f"  see {link(rule_id)}"
     shown = findings if is_verbose else findings[:MAX_PER_RULE]
     for finding in shown:
-        yield from _wrapped(f"{finding.subject}: {finding.problem}", "  ", "    ", width)
-        yield from _wrapped(f"next: {finding.next_step}", "    ", "      ", width)
+        yield from wrapped(printable(f"{finding.subject}: {finding.problem}"), width, first="  ", later="    ")
+        yield from wrapped(printable(f"next: {finding.next_step}"), width, first="    ", later="      ")
     if len(findings) > len(shown):
         yield f"  and {len(findings) - len(shown)} more (--verbose lists them)"
 
@@ -92,18 +92,6 @@ def _share(calls: RoleCalls) -> str:
     """Return the share of the quota, or an empty text if it is negligible."""
     share = calls.share_of_quota
     return f", {share:.1%} of a region's quota" if share >= SMALLEST_SHARE else ""
-
-
-def _wrapped(text: str, first: str, later: str, width: int) -> list[str]:
-    """Return the text as lines. Names and ARNs are not split, so that a person can copy them."""
-    return textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=first,
-        subsequent_indent=later,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _painted(text: str, severity: Severity, *, colours: bool) -> str:
